@@ -1,0 +1,279 @@
+"""What chatcore knows about: frozen values, and the rules that a value must keep.
+
+Times are aware datetimes in UTC. Text is Unicode and its lengths are counted in code points. No text holds
+NUL or a lone surrogate: the one cannot be stored by PostgreSQL, the other cannot be encoded.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+from urllib.parse import urlsplit
+
+from chatcore.errors import FieldError, ValidationFailed
+
+UserId = NewType("UserId", int)
+SessionId = NewType("SessionId", str)
+ModelConfigId = NewType("ModelConfigId", int)
+ConversationId = NewType("ConversationId", int)
+MessageId = NewType("MessageId", int)
+
+DEFAULT_ROLE = "user"
+TITLE_LENGTH = 50
+MAX_TITLE = 200
+MAX_CONTENT = 200_000
+MAX_PASSWORD = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What a user tells about themself; every part is optional and at most 200 characters."""
+
+    user_name: str | None = None
+    country: str | None = None
+    job: str | None = None
+    phone: str | None = None
+    init_cn_level: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """An account. `password_hash` is a PHC string and never leaves the core."""
+
+    id: UserId
+    username: str
+    email: str | None
+    password_hash: str = field(repr=False)
+    roles: frozenset[str] = frozenset({DEFAULT_ROLE})
+    is_active: bool = True
+    profile: Profile = Profile()
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One sign-in. It is alive while `logout_time` is empty and `expires_at` lies ahead.
+
+    `authenticated_at` is the last password check within it (the token's `auth_time`).
+    """
+
+    id: SessionId
+    user_id: UserId
+    login_time: datetime
+    authenticated_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    logout_time: datetime | None = None
+    user_agent: str = ""
+    address: str = ""
+
+    def alive(self, now: datetime) -> bool:
+        return self.logout_time is None and now < self.expires_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshToken:
+    """What is stored of a refresh token: the SHA-256 of it, never the token. `used_at`: when it was exchanged."""
+
+    digest: bytes = field(repr=False)
+    session_id: SessionId
+    user_id: UserId
+    created_at: datetime
+    expires_at: datetime
+    used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """A user's own OpenAI-compatible endpoint. `sealed_key` opens only for this owner and this id."""
+
+    id: ModelConfigId
+    user_id: UserId
+    model_url: str
+    model_name: str
+    sealed_key: str = field(repr=False)
+    api_key_hint: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """`writing_reply_id` is the claim: the one reply that is being written there, if any."""
+
+    id: ConversationId
+    user_id: UserId
+    title: str
+    config_id: ModelConfigId | None = None
+    writing_reply_id: MessageId | None = None
+    created_at: datetime
+    updated_at: datetime
+
+
+class Role(StrEnum):
+    """Who speaks in a message (not what an account may do: that is `User.roles`)."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Status(StrEnum):
+    """How far a message is. Everything but `WRITING` is final."""
+
+    COMPLETE = "complete"
+    WRITING = "writing"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Tokens, as the model counted them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a reply failed: a stable code and a sentence."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message; an assistant's message is a reply. The reply's text is `reasoning`, then `content`.
+
+    `parent_id` is the message that it follows: of a reply, the user's message that it answers.
+    """
+
+    id: MessageId
+    user_id: UserId
+    conversation_id: ConversationId
+    parent_id: MessageId | None = None
+    role: Role
+    content: str
+    reasoning: str | None = None
+    status: Status = Status.COMPLETE
+    model: str | None = None
+    usage: Usage | None = None
+    error: Failure | None = None
+    created_at: datetime
+
+
+# ---- rules -----------------------------------------------------------------------------------------------
+
+_USERNAME = re.compile(r"[^\s@\x00-\x1f\x7f]{3,64}")
+_EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,187}\.[^\s@.\x00-\x1f\x7f]{2,}")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def identity_key(name: str) -> str:
+    """What makes two usernames or two e-mail addresses the same one: NFKC, without case (UAX #31)."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def check(*broken: FieldError | None) -> None:
+    """Raises `ValidationFailed` with every rule that is broken, if any is."""
+    errors = [error for error in broken if error is not None]
+    if errors:
+        raise ValidationFailed(errors)
+
+
+def username_rule(username: str, field: str = "username") -> FieldError | None:
+    """3 to 64 characters, no white space, no `@` (so that a name is never taken for an address)."""
+    if _USERNAME.fullmatch(username) and _storable(username) and 3 <= len(identity_key(username)) <= 64:
+        return None
+    return FieldError(field, "must be 3 to 64 characters without spaces or '@'")
+
+
+def email_rule(email: str, field: str = "email") -> FieldError | None:
+    """The form `local@domain.tld`, at most 254 characters (RFC 5321); whether it exists is not asked."""
+    if len(email) <= 254 and _EMAIL.fullmatch(email) and _storable(email) and len(identity_key(email)) <= 254:
+        return None
+    return FieldError(field, "must be an e-mail address of at most 254 characters")
+
+
+def password_rule(password: str, minimum: int, field: str = "password") -> FieldError | None:
+    """`minimum` to 1,024 code points after NFC, nothing truncated, any character (ASVS 6.2.1, 6.2.9)."""
+    if minimum <= len(normal_password(password)) <= MAX_PASSWORD and not _SURROGATE.search(password):
+        return None
+    return FieldError(field, f"must be {minimum} to {MAX_PASSWORD} characters")
+
+
+def normal_password(password: str) -> str:
+    """The same password whatever the keyboard composes (NFC; NIST SP 800-63B §3.1.1.2)."""
+    return unicodedata.normalize("NFC", password)
+
+
+def text_rule(text: str, field: str, *, minimum: int = 0, maximum: int) -> FieldError | None:
+    """`minimum` to `maximum` code points; where there is a minimum, not only white space."""
+    if not _storable(text):
+        return FieldError(field, "must not contain NUL or unpaired surrogates")
+    if minimum and not text.strip():
+        return FieldError(field, "must not be empty")
+    if len(text) > maximum:
+        return FieldError(field, f"must be at most {maximum} characters")
+    return None
+
+
+def profile_rules(profile: Profile) -> Iterable[FieldError | None]:
+    for name in ("user_name", "country", "job", "phone", "init_cn_level"):
+        yield text_rule(getattr(profile, name) or "", name, maximum=200)
+
+
+def model_url_rule(url: str, field: str = "model_url") -> FieldError | None:
+    """An absolute http or https URL of at most 2,048 printable ASCII characters.
+
+    No user info, query or fragment: the gateway appends a path, and a secret in a URL ends up in logs.
+    Whether the host may be called is the egress guard's question.
+    """
+    problem = FieldError(field, "must be an http(s) URL such as https://api.openai.com/v1")
+    if len(url) > 2048 or not re.fullmatch(r"[!-\[\]-~]+", url):
+        return problem
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return problem
+    wellformed = parts.scheme in ("http", "https") and parts.hostname and port != 0
+    if wellformed and not ("@" in parts.netloc or "?" in url or "#" in url):
+        return None
+    return problem
+
+
+def range_rule(value: float | None, field: str, *, minimum: float, maximum: float) -> FieldError | None:
+    if value is None or minimum <= value <= maximum:
+        return None
+    return FieldError(field, f"must be between {minimum} and {maximum}")
+
+
+def key_hint(api_key: str) -> str:
+    """The last four characters, so that a person knows their keys apart; nothing of a short key."""
+    return api_key[-4:] if len(api_key) >= 12 else ""
+
+
+def title_from(content: str) -> str:
+    """The first 50 characters of a message, on one line."""
+    return " ".join(content[: TITLE_LENGTH * 4].split())[:TITLE_LENGTH]
+
+
+def storable(text: str) -> str:
+    """Foreign text made fit to store: NUL and lone surrogates become U+FFFD, one for one."""
+    return _UNSTORABLE.sub("\ufffd", text) if _UNSTORABLE.search(text) else text
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _storable(text: str) -> bool:
+    return _UNSTORABLE.search(text) is None

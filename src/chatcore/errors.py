@@ -1,0 +1,178 @@
+"""Everything that chatcore raises on purpose, as one tree.
+
+    ChatcoreError
+    ├── ValidationFailed           a value breaks a rule; names the fields
+    ├── ModelNotConfigured         nothing says which model should answer
+    ├── Unauthenticated            no valid session behind the request
+    │   ├── InvalidCredentials     unknown name or wrong password: the same error for both
+    │   └── InsufficientUserAuthentication   the password check is too long ago (RFC 9470)
+    ├── Forbidden
+    │   └── AccountDisabled
+    ├── NotFound                   missing, or somebody else's: the two look the same
+    ├── Conflict
+    │   ├── UsernameTaken
+    │   ├── EmailTaken
+    │   └── ConversationBusy       a reply is being written there already
+    ├── Unavailable                a part of the system is down or draining; try again later
+    └── ModelError                 the model failed; what it had said is kept
+        ├── ModelUnauthorized      the endpoint refused the key
+        ├── ModelNotFound          no such model or URL at the endpoint
+        ├── ModelRateLimited
+        ├── ModelRefused           the endpoint refused this request
+        ├── ModelUnavailable       unreachable, or failing by itself
+        ├── ModelProtocolError     it answered, but not as an OpenAI-compatible stream
+        ├── ModelURLRefused        the URL may not be called from here
+        └── ModelTimeout
+
+Every class has a stable `code`, the word that clients of any edge may rely on, and an instance has a
+`detail`: a sentence for a person, never with a secret or a foreign server's text in it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class ChatcoreError(Exception):
+    """The root. `code` is stable; `detail` may change with any release."""
+
+    code: ClassVar[str]
+    default_detail: ClassVar[str]
+
+    def __init__(self, detail: str | None = None) -> None:
+        self.detail = detail or self.default_detail
+        super().__init__(self.detail)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One broken rule: the field's name as the caller wrote it, and what it should have been."""
+
+    field: str
+    message: str
+
+
+class ValidationFailed(ChatcoreError):
+    """One or more values break a rule; `errors` names each field."""
+
+    code = "validation_failed"
+    default_detail = "The request is not valid."
+
+    def __init__(self, errors: Sequence[FieldError] = (), detail: str | None = None) -> None:
+        self.errors = tuple(errors)
+        super().__init__(detail or "; ".join(f"{error.field}: {error.message}" for error in self.errors))
+
+
+class ModelNotConfigured(ChatcoreError):
+    code = "model_not_configured"
+    default_detail = "No model is configured. Create a model configuration first."
+
+
+class Unauthenticated(ChatcoreError):
+    code = "unauthenticated"
+    default_detail = "Sign in first: the token is missing, expired or revoked."
+
+
+class InvalidCredentials(Unauthenticated):
+    code = "invalid_credentials"
+    default_detail = "The name or the password is wrong."
+
+
+class InsufficientUserAuthentication(Unauthenticated):
+    code = "insufficient_user_authentication"
+    default_detail = "Send current_password as well: the last password check is too long ago."
+
+
+class Forbidden(ChatcoreError):
+    code = "forbidden"
+    default_detail = "You may not do this."
+
+
+class AccountDisabled(Forbidden):
+    code = "account_disabled"
+    default_detail = "This account is disabled."
+
+
+class NotFound(ChatcoreError):
+    code = "not_found"
+    default_detail = "There is no such thing."
+
+
+class Conflict(ChatcoreError):
+    """What was asked for collides with what is there."""
+
+    code = "conflict"
+    default_detail = "This collides with what is already there."
+
+
+class UsernameTaken(Conflict):
+    code = "username_taken"
+    default_detail = "This username is taken."
+
+
+class EmailTaken(Conflict):
+    code = "email_taken"
+    default_detail = "This e-mail address is taken."
+
+
+class ConversationBusy(Conflict):
+    code = "conversation_busy"
+    default_detail = "A reply is being written in this conversation. Wait for it or stop it."
+
+
+class Unavailable(ChatcoreError):
+    """`retry_after`: whole seconds after which another try makes sense."""
+
+    code = "unavailable"
+    default_detail = "The service is not available right now. Try again shortly."
+
+    def __init__(self, detail: str | None = None, *, retry_after: int = 2) -> None:
+        self.retry_after = retry_after
+        super().__init__(detail)
+
+
+class ModelError(ChatcoreError):
+    """The model failed. The reply keeps what had been said and stores `code` and `detail`."""
+
+    code = "model_unavailable"
+    default_detail = "The model is not available."
+
+
+class ModelUnauthorized(ModelError):
+    code = "model_unauthorized"
+    default_detail = "The model endpoint refused the API key."
+
+
+class ModelNotFound(ModelError):
+    code = "model_not_found"
+    default_detail = "The model endpoint knows no such model or URL."
+
+
+class ModelRateLimited(ModelError):
+    code = "model_rate_limited"
+    default_detail = "The model endpoint limits the rate or the quota is used up."
+
+
+class ModelRefused(ModelError):
+    code = "model_refused"
+    default_detail = "The model endpoint refused this request."
+
+
+class ModelUnavailable(ModelError):
+    code = "model_unavailable"
+    default_detail = "The model endpoint cannot be reached or is failing."
+
+
+class ModelProtocolError(ModelError):
+    code = "model_protocol"
+    default_detail = "The model endpoint did not answer with an OpenAI-compatible stream."
+
+
+class ModelURLRefused(ModelError):
+    code = "model_url_refused"
+    default_detail = "This model URL may not be called from here."
+
+
+class ModelTimeout(ModelError):
+    code = "model_timeout"
+    default_detail = "The model took too long."

@@ -1,0 +1,51 @@
+"""What the reader of a reply sees, in order: started, deltas, ended.
+
+`offset` is the reader's cursor after the event: how many code points of the reply (its reasoning, then its
+answer) it has by then. Reading again from there gives exactly the rest.
+"""
+
+from dataclasses import dataclass
+
+from chatcore.entities import ConversationId, Message, MessageId
+from chatcore.ports import TextKind
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStarted:
+    """First on every attach. `message_id` is the user's message that the reply answers."""
+
+    reply_id: MessageId
+    offset: int
+    conversation_id: ConversationId
+    message_id: MessageId | None
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyDelta:
+    """The next text, never empty. What arrived together comes together."""
+
+    reply_id: MessageId
+    offset: int
+    kind: TextKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyEnded:
+    """Last, once the end is committed. `message.status` says how it ended."""
+
+    reply_id: MessageId
+    offset: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Nothing was said for a while; the reply goes on. For an edge that must keep its connection alive."""
+
+    reply_id: MessageId
+    offset: int
+
+
+ReplyEvent = ReplyStarted | ReplyDelta | ReplyEnded | Silence

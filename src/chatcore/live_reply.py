@@ -1,0 +1,113 @@
+"""A reply in the making, as its process holds it: one text, and the alarm of those who wait for more of it."""
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Iterator
+
+from chatcore.entities import Message, Status, Usage
+from chatcore.ports import Delta, LogEntry, TextKind
+
+_MERGE = 256  # so many small pieces of text become one, so that a long reply stays small
+
+
+class LiveReply:
+    """Readers hold nothing but an offset into this text, so a slow one neither costs memory nor slows the writer."""
+
+    def __init__(self, reply: Message) -> None:
+        self.reply = reply
+        self.length = 0  # code points
+        self.logged = 0  # so many of them are in the log
+        self.usage: Usage | None = None
+        self.writer: asyncio.Task[None] | None = None  # while it listens to the model
+        self.verdict: Status | None = None  # what it was cut short with
+        self.ending = False
+        self.ended: Message | None = None
+        self._pieces: list[str] = []
+        self._starts: list[int] = []
+        self._answer = 0  # index of the first piece that belongs to the answer
+        self._merged = 0  # pieces before this index have been merged
+        self._waiting: set[asyncio.Future[bool]] = set()
+
+    def add(self, delta: Delta) -> None:
+        """Reasoning that comes after the answer has begun is dropped: the cursor counts it before the answer."""
+        if delta.reasoning and self._answer == len(self._pieces):
+            self._append(delta.reasoning)
+            self._answer = len(self._pieces)
+        if delta.text:
+            self._append(delta.text)
+        if delta.usage is not None:
+            self.usage = delta.usage
+        self._wake()
+
+    def since(self, offset: int) -> tuple[str, str]:
+        """The reasoning and the answer from code point `offset` on."""
+        if offset >= self.length:
+            return "", ""
+        first = bisect_right(self._starts, offset) - 1
+        pieces = self._pieces[first:]
+        pieces[0] = pieces[0][offset - self._starts[first] :]
+        split = max(self._answer - first, 0)
+        return "".join(pieces[:split]), "".join(pieces[split:])
+
+    def unlogged(self) -> Iterator[LogEntry]:
+        reasoning, answer = self.since(self.logged)
+        for kind, offset, text in (
+            (TextKind.REASONING, self.logged, reasoning),
+            (TextKind.ANSWER, self.logged + len(reasoning), answer),
+        ):
+            if text:
+                yield LogEntry(self.reply.user_id, self.reply.id, offset, kind, text)
+
+    def cut_short(self, verdict: Status) -> None:
+        """Once it is ending, this changes nothing."""
+        if self.verdict is None and not self.ending:
+            self.verdict = verdict
+            if self.writer is not None:
+                self.writer.cancel()
+
+    def end(self, ended: Message) -> None:
+        self.ended = ended
+        self._wake()
+
+    async def changed(self, timeout: float) -> bool:
+        """Waits until there is more text or the end; False after `timeout` seconds without either."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+        self._waiting.add(future)
+        timer = loop.call_later(timeout, _resolve, future, False)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+            self._waiting.discard(future)
+
+    def _append(self, text: str) -> None:
+        self._starts.append(self.length)
+        self._pieces.append(text)
+        self.length += len(text)
+        if len(self._pieces) - self._merged > _MERGE:
+            self._merge()
+
+    def _merge(self) -> None:
+        """The small pieces since the last merge become one, or two where the answer begins among them."""
+        self._join(max(self._answer, self._merged), len(self._pieces))
+        if self._answer > self._merged:
+            self._answer -= self._join(self._merged, self._answer)
+        self._merged = len(self._pieces)
+
+    def _join(self, first: int, end: int) -> int:
+        """By how many pieces fewer it is then."""
+        if end - first < 2:
+            return 0
+        self._pieces[first:end] = ["".join(self._pieces[first:end])]
+        del self._starts[first + 1 : end]
+        return end - first - 1
+
+    def _wake(self) -> None:
+        for future in self._waiting:
+            _resolve(future, True)
+
+
+def _resolve(future: asyncio.Future[bool], value: bool) -> None:
+    if not future.done():
+        future.set_result(value)

@@ -1,0 +1,378 @@
+"""What the core asks of the outside: one Protocol per conversation with it.
+
+Adapters subclass these, so that a missing method fails when the adapter is made. What a docstring promises
+here is held by the abstract tests in tests/contracts, for the in-memory adapters and the real ones alike.
+
+Owned things are asked for with their owner; another's thing and a missing thing give the same answer, `None`
+or `False`. The two ports that see across owners say so: `TokenStore`, where the secret itself is the proof,
+and `UnfinishedReplies`.
+
+Any method that reaches a database raises `Unavailable` when that is gone. None is interrupted by the
+cancellation of its caller: it goes on to its end, and then the cancellation is raised.
+"""
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from chatcore.entities import (
+    Conversation,
+    ConversationId,
+    Message,
+    MessageId,
+    ModelConfig,
+    ModelConfigId,
+    Profile,
+    RefreshToken,
+    Role,
+    Session,
+    SessionId,
+    Usage,
+    User,
+    UserId,
+)
+
+
+class Clock(Protocol):
+    @abstractmethod
+    def now(self) -> datetime:
+        """The time, aware, in UTC."""
+
+
+# ---- storage ---------------------------------------------------------------------------------------------
+
+
+class UserRepo(Protocol):
+    @abstractmethod
+    async def add(
+        self,
+        *,
+        username: str,
+        email: str | None,
+        password_hash: str,
+        roles: frozenset[str],
+        profile: Profile,
+        now: datetime,
+    ) -> User:
+        """Stores a new, active user. Names are compared by `identity_key`.
+
+        Raises `UsernameTaken` or `EmailTaken`; the unit of work is then only good for rolling back.
+        """
+
+    @abstractmethod
+    async def find(self, name: str) -> User | None:
+        """The user with this username or, if there is an `@` in it, this e-mail address."""
+
+    @abstractmethod
+    async def set_password_hash(self, user_id: UserId, password_hash: str, *, now: datetime) -> None:
+        """Overwrites the hash; nothing happens if the user is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a user, and the session through which."""
+
+    user: User
+    session: Session
+
+
+class TokenStore(Protocol):
+    """Sessions and their refresh tokens. A refresh token's digest is looked up without an owner: to know
+    256 random bits is to be the owner."""
+
+    @abstractmethod
+    async def add_session(self, session: Session) -> None: ...
+
+    @abstractmethod
+    async def caller(self, user_id: UserId, session_id: SessionId) -> Caller | None:
+        """The user and the session as they are now, revoked or expired or not, in one query."""
+
+    @abstractmethod
+    async def touch(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
+        """Sets `last_used_at`."""
+
+    @abstractmethod
+    async def revoke(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> bool:
+        """Sets `logout_time` if it is empty. False: there is no such session, or it had ended already."""
+
+    @abstractmethod
+    async def add_refresh_token(self, token: RefreshToken) -> None: ...
+
+    @abstractmethod
+    async def refresh_token(self, digest: bytes) -> RefreshToken | None: ...
+
+    @abstractmethod
+    async def exchange(self, digest: bytes, *, now: datetime) -> bool:
+        """Marks the token as used if it is neither used nor expired: one conditional UPDATE.
+
+        Of any number of callers at once exactly one gets True; the others, once that one has committed, False.
+        """
+
+
+class ModelConfigRepo(Protocol):
+    @abstractmethod
+    async def add(self, owner: UserId, *, model_url: str, model_name: str, now: datetime) -> ModelConfig:
+        """Stores a configuration without a key (`sealed_key` and `api_key_hint` are empty)."""
+
+    @abstractmethod
+    async def list(self, owner: UserId) -> Sequence[ModelConfig]:
+        """All of them, newest first."""
+
+    @abstractmethod
+    async def get(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None: ...
+
+    @abstractmethod
+    async def newest(self, owner: UserId) -> ModelConfig | None:
+        """The one with the highest id."""
+
+    @abstractmethod
+    async def save(self, config: ModelConfig) -> bool:
+        """Overwrites URL, name, sealed key, hint and `updated_at`. False: there is none with this owner and id."""
+
+    @abstractmethod
+    async def delete(self, owner: UserId, config_id: ModelConfigId) -> bool:
+        """Conversations that used it keep their messages and have no `config_id` any more."""
+
+
+class ConversationRepo(Protocol):
+    @abstractmethod
+    async def add(
+        self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime
+    ) -> Conversation: ...
+
+    @abstractmethod
+    async def get(self, owner: UserId, conversation_id: ConversationId) -> Conversation | None: ...
+
+    @abstractmethod
+    async def lock(self, owner: UserId, conversation_id: ConversationId) -> Conversation | None:
+        """As `get`, and nobody else locks or changes it until this unit of work is closed."""
+
+    @abstractmethod
+    async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[Conversation]:
+        """Newest `updated_at` first, then highest id first."""
+
+    @abstractmethod
+    async def set_title(self, owner: UserId, conversation_id: ConversationId, title: str) -> bool: ...
+
+    @abstractmethod
+    async def delete(self, owner: UserId, conversation_id: ConversationId) -> bool:
+        """Deletes it with its messages and what the log holds of its replies."""
+
+    @abstractmethod
+    async def claim(
+        self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId, *, now: datetime
+    ) -> bool:
+        """Makes this reply the one being written and sets `updated_at`. One conditional UPDATE: False if there
+        is no such conversation or another reply is being written in it."""
+
+    @abstractmethod
+    async def release(
+        self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId, *, now: datetime
+    ) -> bool:
+        """Gives the claim back and sets `updated_at`. False if this reply did not hold it."""
+
+
+class MessageRepo(Protocol):
+    @abstractmethod
+    async def add(
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        *,
+        parent_id: MessageId | None,
+        role: Role,
+        content: str,
+        writing: bool,
+        model: str | None,
+        now: datetime,
+    ) -> Message:
+        """Ids grow in the order of adding within a conversation. `writing`: a reply that is yet to be written."""
+
+    @abstractmethod
+    async def get(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None: ...
+
+    @abstractmethod
+    async def history(
+        self, owner: UserId, conversation_id: ConversationId, *, limit: int, before: MessageId | None = None
+    ) -> tuple[Conversation, Sequence[Message]] | None:
+        """The conversation and its newest `limit` messages, those older than `before` if given, oldest first.
+        One query, by key: a deep page costs what the first costs. None: there is no such conversation."""
+
+    @abstractmethod
+    async def last_reply(self, owner: UserId, conversation_id: ConversationId) -> Message | None:
+        """The assistant's message with the highest id."""
+
+    @abstractmethod
+    async def finish(self, reply: Message) -> None:
+        """Overwrites content, reasoning, status, usage and error."""
+
+
+class TextKind(StrEnum):
+    REASONING = "reasoning"
+    ANSWER = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """Some text of a reply that is being written. `offset`: how many code points of the reply precede it."""
+
+    user_id: UserId
+    reply_id: MessageId
+    offset: int
+    kind: TextKind
+    text: str
+
+
+class ReplyLog(Protocol):
+    """What replies being written have said so far, as rows that may be cut and merged at will."""
+
+    @abstractmethod
+    async def append(self, entries: Sequence[LogEntry]) -> None:
+        """Stores all of them in one statement."""
+
+    @abstractmethod
+    async def read(self, owner: UserId, reply_id: MessageId) -> Sequence[LogEntry]:
+        """By offset, without gaps, from 0; empty if nothing has reached the log."""
+
+    @abstractmethod
+    async def delete(self, owner: UserId, reply_id: MessageId) -> None: ...
+
+
+class UnfinishedReplies(Protocol):
+    """Sees across owners: what a process that died has left."""
+
+    @abstractmethod
+    async def list(self) -> Sequence[Message]:
+        """Every reply that holds its conversation's claim."""
+
+
+class UnitOfWork(Protocol):
+    """One transaction and the repositories that work in it."""
+
+    users: UserRepo
+    tokens: TokenStore
+    model_configs: ModelConfigRepo
+    conversations: ConversationRepo
+    messages: MessageRepo
+    reply_log: ReplyLog
+    unfinished: UnfinishedReplies
+
+    @abstractmethod
+    async def commit(self) -> None:
+        """When this returns, what was written is durable. Once per unit."""
+
+
+class UnitOfWorkFactory(Protocol):
+    """`async with unit_of_work() as work:` rolls back on leaving, unless `work.commit()` was called.
+
+    A unit sees what was committed before it began and what it wrote itself. `read_only` costs no transaction:
+    each read then sees the newest committed state, and writing is an error.
+    """
+
+    @abstractmethod
+    def __call__(self, *, read_only: bool = False) -> AbstractAsyncContextManager[UnitOfWork]: ...
+
+
+# ---- secrets ---------------------------------------------------------------------------------------------
+
+
+class PasswordHasher(Protocol):
+    @abstractmethod
+    async def hash(self, password: str) -> str:
+        """A PHC string with its own random salt. Runs beside the event loop, a bounded number at once."""
+
+    @abstractmethod
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        """False for a wrong password, an unknown form of hash, and None, which takes as long as a wrong password:
+        an unknown name must not answer sooner than a known one."""
+
+    @abstractmethod
+    def needs_rehash(self, password_hash: str) -> bool:
+        """True if `hash` would use other parameters today."""
+
+
+class Cipher(Protocol):
+    """Seals API keys. What was sealed for one owner and configuration opens for no other."""
+
+    @abstractmethod
+    def seal(self, api_key: str, *, owner: UserId, config_id: ModelConfigId) -> str: ...
+
+    @abstractmethod
+    def open(self, sealed: str, *, owner: UserId, config_id: ModelConfigId) -> str:
+        """Raises `ValueError`, without any of the text, if it does not open: copied, changed, or its key is lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessClaims:
+    """What an access token says. `authenticated_at` is the session's last password check (`auth_time`)."""
+
+    user_id: UserId
+    session_id: SessionId
+    issued_at: datetime
+    expires_at: datetime
+    authenticated_at: datetime
+
+
+class TokenSigner(Protocol):
+    @abstractmethod
+    def sign(self, claims: AccessClaims) -> str:
+        """Times are kept to the second."""
+
+    @abstractmethod
+    def verify(self, token: str, *, now: datetime) -> AccessClaims:
+        """Raises `Unauthenticated` for whatever `sign` did not make, and once `expires_at` has come."""
+
+
+# ---- the model -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEndpoint:
+    """An OpenAI-compatible base URL (such as https://api.openai.com/v1), a model there, and the key for it.
+
+    `trusted`: named by the operator, not by a user; only such an endpoint may be anywhere in the network.
+    """
+
+    url: str
+    model: str
+    api_key: str = field(repr=False)
+    trusted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PromptMessage:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """`temperature` 0 to 2 and `max_tokens` ≥ 1; None leaves the choice to the model."""
+
+    messages: Sequence[PromptMessage]
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """What arrived together. `usage` comes with the last one, if the endpoint counts."""
+
+    reasoning: str = ""
+    text: str = ""
+    usage: Usage | None = None
+
+
+class LLMGateway(Protocol):
+    @abstractmethod
+    def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncIterator[Delta]:
+        """What the model says, as it comes; all its text is fit to store (`entities.storable`).
+
+        It ends when the model has finished, and raises a `ModelError` when it has not: what was yielded before
+        stays said. It calls once, never again after the first byte, and closes its connection when the iterator
+        is closed or its task cancelled. No text of the endpoint's reaches an error.
+        """

@@ -1,0 +1,43 @@
+"""What of a conversation is sent to the model."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from chatcore.entities import Message, Role, Status
+from chatcore.ports import PromptMessage
+
+_SPOKEN = (Status.COMPLETE, Status.STOPPED, Status.INTERRUPTED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptLimits:
+    """At most so many messages, and so many code points in all, besides the system prompt."""
+
+    max_messages: int = 100
+    max_chars: int = 48_000
+
+
+def build_prompt(history: Sequence[Message], *, system: str, limits: PromptLimits) -> tuple[PromptMessage, ...]:
+    """The system prompt (unless empty) and the end of the conversation that fits, oldest first.
+
+    `history` is oldest first and ends with the user's message, which is sent whatever its length. Replies that
+    failed, are being written or said nothing are left out; no message is ever split; and what is kept does not
+    begin with an answer to a question that was cut off.
+    """
+    kept = list(_newest_that_fit(history, limits))[::-1]
+    while kept and kept[0].role is Role.ASSISTANT:
+        del kept[0]
+    prompt = tuple(PromptMessage(message.role, message.content) for message in kept)
+    return (PromptMessage(Role.SYSTEM, system), *prompt) if system else prompt
+
+
+def _newest_that_fit(history: Sequence[Message], limits: PromptLimits) -> Iterator[Message]:
+    count = chars = 0
+    for message in reversed(history):
+        if message.status not in _SPOKEN or not message.content:
+            continue
+        count += 1
+        chars += len(message.content)
+        if count > 1 and (count > limits.max_messages or chars > limits.max_chars):
+            return
+        yield message

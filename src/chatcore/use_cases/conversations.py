@@ -1,0 +1,117 @@
+"""Conversations and their history."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chatcore.entities import (
+    MAX_TITLE,
+    Conversation,
+    ConversationId,
+    Message,
+    MessageId,
+    ModelConfigId,
+    UserId,
+    check,
+    range_rule,
+    text_rule,
+)
+from chatcore.errors import NotFound
+from chatcore.ports import Clock, UnitOfWorkFactory
+from chatcore.replies import Replies, with_logged_text
+
+_MISSING = "There is no such conversation."
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing, and whether more follows it."""
+
+    items: Sequence[Conversation]
+    has_more: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListConversations:
+    """The owner: one's conversations, the most recently used first."""
+
+    unit_of_work: UnitOfWorkFactory
+
+    async def __call__(self, *, owner: UserId, limit: int = 20, offset: int = 0) -> Page:
+        """`limit` 1 to 100, `offset` 0 to 1,000,000. Raises `ValidationFailed`."""
+        check(
+            range_rule(limit, "limit", minimum=1, maximum=100), range_rule(offset, "offset", minimum=0, maximum=10**6)
+        )
+        async with self.unit_of_work(read_only=True) as work:
+            found = await work.conversations.list(owner, limit=limit + 1, offset=offset)
+        return Page(found[:limit], len(found) > limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateConversation:
+    """The owner: begins a conversation. Without a title it takes one from its first message."""
+
+    unit_of_work: UnitOfWorkFactory
+    clock: Clock
+
+    async def __call__(
+        self, *, owner: UserId, title: str | None = None, config_id: ModelConfigId | None = None
+    ) -> Conversation:
+        """Raises `ValidationFailed`; `NotFound` if the configuration is not one's own."""
+        check(text_rule(title, "title", minimum=1, maximum=MAX_TITLE) if title is not None else None)
+        async with self.unit_of_work() as work:
+            if config_id is not None and await work.model_configs.get(owner, config_id) is None:
+                raise NotFound("There is no such model configuration.")
+            conversation = await work.conversations.add(
+                owner, title=title or "", config_id=config_id, now=self.clock.now()
+            )
+            await work.commit()
+        return conversation
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeleteConversation:
+    """The owner: deletes it with its messages. A reply that is being written there is stopped first."""
+
+    unit_of_work: UnitOfWorkFactory
+    replies: Replies
+
+    async def __call__(self, *, owner: UserId, conversation_id: ConversationId) -> None:
+        """Raises `NotFound`."""
+        async with self.unit_of_work(read_only=True) as work:
+            conversation = await work.conversations.get(owner, conversation_id)
+        if conversation is not None and conversation.writing_reply_id is not None:
+            await self.replies.stop(conversation.writing_reply_id)
+        async with self.unit_of_work() as work:
+            if not await work.conversations.delete(owner, conversation_id):
+                raise NotFound(_MISSING)
+            await work.commit()
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """`messages` are oldest first; `next_before_id` asks for the page before them, None if there is none."""
+
+    conversation: Conversation
+    messages: Sequence[Message]
+    next_before_id: MessageId | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadHistory:
+    """The owner: the newest messages, or those before a given one. A reply that is being written shows what of it
+    has reached the log."""
+
+    unit_of_work: UnitOfWorkFactory
+
+    async def __call__(
+        self, *, owner: UserId, conversation_id: ConversationId, limit: int = 50, before: MessageId | None = None
+    ) -> History:
+        """`limit` 1 to 200. Raises `ValidationFailed`, `NotFound`."""
+        check(range_rule(limit, "limit", minimum=1, maximum=200))
+        async with self.unit_of_work(read_only=True) as work:
+            found = await work.messages.history(owner, conversation_id, limit=limit + 1, before=before)
+            if found is None:
+                raise NotFound(_MISSING)
+            conversation, messages = found
+            page = [await with_logged_text(work, message) for message in messages[-limit:]]
+        return History(conversation, page, page[0].id if len(messages) > limit else None)

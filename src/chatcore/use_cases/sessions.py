@@ -1,0 +1,235 @@
+"""Signing in and out, and knowing who asks.
+
+An access token proves nothing for longer than its session: user and session are looked up on every request, so
+that signing out, disabling and demotion hold at once. A refresh token is 256 random bits, stored as its SHA-256
+and exchanged once. Its successor is an HMAC of it, so that two tabs that refresh at the same moment get the same
+one without any token being stored (RFC 9700 §4.14.2 for rotation and reuse detection).
+"""
+
+import hashlib
+import hmac
+import secrets
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from chatcore.entities import RefreshToken, Session, SessionId, User, normal_password, storable
+from chatcore.errors import AccountDisabled, InvalidCredentials, Unauthenticated
+from chatcore.ports import AccessClaims, Caller, Clock, PasswordHasher, TokenSigner, UnitOfWork, UnitOfWorkFactory
+from chatcore.shielding import settled
+
+_TOUCH_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPolicy:
+    """How long things live. `refresh_secret` derives successors: changing it costs nobody their session.
+
+    A session lives at least as long as an access token.
+    """
+
+    refresh_secret: bytes = field(repr=False)
+    access_ttl: timedelta = timedelta(minutes=60)
+    refresh_ttl: timedelta = timedelta(days=7)
+    session_ttl: timedelta = timedelta(days=30)
+    grace: timedelta = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedIn:
+    """A session and the tokens for it. `expires_in` is the access token's, in seconds."""
+
+    user: User
+    session: Session
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    expires_in: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionIssuer:
+    """Makes sessions and tokens inside somebody else's unit of work."""
+
+    signer: TokenSigner
+    policy: SessionPolicy
+
+    async def open(self, work: UnitOfWork, user: User, *, user_agent: str, address: str, now: datetime) -> SignedIn:
+        """A new session for a user whose password has just been checked."""
+        session = Session(
+            id=SessionId(secrets.token_urlsafe(16)),
+            user_id=user.id,
+            login_time=now,
+            authenticated_at=now,
+            last_used_at=now,
+            expires_at=now + max(self.policy.session_ttl, self.policy.access_ttl),
+            user_agent=storable(user_agent)[:255],
+            address=address[:64],
+        )
+        await work.tokens.add_session(session)
+        token = _encoded(secrets.token_bytes(32))
+        await self.store(work, session, token, now=now)
+        return self.signed_in(user, session, token, now=now)
+
+    async def store(self, work: UnitOfWork, session: Session, token: str, *, now: datetime) -> None:
+        await work.tokens.add_refresh_token(
+            RefreshToken(
+                digest=digest_of(token),
+                session_id=session.id,
+                user_id=session.user_id,
+                created_at=now,
+                expires_at=min(now + self.policy.refresh_ttl, session.expires_at),
+            )
+        )
+
+    def successor(self, token: str) -> str:
+        return _encoded(hmac.digest(self.policy.refresh_secret, token.encode(), "sha256"))
+
+    def signed_in(self, user: User, session: Session, refresh_token: str, *, now: datetime) -> SignedIn:
+        expires_at = min(now + self.policy.access_ttl, session.expires_at)
+        claims = AccessClaims(
+            user_id=user.id,
+            session_id=session.id,
+            issued_at=now,
+            expires_at=expires_at,
+            authenticated_at=session.authenticated_at,
+        )
+        return SignedIn(
+            user=user,
+            session=session,
+            access_token=self.signer.sign(claims),
+            refresh_token=refresh_token,
+            expires_in=int((expires_at - now).total_seconds()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignIn:
+    """Anybody: a username or an e-mail address and the password open a new session.
+
+    An unknown name and a wrong password give the same error after the same time; that an account is disabled is
+    told only to who knows its password. A hash of older parameters is replaced on the way.
+    """
+
+    unit_of_work: UnitOfWorkFactory
+    passwords: PasswordHasher
+    sessions: SessionIssuer
+    clock: Clock
+
+    async def __call__(self, *, name: str, password: str, user_agent: str = "", address: str = "") -> SignedIn:
+        """Raises `InvalidCredentials`, `AccountDisabled`."""
+        password = normal_password(storable(password))
+        async with self.unit_of_work(read_only=True) as work:
+            user = await work.users.find(storable(name))
+        if not await self.passwords.verify(password, user.password_hash if user else None) or user is None:
+            raise InvalidCredentials
+        if not user.is_active:
+            raise AccountDisabled
+        rehashed = None
+        if self.passwords.needs_rehash(user.password_hash):
+            rehashed = await self.passwords.hash(password)
+        now = self.clock.now()
+        async with self.unit_of_work() as work:
+            if rehashed:
+                await work.users.set_password_hash(user.id, rehashed, now=now)
+            signed_in = await self.sessions.open(work, user, user_agent=user_agent, address=address, now=now)
+            await work.commit()
+        return signed_in
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refresh:
+    """Whoever holds a refresh token: exchanges it for its successor and a new access token.
+
+    Within `grace` of the exchange, and while the successor is unused, the same token gets the same successor again.
+    Any other use of a token that was used before ends the whole session: one of the two users stole it.
+    """
+
+    unit_of_work: UnitOfWorkFactory
+    sessions: SessionIssuer
+    clock: Clock
+
+    async def __call__(self, *, refresh_token: str) -> SignedIn:
+        """Raises `Unauthenticated`, `AccountDisabled`."""
+        return await settled(self._refresh(refresh_token))
+
+    async def _refresh(self, token: str) -> SignedIn:
+        now, digest, successor = self.clock.now(), digest_of(token), self.sessions.successor(token)
+        async with self.unit_of_work() as work:
+            exchanged = await work.tokens.exchange(digest, now=now)
+            stored = await work.tokens.refresh_token(digest)
+            caller = await work.tokens.caller(stored.user_id, stored.session_id) if stored else None
+            if stored is None or caller is None or not caller.session.alive(now):
+                raise Unauthenticated
+            if not caller.user.is_active:
+                raise AccountDisabled
+            if exchanged:
+                await self.sessions.store(work, caller.session, successor, now=now)
+                await work.tokens.touch(caller.user.id, caller.session.id, now=now)
+            elif stored.used_at is None:  # expired
+                raise Unauthenticated
+            elif not await self._in_grace(work, stored.used_at, successor, now):
+                await work.tokens.revoke(caller.user.id, caller.session.id, now=now)
+                await work.commit()
+                raise Unauthenticated("This refresh token was used before. The session has been ended.")
+            await work.commit()
+        return self.sessions.signed_in(caller.user, caller.session, successor, now=now)
+
+    async def _in_grace(self, work: UnitOfWork, used_at: datetime, successor: str, now: datetime) -> bool:
+        if now - used_at > self.sessions.policy.grace:
+            return False
+        child = await work.tokens.refresh_token(digest_of(successor))
+        return child is not None and child.used_at is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Authenticate:
+    """Whoever holds an access token: who they are, as of now, in one query. Use is noted at most once a minute."""
+
+    unit_of_work: UnitOfWorkFactory
+    signer: TokenSigner
+    clock: Clock
+
+    async def __call__(self, *, access_token: str) -> Caller:
+        """Raises `Unauthenticated`, `AccountDisabled`."""
+        now = self.clock.now()
+        claims = self.signer.verify(access_token, now=now)
+        async with self.unit_of_work(read_only=True) as work:
+            caller = await work.tokens.caller(claims.user_id, claims.session_id)
+        if caller is None or not caller.session.alive(now):
+            raise Unauthenticated
+        if not caller.user.is_active:
+            raise AccountDisabled
+        if now - caller.session.last_used_at > _TOUCH_EVERY:
+            async with self.unit_of_work() as work:
+                await work.tokens.touch(claims.user_id, claims.session_id, now=now)
+                await work.commit()
+        return caller
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignOut:
+    """The caller: ends this session; when it returns, its tokens are worth nothing.
+
+    A refresh token that comes along has its session ended too, if it is the caller's own.
+    """
+
+    unit_of_work: UnitOfWorkFactory
+    clock: Clock
+
+    async def __call__(self, *, caller: Caller, refresh_token: str | None = None) -> None:
+        now, user_id = self.clock.now(), caller.user.id
+        async with self.unit_of_work() as work:
+            await work.tokens.revoke(user_id, caller.session.id, now=now)
+            other = await work.tokens.refresh_token(digest_of(refresh_token)) if refresh_token else None
+            if other and other.user_id == user_id:
+                await work.tokens.revoke(user_id, other.session_id, now=now)
+            await work.commit()
+
+
+def digest_of(token: str) -> bytes:
+    """What is stored of a refresh token."""
+    return hashlib.sha256(token.encode(errors="replace")).digest()
+
+
+def _encoded(secret: bytes) -> str:
+    return urlsafe_b64encode(secret).rstrip(b"=").decode()
