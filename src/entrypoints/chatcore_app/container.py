@@ -1,0 +1,180 @@
+"""Which adapter stands behind which port.
+
+Everything lives as long as the application; a provider given to `make_container` replaces what it provides. Closing
+the container closes in the order of dependence: replies are drained before the database goes.
+"""
+
+import hmac
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from chatcore_openai import OpenAIGateway
+from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide, provide_all
+
+from chatcore import (
+    Authenticate,
+    ChatDefaults,
+    CreateConversation,
+    CreateModelConfig,
+    DeleteConversation,
+    DeleteModelConfig,
+    FollowReply,
+    ListConversations,
+    ListModelConfigs,
+    ModelEndpoint,
+    PasswordPolicy,
+    PromptLimits,
+    ReadHistory,
+    Refresh,
+    Register,
+    Replies,
+    SendMessage,
+    SessionIssuer,
+    SessionPolicy,
+    SignIn,
+    SignOut,
+    StopReply,
+    SystemClock,
+    UpdateModelConfig,
+)
+from chatcore.ports import Cipher, Clock, LLMGateway, PasswordHasher, TokenSigner, UnitOfWorkFactory
+from chatcore_app.settings import Settings
+from chatcore_memory import DEMO_ENDPOINT, DemoModel
+from chatcore_security import Argon2Passwords, FernetCipher, JWTSigner
+from chatcore_sql import Database
+
+_OPENAI_URL = "https://api.openai.com/v1"
+_OPENAI_MODEL = "gpt-4o-mini"
+
+
+def make_container(settings: Settings, *providers: Provider) -> AsyncContainer:
+    return make_async_container(Adapters(), Core(), *providers, context={Settings: settings})
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """What must answer before requests make sense: each check raises `Unavailable` if its part does not."""
+
+    checks: Mapping[str, Callable[[], Awaitable[None]]]
+
+
+class Adapters(Provider):
+    scope = Scope.APP
+    settings = from_context(Settings, scope=Scope.APP)
+
+    @provide
+    async def database(self, settings: Settings) -> AsyncIterable[Database]:
+        async with Database(settings.resolved_database_url, pool_size=settings.database_pool_size) as database:
+            yield database
+
+    @provide
+    def unit_of_work(self, database: Database) -> UnitOfWorkFactory:
+        return database.unit_of_work
+
+    @provide
+    def readiness(self, database: Database) -> Readiness:
+        return Readiness({"database": database.check})
+
+    @provide
+    async def openai(self, settings: Settings) -> AsyncIterable[OpenAIGateway]:
+        async with OpenAIGateway(
+            connect_timeout=settings.model_connect_timeout,
+            idle_timeout=settings.model_idle_timeout,
+            total_timeout=settings.model_total_timeout,
+            max_bytes=settings.model_max_bytes,
+        ) as gateway:
+            yield gateway
+
+    @provide
+    def gateway(self, openai: OpenAIGateway) -> LLMGateway:
+        return DemoModel(openai)
+
+    @provide
+    def clock(self) -> Clock:
+        return SystemClock()
+
+    @provide
+    async def passwords(self) -> AsyncIterable[PasswordHasher]:
+        passwords = Argon2Passwords()
+        yield passwords
+        passwords.close()
+
+    @provide
+    def cipher(self, settings: Settings) -> Cipher:
+        return FernetCipher(settings.encryption_keys)
+
+    @provide
+    def signer(self, settings: Settings) -> TokenSigner:
+        return JWTSigner(settings.secret_key, algorithm=settings.algorithm)
+
+
+class Core(Provider):
+    scope = Scope.APP
+
+    use_cases = provide_all(
+        Authenticate,
+        CreateConversation,
+        CreateModelConfig,
+        DeleteConversation,
+        DeleteModelConfig,
+        FollowReply,
+        ListConversations,
+        ListModelConfigs,
+        ReadHistory,
+        Refresh,
+        Register,
+        SendMessage,
+        SessionIssuer,
+        SignIn,
+        SignOut,
+        StopReply,
+        UpdateModelConfig,
+    )
+
+    @provide
+    async def replies(
+        self, settings: Settings, unit_of_work: UnitOfWorkFactory, gateway: LLMGateway, clock: Clock
+    ) -> AsyncIterable[Replies]:
+        async with Replies(
+            unit_of_work=unit_of_work, gateway=gateway, clock=clock, grace=settings.shutdown_grace
+        ) as replies:
+            yield replies
+
+    @provide
+    def password_policy(self, settings: Settings) -> PasswordPolicy:
+        return PasswordPolicy(minimum=settings.password_min_length)
+
+    @provide
+    def session_policy(self, settings: Settings) -> SessionPolicy:
+        refresh_secret = settings.refresh_secret_key.encode() or hmac.digest(
+            settings.secret_key.encode(), b"chatcore refresh tokens", "sha256"
+        )
+        return SessionPolicy(
+            refresh_secret=refresh_secret,
+            access_ttl=timedelta(minutes=settings.access_token_expire_minutes),
+            refresh_ttl=timedelta(days=settings.refresh_token_expire_days),
+            session_ttl=timedelta(days=settings.session_expire_days),
+        )
+
+    @provide
+    def chat_defaults(self, settings: Settings) -> ChatDefaults:
+        return ChatDefaults(
+            model=_own_model(settings),
+            system_prompt=settings.system_prompt,
+            temperature=settings.default_temperature,
+            max_tokens=settings.default_max_tokens,
+            limits=PromptLimits(max_messages=settings.prompt_max_messages, max_chars=settings.prompt_max_chars),
+        )
+
+
+def _own_model(settings: Settings) -> ModelEndpoint | None:
+    """The server's own model; in development without one, the demo model."""
+    if settings.openai_api_key or settings.openai_base_url:
+        return ModelEndpoint(
+            url=settings.openai_base_url or _OPENAI_URL,
+            model=settings.openai_model or _OPENAI_MODEL,
+            api_key=settings.openai_api_key,
+            trusted=True,
+        )
+    return DEMO_ENDPOINT if settings.environment == "development" else None

@@ -1,0 +1,5 @@
+"""The `chatcore` command."""
+
+from chatcore_cli.main import main
+
+__all__ = ["main"]

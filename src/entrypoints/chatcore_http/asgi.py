@@ -1,0 +1,9 @@
+"""The application of this environment's settings, for any ASGI server: `uvicorn chatcore_http.asgi:app`."""
+
+from chatcore_app import Settings
+from chatcore_app.logs import configure_logging
+from chatcore_http.app import create_app
+
+settings = Settings.load()
+configure_logging(settings)
+app = create_app(settings)

@@ -1,0 +1,125 @@
+"""Every error as RFC 9457 `application/problem+json`, with a stable `code`."""
+
+import logging
+import re
+from http import HTTPStatus
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import ExceptionHandlersMap
+
+from chatcore import errors
+from chatcore.entities import Message
+from chatcore_http.schemas import FieldProblem, Problem
+
+_log = logging.getLogger("chatcore.http")
+
+STATUS: dict[type[errors.ChatcoreError], int] = {
+    errors.ValidationFailed: 400,
+    errors.ModelNotConfigured: 400,
+    errors.Unauthenticated: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.ModelError: 502,
+    errors.ModelTimeout: 504,
+    errors.Unavailable: 503,
+}
+"""The status of an error is that of its nearest ancestor here."""
+
+_HTTP_CODES = {
+    400: ("validation_failed", "The request is not valid."),
+    404: ("not_found", "There is no such route."),
+    405: ("method_not_allowed", "This route does not answer to this method."),
+    413: ("payload_too_large", "The request body is too large."),
+}
+_MISSING = re.compile(r"missing required field `([^`]+)`")
+
+
+def status_of(error: type[errors.ChatcoreError]) -> int:
+    return next(STATUS[kind] for kind in error.__mro__ if kind in STATUS)
+
+
+def problem_response(
+    status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: object
+) -> Response[bytes]:
+    title = HTTPStatus(status).phrase
+    problem = Problem(type="about:blank", title=title, status=status, detail=detail, code=code, **more)  # type: ignore[arg-type]
+    return Response(
+        msgspec.json.encode(problem), status_code=status, media_type="application/problem+json", headers=headers
+    )
+
+
+def failed_reply(reply: Message) -> Response[bytes]:
+    """The answer to a JSON chat whose model failed. What it had said is in the history."""
+    assert reply.error is not None  # noqa: S101 - a failed reply says why
+    status = 504 if reply.error.code == errors.ModelTimeout.code else 502
+    return problem_response(status, reply.error.code, reply.error.detail, reply_id=reply.id)
+
+
+def _chatcore_error(_: Request[object, object, object], error: errors.ChatcoreError) -> Response[bytes]:
+    headers: dict[str, str] = {}
+    more: dict[str, object] = {}
+    match error:
+        case errors.ValidationFailed():
+            more["errors"] = [FieldProblem(broken.field, broken.message) for broken in error.errors]
+        case errors.Unauthenticated():
+            headers["WWW-Authenticate"] = _challenge(error)
+        case errors.Unavailable():
+            headers["Retry-After"] = str(error.retry_after)
+        case _:
+            pass
+    return problem_response(status_of(type(error)), error.code, error.detail, headers=headers, **more)
+
+
+def _challenge(error: errors.Unauthenticated) -> str:
+    """RFC 6750 §3, RFC 9470 §3."""
+    if isinstance(error, errors.InsufficientUserAuthentication):
+        return 'Bearer error="insufficient_user_authentication"'
+    return "Bearer" if isinstance(error, errors.InvalidCredentials) else 'Bearer error="invalid_token"'
+
+
+def _validation(_: Request[object, object, object], error: ValidationException) -> Response[bytes]:
+    """The framework's findings on parameters and bodies, in our words and with the field's name."""
+    found = error.extra if isinstance(error.extra, list) else []
+    if any(item.get("source") == "path" for item in found):
+        return problem_response(404, "not_found", "There is no such thing.")
+    problems = [_field_problem(str(item.get("key", "")), str(item.get("message", ""))) for item in found]
+    detail = "; ".join(f"{problem.field}: {problem.message}" for problem in problems)
+    return problem_response(400, "validation_failed", detail or _HTTP_CODES[400][1], errors=problems)
+
+
+def _field_problem(key: str, message: str) -> FieldProblem:
+    if missing := _MISSING.search(message):
+        return FieldProblem(missing[1], "is required")
+    field = "body" if key == "data" else key.removeprefix("data.")
+    return FieldProblem(field, "a JSON object is required" if message == "'data'" else message)
+
+
+def _http_exception(_: Request[object, object, object], error: HTTPException) -> Response[bytes]:
+    status = error.status_code
+    if status >= 500:
+        return _server_error(_, error)
+    code, detail = _HTTP_CODES.get(status, ("validation_failed", HTTPStatus(status).phrase))
+    if status == 400:  # a body that is no JSON: the parser's own words say where
+        detail = str(error.detail)
+    return problem_response(status, code, detail, headers=dict(error.headers or {}))
+
+
+def _not_utf8(_: Request[object, object, object], error: UnicodeDecodeError) -> Response[bytes]:
+    return problem_response(400, "validation_failed", "The request is not valid UTF-8.")
+
+
+def _server_error(request: Request[object, object, object], error: Exception) -> Response[bytes]:
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem_response(500, "internal_error", "Something went wrong here. The log tells what.")
+
+
+HANDLERS: ExceptionHandlersMap = {
+    errors.ChatcoreError: _chatcore_error,
+    ValidationException: _validation,
+    HTTPException: _http_exception,
+    UnicodeDecodeError: _not_utf8,
+    Exception: _server_error,
+}

@@ -1,0 +1,32 @@
+"""What the areas share."""
+
+import inspect
+from typing import Annotated, Any
+
+from dishka.integrations.litestar import DishkaRouter
+from litestar import Request, Router
+from litestar.di import Provide
+from litestar.params import Parameter
+
+from chatcore_http.auth import SECURITY, provide_caller, signed_in
+
+AnyRequest = Request[Any, Any, Any]
+PathId = Annotated[int, Parameter(ge=0, le=2**63 - 1)]
+QueryId = Annotated[int | None, Parameter(ge=1, le=2**63 - 1)]
+
+
+def described(use_case: type) -> str:
+    """A use case's own words, for the API documentation."""
+    return inspect.getdoc(use_case) or ""
+
+
+def private_router(path: str, handlers: list[Any], *, tag: str) -> Router:
+    """Routes that belong to the signed-in user, whom they get as `caller`."""
+    return DishkaRouter(
+        path=path,
+        route_handlers=handlers,
+        guards=[signed_in],
+        security=SECURITY,
+        dependencies={"caller": Provide(provide_caller, sync_to_thread=False)},
+        tags=[tag],
+    )

@@ -1,0 +1,69 @@
+"""/conversations: what there is."""
+
+from dishka.integrations.litestar import FromDishka
+from litestar import Router, get, post
+
+from chatcore import (
+    Caller,
+    ConversationId,
+    CreateConversation,
+    DeleteConversation,
+    ListConversations,
+    MessageId,
+    ModelConfigId,
+    ReadHistory,
+)
+from chatcore_http import schemas
+from chatcore_http.routes._common import PathId, QueryId, described, private_router
+
+
+@get("/", description=described(ListConversations))
+async def list_all(
+    caller: Caller, list_conversations: FromDishka[ListConversations], limit: int = 20, offset: int = 0
+) -> schemas.Conversations:
+    page = await list_conversations(owner=caller.user.id, limit=limit, offset=offset)
+    return schemas.Conversations.of(page, limit=limit, offset=offset)
+
+
+@post("/create", status_code=201, description=described(CreateConversation))
+async def create(
+    caller: Caller,
+    create_conversation: FromDishka[CreateConversation],
+    data: schemas.NewConversation | None = None,
+) -> schemas.Conversation:
+    new = data or schemas.NewConversation()
+    conversation = await create_conversation(
+        owner=caller.user.id,
+        title=new.title,
+        config_id=None if new.config_id is None else ModelConfigId(new.config_id),
+    )
+    return schemas.Conversation.of(conversation)
+
+
+@post("/{conversation_id:int}/delete", status_code=200, description=described(DeleteConversation))
+async def delete(
+    conversation_id: PathId, caller: Caller, delete_conversation: FromDishka[DeleteConversation]
+) -> schemas.Said:
+    await delete_conversation(owner=caller.user.id, conversation_id=ConversationId(conversation_id))
+    return schemas.Said("The conversation is deleted.")
+
+
+@get("/{conversation_id:int}", description=described(ReadHistory))
+async def history(
+    conversation_id: PathId,
+    caller: Caller,
+    read_history: FromDishka[ReadHistory],
+    limit: int = 50,
+    before_id: QueryId = None,
+) -> schemas.History:
+    page = await read_history(
+        owner=caller.user.id,
+        conversation_id=ConversationId(conversation_id),
+        limit=limit,
+        before=None if before_id is None else MessageId(before_id),
+    )
+    return schemas.History.of(page)
+
+
+def routers() -> list[Router]:
+    return [private_router("/conversations", [list_all, create, delete, history], tag="conversations")]

@@ -1,0 +1,47 @@
+"""What this is, and whether it works."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from dishka.integrations.litestar import DishkaRouter, FromDishka
+from litestar import Router, get
+
+from chatcore.errors import Unavailable
+from chatcore_app import Readiness, Settings
+
+
+class About(msgspec.Struct, frozen=True):
+    name: str
+    version: str
+    status: Literal["running"] = "running"
+
+
+class Health(msgspec.Struct, frozen=True):
+    status: Annotated[str, msgspec.Meta(examples=["healthy"])]
+
+
+@get("/")
+async def about(settings: FromDishka[Settings]) -> About:
+    """Anybody: name and version."""
+    return About(settings.app_name, settings.app_version)
+
+
+@get("/health")
+async def health() -> Health:
+    """Anybody: the process answers. Asks nothing of any other part."""
+    return Health("healthy")
+
+
+@get("/ready")
+async def ready(readiness: FromDishka[Readiness]) -> Health:
+    """Anybody: every part that a request needs answers; else 503, naming the part."""
+    for part, check in readiness.checks.items():
+        try:
+            await check()
+        except Unavailable as error:
+            raise Unavailable(f"Not ready: the {part} is not available.") from error
+    return Health("ready")
+
+
+def routers() -> list[Router]:
+    return [DishkaRouter(path="", route_handlers=[about, health, ready], tags=["system"])]

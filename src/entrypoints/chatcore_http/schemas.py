@@ -1,0 +1,312 @@
+"""The JSON shapes of the wire, each beside the way from its entity. Fields that are not named here are ignored."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from chatcore import entities, events
+from chatcore.ports import TextKind
+from chatcore.use_cases.conversations import History as HistoryPage
+from chatcore.use_cases.conversations import Page
+from chatcore.use_cases.sessions import SignedIn
+
+Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+
+
+class Said(msgspec.Struct, frozen=True, rename={"text": "message"}):
+    """An action without a result."""
+
+    text: str
+
+
+class Profile(msgspec.Struct, frozen=True):
+    user_name: str | None
+    country: str | None
+    job: str | None
+    phone: str | None
+    init_cn_level: str | None
+
+
+class User(msgspec.Struct, frozen=True):
+    id: int
+    username: str
+    email: str | None
+    roles: list[str]
+    is_active: bool
+    profile: Profile
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, user: entities.User) -> Self:
+        profile = Profile(**{name: getattr(user.profile, name) for name in Profile.__struct_fields__})
+        return cls(
+            user.id,
+            user.username,
+            user.email,
+            sorted(user.roles),
+            user.is_active,
+            profile,
+            user.created_at,
+            user.updated_at,
+        )
+
+
+class Tokens(msgspec.Struct, frozen=True):
+    user: User
+    access_token: str
+    refresh_token: str
+    expires_in: Annotated[int, Meta(description="Seconds that the access token lives.")]
+    token_type: Literal["bearer"] = "bearer"
+
+    @classmethod
+    def of(cls, signed_in: SignedIn) -> Self:
+        return cls(
+            User.of(signed_in.user),
+            signed_in.access_token,
+            signed_in.refresh_token,
+            signed_in.expires_in,
+        )
+
+
+class Registration(msgspec.Struct, frozen=True):
+    username: Annotated[str, Meta(examples=["alice"])]
+    password: Annotated[str, Meta(examples=["correct horse battery"])]
+    email: Annotated[str, Meta(examples=["alice@example.com"])] | None = None
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """One of `username`, `email` and `userid`, which takes either."""
+
+    password: Annotated[str, Meta(examples=["correct horse battery"])]
+    username: Annotated[str, Meta(examples=["alice"])] | None = None
+    email: str | None = None
+    userid: str | None = None
+
+
+class RefreshRequest(msgspec.Struct, frozen=True):
+    refresh_token: str
+
+
+class Logout(msgspec.Struct, frozen=True):
+    refresh_token: str | None = None
+
+
+class ModelConfig(msgspec.Struct, frozen=True):
+    """The key itself is never shown; the hint is its last four characters."""
+
+    id: int
+    model_url: str
+    model_name: str
+    api_key_hint: str
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, config: entities.ModelConfig) -> Self:
+        return cls(
+            config.id,
+            config.model_url,
+            config.model_name,
+            config.api_key_hint,
+            config.created_at,
+            config.updated_at,
+        )
+
+
+class ModelConfigs(msgspec.Struct, frozen=True):
+    items: list[ModelConfig]
+    has_more: bool = False
+
+
+class NewModelConfig(msgspec.Struct, frozen=True):
+    model_url: Annotated[str, Meta(examples=["https://api.openai.com/v1"])]
+    model_name: Annotated[str, Meta(examples=["gpt-4o-mini"])]
+    api_key: Annotated[str, Meta(description="May be empty for an endpoint that asks for none.")]
+
+
+class ModelConfigChange(msgspec.Struct, frozen=True):
+    model_url: str | None = None
+    model_name: str | None = None
+    api_key: str | None = None
+
+
+class Conversation(msgspec.Struct, frozen=True):
+    id: int
+    title: str
+    config_id: int | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, conversation: entities.Conversation) -> Self:
+        return cls(
+            conversation.id,
+            conversation.title,
+            conversation.config_id,
+            conversation.created_at,
+            conversation.updated_at,
+        )
+
+
+class Conversations(msgspec.Struct, frozen=True):
+    items: list[Conversation]
+    has_more: bool
+    limit: int
+    offset: int
+
+    @classmethod
+    def of(cls, page: Page, *, limit: int, offset: int) -> Self:
+        return cls([Conversation.of(item) for item in page.items], page.has_more, limit, offset)
+
+
+class NewConversation(msgspec.Struct, frozen=True):
+    title: Annotated[str, Meta(examples=["Travel plans 🏝️"])] | None = None
+    config_id: Id | None = None
+
+
+class Usage(msgspec.Struct, frozen=True):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class Failure(msgspec.Struct, frozen=True):
+    code: str
+    detail: str
+
+
+class Message(msgspec.Struct, frozen=True):
+    id: int
+    conversation_id: int
+    role: Literal["system", "user", "assistant"]
+    content: str
+    reasoning: str | None
+    status: Literal["complete", "writing", "stopped", "failed", "interrupted"]
+    model: str | None
+    usage: Usage | None
+    error: Failure | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, message: entities.Message) -> Self:
+        usage, error = message.usage, message.error
+        return cls(
+            message.id,
+            message.conversation_id,
+            message.role.value,
+            message.content,
+            message.reasoning,
+            message.status.value,
+            message.model,
+            Usage(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) if usage else None,
+            Failure(error.code, error.detail) if error else None,
+            message.created_at,
+        )
+
+
+class History(msgspec.Struct, frozen=True):
+    conversation: Conversation
+    messages: list[Message]
+    has_more: bool
+    next_before_id: int | None
+
+    @classmethod
+    def of(cls, page: HistoryPage) -> Self:
+        return cls(
+            Conversation.of(page.conversation),
+            [Message.of(message) for message in page.messages],
+            page.next_before_id is not None,
+            page.next_before_id,
+        )
+
+
+class Send(msgspec.Struct, frozen=True):
+    content: Annotated[str, Meta(examples=["Why is the sky blue?"])]
+    config_id: Id | None = None
+    system: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    stream: Annotated[bool, Meta(description="As `Accept: text/event-stream`.")] = False
+
+
+class Chat(msgspec.Struct, frozen=True):
+    """The message as stored, and the reply once it has ended."""
+
+    message: Message
+    reply: Message
+
+
+class FieldProblem(msgspec.Struct, frozen=True):
+    field: str
+    message: str
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """RFC 9457. `code` is stable; `detail` is for a person. `reply_id`: the reply that failed in a JSON chat."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[FieldProblem] | UnsetType = UNSET
+    reply_id: int | UnsetType = UNSET
+
+
+# ---- events ----------------------------------------------------------------------------------------------
+
+
+class ReplyStarted(msgspec.Struct, frozen=True):
+    type: str
+    reply_id: int
+    offset: int
+    conversation_id: int
+    message_id: int | None
+    model: str | None
+
+
+class ReplyText(msgspec.Struct, frozen=True):
+    type: str
+    reply_id: int
+    offset: int
+    text: str
+
+
+class ReplyEnded(msgspec.Struct, frozen=True):
+    type: str
+    reply_id: int
+    offset: int
+    message: Message
+
+
+class ReplyFailed(ReplyEnded, frozen=True):
+    code: str
+    detail: str
+
+
+Event = ReplyStarted | ReplyText | ReplyEnded | ReplyFailed
+
+_TEXT = {TextKind.REASONING: "reply.reasoning", TextKind.ANSWER: "reply.delta"}
+_ENDED = {
+    entities.Status.COMPLETE: "reply.completed",
+    entities.Status.STOPPED: "reply.stopped",
+    entities.Status.INTERRUPTED: "reply.interrupted",
+}
+
+
+def event_of(event: events.ReplyStarted | events.ReplyDelta | events.ReplyEnded) -> Event:
+    match event:
+        case events.ReplyDelta():
+            return ReplyText(_TEXT[event.kind], event.reply_id, event.offset, event.text)
+        case events.ReplyStarted():
+            return ReplyStarted(
+                "reply.started", event.reply_id, event.offset, event.conversation_id, event.message_id, event.model
+            )
+        case events.ReplyEnded():
+            message = Message.of(event.message)
+            if error := message.error:
+                return ReplyFailed("reply.failed", event.reply_id, event.offset, message, error.code, error.detail)
+            return ReplyEnded(_ENDED[event.message.status], event.reply_id, event.offset, message)
