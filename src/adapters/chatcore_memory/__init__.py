@@ -1,0 +1,29 @@
+"""Every port of chatcore in memory: for tests, of chatcore and of programs that embed it.
+
+    database = MemoryDatabase()                       # database.unit_of_work is the UnitOfWorkFactory
+    clock = HandClock()                               # clock.advance(3600)
+    model = ScriptedModel("Hel", Stall(), "lo")       # says "Hel", and "lo" once the stall is released
+
+They keep the contracts that the real adapters keep (tests/contracts), at once and without any protection.
+`DemoModel` is more than a fake: in development it answers when no real model is configured.
+"""
+
+from chatcore_memory.clock import HandClock
+from chatcore_memory.database import MemoryDatabase
+from chatcore_memory.demo import DEMO_ENDPOINT, DemoModel
+from chatcore_memory.model import Call, ScriptedModel, Stall, Step
+from chatcore_memory.secrets import PlainCipher, PlainPasswords, PlainSigner
+
+__all__ = [
+    "DEMO_ENDPOINT",
+    "Call",
+    "DemoModel",
+    "HandClock",
+    "MemoryDatabase",
+    "PlainCipher",
+    "PlainPasswords",
+    "PlainSigner",
+    "ScriptedModel",
+    "Stall",
+    "Step",
+]

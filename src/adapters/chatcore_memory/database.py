@@ -1,0 +1,80 @@
+"""The database in memory: its units of work, and the way to make it fail."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+
+from chatcore.ports import UnitOfWork
+from chatcore_memory.accounts import MemoryTokens, MemoryUsers
+from chatcore_memory.conversations import (
+    MemoryConversations,
+    MemoryMessages,
+    MemoryModelConfigs,
+    MemoryReplyLog,
+    MemoryUnfinished,
+)
+from chatcore_memory.state import Store, Transaction
+
+
+class MemoryDatabase:
+    """Holds everything in this object, and nothing longer than it.
+
+    Writing units of work come one after the other, each on a copy of what is committed; read-only ones see what
+    is committed at the moment of each read.
+    """
+
+    def __init__(self) -> None:
+        self._store = Store()
+        self._lock = asyncio.Lock()
+        self._writer: asyncio.Task[object] | None = None
+
+    @asynccontextmanager
+    async def unit_of_work(self, *, read_only: bool = False) -> AsyncGenerator[UnitOfWork, None]:
+        """The `UnitOfWorkFactory`. A writing unit inside another one of the same task is a `RuntimeError`: it
+        would wait for itself."""
+        await asyncio.sleep(0)
+        async with nullcontext() if read_only else self._turn():
+            self._store.reach()
+            transaction = Transaction(self._store, read_only=read_only)
+            try:
+                yield MemoryUnitOfWork(transaction)
+            finally:
+                transaction.end()
+
+    @contextmanager
+    def outage(self) -> Generator[None, None, None]:
+        """`with database.outage():` makes every call within raise `Unavailable`, as if the server were gone.
+
+        A unit of work that noticed can only be left; what was committed is there again afterwards.
+        """
+        self._store.gone = True
+        try:
+            yield
+        finally:
+            self._store.gone = False
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncGenerator[None, None]:
+        if self._writer is asyncio.current_task():
+            raise RuntimeError("this task has a unit of work open already")
+        async with self._lock:
+            self._writer = asyncio.current_task()
+            try:
+                yield
+            finally:
+                self._writer = None
+
+
+class MemoryUnitOfWork(UnitOfWork):
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+        self.users = MemoryUsers(transaction)
+        self.tokens = MemoryTokens(transaction)
+        self.model_configs = MemoryModelConfigs(transaction)
+        self.conversations = MemoryConversations(transaction)
+        self.messages = MemoryMessages(transaction)
+        self.reply_log = MemoryReplyLog(transaction)
+        self.unfinished = MemoryUnfinished(transaction)
+
+    async def commit(self) -> None:
+        await self._transaction.commit()

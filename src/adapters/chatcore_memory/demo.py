@@ -1,0 +1,58 @@
+"""The model that needs no network and no key: what development answers with until a real one is configured."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+
+from chatcore.entities import Role, Usage
+from chatcore.errors import ModelUnavailable
+from chatcore.ports import Delta, LLMGateway, ModelEndpoint, Prompt, PromptMessage
+
+DEMO_ENDPOINT = ModelEndpoint(url="demo:", model="demo", api_key="", trusted=True)
+"""Users can't configure it: `entities.model_url_rule` takes http and https only."""
+
+QUESTION_LENGTH = 200
+
+ANSWER = (
+    "You asked: “{question}” I am the demo model: I work offline, so repeating your question is the best that I can "
+    "do. For real answers set OPENAI_API_KEY (and OPENAI_BASE_URL for any other OpenAI-compatible server) and start "
+    "again, or add an endpoint of your own with POST /auth/config/create."
+)
+
+
+class DemoModel(LLMGateway):
+    """Answers for `DEMO_ENDPOINT` itself, word by word with `pause` seconds between them, and counts each word as a
+    token. Every other endpoint is the business of `then`.
+    """
+
+    def __init__(self, then: LLMGateway | None = None, *, pause: float = 0.03) -> None:
+        self._then = then
+        self._pause = pause
+
+    def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncIterator[Delta]:
+        """As the port; raises `ModelUnavailable` for another endpoint if there is no `then`."""
+        if self._then is not None and endpoint.url != DEMO_ENDPOINT.url:
+            return self._then.stream(endpoint, prompt)
+        return self._answer(endpoint, prompt)
+
+    async def _answer(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncIterator[Delta]:
+        if endpoint.url != DEMO_ENDPOINT.url:
+            raise ModelUnavailable("Only the demo model is installed here.")
+        said = words(ANSWER.format(question=last_question(prompt.messages)))[: prompt.max_tokens]
+        for word in said:
+            await asyncio.sleep(self._pause)
+            yield Delta(text=word)
+        asked = sum(len(words(message.content)) for message in prompt.messages)
+        yield Delta(usage=Usage(prompt_tokens=asked, completion_tokens=len(said), total_tokens=asked + len(said)))
+
+
+def last_question(messages: Sequence[PromptMessage]) -> str:
+    """What the user said last, on one line and not too long."""
+    asked = next((message.content for message in reversed(messages) if message.role is Role.USER), "")
+    line = " ".join(asked.split())
+    return line if len(line) <= QUESTION_LENGTH else line[:QUESTION_LENGTH] + "…"
+
+
+def words(text: str) -> list[str]:
+    """Each word with the white space behind it, so that joining them gives the text."""
+    return re.findall(r"\S+\s*", text)

@@ -1,0 +1,115 @@
+"""The tables of the database in memory, and the transaction that its repositories work in."""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from chatcore.entities import (
+    Conversation,
+    ConversationId,
+    Message,
+    MessageId,
+    ModelConfig,
+    ModelConfigId,
+    RefreshToken,
+    Session,
+    SessionId,
+    User,
+    UserId,
+)
+from chatcore.errors import Unavailable
+from chatcore.ports import LogEntry
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class State:
+    """One dictionary per table. The entities are frozen, so that a copy of the tables is a copy of everything."""
+
+    users: dict[UserId, User] = field(default_factory=dict[UserId, User])
+    sessions: dict[SessionId, Session] = field(default_factory=dict[SessionId, Session])
+    refresh_tokens: dict[bytes, RefreshToken] = field(default_factory=dict[bytes, RefreshToken])
+    model_configs: dict[ModelConfigId, ModelConfig] = field(default_factory=dict[ModelConfigId, ModelConfig])
+    conversations: dict[ConversationId, Conversation] = field(default_factory=dict[ConversationId, Conversation])
+    messages: dict[MessageId, Message] = field(default_factory=dict[MessageId, Message])
+    reply_log: dict[tuple[MessageId, int], LogEntry] = field(default_factory=dict[tuple[MessageId, int], LogEntry])
+
+    def copy(self) -> "State":
+        return State(
+            users=self.users.copy(),
+            sessions=self.sessions.copy(),
+            refresh_tokens=self.refresh_tokens.copy(),
+            model_configs=self.model_configs.copy(),
+            conversations=self.conversations.copy(),
+            messages=self.messages.copy(),
+            reply_log=self.reply_log.copy(),
+        )
+
+
+class Store:
+    """What is committed, and whether it can be reached.
+
+    Ids are never given twice, and no two things of whatever kind have the same one: a conversation's id in the
+    place of a message's finds nothing.
+    """
+
+    def __init__(self) -> None:
+        self.committed = State()
+        self.next_id = itertools.count(1)
+        self.gone = False
+
+    def reach(self) -> None:
+        if self.gone:
+            raise Unavailable
+
+
+class Transaction:
+    """Reads and changes a copy of the committed state; `commit` puts it in the place of the committed one.
+
+    After a commit, an error or its end it refuses to go on, as a real one does. Each call is done at once and
+    lets others run before it returns: races show, and what a cancelled caller began is done nevertheless.
+    """
+
+    def __init__(self, store: Store, *, read_only: bool) -> None:
+        self._store = store
+        self._draft = None if read_only else store.committed.copy()
+        self._ended = False
+
+    def new_id(self) -> int:
+        return next(self._store.next_id)
+
+    async def read(self, query: Callable[[State], T]) -> T:
+        return await self._run(lambda: query(self._store.committed if self._draft is None else self._draft))
+
+    async def write(self, change: Callable[[State], T]) -> T:
+        return await self._run(lambda: change(self._writable()))
+
+    async def commit(self) -> None:
+        def publish() -> None:
+            self._store.committed = self._writable()
+            self.end()
+
+        await self._run(publish)
+
+    def end(self) -> None:
+        self._ended = True
+
+    def _writable(self) -> State:
+        if self._draft is None:
+            raise RuntimeError("this unit of work is read-only")
+        return self._draft
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        if self._ended:
+            raise RuntimeError("this unit of work was committed, failed or left: it takes no more calls")
+        try:
+            self._store.reach()
+            result = work()
+        except BaseException:
+            self.end()
+            raise
+        await asyncio.sleep(0)
+        return result

@@ -1,0 +1,191 @@
+"""The contract of `LLMGateway`."""
+
+import asyncio
+import traceback
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, cast
+
+import pytest
+
+from chatcore.entities import Role, Usage
+from chatcore.errors import (
+    ModelError,
+    ModelNotFound,
+    ModelProtocolError,
+    ModelRateLimited,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnauthorized,
+    ModelUnavailable,
+)
+from chatcore.ports import Delta, LLMGateway, ModelEndpoint, Prompt, PromptMessage
+
+FOREIGN = "WORDS-OF-THE-ENDPOINT"
+"""A failing model says this wherever it can say anything: no error may repeat it."""
+
+USAGE = Usage(prompt_tokens=3, completion_tokens=5, total_tokens=8)
+PROMPT = Prompt(messages=[PromptMessage(Role.USER, "Hello?")])
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """The model keeps the connection and says nothing more."""
+
+
+Step: TypeAlias = Delta | Silence | type[ModelError]
+"""Something said, silence, or a failure of this kind. After the last step the model has finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A model that plays a script, for every call anew, and the gateway to it.
+
+    `calls` counts the calls so far; `left` returns once the model has noticed that its caller went away.
+    """
+
+    gateway: LLMGateway
+    endpoint: ModelEndpoint
+    calls: Callable[[], int]
+    left: Callable[[], Awaitable[None]]
+
+    def ask(self) -> AsyncGenerator[Delta, None]:
+        return cast(AsyncGenerator[Delta, None], self.gateway.stream(self.endpoint, PROMPT))
+
+
+class Play(Protocol):
+    async def __call__(self, *steps: Step) -> Stage: ...
+
+
+TEXTS = {
+    "words": ["Hel", "lo", " ", "world"],
+    "emoji": ["🦄", "👩🏽‍💻", "e\u0301", "\U0010ffff"],
+    "line ends": ["one\r\n", "\r", "\n", "two\n\n", "\u2028\x85"],
+    "events": ["data: x\n\n", "data: [DONE]\n\n", "event: error\r\n\r\n", ": comment\n"],
+    "json": ['{"choices": [', "\\u0041\\n", '"', "\\", "</script>"],
+    "controls": ["\x01", "\t", "\x1b[0m", "\x7f", "\ufeff"],
+    "64 KB at once": ["x" * 65_536 + "🦄"],
+    "a thousand": [f"{number} " for number in range(1000)],
+}
+
+
+async def heard(stream: AsyncIterator[Delta]) -> list[Delta]:
+    return [delta async for delta in stream]
+
+
+def text_of(deltas: list[Delta]) -> str:
+    return "".join(delta.text for delta in deltas)
+
+
+def reasoning_of(deltas: list[Delta]) -> str:
+    return "".join(delta.reasoning for delta in deltas)
+
+
+class GatewayContract:
+    """Needs the fixture `play`: `await play(*steps)` sets a `Stage` on which the model does just that."""
+
+    @pytest.mark.parametrize("said", list(TEXTS.values()), ids=list(TEXTS))
+    async def test_text_arrives_complete_and_in_order(self, play: Play, said: list[str]) -> None:
+        stage = await play(*(Delta(text=text) for text in said))
+        deltas = await heard(stage.ask())
+        assert text_of(deltas) == "".join(said)
+        assert reasoning_of(deltas) == ""
+        assert stage.calls() == 1
+
+    async def test_text_arrives_while_the_model_is_talking(self, play: Play) -> None:
+        stage = await play(Delta(text="Hel"), Delta(text="lo"), Silence())
+        text = ""
+        async with aclosing(stage.ask()) as stream:
+            while text != "Hello":
+                text += (await anext(stream)).text
+
+    async def test_reasoning_is_kept_apart(self, play: Play) -> None:
+        stage = await play(Delta(reasoning="Hm"), Delta(reasoning="m 🦄"), Delta(text="Hel"), Delta(text="lo"))
+        deltas = await heard(stage.ask())
+        assert (reasoning_of(deltas), text_of(deltas)) == ("Hmm 🦄", "Hello")
+        first_text = next(index for index, delta in enumerate(deltas) if delta.text)
+        assert not any(delta.reasoning for delta in deltas[first_text + 1 :])
+
+    async def test_usage_comes_with_the_last_delta(self, play: Play) -> None:
+        deltas = await heard((await play(Delta(text="Hello"), Delta(usage=USAGE))).ask())
+        assert text_of(deltas) == "Hello"
+        assert deltas[-1].usage == USAGE
+        assert [delta.usage for delta in deltas[:-1] if delta.usage] == []
+
+    async def test_a_model_that_does_not_count_has_no_usage(self, play: Play) -> None:
+        deltas = await heard((await play(Delta(text="Hello"))).ask())
+        assert [delta.usage for delta in deltas if delta.usage] == []
+
+    async def test_text_is_made_fit_to_store(self, play: Play) -> None:
+        stage = await play(Delta(reasoning="\0?"), Delta(text="a\0b"), Delta(text="\ud800"), Delta(text="\udfff!"))
+        deltas = await heard(stage.ask())
+        assert reasoning_of(deltas) == "\ufffd?"
+        assert text_of(deltas) == "a\ufffdb\ufffd\ufffd!"
+
+    async def test_two_at_once_are_not_mixed_up(self, play: Play) -> None:
+        stage = await play(*(Delta(text=f"{number} ") for number in range(50)))
+        both = await asyncio.gather(heard(stage.ask()), heard(stage.ask()))
+        assert [text_of(deltas) for deltas in both] == ["".join(f"{number} " for number in range(50))] * 2
+        assert stage.calls() == 2
+
+    # ---- failures ----
+
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            ModelUnauthorized,
+            ModelNotFound,
+            ModelRateLimited,
+            ModelRefused,
+            ModelUnavailable,
+            ModelProtocolError,
+            ModelTimeout,
+        ],
+    )
+    async def test_a_model_that_fails_at_once(self, play: Play, failure: type[ModelError]) -> None:
+        said = await self.fails(await play(failure), failure)
+        assert said == []
+
+    @pytest.mark.parametrize("failure", [ModelUnavailable, ModelProtocolError, ModelTimeout])
+    async def test_what_was_said_before_a_failure_stays_said(self, play: Play, failure: type[ModelError]) -> None:
+        said = await self.fails(
+            await play(Delta(reasoning="Hm"), Delta(text="Hel"), Delta(text="lo"), failure), failure
+        )
+        assert (reasoning_of(said), text_of(said)) == ("Hm", "Hello")
+
+    async def fails(self, stage: Stage, failure: type[ModelError]) -> list[Delta]:
+        """What was said before; the failure is of exactly this kind, tells nothing foreign and is not tried again."""
+        said: list[Delta] = []
+
+        async def listen() -> None:
+            async for delta in stage.ask():
+                said.append(delta)  # noqa: PERF401  # kept although the loop ends in an error
+
+        with pytest.raises(ModelError) as raised:
+            await listen()
+        assert type(raised.value) is failure
+        told = "".join(traceback.format_exception(raised.value)) + raised.value.detail
+        assert FOREIGN not in told
+        assert not stage.endpoint.api_key or stage.endpoint.api_key not in told
+        assert stage.calls() == 1
+        return said
+
+    # ---- leaving ----
+
+    async def test_closing_the_iterator_leaves_the_model(self, play: Play) -> None:
+        stage = await play(Delta(text="Hello"), Silence())
+        async with aclosing(stage.ask()) as stream:
+            assert (await anext(stream)).text
+        await stage.left()
+
+    @pytest.mark.parametrize("steps", [(Delta(text="Hello"), Silence()), (Silence(),)], ids=["talking", "silent"])
+    async def test_cancelling_the_reader_leaves_the_model(self, play: Play, steps: tuple[Step, ...]) -> None:
+        stage = await play(*steps)
+        reader = asyncio.create_task(heard(stage.ask()))
+        while stage.calls() == 0:
+            await asyncio.sleep(0)
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+        await stage.left()

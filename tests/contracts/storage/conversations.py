@@ -1,0 +1,379 @@
+"""The contracts of `ModelConfigRepo` and `ConversationRepo`."""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from chatcore.entities import Conversation, ConversationId, ModelConfig, ModelConfigId, User
+from chatcore.errors import NotFound
+from chatcore.ports import LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
+from contracts.storage.base import (
+    NOW,
+    StorageContract,
+    add_message,
+    add_reply,
+    is_utc,
+    later,
+    stored_conversation,
+    stored_reply,
+    the_conversation,
+    times,
+)
+
+NO_CONFIG = ModelConfigId(999_999_999)
+NO_CONVERSATION = ConversationId(999_999_999)
+URL = "https://api.example.org/v1"
+
+
+async def add_config(work: UnitOfWork, owner: User, seconds: float = 0) -> ModelConfig:
+    return await work.model_configs.add(owner.id, model_url=URL, model_name="gpt 🦄", now=later(seconds))
+
+
+class ModelConfigRepoContract(StorageContract):
+    @pytest.fixture
+    async def config(self, unit_of_work: UnitOfWorkFactory, owner: User) -> ModelConfig:
+        async with unit_of_work() as work:
+            config = await add_config(work, owner)
+            await work.commit()
+        return config
+
+    async def test_a_new_one_has_no_key(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, config: ModelConfig
+    ) -> None:
+        assert config == ModelConfig(
+            id=config.id,
+            user_id=owner.id,
+            model_url=URL,
+            model_name="gpt 🦄",
+            sealed_key="",
+            api_key_hint="",
+            created_at=NOW,
+            updated_at=NOW,
+        )
+        async with unit_of_work(read_only=True) as work:
+            assert await work.model_configs.get(owner.id, config.id) == config
+
+    async def test_a_missing_or_a_strangers_one_is_none(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, config: ModelConfig
+    ) -> None:
+        async with unit_of_work(read_only=True) as work:
+            assert await work.model_configs.get(owner.id, NO_CONFIG) is None
+            assert await work.model_configs.get(stranger.id, config.id) is None
+            assert await work.model_configs.newest(stranger.id) is None
+            assert list(await work.model_configs.list(stranger.id)) == []
+
+    async def test_the_list_is_newest_first(self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User) -> None:
+        async with unit_of_work() as work:
+            configs = [await add_config(work, owner, seconds) for seconds in range(3)]
+            await add_config(work, stranger, 9)
+            assert list(await work.model_configs.list(owner.id)) == configs[::-1]
+
+    async def test_the_newest_has_the_highest_id(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:
+        async with unit_of_work() as work:
+            first = await add_config(work, owner)
+            second = await add_config(work, owner)
+            await work.model_configs.save(replace(first, updated_at=later(60)))
+            assert second.id > first.id
+            assert await work.model_configs.newest(owner.id) == second
+
+    async def test_saving_overwrites_all_but_id_owner_and_birth(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, config: ModelConfig
+    ) -> None:
+        changed = replace(
+            config,
+            model_url="http://localhost/" + "a" * 2031,
+            model_name="other ",
+            sealed_key="gAAAAA" + "x" * 2000 + "==",
+            api_key_hint="🦄🐴 x",
+            updated_at=later(1),
+        )
+        async with unit_of_work() as work:
+            assert await work.model_configs.save(replace(changed, created_at=later(99))) is True
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            assert await work.model_configs.get(owner.id, config.id) == changed
+
+    async def test_saving_what_is_stored_already_is_saving(
+        self, unit_of_work: UnitOfWorkFactory, config: ModelConfig
+    ) -> None:
+        async with unit_of_work() as work:
+            assert await work.model_configs.save(config) is True
+
+    async def test_saving_a_missing_or_a_strangers_one_changes_nothing(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, config: ModelConfig
+    ) -> None:
+        changed = replace(config, model_name="changed")
+        async with unit_of_work() as work:
+            assert await work.model_configs.save(replace(changed, user_id=stranger.id)) is False
+            assert await work.model_configs.save(replace(changed, id=NO_CONFIG)) is False
+            assert list(await work.model_configs.list(owner.id)) == [config]
+            assert list(await work.model_configs.list(stranger.id)) == []
+
+    async def test_deleting(self, unit_of_work: UnitOfWorkFactory, owner: User, config: ModelConfig) -> None:
+        async with unit_of_work() as work:
+            other = await add_config(work, owner, 1)
+            assert await work.model_configs.delete(owner.id, config.id) is True
+            assert await work.model_configs.delete(owner.id, config.id) is False
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            assert list(await work.model_configs.list(owner.id)) == [other]
+
+    async def test_deleting_a_strangers_one_is_refused(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, config: ModelConfig
+    ) -> None:
+        async with unit_of_work() as work:
+            assert await work.model_configs.delete(stranger.id, config.id) is False
+            assert await work.model_configs.get(owner.id, config.id) == config
+
+    async def test_deleting_leaves_the_conversations_that_used_it(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, config: ModelConfig
+    ) -> None:
+        async with unit_of_work() as work:
+            other = await add_config(work, owner)
+            using = await work.conversations.add(owner.id, title="using", config_id=config.id, now=NOW)
+            message = await add_message(work, using)
+            unaffected = await work.conversations.add(owner.id, title="other", config_id=other.id, now=NOW)
+            await work.commit()
+        async with unit_of_work() as work:
+            assert await work.model_configs.delete(owner.id, config.id) is True
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            page = await work.messages.history(owner.id, using.id, limit=10)
+        assert page is not None
+        assert (page[0], list(page[1])) == (replace(using, config_id=None), [message])
+        assert await the_conversation(unit_of_work, unaffected) == unaffected
+
+
+class ConversationRepoContract(StorageContract):
+    async def test_a_new_one_is_stored_as_given(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:
+        title = "🦄" * 198 + " \t"
+        async with unit_of_work() as work:
+            config = await add_config(work, owner)
+            added = await work.conversations.add(owner.id, title=title, config_id=config.id, now=NOW)
+            await work.commit()
+        assert added == Conversation(
+            id=added.id, user_id=owner.id, title=title, config_id=config.id, created_at=NOW, updated_at=NOW
+        )
+        assert await the_conversation(unit_of_work, added) == added
+
+    async def test_none_is_made_with_a_missing_config(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:
+        async with unit_of_work() as work:
+            with pytest.raises(NotFound):
+                await work.conversations.add(owner.id, title="", config_id=NO_CONFIG, now=NOW)
+        async with unit_of_work(read_only=True) as work:
+            assert list(await work.conversations.list(owner.id, limit=10, offset=0)) == []
+
+    @times
+    async def test_times_are_kept_to_the_microsecond(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, time: datetime
+    ) -> None:
+        async with unit_of_work() as work:
+            added = await work.conversations.add(owner.id, title="", config_id=None, now=time)
+            await work.commit()
+        stored = await the_conversation(unit_of_work, added)
+        assert stored is not None
+        assert stored.created_at == stored.updated_at == time
+        assert is_utc(stored.updated_at)
+
+    async def test_a_missing_or_a_strangers_one_is_none(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            assert await work.conversations.get(owner.id, NO_CONVERSATION) is None
+            assert await work.conversations.get(stranger.id, conversation.id) is None
+            assert await work.conversations.lock(owner.id, NO_CONVERSATION) is None
+            assert await work.conversations.lock(stranger.id, conversation.id) is None
+            assert list(await work.conversations.list(stranger.id, limit=10, offset=0)) == []
+
+    async def test_the_list_is_newest_change_first_then_highest_id(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
+    ) -> None:
+        async with unit_of_work() as work:
+            changes = (1.0, 0.000_001, 1.0, 0.0)
+            a, b, c, d = [
+                await work.conversations.add(owner.id, title="", config_id=None, now=later(change))
+                for change in changes
+            ]
+            await work.conversations.add(stranger.id, title="", config_id=None, now=later(9))
+            assert list(await work.conversations.list(owner.id, limit=10, offset=0)) == [c, a, b, d]
+            assert list(await work.conversations.list(owner.id, limit=2, offset=1)) == [a, b]
+            assert list(await work.conversations.list(owner.id, limit=2, offset=4)) == []
+
+    async def test_a_title_is_set_and_nothing_else(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            for _ in range(2):
+                assert await work.conversations.set_title(owner.id, conversation.id, "漢字 🦄 ") is True
+            await work.commit()
+        assert await the_conversation(unit_of_work, conversation) == replace(conversation, title="漢字 🦄 ")
+
+    async def test_a_strangers_title_is_not_set(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            assert await work.conversations.set_title(stranger.id, conversation.id, "mine") is False
+            assert await work.conversations.set_title(owner.id, NO_CONVERSATION, "mine") is False
+            await work.commit()
+        assert await the_conversation(unit_of_work, conversation) == conversation
+
+    async def test_deleting_takes_the_messages_and_the_log_along(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            kept = await work.conversations.add(owner.id, title="kept", config_id=None, now=NOW)
+            kept_message = await add_message(work, kept)
+            message, reply = await add_message(work, conversation), await add_reply(work, conversation)
+            await work.conversations.claim(owner.id, conversation.id, reply.id, now=NOW)
+            await work.reply_log.append([LogEntry(owner.id, reply.id, 0, TextKind.ANSWER, "text")])
+            await work.commit()
+        async with unit_of_work() as work:
+            assert await work.conversations.delete(owner.id, conversation.id) is True
+            assert await work.conversations.delete(owner.id, conversation.id) is False
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            assert await work.conversations.get(owner.id, conversation.id) is None
+            assert await work.messages.history(owner.id, conversation.id, limit=10) is None
+            assert await work.messages.get(owner.id, conversation.id, message.id) is None
+            assert await work.messages.last_reply(owner.id, conversation.id) is None
+            assert list(await work.reply_log.read(owner.id, reply.id)) == []
+            assert list(await work.unfinished.list()) == []
+            assert await work.messages.get(owner.id, kept.id, kept_message.id) == kept_message
+
+    async def test_a_strangers_one_is_not_deleted(
+        self, unit_of_work: UnitOfWorkFactory, stranger: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            message = await add_message(work, conversation)
+            assert await work.conversations.delete(stranger.id, conversation.id) is False
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            page = await work.messages.history(conversation.user_id, conversation.id, limit=10)
+        assert page is not None
+        assert (page[0], list(page[1])) == (conversation, [message])
+
+    # ---- the claim: one reply at a time ----
+
+    async def test_one_reply_at_a_time_holds_the_claim(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            first, second = await add_reply(work, conversation), await add_reply(work, conversation)
+            assert await work.conversations.claim(owner.id, conversation.id, first.id, now=later(1)) is True
+            assert await work.conversations.claim(owner.id, conversation.id, second.id, now=later(2)) is False
+            await work.commit()
+        claimed = replace(conversation, writing_reply_id=first.id, updated_at=later(1))
+        assert await the_conversation(unit_of_work, conversation) == claimed
+
+    async def test_only_the_holder_gives_the_claim_back(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            first, second = await add_reply(work, conversation), await add_reply(work, conversation)
+            await work.conversations.claim(owner.id, conversation.id, first.id, now=later(1))
+            assert await work.conversations.release(owner.id, conversation.id, second.id, now=later(2)) is False
+            assert await work.conversations.release(stranger.id, conversation.id, first.id, now=later(3)) is False
+            assert await work.conversations.release(owner.id, NO_CONVERSATION, first.id, now=later(3)) is False
+            assert await work.conversations.release(owner.id, conversation.id, first.id, now=later(4)) is True
+            assert await work.conversations.release(owner.id, conversation.id, first.id, now=later(5)) is False
+            await work.commit()
+        assert await the_conversation(unit_of_work, conversation) == replace(conversation, updated_at=later(4))
+        async with unit_of_work() as work:
+            assert await work.conversations.claim(owner.id, conversation.id, second.id, now=later(6)) is True
+
+    async def test_a_strangers_conversation_is_not_claimed(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            reply = await add_reply(work, conversation)
+            assert await work.conversations.claim(stranger.id, conversation.id, reply.id, now=later(1)) is False
+            assert await work.conversations.claim(owner.id, NO_CONVERSATION, reply.id, now=later(1)) is False
+            await work.commit()
+        assert await the_conversation(unit_of_work, conversation) == conversation
+
+    async def test_of_several_at_once_one_claims(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        replies = [await stored_reply(unit_of_work, conversation) for _ in range(8)]
+
+        async def claim(index: int) -> bool:
+            async with unit_of_work() as work:
+                claimed = await work.conversations.claim(owner.id, conversation.id, replies[index].id, now=later(index))
+                await work.commit()
+            return claimed
+
+        outcomes = await asyncio.gather(*(claim(index) for index in range(8)))
+        assert sorted(outcomes) == [False] * 7 + [True]
+        winner = outcomes.index(True)
+        claimed = replace(conversation, writing_reply_id=replies[winner].id, updated_at=later(winner))
+        assert await the_conversation(unit_of_work, conversation) == claimed
+
+    # ---- the lock: others wait ----
+
+    async def test_a_locked_one_is_as_it_was_got(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            assert await work.conversations.lock(owner.id, conversation.id) == conversation
+            assert await work.conversations.lock(owner.id, conversation.id) == conversation
+
+    async def test_what_is_done_under_the_lock_is_never_lost(
+        self, unit_of_work: UnitOfWorkFactory, owner: User
+    ) -> None:
+        conversation = await stored_conversation(unit_of_work, owner, title="0")
+
+        async def count() -> None:
+            async with unit_of_work() as work:
+                locked = await work.conversations.lock(owner.id, conversation.id)
+                assert locked is not None
+                await work.conversations.set_title(owner.id, conversation.id, str(int(locked.title) + 1))
+                await work.commit()
+
+        await asyncio.gather(*(count() for _ in range(8)))
+        assert await the_conversation(unit_of_work, conversation) == replace(conversation, title="8")
+
+    @pytest.mark.parametrize("commits", [True, False])
+    async def test_another_unit_waits_for_the_lock(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation, commits: bool
+    ) -> None:
+        order: list[str] = []
+
+        async def second() -> Conversation | None:
+            async with unit_of_work() as work:
+                locked = await work.conversations.lock(owner.id, conversation.id)
+                order.append("second has it")
+            return locked
+
+        async with unit_of_work() as work:
+            await work.conversations.lock(owner.id, conversation.id)
+            waiting = asyncio.create_task(second())
+            await work.conversations.set_title(owner.id, conversation.id, "changed")
+            for _ in range(20):  # round trips in which the other one could overtake
+                await work.conversations.get(owner.id, conversation.id)
+            order.append("first is done")
+            if commits:
+                await work.commit()
+        assert await waiting == (replace(conversation, title="changed") if commits else conversation)
+        assert order == ["first is done", "second has it"]
+
+    async def test_a_claim_waits_for_the_lock(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        first, second = [await stored_reply(unit_of_work, conversation) for _ in range(2)]
+
+        async def claim() -> bool:
+            async with unit_of_work() as work:
+                claimed = await work.conversations.claim(owner.id, conversation.id, second.id, now=later(2))
+                await work.commit()
+            return claimed
+
+        async with unit_of_work() as work:
+            await work.conversations.lock(owner.id, conversation.id)
+            waiting = asyncio.create_task(claim())
+            for _ in range(20):  # round trips in which the other one could overtake
+                await work.conversations.get(owner.id, conversation.id)
+            assert await work.conversations.claim(owner.id, conversation.id, first.id, now=later(1)) is True
+            await work.commit()
+        assert await waiting is False

@@ -1,0 +1,135 @@
+"""The in-memory adapters keep the contracts that the real ones keep."""
+
+import pytest
+
+from chatcore.ports import Cipher, Clock, Delta, ModelEndpoint, PasswordHasher, TokenSigner, UnitOfWorkFactory
+from chatcore_memory import (
+    HandClock,
+    MemoryDatabase,
+    PlainCipher,
+    PlainPasswords,
+    PlainSigner,
+    ScriptedModel,
+    Stall,
+)
+from chatcore_memory import Step as ScriptStep
+from contracts.clock import ClockContract
+from contracts.gateway import GatewayContract, Play, Silence, Stage, Step
+from contracts.secrets import CipherContract, PasswordHasherContract, TokenSignerContract
+from contracts.storage import (
+    ConversationRepoContract,
+    MessageRepoContract,
+    ModelConfigRepoContract,
+    ReplyLogContract,
+    TokenStoreContract,
+    UnfinishedRepliesContract,
+    UnitOfWorkContract,
+    UserRepoContract,
+)
+
+# ---- storage ----
+
+
+@pytest.fixture
+def unit_of_work() -> UnitOfWorkFactory:
+    return MemoryDatabase().unit_of_work
+
+
+class TestUsers(UserRepoContract):
+    pass
+
+
+class TestTokens(TokenStoreContract):
+    pass
+
+
+class TestModelConfigs(ModelConfigRepoContract):
+    pass
+
+
+class TestConversations(ConversationRepoContract):
+    pass
+
+
+class TestMessages(MessageRepoContract):
+    pass
+
+
+class TestReplyLog(ReplyLogContract):
+    pass
+
+
+class TestUnfinishedReplies(UnfinishedRepliesContract):
+    pass
+
+
+class TestUnitOfWork(UnitOfWorkContract):
+    pass
+
+
+# ---- secrets ----
+
+
+class TestPasswords(PasswordHasherContract):
+    @pytest.fixture
+    def hasher(self) -> PasswordHasher:
+        return PlainPasswords(version=2)
+
+    @pytest.fixture
+    def outdated(self) -> PasswordHasher:
+        return PlainPasswords(version=1)
+
+
+class TestCipher(CipherContract):
+    @pytest.fixture
+    def cipher(self) -> Cipher:
+        return PlainCipher()
+
+    @pytest.fixture
+    def stranger(self) -> Cipher:
+        return PlainCipher(key="another")
+
+
+class TestSigner(TokenSignerContract):
+    @pytest.fixture
+    def signer(self) -> TokenSigner:
+        return PlainSigner()
+
+    @pytest.fixture
+    def stranger(self) -> TokenSigner:
+        return PlainSigner(key="another")
+
+
+# ---- the model, the clock ----
+
+
+class TestModel(GatewayContract):
+    @pytest.fixture
+    def play(self) -> Play:
+        async def play(*steps: Step) -> Stage:
+            model = ScriptedModel(*(as_scripted(step) for step in steps))
+            endpoint = ModelEndpoint(url="http://model.test/v1", model="scripted", api_key="sk-secret")
+
+            async def left() -> None:
+                await model.calls[-1].ended()
+                assert model.calls[-1].ending == "closed"
+
+            return Stage(gateway=model, endpoint=endpoint, calls=lambda: len(model.calls), left=left)
+
+        return play
+
+
+def as_scripted(step: Step) -> ScriptStep:
+    match step:
+        case Delta():
+            return step
+        case Silence():
+            return Stall()
+        case _:
+            return step()
+
+
+class TestClock(ClockContract):
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return HandClock()
