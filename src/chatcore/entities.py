@@ -264,7 +264,7 @@ def key_hint(api_key: str) -> str:
 
 def title_from(content: str) -> str:
     """The first 50 characters of a message, on one line."""
-    return " ".join(content[: TITLE_LENGTH * 4].split())[:TITLE_LENGTH]
+    return " ".join(content.lstrip()[: TITLE_LENGTH * 4].split())[:TITLE_LENGTH]
 
 
 def storable(text: str) -> str:

@@ -142,7 +142,8 @@ class ConversationRepo(Protocol):
     @abstractmethod
     async def add(
         self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime
-    ) -> Conversation: ...
+    ) -> Conversation:
+        """Raises `NotFound` if the configuration does not exist; whose it is, the caller has looked up."""
 
     @abstractmethod
     async def get(self, owner: UserId, conversation_id: ConversationId) -> Conversation | None: ...
@@ -156,7 +157,8 @@ class ConversationRepo(Protocol):
         """Newest `updated_at` first, then highest id first."""
 
     @abstractmethod
-    async def set_title(self, owner: UserId, conversation_id: ConversationId, title: str) -> bool: ...
+    async def set_title(self, owner: UserId, conversation_id: ConversationId, title: str) -> bool:
+        """Leaves `updated_at` as it is. False: there is no such conversation."""
 
     @abstractmethod
     async def delete(self, owner: UserId, conversation_id: ConversationId) -> bool:
@@ -190,7 +192,10 @@ class MessageRepo(Protocol):
         model: str | None,
         now: datetime,
     ) -> Message:
-        """Ids grow in the order of adding within a conversation. `writing`: a reply that is yet to be written."""
+        """Ids grow in the order of adding within a conversation. `writing`: a reply that is yet to be written.
+
+        Raises `NotFound` if there is no such conversation.
+        """
 
     @abstractmethod
     async def get(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None: ...
@@ -232,7 +237,8 @@ class ReplyLog(Protocol):
 
     @abstractmethod
     async def append(self, entries: Sequence[LogEntry]) -> None:
-        """Stores all of them in one statement."""
+        """Stores all of them in one statement. An entry at an offset that is stored already takes its place: the answer
+        to an earlier commit may have been lost."""
 
     @abstractmethod
     async def read(self, owner: UserId, reply_id: MessageId) -> Sequence[LogEntry]:
@@ -270,7 +276,7 @@ class UnitOfWorkFactory(Protocol):
     """`async with unit_of_work() as work:` rolls back on leaving, unless `work.commit()` was called.
 
     A unit sees what was committed before it began and what it wrote itself. `read_only` costs no transaction:
-    each read then sees the newest committed state, and writing is an error.
+    each read then sees the newest committed state, and writing or committing is a `RuntimeError`.
     """
 
     @abstractmethod

@@ -13,7 +13,7 @@ with the application, and owns every reply that is being written there:
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -101,7 +101,7 @@ class Replies:
     # ---- writing -----------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def writing(self, job: ReplyJob) -> AsyncIterator[None]:
+    async def writing(self, job: ReplyJob) -> AsyncGenerator[None, None]:
         """Around the commit that acknowledges a reply: whoever sees it stored finds it being written here.
 
         Raises `Unavailable` before that commit if the process is shutting down. If the commit fails, nobody knows

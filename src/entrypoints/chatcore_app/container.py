@@ -9,8 +9,15 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from chatcore_openai import OpenAIGateway
-from dishka import AsyncContainer, Provider, Scope, from_context, make_async_container, provide, provide_all
+from dishka import (
+    AsyncContainer,
+    Provider,
+    Scope,
+    from_context,
+    make_async_container,
+    provide,  # pyright: ignore[reportUnknownVariableType]
+    provide_all,
+)
 
 from chatcore import (
     Authenticate,
@@ -38,9 +45,11 @@ from chatcore import (
     SystemClock,
     UpdateModelConfig,
 )
+from chatcore.errors import Unavailable
 from chatcore.ports import Cipher, Clock, LLMGateway, PasswordHasher, TokenSigner, UnitOfWorkFactory
 from chatcore_app.settings import Settings
 from chatcore_memory import DEMO_ENDPOINT, DemoModel
+from chatcore_openai import OpenAIGateway
 from chatcore_security import Argon2Passwords, FernetCipher, JWTSigner
 from chatcore_sql import Database
 
@@ -66,6 +75,10 @@ class Adapters(Provider):
     @provide
     async def database(self, settings: Settings) -> AsyncIterable[Database]:
         async with Database(settings.resolved_database_url, pool_size=settings.database_pool_size) as database:
+            if settings.embedded_database:
+                await database.migrate()
+            elif not await database.is_migrated():
+                raise Unavailable("The database's tables are not up to date. Run: chatcore migrate")
             yield database
 
     @provide

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import msgspec
 from dotenv import dotenv_values
@@ -64,14 +64,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     shutdown_grace: Annotated[float, Meta(ge=0)] = 20
     log_format: Literal["console", "json"] | None = None
 
-    @classmethod
-    def load(cls, environ: Mapping[str, str] | None = None, env_file: str = ".env") -> Self:
+    @staticmethod
+    def load(environ: Mapping[str, str] | None = None, env_file: str = ".env") -> "Settings":
         """Raises `SettingsError`. In development missing secrets are made once and kept in DATA_DIR/secrets.env."""
         environ = os.environ if environ is None else environ
-        named = _named(cls, {**_file_values(Path(env_file)), **environ})
-        settings = _converted(cls, named)
+        named = _named({**_file_values(Path(env_file)), **environ})
+        settings = _converted(named)
         if settings.environment == "development" and not (settings.secret_key and settings.encryption_keys):
-            settings = _converted(cls, {**_development_secrets(settings.data_dir), **named})
+            settings = _converted({**_development_secrets(settings.data_dir), **named})
         settings.check()
         return settings
 
@@ -99,22 +99,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         return self.resolved_database_url.startswith("sqlite")
 
 
-def _named(kind: type[Settings], values: Mapping[str, str]) -> dict[str, str]:
+def _named(values: Mapping[str, str]) -> dict[str, str]:
     """The values that are ours and not empty. JWT_SECRET_KEY is another name of SECRET_KEY."""
-    names = {field.encode_name for field in msgspec.structs.fields(kind)}
+    names = {field.encode_name for field in msgspec.structs.fields(Settings)}
     found = {name: value for name in names if (value := (values.get(name) or "").strip())}
     if not found.get("SECRET_KEY") and (other := (values.get("JWT_SECRET_KEY") or "").strip()):
         found["SECRET_KEY"] = other
     return found
 
 
-def _converted(kind: type[Settings], named: Mapping[str, str]) -> Settings:
+def _converted(named: Mapping[str, str]) -> Settings:
     raw: dict[str, object] = {}
-    for field in msgspec.structs.fields(kind):
+    for field in msgspec.structs.fields(Settings):
         if (value := named.get(field.encode_name)) is not None:
             raw[field.encode_name] = _listed(value) if field.type == tuple[str, ...] else value
     try:
-        return msgspec.convert(raw, kind, strict=False, dec_hook=lambda kind, value: kind(value))
+        return msgspec.convert(raw, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
     except msgspec.ValidationError as error:
         raise SettingsError(_sentence(error)) from None
 
@@ -143,4 +143,4 @@ def _development_secrets(data_dir: Path) -> dict[str, str]:
             f"SECRET_KEY={secrets.token_hex(32)}\n"
             f"ENCRYPTION_KEYS={urlsafe_b64encode(secrets.token_bytes(32)).decode()}\n"
         )
-    return _named(Settings, _file_values(path))
+    return _named(_file_values(path))

@@ -1,17 +1,21 @@
 """uvicorn around the application."""
 
 import asyncio
+import signal
 import socket
 import sys
+from typing import Any
 
 import click
 import uvicorn
-from chatcore_openai import OpenAIGateway
-from litestar import Litestar
+import uvloop
+from dishka import AsyncContainer
 
+from chatcore import Replies
 from chatcore_app import Settings
 from chatcore_app.logs import configure_logging
 from chatcore_http import create_app
+from chatcore_openai import OpenAIGateway
 
 _WELCOME = """
 {name} {version} is running. The API and its documentation: {url}/docs
@@ -24,23 +28,35 @@ A first command to try, in another terminal:
 
 
 def run(settings: Settings, *, reload: bool = False) -> None:
-    """Serves until SIGINT or SIGTERM. Exits with status 1 if it cannot start."""
+    """Serves until SIGINT or SIGTERM, then drains. Exits with status 1 if it cannot listen."""
     configure_logging(settings)
     if reload:
-        uvicorn.run("chatcore_http.asgi:app", reload=True, reload_dirs=["src"], **_options(settings))
+        uvicorn.run("chatcore_http.asgi:app", reload=True, **_options(settings))
         return
-    app = create_app(settings)
-    server = _Server(uvicorn.Config(app, **_options(settings)), settings, app)
-    server.run()
-    if not server.started:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        started = runner.run(_serve(settings))
+    if not started:
         sys.exit(1)
 
 
-def _options(settings: Settings) -> dict[str, object]:
+async def _serve(settings: Settings) -> bool:
+    app = create_app(settings)
+    container: AsyncContainer = app.state.dishka_container
+    server = _Server(uvicorn.Config(app, **_options(settings)), settings, container)
+    for stopping in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has shut down in good order
+        signal.signal(stopping, lambda *_: None)
+    try:
+        await container.get(Replies)  # what prevents a start is said before uvicorn begins
+        await server.serve()
+    finally:
+        await container.close()
+    return server.started
+
+
+def _options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.host,
         "port": settings.port,
-        "loop": "uvloop",
         "http": "httptools",
         "access_log": False,
         "log_config": None,
@@ -54,19 +70,17 @@ def _options(settings: Settings) -> dict[str, object]:
 class _Server(uvicorn.Server):
     """Says where it is once it listens, and only then loads the slow half of the OpenAI client."""
 
-    def __init__(self, config: uvicorn.Config, settings: Settings, app: Litestar) -> None:
+    def __init__(self, config: uvicorn.Config, settings: Settings, container: AsyncContainer) -> None:
         super().__init__(config)
         self._settings = settings
-        self._app = app
+        self._container = container
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if not self.started:
             return
-        url = f"http://{self._settings.host}:{self._port()}"
+        port = self.servers[0].sockets[0].getsockname()[1]
+        url = f"http://{self._settings.host}:{port}"
         click.echo(_WELCOME.format(name=self._settings.app_name, version=self._settings.app_version, url=url))
-        gateway = await self._app.state.dishka_container.get(OpenAIGateway)
+        gateway = await self._container.get(OpenAIGateway)
         self._warming = asyncio.create_task(gateway.warm())
-
-    def _port(self) -> int:
-        return int(self.servers[0].sockets[0].getsockname()[1])

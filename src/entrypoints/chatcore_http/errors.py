@@ -3,11 +3,11 @@
 import logging
 import re
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.types import ExceptionHandlersMap
 
 from chatcore import errors
 from chatcore.entities import Message
@@ -58,7 +58,7 @@ def failed_reply(reply: Message) -> Response[bytes]:
     return problem_response(status, reply.error.code, reply.error.detail, reply_id=reply.id)
 
 
-def _chatcore_error(_: Request[object, object, object], error: errors.ChatcoreError) -> Response[bytes]:
+def _chatcore_error(_: Request[Any, Any, Any], error: errors.ChatcoreError) -> Response[bytes]:
     headers: dict[str, str] = {}
     more: dict[str, object] = {}
     match error:
@@ -80,7 +80,7 @@ def _challenge(error: errors.Unauthenticated) -> str:
     return "Bearer" if isinstance(error, errors.InvalidCredentials) else 'Bearer error="invalid_token"'
 
 
-def _validation(_: Request[object, object, object], error: ValidationException) -> Response[bytes]:
+def _validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
     """The framework's findings on parameters and bodies, in our words and with the field's name."""
     found = error.extra if isinstance(error.extra, list) else []
     if any(item.get("source") == "path" for item in found):
@@ -97,7 +97,7 @@ def _field_problem(key: str, message: str) -> FieldProblem:
     return FieldProblem(field, "a JSON object is required" if message == "'data'" else message)
 
 
-def _http_exception(_: Request[object, object, object], error: HTTPException) -> Response[bytes]:
+def _http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     status = error.status_code
     if status >= 500:
         return _server_error(_, error)
@@ -107,19 +107,20 @@ def _http_exception(_: Request[object, object, object], error: HTTPException) ->
     return problem_response(status, code, detail, headers=dict(error.headers or {}))
 
 
-def _not_utf8(_: Request[object, object, object], error: UnicodeDecodeError) -> Response[bytes]:
+def _not_utf8(_: Request[Any, Any, Any], error: UnicodeDecodeError) -> Response[bytes]:
     return problem_response(400, "validation_failed", "The request is not valid UTF-8.")
 
 
-def _server_error(request: Request[object, object, object], error: Exception) -> Response[bytes]:
+def _server_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return problem_response(500, "internal_error", "Something went wrong here. The log tells what.")
 
 
-HANDLERS: ExceptionHandlersMap = {
-    errors.ChatcoreError: _chatcore_error,
-    ValidationException: _validation,
-    HTTPException: _http_exception,
-    UnicodeDecodeError: _not_utf8,
-    Exception: _server_error,
-}
+def exception_handlers() -> dict[int | type[Exception], Any]:
+    return {
+        errors.ChatcoreError: _chatcore_error,
+        ValidationException: _validation,
+        HTTPException: _http_exception,
+        UnicodeDecodeError: _not_utf8,
+        Exception: _server_error,
+    }

@@ -1,6 +1,6 @@
 """/auth: accounts and sessions."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from dishka.integrations.litestar import DishkaRouter, FromDishka
 from litestar import Router, get, post
@@ -52,11 +52,16 @@ async def me(caller: Caller) -> schemas.User:
     return schemas.User.of(caller.user)
 
 
-def _client(request: AnyRequest) -> dict[str, str]:
-    return {
-        "user_agent": request.headers.get("user-agent", ""),
-        "address": request.client.host if request.client else "",
-    }
+class _Client(TypedDict):
+    user_agent: str
+    address: str
+
+
+def _client(request: AnyRequest) -> _Client:
+    return _Client(
+        user_agent=request.headers.get("user-agent", ""),
+        address=request.client.host if request.client else "",
+    )
 
 
 def routers() -> list[Router]:

@@ -70,7 +70,7 @@ async def chat(
     "/{conversation_id:int}/reply",
     description=described(FollowReply),
     responses={
-        200: ResponseSpec(str, media_type="text/event-stream", description="The reply's events."),  # type: ignore[arg-type]
+        200: ResponseSpec(str, media_type="text/event-stream", description="The reply's events."),
         204: ResponseSpec(None, description="There never was a reply.", generate_examples=False),
     },
 )
