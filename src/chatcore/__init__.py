@@ -14,6 +14,7 @@ from chatcore.entities import (
     MessageId,
     ModelConfig,
     ModelConfigId,
+    Page,
     Profile,
     Role,
     Session,
@@ -24,24 +25,42 @@ from chatcore.entities import (
     UserId,
 )
 from chatcore.errors import ChatcoreError
-from chatcore.events import ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
+from chatcore.events import ConversationTitled, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
 from chatcore.ports import Caller, ModelEndpoint, TextKind
 from chatcore.prompt import PromptLimits
 from chatcore.replies import Replies
-from chatcore.use_cases.accounts import PasswordPolicy, Register
+from chatcore.use_cases.accounts import (
+    ChangeEmail,
+    ChangePassword,
+    ChangeUsername,
+    DeleteAccount,
+    PasswordPolicy,
+    Register,
+    StepUp,
+)
 from chatcore.use_cases.chat import ChatDefaults, ChatOptions, FollowReply, SendMessage, Sent, StopReply
 from chatcore.use_cases.conversations import (
     CreateConversation,
     DeleteConversation,
     History,
     ListConversations,
-    Page,
     ReadHistory,
+    RenameConversation,
 )
-from chatcore.use_cases.model_configs import CreateModelConfig, DeleteModelConfig, ListModelConfigs, UpdateModelConfig
+from chatcore.use_cases.model_configs import (
+    Checked,
+    CheckModelConfig,
+    CreateModelConfig,
+    DeleteModelConfig,
+    ListModelConfigs,
+    UpdateModelConfig,
+)
 from chatcore.use_cases.sessions import (
     Authenticate,
+    ListSessions,
     Refresh,
+    RevokeOtherSessions,
+    RevokeSession,
     SessionIssuer,
     SessionPolicy,
     SignedIn,
@@ -52,19 +71,27 @@ from chatcore.use_cases.sessions import (
 __all__ = [
     "Authenticate",
     "Caller",
+    "ChangeEmail",
+    "ChangePassword",
+    "ChangeUsername",
     "ChatDefaults",
     "ChatOptions",
     "ChatcoreError",
+    "CheckModelConfig",
+    "Checked",
     "Conversation",
     "ConversationId",
+    "ConversationTitled",
     "CreateConversation",
     "CreateModelConfig",
+    "DeleteAccount",
     "DeleteConversation",
     "DeleteModelConfig",
     "FollowReply",
     "History",
     "ListConversations",
     "ListModelConfigs",
+    "ListSessions",
     "Message",
     "MessageId",
     "ModelConfig",
@@ -77,11 +104,14 @@ __all__ = [
     "ReadHistory",
     "Refresh",
     "Register",
+    "RenameConversation",
     "Replies",
     "ReplyDelta",
     "ReplyEnded",
     "ReplyEvent",
     "ReplyStarted",
+    "RevokeOtherSessions",
+    "RevokeSession",
     "Role",
     "SendMessage",
     "Sent",
@@ -94,6 +124,7 @@ __all__ = [
     "SignedIn",
     "Silence",
     "Status",
+    "StepUp",
     "StopReply",
     "SystemClock",
     "TextKind",

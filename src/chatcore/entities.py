@@ -6,14 +6,16 @@ NUL or a lone surrogate: the one cannot be stored by PostgreSQL, the other canno
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from typing import Generic, NewType, TypeVar
 from urllib.parse import urlsplit
 
 from chatcore.errors import FieldError, ValidationFailed
+
+T = TypeVar("T")
 
 UserId = NewType("UserId", int)
 SessionId = NewType("SessionId", str)
@@ -103,11 +105,15 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """`writing_reply_id` is the claim: the one reply that is being written there, if any."""
+    """`writing_reply_id` is the claim: the one reply that is being written there, if any.
+
+    `titled_by_user`: the title is the user's own, and nobody else changes it.
+    """
 
     id: ConversationId
     user_id: UserId
     title: str
+    titled_by_user: bool = False
     config_id: ModelConfigId | None = None
     writing_reply_id: MessageId | None = None
     created_at: datetime
@@ -168,6 +174,14 @@ class Message:
     usage: Usage | None = None
     error: Failure | None = None
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a listing, and whether more follows it."""
+
+    items: Sequence[T]
+    has_more: bool
 
 
 # ---- rules -----------------------------------------------------------------------------------------------
@@ -251,10 +265,21 @@ def model_url_rule(url: str, field: str = "model_url") -> FieldError | None:
     return problem
 
 
+def origin_of(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port (RFC 6454) of a URL that keeps `model_url_rule`."""
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or {"http": 80, "https": 443}[parts.scheme]
+
+
 def range_rule(value: float | None, field: str, *, minimum: float, maximum: float) -> FieldError | None:
     if value is None or minimum <= value <= maximum:
         return None
     return FieldError(field, f"must be between {minimum} and {maximum}")
+
+
+def check_page(limit: int, offset: int) -> None:
+    """The bounds of a listing: `limit` 1 to 100, `offset` 0 to 1,000,000. Raises `ValidationFailed`."""
+    check(range_rule(limit, "limit", minimum=1, maximum=100), range_rule(offset, "offset", minimum=0, maximum=10**6))
 
 
 def key_hint(api_key: str) -> str:
@@ -265,6 +290,11 @@ def key_hint(api_key: str) -> str:
 def title_from(content: str) -> str:
     """The first 50 characters of a message, on one line."""
     return " ".join(content.lstrip()[: TITLE_LENGTH * 4].split())[:TITLE_LENGTH]
+
+
+def title_of(answer: str) -> str:
+    """A model's proposal for a title, without the quotes and marks that models put around one, cut at 80 characters."""
+    return " ".join(answer.split()).strip("\"'`*#.:“”‘’「」 ")[:80].rstrip()
 
 
 def storable(text: str) -> str:

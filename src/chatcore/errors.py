@@ -13,6 +13,7 @@
     │   ├── UsernameTaken
     │   ├── EmailTaken
     │   └── ConversationBusy       a reply is being written there already
+    ├── IdempotencyKeyReused       the same key came with another body
     ├── Unavailable                a part of the system is down or draining; try again later
     └── ModelError                 the model failed; what it had said is kept
         ├── ModelUnauthorized      the endpoint refused the key
@@ -118,6 +119,11 @@ class EmailTaken(Conflict):
 class ConversationBusy(Conflict):
     code = "conversation_busy"
     default_detail = "A reply is being written in this conversation. Wait for it or stop it."
+
+
+class IdempotencyKeyReused(ChatcoreError):
+    code = "idempotency_key_reused"
+    default_detail = "This idempotency key was used for something else. Take a new one for a new message."
 
 
 class Unavailable(ChatcoreError):

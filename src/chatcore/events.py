@@ -32,6 +32,15 @@ class ReplyDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ConversationTitled:
+    """The model has found a title for the conversation. Only if that is known before the reply's end."""
+
+    reply_id: MessageId
+    offset: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyEnded:
     """Last, once the end is committed. `message.status` says how it ended."""
 
@@ -48,4 +57,4 @@ class Silence:
     offset: int
 
 
-ReplyEvent = ReplyStarted | ReplyDelta | ReplyEnded | Silence
+ReplyEvent = ReplyStarted | ReplyDelta | ConversationTitled | ReplyEnded | Silence

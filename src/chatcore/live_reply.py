@@ -18,6 +18,7 @@ class LiveReply:
         self.length = 0  # code points
         self.logged = 0  # so many of them are in the log
         self.usage: Usage | None = None
+        self.title: str | None = None  # what the conversation has been titled meanwhile
         self.writer: asyncio.Task[None] | None = None  # while it listens to the model
         self.verdict: Status | None = None  # what it was cut short with
         self.ending = False
@@ -64,6 +65,10 @@ class LiveReply:
             self.verdict = verdict
             if self.writer is not None:
                 self.writer.cancel()
+
+    def titled(self, title: str) -> None:
+        self.title = title
+        self._wake()
 
     def end(self, ended: Message) -> None:
         self.ended = ended

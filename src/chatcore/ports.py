@@ -71,6 +71,18 @@ class UserRepo(Protocol):
     async def set_password_hash(self, user_id: UserId, password_hash: str, *, now: datetime) -> None:
         """Overwrites the hash; nothing happens if the user is gone."""
 
+    @abstractmethod
+    async def set_username(self, user_id: UserId, username: str, *, now: datetime) -> None:
+        """As `set_password_hash`. Raises `UsernameTaken`, but not for another spelling of one's own."""
+
+    @abstractmethod
+    async def set_email(self, user_id: UserId, email: str, *, now: datetime) -> None:
+        """As `set_password_hash`. Raises `EmailTaken`, but not for another spelling of one's own."""
+
+    @abstractmethod
+    async def delete(self, user_id: UserId) -> bool:
+        """Deletes the account and all that it owns. False: there is none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -96,14 +108,30 @@ class TokenStore(Protocol):
         """Sets `last_used_at`."""
 
     @abstractmethod
+    async def sessions(self, user_id: UserId, *, limit: int, offset: int) -> Sequence[Session]:
+        """All of the user's, also those that have ended, the latest `login_time` first."""
+
+    @abstractmethod
+    async def password_checked(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
+        """Sets `authenticated_at`."""
+
+    @abstractmethod
     async def revoke(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> bool:
-        """Sets `logout_time` if it is empty. False: there is no such session, or it had ended already."""
+        """Sets `logout_time` if it is empty. False: there is no such session, or it was revoked before."""
+
+    @abstractmethod
+    async def revoke_others(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
+        """As `revoke`, all of the user's sessions but this one."""
 
     @abstractmethod
     async def add_refresh_token(self, token: RefreshToken) -> None: ...
 
     @abstractmethod
     async def refresh_token(self, digest: bytes) -> RefreshToken | None: ...
+
+    @abstractmethod
+    async def use_up(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
+        """Marks every unused refresh token of the session as used, so that presenting one again is reuse."""
 
     @abstractmethod
     async def exchange(self, digest: bytes, *, now: datetime) -> bool:
@@ -140,10 +168,11 @@ class ModelConfigRepo(Protocol):
 
 class ConversationRepo(Protocol):
     @abstractmethod
-    async def add(
-        self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime
-    ) -> Conversation:
-        """Raises `NotFound` if the configuration does not exist; whose it is, the caller has looked up."""
+    async def add(self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
+        """A title that is not empty is the user's own.
+
+        Raises `NotFound` if the configuration does not exist; whose it is, the caller has looked up.
+        """
 
     @abstractmethod
     async def get(self, owner: UserId, conversation_id: ConversationId) -> Conversation | None: ...
@@ -157,8 +186,11 @@ class ConversationRepo(Protocol):
         """Newest `updated_at` first, then highest id first."""
 
     @abstractmethod
-    async def set_title(self, owner: UserId, conversation_id: ConversationId, title: str) -> bool:
-        """Leaves `updated_at` as it is. False: there is no such conversation."""
+    async def set_title(
+        self, owner: UserId, conversation_id: ConversationId, title: str, *, by_user: bool = False
+    ) -> bool:
+        """Leaves `updated_at` as it is. A title that the user gave gives way to none but another of theirs: one
+        conditional UPDATE. False: it was not set, or there is no such conversation."""
 
     @abstractmethod
     async def delete(self, owner: UserId, conversation_id: ConversationId) -> bool:
@@ -178,6 +210,14 @@ class ConversationRepo(Protocol):
         """Gives the claim back and sets `updated_at`. False if this reply did not hold it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """The client's name for one send, and the SHA-256 of what was sent under it."""
+
+    key: str
+    digest: bytes
+
+
 class MessageRepo(Protocol):
     @abstractmethod
     async def add(
@@ -191,6 +231,7 @@ class MessageRepo(Protocol):
         writing: bool,
         model: str | None,
         now: datetime,
+        idempotency: Idempotency | None = None,
     ) -> Message:
         """Ids grow in the order of adding within a conversation. `writing`: a reply that is yet to be written.
 
@@ -199,6 +240,16 @@ class MessageRepo(Protocol):
 
     @abstractmethod
     async def get(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None: ...
+
+    @abstractmethod
+    async def sent_with(
+        self, owner: UserId, conversation_id: ConversationId, key: str, *, since: datetime
+    ) -> tuple[Message, Idempotency] | None:
+        """The message that was added with this idempotency key at `since` or later. Older keys are forgotten."""
+
+    @abstractmethod
+    async def reply_to(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
+        """The first reply whose `parent_id` this is."""
 
     @abstractmethod
     async def history(
@@ -381,4 +432,11 @@ class LLMGateway(Protocol):
         It ends when the model has finished, and raises a `ModelError` when it has not: what was yielded before
         stays said. It calls once, never again after the first byte, and closes its connection when the iterator
         is closed or its task cancelled. No text of the endpoint's reaches an error.
+        """
+
+    @abstractmethod
+    async def models(self, endpoint: ModelEndpoint) -> Sequence[str]:
+        """The names of the models that the endpoint offers, sorted, at most 1,000, each fit to store.
+
+        Raises a `ModelError` if it does not answer as an OpenAI-compatible endpoint does.
         """

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chatcore.entities import Message, Role, Status
-from chatcore.ports import PromptMessage
+from chatcore.ports import Prompt, PromptMessage
 
 _SPOKEN = (Status.COMPLETE, Status.STOPPED, Status.INTERRUPTED)
 
@@ -15,6 +15,18 @@ class PromptLimits:
 
     max_messages: int = 100
     max_chars: int = 48_000
+
+
+TITLE_REQUEST = (
+    "Name the subject of the user's message in at most six words, in its language. Answer with nothing else."
+)
+_TITLE_FROM = 2000  # characters of the message
+
+
+def build_title_prompt(content: str) -> Prompt:
+    """Asks for a short title of a conversation that begins with this message."""
+    messages = (PromptMessage(Role.SYSTEM, TITLE_REQUEST), PromptMessage(Role.USER, content[:_TITLE_FROM]))
+    return Prompt(messages=messages, max_tokens=32)
 
 
 def build_prompt(history: Sequence[Message], *, system: str, limits: PromptLimits) -> tuple[PromptMessage, ...]:

@@ -19,9 +19,19 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from chatcore.entities import ConversationId, Failure, Message, MessageId, Role, Status, UserId
+from chatcore.entities import (
+    MAX_TITLE,
+    ConversationId,
+    Failure,
+    Message,
+    MessageId,
+    Role,
+    Status,
+    UserId,
+    title_of,
+)
 from chatcore.errors import ModelError, ModelUnavailable, NotFound, Unavailable
-from chatcore.events import ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
+from chatcore.events import ConversationTitled, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
 from chatcore.live_reply import LiveReply
 from chatcore.ports import (
     Clock,
@@ -32,20 +42,26 @@ from chatcore.ports import (
     UnitOfWork,
     UnitOfWorkFactory,
 )
+from chatcore.shielding import settled
 
 T = TypeVar("T")
 
 _log = logging.getLogger("chatcore.replies")
+_TITLE_TIMEOUT = 30.0  # seconds
 _END_TIMEOUT = 5.0  # how long a drain waits, after the grace, for the last transactions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyJob:
-    """A stored reply with status `writing`, and what to ask which model for it."""
+    """A stored reply with status `writing`, and what to ask which model for it.
+
+    `title_prompt`: what to ask it for a title of the conversation beside that, if it wants one.
+    """
 
     reply: Message
     endpoint: ModelEndpoint
     prompt: Prompt
+    title_prompt: Prompt | None = None
 
 
 class Replies:
@@ -70,6 +86,7 @@ class Replies:
         self._grace = grace
         self._live: dict[MessageId, LiveReply] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._titling: set[asyncio.Task[None]] = set()
         self._flushing = asyncio.Lock()
         self._flusher: asyncio.Task[None] | None = None
         self._draining = False
@@ -84,11 +101,13 @@ class Replies:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._draining = True
+        for task in self._titling:
+            task.cancel()
         await self._wait_for_tasks(self._grace)
         for live in list(self._live.values()):
             live.cut_short(Status.INTERRUPTED)
         await self._wait_for_tasks(_END_TIMEOUT)
-        for task in (*self._tasks, *filter(None, [self._flusher])):
+        for task in (*self._tasks, *self._titling, *filter(None, [self._flusher])):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -114,9 +133,11 @@ class Replies:
             yield
         except BaseException:
             del self._live[job.reply.id]
-            self._spawn(self._disown(live))
+            self._spawn(self._disown(live), self._tasks)
             raise
-        live.writer = self._spawn(self._write(live, job))
+        live.writer = self._spawn(self._write(live, job), self._tasks)
+        if job.title_prompt is not None:
+            self._spawn(self._give_title(live, job.endpoint, job.title_prompt), self._titling)
 
     async def _write(self, live: LiveReply, job: ReplyJob) -> None:
         status, error = Status.COMPLETE, None
@@ -138,6 +159,30 @@ class Replies:
             status, error = live.verdict, None
         await self._end(live, status, error)
 
+    async def _give_title(self, live: LiveReply, endpoint: ModelEndpoint, prompt: Prompt) -> None:
+        """One short call beside the reply. Whatever goes wrong with it, the conversation has a title already."""
+        try:
+            async with asyncio.timeout(_TITLE_TIMEOUT):
+                title = await self._short_answer(endpoint, prompt)
+            if title:
+                await settled(self._store_title(live, title))
+        except (ModelError, TimeoutError, Unavailable) as failure:
+            _log.info("no title for conversation %d: %s", live.reply.conversation_id, type(failure).__name__)
+
+    async def _short_answer(self, endpoint: ModelEndpoint, prompt: Prompt) -> str:
+        answer = ""
+        async for delta in self._gateway.stream(endpoint, prompt):
+            if len(answer) < MAX_TITLE:  # a model that chats on is heard out, but not remembered
+                answer += delta.text
+        return title_of(answer)
+
+    async def _store_title(self, live: LiveReply, title: str) -> None:
+        async with self._unit_of_work() as work:
+            stored = await work.conversations.set_title(live.reply.user_id, live.reply.conversation_id, title)
+            await work.commit()
+        if stored:
+            live.titled(title)
+
     async def _disown(self, live: LiveReply) -> None:
         """If the commit that failed took place after all, nobody shall wait for this reply for ever.
 
@@ -156,6 +201,10 @@ class Replies:
         while live.ended is None:
             await live.changed(self._silence)
         return live.ended
+
+    async def stop_all(self, owner: UserId) -> None:
+        """Cuts all of a user's replies short and waits until that is stored."""
+        await asyncio.gather(*(self.stop(live.reply.id) for live in self._live.values() if live.reply.user_id == owner))
 
     # ---- reading -----------------------------------------------------------------------------------------
 
@@ -189,9 +238,12 @@ class Replies:
             yield live_event
 
     async def _follow_live(self, live: LiveReply, offset: int) -> AsyncIterator[ReplyEvent]:
-        reply_id = live.reply.id
+        reply_id, told = live.reply.id, False
         while True:
-            if live.length > offset:
+            if live.title is not None and not told:
+                told = True
+                yield ConversationTitled(reply_id, offset, live.title)
+            elif live.length > offset:
                 reasoning, answer = live.since(offset)
                 if reasoning:
                     offset += len(reasoning)
@@ -314,10 +366,11 @@ class Replies:
 
     # ---- tasks -------------------------------------------------------------------------------------------
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    @staticmethod
+    def _spawn(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
         return task
 
     async def _wait_for_tasks(self, timeout: float) -> None:

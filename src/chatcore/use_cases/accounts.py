@@ -1,26 +1,45 @@
-"""Accounts: coming into being."""
+"""Accounts: coming into being, changing, going."""
 
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from chatcore.entities import (
     DEFAULT_ROLE,
     Profile,
+    User,
     check,
     email_rule,
     normal_password,
     password_rule,
     profile_rules,
+    storable,
     username_rule,
 )
-from chatcore.ports import Clock, PasswordHasher, UnitOfWorkFactory
+from chatcore.errors import FieldError, InsufficientUserAuthentication, InvalidCredentials, NotFound
+from chatcore.ports import Caller, Clock, PasswordHasher, UnitOfWork, UnitOfWorkFactory
+from chatcore.replies import Replies
 from chatcore.use_cases.sessions import SessionIssuer, SignedIn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PasswordPolicy:
-    """`minimum` code points after NFC (ASVS 6.2.1 asks for at least 8)."""
+    """`minimum` code points after NFC (ASVS 6.2.1 asks for at least 8). `blocked` holds lower-case passwords that
+    nobody may choose (ASVS 6.2.4).
+
+    A password check within `recent` lets its session change the account without another one (RFC 9470), unless
+    `always_ask`.
+    """
 
     minimum: int = 8
+    blocked: Container[str] = field(default=frozenset(), repr=False)
+    recent: timedelta = timedelta(minutes=5)
+    always_ask: bool = False
+
+    def rule(self, password: str) -> FieldError | None:
+        if normal_password(password).lower() in self.blocked:
+            return FieldError("password", "is among the most common ones; choose another")
+        return password_rule(password, self.minimum)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +66,7 @@ class Register:
         check(
             username_rule(username),
             email_rule(email) if email is not None else None,
-            password_rule(password, self.policy.minimum),
+            self.policy.rule(password),
             *profile_rules(profile),
         )
         password_hash = await self.passwords.hash(normal_password(password))
@@ -64,3 +83,116 @@ class Register:
             signed_in = await self.sessions.open(work, user, user_agent=user_agent, address=address, now=now)
             await work.commit()
         return signed_in
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepUp:
+    """Whether a caller may touch the account itself: the password was checked recently in this session, or is now."""
+
+    passwords: PasswordHasher
+    policy: PasswordPolicy
+
+    async def __call__(self, caller: Caller, current_password: str | None, *, now: datetime) -> bool:
+        """True if the password was checked just now. Raises `InsufficientUserAuthentication`, `InvalidCredentials`."""
+        if current_password is not None:
+            given = normal_password(storable(current_password))
+            if not await self.passwords.verify(given, caller.user.password_hash):
+                raise InvalidCredentials("The current password is wrong.")
+            return True
+        if self.policy.always_ask or now - caller.session.authenticated_at > self.policy.recent:
+            raise InsufficientUserAuthentication
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeUsername:
+    """The caller: takes another name, or another spelling of one's own."""
+
+    unit_of_work: UnitOfWorkFactory
+    clock: Clock
+
+    async def __call__(self, *, caller: Caller, username: str) -> User:
+        """Raises `ValidationFailed`, `UsernameTaken`."""
+        check(username_rule(username))
+        now = self.clock.now()
+        async with self.unit_of_work() as work:
+            await work.users.set_username(caller.user.id, username, now=now)
+            await work.commit()
+        return replace(caller.user, username=username, updated_at=now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeEmail:
+    """The caller: takes another e-mail address. Works within five minutes of a password check in this session, later
+    with the current password."""
+
+    unit_of_work: UnitOfWorkFactory
+    step_up: StepUp
+    clock: Clock
+
+    async def __call__(self, *, caller: Caller, email: str, current_password: str | None = None) -> User:
+        """Raises `ValidationFailed`, `EmailTaken`, `InsufficientUserAuthentication`, `InvalidCredentials`."""
+        check(email_rule(email))
+        now = self.clock.now()
+        checked = await self.step_up(caller, current_password, now=now)
+        async with self.unit_of_work() as work:
+            await work.users.set_email(caller.user.id, email, now=now)
+            await _note(work, caller, checked, now)
+            await work.commit()
+        return replace(caller.user, email=email, updated_at=now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangePassword:
+    """The caller: takes another password. All other sessions end, and this one gets new tokens in the place of its old
+    ones. Works within five minutes of a password check in this session, later with the current password."""
+
+    unit_of_work: UnitOfWorkFactory
+    passwords: PasswordHasher
+    policy: PasswordPolicy
+    step_up: StepUp
+    sessions: SessionIssuer
+    clock: Clock
+
+    async def __call__(self, *, caller: Caller, password: str, current_password: str | None = None) -> SignedIn:
+        """Raises `ValidationFailed`, `InsufficientUserAuthentication`, `InvalidCredentials`."""
+        check(self.policy.rule(password))
+        now = self.clock.now()
+        checked = await self.step_up(caller, current_password, now=now)
+        password_hash = await self.passwords.hash(normal_password(password))
+        async with self.unit_of_work() as work:
+            await work.users.set_password_hash(caller.user.id, password_hash, now=now)
+            await work.tokens.revoke_others(caller.user.id, caller.session.id, now=now)
+            await work.tokens.use_up(caller.user.id, caller.session.id, now=now)
+            await _note(work, caller, checked, now)
+            user = replace(caller.user, password_hash=password_hash, updated_at=now)
+            session = replace(caller.session, authenticated_at=now) if checked else caller.session
+            signed_in = await self.sessions.continued(work, user, session, now=now)
+            await work.commit()
+        return signed_in
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeleteAccount:
+    """The caller: deletes the account and all that it owns. Replies that are being written are stopped first. Works
+    within five minutes of a password check in this session, later with the current password."""
+
+    unit_of_work: UnitOfWorkFactory
+    replies: Replies
+    step_up: StepUp
+    clock: Clock
+
+    async def __call__(self, *, caller: Caller, current_password: str | None = None) -> None:
+        """Raises `InsufficientUserAuthentication`, `InvalidCredentials`."""
+        await self.step_up(caller, current_password, now=self.clock.now())
+        await self.replies.stop_all(caller.user.id)
+        async with self.unit_of_work() as work:
+            if not await work.users.delete(caller.user.id):
+                raise NotFound("This account is deleted already.")
+            await work.commit()
+        await self.replies.stop_all(caller.user.id)  # what began in between finds nothing to be stored in
+
+
+async def _note(work: UnitOfWork, caller: Caller, checked: bool, now: datetime) -> None:
+    if checked:
+        await work.tokens.password_checked(caller.user.id, caller.session.id, now=now)

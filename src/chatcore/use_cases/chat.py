@@ -1,7 +1,9 @@
 """Talking to a model: send, follow, stop."""
 
+import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from datetime import datetime, timedelta
 
 from chatcore.entities import (
     MAX_CONTENT,
@@ -9,7 +11,6 @@ from chatcore.entities import (
     ConversationId,
     Message,
     MessageId,
-    ModelConfig,
     ModelConfigId,
     Role,
     UserId,
@@ -18,22 +19,28 @@ from chatcore.entities import (
     text_rule,
     title_from,
 )
-from chatcore.errors import ConversationBusy, ModelNotConfigured, NotFound
+from chatcore.errors import ConversationBusy, IdempotencyKeyReused, ModelNotConfigured, NotFound
 from chatcore.events import ReplyEvent
-from chatcore.ports import Cipher, Clock, ModelEndpoint, Prompt, UnitOfWork, UnitOfWorkFactory
-from chatcore.prompt import PromptLimits, build_prompt
+from chatcore.ports import Cipher, Clock, Idempotency, ModelEndpoint, Prompt, UnitOfWork, UnitOfWorkFactory
+from chatcore.prompt import PromptLimits, build_prompt, build_title_prompt
 from chatcore.replies import Replies, ReplyJob
 from chatcore.shielding import settled
+from chatcore.use_cases.model_configs import endpoint_of
 
 _MISSING = "There is no such conversation."
+_REMEMBERED = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatDefaults:
-    """What holds where a request says nothing. `model`: the server's own endpoint, if it has one."""
+    """What holds where a request says nothing. `model`: the server's own endpoint, if it has one.
+
+    `model_titles`: a new conversation's title is asked of the model, beside the first reply.
+    """
 
     model: ModelEndpoint | None = None
     system_prompt: str = ""
+    model_titles: bool = False
     temperature: float | None = None
     max_tokens: int | None = None
     limits: PromptLimits = field(default_factory=PromptLimits)
@@ -64,6 +71,9 @@ class SendMessage:
 
     When it returns, the message is stored and the reply is being written, whoever stays to read it. The model is
     the request's, else the conversation's, else the newest that the owner configured, else the server's.
+
+    Sending again with the same `idempotency_key` within 24 hours gives the same message and reply, and nothing is
+    sent twice; with other content or options it is refused.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -73,56 +83,93 @@ class SendMessage:
     clock: Clock
 
     async def __call__(
-        self, *, owner: UserId, conversation_id: ConversationId, content: str, options: ChatOptions = ChatOptions()
+        self,
+        *,
+        owner: UserId,
+        conversation_id: ConversationId,
+        content: str,
+        options: ChatOptions = ChatOptions(),
+        idempotency_key: str | None = None,
     ) -> Sent:
-        """`content`: 1 to 200,000 characters. Raises `ValidationFailed`, `NotFound`, `ConversationBusy`,
-        `ModelNotConfigured`, and `Unavailable` while shutting down; nothing is stored then."""
+        """`content`: 1 to 200,000 characters, `idempotency_key`: 1 to 255. Raises `ValidationFailed`, `NotFound`,
+        `IdempotencyKeyReused`, `ConversationBusy`, `ModelNotConfigured`, and `Unavailable` while shutting down;
+        nothing is stored then."""
         check(
             text_rule(content, "content", minimum=1, maximum=MAX_CONTENT),
             text_rule(options.system or "", "system", maximum=48_000),
             range_rule(options.temperature, "temperature", minimum=0, maximum=2),
             range_rule(options.max_tokens, "max_tokens", minimum=1, maximum=1_000_000),
+            None if idempotency_key is None else text_rule(idempotency_key, "Idempotency-Key", minimum=1, maximum=255),
         )
-        return await settled(self._send(owner, conversation_id, content, options))
+        named = None if idempotency_key is None else Idempotency(idempotency_key, _digest(content, options))
+        return await settled(self._send(_Request(owner, conversation_id, content, options, named)))
 
-    async def _send(self, owner: UserId, conversation_id: ConversationId, content: str, options: ChatOptions) -> Sent:
-        now = self.clock.now()
+    async def _send(self, request: "_Request") -> Sent:
+        now, options = self.clock.now(), request.options
         async with self.unit_of_work() as work:
-            conversation = await work.conversations.lock(owner, conversation_id)
+            conversation = await work.conversations.lock(request.owner, request.conversation_id)
             if conversation is None:
                 raise NotFound(_MISSING)
+            if sent := await self._sent_before(work, request, now):
+                return sent
             if conversation.writing_reply_id is not None:
                 raise ConversationBusy
             endpoint = await self._endpoint(work, conversation, options.config_id)
             history = await self._history(work, conversation)
-            message = await work.messages.add(
-                owner,
-                conversation_id,
-                parent_id=history[-1].id if history else None,
-                role=Role.USER,
-                content=content,
-                writing=False,
-                model=None,
-                now=now,
-            )
-            reply = await work.messages.add(
-                owner,
-                conversation_id,
-                parent_id=message.id,
-                role=Role.ASSISTANT,
-                content="",
-                writing=True,
-                model=endpoint.model,
-                now=now,
-            )
+            sent = await self._store(work, request, history[-1].id if history else None, endpoint.model, now)
             if not conversation.title:
-                await work.conversations.set_title(owner, conversation_id, title_from(content))
-            if not await work.conversations.claim(owner, conversation_id, reply.id, now=now):
+                await work.conversations.set_title(request.owner, conversation.id, title_from(request.content))
+            if not await work.conversations.claim(request.owner, conversation.id, sent.reply.id, now=now):
                 raise ConversationBusy
-            job = ReplyJob(reply=reply, endpoint=endpoint, prompt=self._prompt([*history, message], options))
+            untitled = self.defaults.model_titles and not history and not conversation.titled_by_user
+            job = ReplyJob(
+                reply=sent.reply,
+                endpoint=endpoint,
+                prompt=self._prompt([*history, sent.message], options),
+                title_prompt=build_title_prompt(request.content) if untitled else None,
+            )
             async with self.replies.writing(job):
                 await work.commit()
+        return sent
+
+    async def _store(
+        self, work: UnitOfWork, request: "_Request", parent_id: MessageId | None, model: str, now: datetime
+    ) -> Sent:
+        message = await work.messages.add(
+            request.owner,
+            request.conversation_id,
+            parent_id=parent_id,
+            role=Role.USER,
+            content=request.content,
+            writing=False,
+            model=None,
+            now=now,
+            idempotency=request.idempotency,
+        )
+        reply = await work.messages.add(
+            request.owner,
+            request.conversation_id,
+            parent_id=message.id,
+            role=Role.ASSISTANT,
+            content="",
+            writing=True,
+            model=model,
+            now=now,
+        )
         return Sent(message, reply)
+
+    async def _sent_before(self, work: UnitOfWork, request: "_Request", now: datetime) -> Sent | None:
+        if request.idempotency is None:
+            return None
+        owner, conversation_id, key = request.owner, request.conversation_id, request.idempotency.key
+        found = await work.messages.sent_with(owner, conversation_id, key, since=now - _REMEMBERED)
+        if found is None:
+            return None
+        message, before = found
+        if before.digest != request.idempotency.digest:
+            raise IdempotencyKeyReused
+        reply = await work.messages.reply_to(owner, conversation_id, message.id)
+        return Sent(message, reply) if reply else None
 
     async def _endpoint(
         self, work: UnitOfWork, conversation: Conversation, config_id: ModelConfigId | None
@@ -135,7 +182,7 @@ class SendMessage:
         else:
             config = await work.model_configs.newest(owner)
         if config is not None:
-            return opened(config, self.cipher)
+            return endpoint_of(config, self.cipher)
         if self.defaults.model is None:
             raise ModelNotConfigured
         return self.defaults.model
@@ -194,10 +241,14 @@ class StopReply:
         return last
 
 
-def opened(config: ModelConfig, cipher: Cipher) -> ModelEndpoint:
-    """The endpoint with its key in the open, for one call. Raises `ModelNotConfigured` if the key does not open."""
-    try:
-        api_key = cipher.open(config.sealed_key, owner=config.user_id, config_id=config.id) if config.sealed_key else ""
-    except ValueError:
-        raise ModelNotConfigured("The stored API key cannot be opened any more. Send it again.") from None
-    return ModelEndpoint(url=config.model_url, model=config.model_name, api_key=api_key)
+def _digest(content: str, options: ChatOptions) -> bytes:
+    return hashlib.sha256(repr((content, *astuple(options))).encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    owner: UserId
+    conversation_id: ConversationId
+    content: str
+    options: ChatOptions
+    idempotency: Idempotency | None

@@ -10,8 +10,10 @@ from chatcore.entities import (
     Message,
     MessageId,
     ModelConfigId,
+    Page,
     UserId,
     check,
+    check_page,
     range_rule,
     text_rule,
 )
@@ -22,25 +24,15 @@ from chatcore.replies import Replies, with_logged_text
 _MISSING = "There is no such conversation."
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page of a listing, and whether more follows it."""
-
-    items: Sequence[Conversation]
-    has_more: bool
-
-
 @dataclass(frozen=True, kw_only=True)
 class ListConversations:
     """The owner: one's conversations, the most recently used first."""
 
     unit_of_work: UnitOfWorkFactory
 
-    async def __call__(self, *, owner: UserId, limit: int = 20, offset: int = 0) -> Page:
+    async def __call__(self, *, owner: UserId, limit: int = 20, offset: int = 0) -> Page[Conversation]:
         """`limit` 1 to 100, `offset` 0 to 1,000,000. Raises `ValidationFailed`."""
-        check(
-            range_rule(limit, "limit", minimum=1, maximum=100), range_rule(offset, "offset", minimum=0, maximum=10**6)
-        )
+        check_page(limit, offset)
         async with self.unit_of_work(read_only=True) as work:
             found = await work.conversations.list(owner, limit=limit + 1, offset=offset)
         return Page(found[:limit], len(found) > limit)
@@ -64,6 +56,24 @@ class CreateConversation:
             conversation = await work.conversations.add(
                 owner, title=title or "", config_id=config_id, now=self.clock.now()
             )
+            await work.commit()
+        return conversation
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenameConversation:
+    """The owner: gives a title, which nothing but another rename changes."""
+
+    unit_of_work: UnitOfWorkFactory
+
+    async def __call__(self, *, owner: UserId, conversation_id: ConversationId, title: str) -> Conversation:
+        """`title`: 1 to 200 characters. Raises `ValidationFailed`, `NotFound`."""
+        check(text_rule(title, "title", minimum=1, maximum=MAX_TITLE))
+        async with self.unit_of_work() as work:
+            await work.conversations.set_title(owner, conversation_id, title, by_user=True)
+            conversation = await work.conversations.get(owner, conversation_id)
+            if conversation is None:
+                raise NotFound(_MISSING)
             await work.commit()
         return conversation
 

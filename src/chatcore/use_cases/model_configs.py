@@ -3,9 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from chatcore.entities import ModelConfig, ModelConfigId, UserId, check, key_hint, model_url_rule, text_rule
-from chatcore.errors import FieldError, NotFound
-from chatcore.ports import Cipher, Clock, UnitOfWorkFactory
+from chatcore.entities import (
+    Failure,
+    ModelConfig,
+    ModelConfigId,
+    UserId,
+    check,
+    key_hint,
+    model_url_rule,
+    origin_of,
+    text_rule,
+)
+from chatcore.errors import FieldError, ModelError, ModelNotConfigured, NotFound
+from chatcore.ports import Cipher, Clock, LLMGateway, ModelEndpoint, UnitOfWorkFactory
 
 _MISSING = "There is no such model configuration."
 
@@ -44,7 +54,10 @@ class CreateModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateModelConfig:
-    """The owner: changes what is given and keeps the rest."""
+    """The owner: changes what is given and keeps the rest.
+
+    The key goes only where it was meant to go: a URL of another origin without the key sent again forgets the key.
+    """
 
     unit_of_work: UnitOfWorkFactory
     cipher: Cipher
@@ -69,18 +82,47 @@ class UpdateModelConfig:
             config = await work.model_configs.get(owner, config_id)
             if config is None:
                 raise NotFound(_MISSING)
+            moved = model_url is not None and origin_of(model_url) != origin_of(config.model_url)
             config = replace(
                 config,
                 model_url=config.model_url if model_url is None else model_url,
                 model_name=config.model_name if model_name is None else model_name,
                 updated_at=self.clock.now(),
             )
-            if api_key is not None:
-                config = _with_key(config, api_key, self.cipher)
+            if api_key is not None or moved:
+                config = _with_key(config, api_key or "", self.cipher)
             if not await work.model_configs.save(config):
                 raise NotFound(_MISSING)
             await work.commit()
         return config
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Whether the endpoint answers with its models; if not, why."""
+
+    models: Sequence[str] = ()
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckModelConfig:
+    """The owner: asks the endpoint for its models, with the stored key."""
+
+    unit_of_work: UnitOfWorkFactory
+    gateway: LLMGateway
+    cipher: Cipher
+
+    async def __call__(self, *, owner: UserId, config_id: ModelConfigId) -> Checked:
+        """A model error is the answer, not raised. Raises `NotFound`, `ModelNotConfigured`."""
+        async with self.unit_of_work(read_only=True) as work:
+            config = await work.model_configs.get(owner, config_id)
+        if config is None:
+            raise NotFound(_MISSING)
+        try:
+            return Checked(await self.gateway.models(endpoint_of(config, self.cipher)))
+        except ModelError as error:
+            return Checked(failure=Failure(code=error.code, detail=error.detail))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +137,15 @@ class DeleteModelConfig:
             if not await work.model_configs.delete(owner, config_id):
                 raise NotFound(_MISSING)
             await work.commit()
+
+
+def endpoint_of(config: ModelConfig, cipher: Cipher) -> ModelEndpoint:
+    """The endpoint with its key in the open, for one call. Raises `ModelNotConfigured` if the key does not open."""
+    try:
+        api_key = cipher.open(config.sealed_key, owner=config.user_id, config_id=config.id) if config.sealed_key else ""
+    except ValueError:
+        raise ModelNotConfigured("The stored API key cannot be opened any more. Send it again.") from None
+    return ModelEndpoint(url=config.model_url, model=config.model_name, api_key=api_key)
 
 
 def _with_key(config: ModelConfig, api_key: str, cipher: Cipher) -> ModelConfig:

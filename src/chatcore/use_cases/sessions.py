@@ -13,8 +13,8 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from chatcore.entities import RefreshToken, Session, SessionId, User, normal_password, storable
-from chatcore.errors import AccountDisabled, InvalidCredentials, Unauthenticated
+from chatcore.entities import Page, RefreshToken, Session, SessionId, User, check_page, normal_password, storable
+from chatcore.errors import AccountDisabled, InvalidCredentials, NotFound, Unauthenticated
 from chatcore.ports import AccessClaims, Caller, Clock, PasswordHasher, TokenSigner, UnitOfWork, UnitOfWorkFactory
 from chatcore.shielding import settled
 
@@ -66,6 +66,10 @@ class SessionIssuer:
             address=address[:64],
         )
         await work.tokens.add_session(session)
+        return await self.continued(work, user, session, now=now)
+
+    async def continued(self, work: UnitOfWork, user: User, session: Session, *, now: datetime) -> SignedIn:
+        """A fresh refresh token for a session that is stored."""
         token = _encoded(secrets.token_bytes(32))
         await self.store(work, session, token, now=now)
         return self.signed_in(user, session, token, now=now)
@@ -223,6 +227,49 @@ class SignOut:
             other = await work.tokens.refresh_token(digest_of(refresh_token)) if refresh_token else None
             if other and other.user_id == user_id:
                 await work.tokens.revoke(user_id, other.session_id, now=now)
+            await work.commit()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListSessions:
+    """The caller: one's sign-ins, the latest first, also those that have ended."""
+
+    unit_of_work: UnitOfWorkFactory
+
+    async def __call__(self, *, caller: Caller, limit: int = 20, offset: int = 0) -> Page[Session]:
+        """`limit` 1 to 100, `offset` 0 to 1,000,000. Raises `ValidationFailed`."""
+        check_page(limit, offset)
+        async with self.unit_of_work(read_only=True) as work:
+            found = await work.tokens.sessions(caller.user.id, limit=limit + 1, offset=offset)
+        return Page(found[:limit], len(found) > limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevokeSession:
+    """The caller: ends one of one's sessions; its tokens are worth nothing from then on."""
+
+    unit_of_work: UnitOfWorkFactory
+    clock: Clock
+
+    async def __call__(self, *, caller: Caller, session_id: SessionId) -> None:
+        """Ending one that has ended changes nothing. Raises `NotFound`."""
+        async with self.unit_of_work() as work:
+            if await work.tokens.caller(caller.user.id, session_id) is None:
+                raise NotFound("There is no such session.")
+            await work.tokens.revoke(caller.user.id, session_id, now=self.clock.now())
+            await work.commit()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevokeOtherSessions:
+    """The caller: ends all of one's sessions but this one."""
+
+    unit_of_work: UnitOfWorkFactory
+    clock: Clock
+
+    async def __call__(self, *, caller: Caller) -> None:
+        async with self.unit_of_work() as work:
+            await work.tokens.revoke_others(caller.user.id, caller.session.id, now=self.clock.now())
             await work.commit()
 
 
