@@ -135,12 +135,13 @@ class Replies:
             del self._live[job.reply.id]
             self._spawn(self._disown(live), self._tasks)
             raise
-        live.writer = self._spawn(self._write(live, job), self._tasks)
+        self._spawn(self._write(live, job), self._tasks)
         if job.title_prompt is not None:
             self._spawn(self._give_title(live, job.endpoint, job.title_prompt), self._titling)
 
     async def _write(self, live: LiveReply, job: ReplyJob) -> None:
         status, error = Status.COMPLETE, None
+        live.writer = asyncio.current_task()  # from here on: a task that is cancelled before it runs does nothing
         try:
             if live.verdict is None:
                 async for delta in self._gateway.stream(job.endpoint, job.prompt):
@@ -277,12 +278,7 @@ class Replies:
 
     async def _reread(self, reply: Message) -> Message:
         async with self._unit_of_work(read_only=True) as work:
-            # The log first: if the reply ends in between, the message has all of the text.
-            logged = await with_logged_text(work, reply)
-            stored = await work.messages.get(reply.user_id, reply.conversation_id, reply.id)
-        if stored is None:
-            return replace(logged, status=Status.STOPPED)
-        return logged if stored.status is Status.WRITING else stored
+            return await with_logged_text(work, reply)
 
     # ---- the log -----------------------------------------------------------------------------------------
 
@@ -386,13 +382,19 @@ def _uncancel() -> None:
 
 
 async def with_logged_text(work: UnitOfWork, message: Message) -> Message:
-    """A reply that is being written, with what of it has reached the log; any other message as it is."""
+    """A reply that is being written, with what of it has reached the log, or as it has ended meanwhile; any other
+    message as it is. One that was deleted counts as stopped."""
     if message.status is not Status.WRITING:
         return message
+    # The log first: if the reply ends in between, the message has all of the text.
     entries = await work.reply_log.read(message.user_id, message.id)
+    stored = await work.messages.get(message.user_id, message.conversation_id, message.id)
+    if stored is not None and stored.status is not Status.WRITING:
+        return stored
     reasoning = "".join(entry.text for entry in entries if entry.kind is TextKind.REASONING)
     content = "".join(entry.text for entry in entries if entry.kind is TextKind.ANSWER)
-    return replace(message, content=content, reasoning=reasoning or None)
+    status = Status.WRITING if stored else Status.STOPPED
+    return replace(message, content=content, reasoning=reasoning or None, status=status)
 
 
 def _length(reply: Message) -> int:

@@ -87,14 +87,19 @@ class DeleteConversation:
 
     async def __call__(self, *, owner: UserId, conversation_id: ConversationId) -> None:
         """Raises `NotFound`."""
-        async with self.unit_of_work(read_only=True) as work:
-            conversation = await work.conversations.get(owner, conversation_id)
-        if conversation is not None and conversation.writing_reply_id is not None:
-            await self.replies.stop(conversation.writing_reply_id)
-        async with self.unit_of_work() as work:
-            if not await work.conversations.delete(owner, conversation_id):
-                raise NotFound(_MISSING)
-            await work.commit()
+        elsewhere: MessageId | None = None
+        while True:
+            async with self.unit_of_work() as work:
+                conversation = await work.conversations.lock(owner, conversation_id)
+                if conversation is None:
+                    raise NotFound(_MISSING)
+                reply_id = conversation.writing_reply_id
+                if reply_id is None or reply_id == elsewhere:
+                    await work.conversations.delete(owner, conversation_id)
+                    await work.commit()
+                    return
+            if await self.replies.stop(reply_id) is None:
+                elsewhere = reply_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class SessionIssuer:
         )
 
     def successor(self, token: str) -> str:
-        return _encoded(hmac.digest(self.policy.refresh_secret, token.encode(), "sha256"))
+        return _encoded(hmac.digest(self.policy.refresh_secret, token.encode(errors="replace"), "sha256"))
 
     def signed_in(self, user: User, session: Session, refresh_token: str, *, now: datetime) -> SignedIn:
         expires_at = min(now + self.policy.access_ttl, session.expires_at)
@@ -121,7 +121,7 @@ class SignIn:
 
     async def __call__(self, *, name: str, password: str, user_agent: str = "", address: str = "") -> SignedIn:
         """Raises `InvalidCredentials`, `AccountDisabled`."""
-        password = normal_password(storable(password))
+        password = normal_password(password)
         async with self.unit_of_work(read_only=True) as work:
             user = await work.users.find(storable(name))
         if not await self.passwords.verify(password, user.password_hash if user else None) or user is None:

@@ -58,14 +58,14 @@ def failed_reply(reply: Message) -> Response[bytes]:
     return problem_response(status, reply.error.code, reply.error.detail, reply_id=reply.id)
 
 
-def _chatcore_error(_: Request[Any, Any, Any], error: errors.ChatcoreError) -> Response[bytes]:
+def _chatcore_error(request: Request[Any, Any, Any], error: errors.ChatcoreError) -> Response[bytes]:
     headers: dict[str, str] = {}
     more: dict[str, object] = {}
     match error:
         case errors.ValidationFailed():
             more["errors"] = [FieldProblem(broken.field, broken.message) for broken in error.errors]
         case errors.Unauthenticated():
-            headers["WWW-Authenticate"] = _challenge(error)
+            headers["WWW-Authenticate"] = _challenge(request, error)
         case errors.Unavailable():
             headers["Retry-After"] = str(error.retry_after)
         case _:
@@ -73,11 +73,11 @@ def _chatcore_error(_: Request[Any, Any, Any], error: errors.ChatcoreError) -> R
     return problem_response(status_of(type(error)), error.code, error.detail, headers=headers, **more)
 
 
-def _challenge(error: errors.Unauthenticated) -> str:
-    """RFC 6750 §3, RFC 9470 §3."""
+def _challenge(request: Request[Any, Any, Any], error: errors.Unauthenticated) -> str:
+    """RFC 6750 §3, RFC 9470 §3: an error code only for who sent a token."""
     if isinstance(error, errors.InsufficientUserAuthentication):
         return 'Bearer error="insufficient_user_authentication"'
-    return "Bearer" if isinstance(error, errors.InvalidCredentials) else 'Bearer error="invalid_token"'
+    return 'Bearer error="invalid_token"' if "authorization" in request.headers else "Bearer"
 
 
 def _validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
@@ -111,6 +111,12 @@ def _not_utf8(_: Request[Any, Any, Any], error: UnicodeDecodeError) -> Response[
     return problem_response(400, "validation_failed", "The request is not valid UTF-8.")
 
 
+def _too_deep(request: Request[Any, Any, Any], error: RecursionError) -> Response[bytes]:
+    if "deserializing" not in str(error):  # msgspec's word: anything else is a fault of ours
+        return _server_error(request, error)
+    return problem_response(400, "validation_failed", "The JSON is nested too deeply.")
+
+
 def _server_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return problem_response(500, "internal_error", "Something went wrong here. The log tells what.")
@@ -122,5 +128,6 @@ def exception_handlers() -> dict[int | type[Exception], Any]:
         ValidationException: _validation,
         HTTPException: _http_exception,
         UnicodeDecodeError: _not_utf8,
+        RecursionError: _too_deep,
         Exception: _server_error,
     }

@@ -4,7 +4,8 @@ from typing import Annotated, Any, TypedDict
 
 from dishka.integrations.litestar import DishkaRouter, FromDishka
 from litestar import Router, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import JSONBody, QueryParameter
 
 from chatcore import Authenticate, Caller, Refresh, Register, SignIn, SignOut
 from chatcore.entities import check
@@ -15,7 +16,7 @@ from chatcore_http.routes._common import AnyRequest, described, private_router
 
 @post("/register", status_code=201, description=described(Register))
 async def register(
-    data: schemas.Registration, request: AnyRequest, register_account: FromDishka[Register]
+    data: JSONBody[schemas.Registration], request: AnyRequest, register_account: FromDishka[Register]
 ) -> schemas.Tokens:
     signed_in = await register_account(
         username=data.username, email=data.email, password=data.password, **_client(request)
@@ -24,23 +25,25 @@ async def register(
 
 
 @post("/login", status_code=200, description=described(SignIn))
-async def login(data: schemas.Credentials, request: AnyRequest, sign_in: FromDishka[SignIn]) -> schemas.Tokens:
+async def login(
+    data: JSONBody[schemas.Credentials], request: AnyRequest, sign_in: FromDishka[SignIn]
+) -> schemas.Tokens:
     names = [name for name in (data.username, data.email, data.userid) if name]
     check(None if len(names) == 1 else FieldError("username", "give one of username, email and userid"))
     return schemas.Tokens.of(await sign_in(name=names[0], password=data.password, **_client(request)))
 
 
 @post("/refresh", status_code=200, description=described(Refresh))
-async def refresh(data: schemas.RefreshRequest, refresh_session: FromDishka[Refresh]) -> schemas.Tokens:
+async def refresh(data: JSONBody[schemas.RefreshRequest], refresh_session: FromDishka[Refresh]) -> schemas.Tokens:
     return schemas.Tokens.of(await refresh_session(refresh_token=data.refresh_token))
 
 
 @post("/logout", status_code=200, description=described(SignOut))
 async def logout(
-    caller: Caller,
+    caller: NamedDependency[Caller],
     sign_out: FromDishka[SignOut],
-    data: schemas.Logout | None = None,
-    query_token: Annotated[str | None, Parameter(query="refresh_token")] = None,
+    data: JSONBody[schemas.Logout | None] = None,
+    query_token: Annotated[str | None, QueryParameter(name="refresh_token")] = None,
 ) -> schemas.Said:
     body_token = data.refresh_token if data else None
     await sign_out(caller=caller, refresh_token=body_token or query_token)
@@ -48,7 +51,7 @@ async def logout(
 
 
 @get("/me", description=described(Authenticate))
-async def me(caller: Caller) -> schemas.User:
+async def me(caller: NamedDependency[Caller]) -> schemas.User:
     return schemas.User.of(caller.user)
 
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 from dishka.integrations.litestar import FromDishka
 from litestar import Response, Router, get, post
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, JSONBody, QueryParameter
 
 from chatcore import (
     Caller,
@@ -32,7 +33,7 @@ from chatcore_http.routes._common import AnyRequest, PathId, described, private_
 from chatcore_http.sse import event_stream
 
 _CURSOR = re.compile(r"(\d{1,18}):(\d{1,18})")
-Offset = Annotated[int, Parameter(ge=0, le=2**53, description="How many code points of the reply the reader has.")]
+Offset = Annotated[int, QueryParameter(ge=0, le=2**53, description="How many code points of the reply the reader has.")]
 
 
 @post(
@@ -43,8 +44,8 @@ Offset = Annotated[int, Parameter(ge=0, le=2**53, description="How many code poi
 )
 async def chat(
     conversation_id: PathId,
-    data: schemas.Send,
-    caller: Caller,
+    data: JSONBody[schemas.Send],
+    caller: NamedDependency[Caller],
     request: AnyRequest,
     send_message: FromDishka[SendMessage],
     follow_reply: FromDishka[FollowReply],
@@ -76,10 +77,10 @@ async def chat(
 )
 async def reply(
     conversation_id: PathId,
-    caller: Caller,
+    caller: NamedDependency[Caller],
     follow_reply: FromDishka[FollowReply],
     after: Offset = 0,
-    last_event_id: Annotated[str | None, Parameter(header="Last-Event-ID")] = None,
+    last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
 ) -> Response[Any]:
     reply_id, after = _cursor(last_event_id) if last_event_id else (None, after)
     events = follow_reply(
@@ -90,7 +91,9 @@ async def reply(
 
 
 @post("/{conversation_id:int}/stop", status_code=200, description=described(StopReply))
-async def stop(conversation_id: PathId, caller: Caller, stop_reply: FromDishka[StopReply]) -> schemas.Message:
+async def stop(
+    conversation_id: PathId, caller: NamedDependency[Caller], stop_reply: FromDishka[StopReply]
+) -> schemas.Message:
     message = await stop_reply(owner=caller.user.id, conversation_id=ConversationId(conversation_id))
     return schemas.Message.of(message)
 

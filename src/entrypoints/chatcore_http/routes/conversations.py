@@ -2,6 +2,8 @@
 
 from dishka.integrations.litestar import FromDishka
 from litestar import Router, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, JSONBody
 
 from chatcore import (
     Caller,
@@ -19,7 +21,10 @@ from chatcore_http.routes._common import PathId, QueryId, described, private_rou
 
 @get("/", description=described(ListConversations))
 async def list_all(
-    caller: Caller, list_conversations: FromDishka[ListConversations], limit: int = 20, offset: int = 0
+    caller: NamedDependency[Caller],
+    list_conversations: FromDishka[ListConversations],
+    limit: FromQuery[int] = 20,
+    offset: FromQuery[int] = 0,
 ) -> schemas.Conversations:
     page = await list_conversations(owner=caller.user.id, limit=limit, offset=offset)
     return schemas.Conversations.of(page, limit=limit, offset=offset)
@@ -27,9 +32,9 @@ async def list_all(
 
 @post("/create", status_code=201, description=described(CreateConversation))
 async def create(
-    caller: Caller,
+    caller: NamedDependency[Caller],
     create_conversation: FromDishka[CreateConversation],
-    data: schemas.NewConversation | None = None,
+    data: JSONBody[schemas.NewConversation | None] = None,
 ) -> schemas.Conversation:
     new = data or schemas.NewConversation()
     conversation = await create_conversation(
@@ -42,7 +47,7 @@ async def create(
 
 @post("/{conversation_id:int}/delete", status_code=200, description=described(DeleteConversation))
 async def delete(
-    conversation_id: PathId, caller: Caller, delete_conversation: FromDishka[DeleteConversation]
+    conversation_id: PathId, caller: NamedDependency[Caller], delete_conversation: FromDishka[DeleteConversation]
 ) -> schemas.Said:
     await delete_conversation(owner=caller.user.id, conversation_id=ConversationId(conversation_id))
     return schemas.Said("The conversation is deleted.")
@@ -51,9 +56,9 @@ async def delete(
 @get("/{conversation_id:int}", description=described(ReadHistory))
 async def history(
     conversation_id: PathId,
-    caller: Caller,
+    caller: NamedDependency[Caller],
     read_history: FromDishka[ReadHistory],
-    limit: int = 50,
+    limit: FromQuery[int] = 50,
     before_id: QueryId = None,
 ) -> schemas.History:
     page = await read_history(

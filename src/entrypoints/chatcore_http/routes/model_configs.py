@@ -2,6 +2,8 @@
 
 from dishka.integrations.litestar import FromDishka
 from litestar import Router, get, post
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
 
 from chatcore import (
     Caller,
@@ -16,14 +18,18 @@ from chatcore_http.routes._common import PathId, described, private_router
 
 
 @get("/", description=described(ListModelConfigs))
-async def list_configs(caller: Caller, list_model_configs: FromDishka[ListModelConfigs]) -> schemas.ModelConfigs:
+async def list_configs(
+    caller: NamedDependency[Caller], list_model_configs: FromDishka[ListModelConfigs]
+) -> schemas.ModelConfigs:
     configs = await list_model_configs(owner=caller.user.id)
     return schemas.ModelConfigs([schemas.ModelConfig.of(config) for config in configs])
 
 
 @post("/create", status_code=201, description=described(CreateModelConfig))
 async def create(
-    data: schemas.NewModelConfig, caller: Caller, create_model_config: FromDishka[CreateModelConfig]
+    data: JSONBody[schemas.NewModelConfig],
+    caller: NamedDependency[Caller],
+    create_model_config: FromDishka[CreateModelConfig],
 ) -> schemas.ModelConfig:
     config = await create_model_config(
         owner=caller.user.id, model_url=data.model_url, model_name=data.model_name, api_key=data.api_key
@@ -34,9 +40,9 @@ async def create(
 @post("/{config_id:int}/update", status_code=200, description=described(UpdateModelConfig))
 async def update(
     config_id: PathId,
-    caller: Caller,
+    caller: NamedDependency[Caller],
     update_model_config: FromDishka[UpdateModelConfig],
-    data: schemas.ModelConfigChange | None = None,
+    data: JSONBody[schemas.ModelConfigChange | None] = None,
 ) -> schemas.ModelConfig:
     change = data or schemas.ModelConfigChange()
     config = await update_model_config(
@@ -50,7 +56,9 @@ async def update(
 
 
 @post("/{config_id:int}/delete", status_code=200, description=described(DeleteModelConfig))
-async def delete(config_id: PathId, caller: Caller, delete_model_config: FromDishka[DeleteModelConfig]) -> schemas.Said:
+async def delete(
+    config_id: PathId, caller: NamedDependency[Caller], delete_model_config: FromDishka[DeleteModelConfig]
+) -> schemas.Said:
     await delete_model_config(owner=caller.user.id, config_id=ModelConfigId(config_id))
     return schemas.Said("The model configuration is deleted.")
 

@@ -1,0 +1,94 @@
+# Python 3.11 or newer, a package index, and make: nothing else is needed.
+#
+#   PYTHON  which Python makes the virtual environment:   make test PYTHON=python3.13 VENV=.venv-3.13
+#   VENV    where that is kept
+#   ARGS    more for pytest:                              make test ARGS="-k resume -x"
+#
+# Other variables on the command line reach what is run:  make run PORT=9000
+#                                                         make test DATABASE_URL=mysql://user:password@127.0.0.1/test
+
+PYTHON = python3
+VENV = .venv
+ARGS =
+
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check -q
+
+.DEFAULT_GOAL = help
+.DELETE_ON_ERROR:
+.PHONY: help run dev migrate test check lint types walls locked lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: $(VENV)/.installed ## Install what is missing, migrate the embedded database, serve
+	@exec $(BIN)/chatcore serve
+
+dev: $(VENV)/.installed ## The same, and start again whenever a source file changes
+	@exec $(BIN)/chatcore serve --reload
+
+migrate: $(VENV)/.installed ## Bring the database of DATABASE_URL up to date
+	@exec $(BIN)/chatcore migrate
+
+test: $(VENV)/.developing ## Run the tests
+	$(BIN)/pytest $(ARGS)
+
+check: lint types walls locked ## Lint, format, types, the walls between packages, the lock files
+
+lint: $(VENV)/.developing
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.developing
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+walls: $(VENV)/.developing
+	$(BIN)/lint-imports
+
+# The lock files, made from pyproject.toml by uv: hashes for every platform, and the address of no index, though the
+# one that pip is configured with is asked. Pins that are there already are kept.
+INDEX = $${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PIP) config get global.index-url 2>/dev/null || echo https://pypi.org/simple)}}
+COMPILE = UV_DEFAULT_INDEX="$(INDEX)" $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --cache-dir $(VENV)/.uv-cache
+RUNTIME = --extra all --group build
+DEVELOPMENT = --all-extras --group dev --constraints requirements.lock
+
+lock: $(VENV)/.developing ## Write the lock files after pyproject.toml; UPGRADE=1 takes the newest of everything
+	$(COMPILE) $(RUNTIME) $(if $(UPGRADE),--upgrade) -o requirements.lock
+	$(COMPILE) $(DEVELOPMENT) $(if $(UPGRADE),--upgrade) -o requirements-dev.lock
+
+locked: $(VENV)/.developing
+	@echo "Do the lock files say what pyproject.toml says?"
+	@cp requirements.lock $(VENV)/runtime.lock
+	@cp requirements-dev.lock $(VENV)/development.lock
+	@$(COMPILE) $(RUNTIME) -o $(VENV)/runtime.lock >/dev/null
+	@$(COMPILE) $(DEVELOPMENT) -o $(VENV)/development.lock >/dev/null
+	@diff requirements.lock $(VENV)/runtime.lock && diff requirements-dev.lock $(VENV)/development.lock \
+		|| { echo "They do not: run 'make lock'." >&2; exit 1; }
+
+clean: ## Remove the virtual environment and the caches; the data in var/ stays
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+# ---- what is installed: each of these files is the mark of a step that was completed ------------------------------
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "chatcore needs Python 3.11 or newer, which '$(PYTHON)' is not." >&2; \
+		echo "Name one that is, for example: make $(MAKECMDGOALS) PYTHON=python3.13" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "'$(PYTHON)' cannot make virtual environments: its modules venv and ensurepip are not installed." >&2; \
+		echo "On Debian and Ubuntu they are in the package python3-venv." >&2; exit 1; }
+	@echo "Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/pyvenv.cfg requirements.lock pyproject.toml
+	@echo "Installing requirements.lock and chatcore into $(VENV): once, and about a minute"
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.developing: $(VENV)/.installed requirements-dev.lock
+	@echo "Installing requirements-dev.lock into $(VENV): once, and about half a minute"
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,117 @@
+"""The port's side of it: one call, one stream of deltas."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from chatcore.errors import ModelError, ModelProtocolError
+from chatcore.ports import Delta, LLMGateway, ModelEndpoint, Prompt
+from chatcore_openai.reply import ReplyReader
+
+if TYPE_CHECKING:
+    import ssl
+
+    from chatcore_openai.client import ChatClient
+
+_END_WITHIN = 0.1  # seconds from [DONE] to the response's end
+
+
+class OpenAIGateway(LLMGateway):
+    """Streams replies from any endpoint that speaks OpenAI's chat completions. An async context manager.
+
+    Times are in seconds: `connect_timeout` to reach the endpoint, `idle_timeout` between any two bytes of its answer,
+    `total_timeout` for the whole reply. `max_bytes` bounds what the model says, in UTF-8.
+
+    One delta holds what arrived together, however many events that were. Reasoning that comes after the first text
+    of the answer is dropped. A server that does not stream, but answers with one JSON completion, gives one delta.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect_timeout: float = 10,
+        idle_timeout: float = 60,
+        total_timeout: float = 600,
+        max_bytes: int = 4 * 1024 * 1024,
+    ) -> None:
+        self._connect_timeout = connect_timeout
+        self._idle_timeout = idle_timeout
+        self._total_timeout = total_timeout
+        self._max_bytes = max_bytes
+        self._client: ChatClient | None = None
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def warm(self) -> None:
+        """Imports the HTTP libraries, in a thread. Without it the first call waits for that, about a second."""
+        await self._opened()
+
+    async def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        client = await self._opened()
+        async with client.streaming(endpoint, prompt) as response, aclosing(response.aiter_raw()) as pieces:
+            reader = ReplyReader(max_bytes=self._max_bytes, streamed=_streamed(response.headers["Content-Type"]))
+            cut: ModelError | None = None
+            try:
+                async for piece in pieces:
+                    if delta := reader.feed(piece):
+                        yield delta
+                    if reader.done:
+                        break
+            except ModelError as error:
+                cut = error
+            if delta := reader.end():
+                yield delta
+            if cut is not None and not reader.finished:
+                raise cut
+            if reader.failure is not None:
+                raise reader.failure
+            await _to_the_end(pieces)
+
+    async def _opened(self) -> "ChatClient":
+        async with self._opening:
+            if self._client is None:
+                self._client = self._open(await asyncio.to_thread(_import_libraries))
+            return self._client
+
+    def _open(self, tls: "ssl.SSLContext") -> "ChatClient":
+        from chatcore_openai.client import ChatClient
+
+        return ChatClient(
+            connect_timeout=self._connect_timeout,
+            idle_timeout=self._idle_timeout,
+            total_timeout=self._total_timeout,
+            tls=tls,
+        )
+
+
+def _import_libraries() -> "ssl.SSLContext":
+    from chatcore_openai.client import tls_context
+
+    return tls_context()
+
+
+def _streamed(content_type: str) -> bool:
+    match content_type.partition(";")[0].strip().lower():
+        case "text/event-stream":
+            return True
+        case "application/json":
+            return False
+        case _:
+            raise ModelProtocolError
+
+
+async def _to_the_end(pieces: AsyncGenerator[bytes, None]) -> None:
+    """A connection is used again only if its response was read to the end, which as a rule comes with [DONE]."""
+    with suppress(TimeoutError, ModelError, StopAsyncIteration):
+        async with asyncio.timeout(_END_WITHIN):
+            await anext(pieces)

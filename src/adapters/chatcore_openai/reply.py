@@ -1,0 +1,196 @@
+"""What a model's answer says, read from its bytes. No input or output here: the gateway feeds it."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from chatcore.entities import Usage, storable
+from chatcore.errors import ModelError, ModelProtocolError, ModelUnavailable
+from chatcore.ports import Delta
+from chatcore_openai.failures import failure_of_error
+from chatcore_openai.sse import EventSplitter, WholeBody
+
+CUT = "The model endpoint closed the connection before the reply's end."
+_MAX_COUNT = 2**31 - 1
+
+
+class _Said(msgspec.Struct):
+    """`reasoning_content` is DeepSeek's and vLLM's word for it, `reasoning` is OpenRouter's and Ollama's."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    """`message` instead of `delta`: the server has not streamed."""
+
+    delta: _Said | None = None
+    message: _Said | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: Sequence[_Choice] | None = None
+    usage: Any = None
+    error: Any = None
+    object: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int | None = None
+
+
+_decoder = msgspec.json.Decoder(_Chunk)
+
+
+class ReplyReader:
+    """Turns the bytes of one answer into deltas: one for each piece of bytes, however many events are in it.
+
+    `finished`: the model has said its last word (a `finish_reason` or `[DONE]`), so that a connection that is lost now
+    takes nothing away. `done`: nothing more will come. `failure` may be set by every call; the delta that is returned
+    with it was said before it.
+
+    Reasoning that comes after the answer has begun is dropped: a reply is its reasoning and then its answer. An event
+    that is not JSON of the expected form fails the reply, since a text with a hole in it is worse than a short one.
+    """
+
+    def __init__(self, *, max_bytes: int, streamed: bool = True) -> None:
+        """`max_bytes` bounds the text, in UTF-8, and also each single event."""
+        self.finished = False
+        self.done = False
+        self.failure: ModelError | None = None
+        self._events = EventSplitter(max_bytes) if streamed else WholeBody(max_bytes)
+        self._left = max_bytes
+        self._began = False
+        self._usage: Any = None
+        self._reasoning = _Text()
+        self._answer = _Text()
+
+    def feed(self, data: bytes) -> Delta | None:
+        """What `data` adds to the reply, if anything."""
+        try:
+            events = self._events.feed(data)
+        except ModelError as failure:
+            self._fail(failure)
+            return None
+        reasoning, answer = self._read(events)
+        return Delta(reasoning, answer) if reasoning or answer else None
+
+    def end(self) -> Delta | None:
+        """What is left when no more bytes will come, with the usage."""
+        reasoning, answer = self._read(self._events.rest(), cut=True)
+        reasoning += self._reasoning.rest()
+        answer += self._answer.rest()
+        if not self.finished and self.failure is None:
+            self._fail(ModelUnavailable(CUT) if self._began else ModelProtocolError())
+        usage = _usage_of(self._usage)
+        return Delta(reasoning, answer, usage) if reasoning or answer or usage else None
+
+    def _read(self, events: list[bytes], *, cut: bool = False) -> tuple[str, str]:
+        reasoning: list[str] = []
+        answer: list[str] = []
+        for data in events:
+            if self.done:
+                break
+            for choice in self._choices_of(data, cut=cut):
+                said = choice.delta or choice.message
+                if said is not None:
+                    thought = said.reasoning_content or said.reasoning
+                    if thought and not (answer or self._answer.began):
+                        reasoning.append(thought)
+                    if said.content:
+                        answer.append(said.content)
+                if choice.finish_reason or choice.message is not None:
+                    self.finished = True
+        thoughts = self._reasoning.fit(reasoning) + (self._reasoning.rest() if answer else "")
+        return self._within_bounds(thoughts, self._answer.fit(answer))
+
+    def _choices_of(self, data: bytes, *, cut: bool) -> Sequence[_Choice]:
+        """The choices of an event; notes all else that it says. An event that may be `cut` need not make sense."""
+        try:
+            chunk = _decode(data)
+        except (ValueError, RecursionError):
+            if data.strip() == b"[DONE]":
+                self.finished = self.done = True
+            elif data.strip() and not cut:
+                self._fail(ModelProtocolError("The model endpoint sent an event that is no part of a chat completion."))
+            return ()
+        if chunk.error or chunk.object == "error":
+            self._fail(failure_of_error(chunk.error))
+            return ()
+        if chunk.usage is not None:
+            self._usage = chunk.usage
+        self._began = self._began or chunk.choices is not None
+        return chunk.choices or ()
+
+    def _within_bounds(self, reasoning: str, answer: str) -> tuple[str, str]:
+        self._left -= len(reasoning.encode()) + len(answer.encode())
+        if self._left >= 0:
+            return reasoning, answer
+        self._fail(ModelProtocolError("The model's reply is too long."))
+        return "", ""
+
+    def _fail(self, failure: ModelError) -> None:
+        self.failure = failure
+        self.done = True
+
+
+class _Text:
+    """Makes text fit to store. A character whose two halves, as JSON escapes, came in two events becomes whole."""
+
+    def __init__(self) -> None:
+        self.began = False
+        self._held = ""
+
+    def fit(self, pieces: list[str]) -> str:
+        if not pieces:
+            return ""
+        self.began = True
+        text = self._held + "".join(pieces)
+        self._held = ""
+        if _encodable(text):
+            return text.replace("\0", "\ufffd")
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        if "\ud800" <= text[-1] <= "\udbff":
+            self._held = text[-1]
+            text = text[:-1]
+        return storable(text)
+
+    def rest(self) -> str:
+        held, self._held = self._held, ""
+        return storable(held)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _decode(data: bytes) -> _Chunk:
+    """msgspec refuses what is not UTF-8 and half characters; the standard library can be talked into both."""
+    try:
+        return _decoder.decode(data)
+    except ValueError:
+        return msgspec.convert(json.loads(data.decode(errors="replace")), _Chunk)
+
+
+def _usage_of(counts: Any) -> Usage | None:
+    """Nothing if the endpoint does not count, or not as it should: that is no reason to fail a reply."""
+    if counts is None:
+        return None
+    try:
+        usage = msgspec.convert(counts, _Usage)
+    except msgspec.ValidationError:
+        return None
+    total = usage.prompt_tokens + usage.completion_tokens if usage.total_tokens is None else usage.total_tokens
+    if not all(0 <= count <= _MAX_COUNT for count in (usage.prompt_tokens, usage.completion_tokens, total)):
+        return None
+    return Usage(prompt_tokens=usage.prompt_tokens, completion_tokens=usage.completion_tokens, total_tokens=total)

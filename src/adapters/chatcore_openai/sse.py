@@ -1,0 +1,88 @@
+"""Server-sent events, cut out of a stream of bytes (WHATWG HTML §9.2.6).
+
+Only the data of the events is of interest here; names, ids and comments are skipped. The work is done on bytes, so
+that a character cut in two by the network stays whole and that U+2028 or U+0085 in the data end no line.
+"""
+
+from chatcore.errors import ModelProtocolError
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class EventSplitter:
+    """Takes the stream in pieces of any size and gives the data of each event once it is complete.
+
+    Lines end with LF, CR LF or CR. An event that is longer than `max_bytes` raises `ModelProtocolError`.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._buffer = bytearray()
+        self._began = False
+        self._after_cr = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The data of the events that end within `data`, in order; an event without any data is left out."""
+        buffer = self._buffer
+        scanned = max(len(buffer) - 1, 0)
+        buffer += self._with_lf(data)
+        end = buffer.rfind(b"\n\n", scanned)
+        if end < 0:
+            if len(buffer) > self._max_bytes:
+                raise ModelProtocolError("The model endpoint sent an event that is too long.")
+            return []
+        block = bytes(buffer[:end])
+        del buffer[: end + 2]
+        return self._events_of(block)
+
+    def rest(self) -> list[bytes]:
+        """The data of a last event that no blank line ended. The standard drops it; some servers rely on it."""
+        block = bytes(self._buffer)
+        self._buffer.clear()
+        return self._events_of(block)
+
+    def _with_lf(self, data: bytes) -> bytes:
+        if self._after_cr and data.startswith(b"\n"):
+            data = data[1:]
+            self._after_cr = False
+        if data:
+            self._after_cr = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
+
+    def _events_of(self, block: bytes) -> list[bytes]:
+        if not self._began and block:
+            self._began = True
+            block = block.removeprefix(_BOM)
+        events: list[bytes] = []
+        for event in block.split(b"\n\n"):
+            if event.startswith(b"data: ") and b"\n" not in event:  # nearly all of them
+                events.append(event[6:])
+            elif (data := _data_of(event)) is not None:
+                events.append(data)
+        return events
+
+
+class WholeBody:
+    """The same for an answer that is one JSON document: it is the only event, and complete at the end."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        self._buffer += data
+        if len(self._buffer) > self._max_bytes:
+            raise ModelProtocolError("The model endpoint's answer is too long.")
+        return []
+
+    def rest(self) -> list[bytes]:
+        return [bytes(self._buffer)]
+
+
+def _data_of(event: bytes) -> bytes | None:
+    lines: list[bytes] = []
+    for line in event.split(b"\n"):
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            lines.append(value.removeprefix(b" "))
+    return b"\n".join(lines) if lines else None

@@ -1,0 +1,10 @@
+"""Secrets, kept with libraries that are made for it: passwords with Argon2id, API keys with Fernet, tokens as JWT.
+
+Needs the extra `chatcore[security]`.
+"""
+
+from chatcore_security.api_keys import FernetCipher
+from chatcore_security.passwords import Argon2Passwords
+from chatcore_security.tokens import JWTSigner
+
+__all__ = ["Argon2Passwords", "FernetCipher", "JWTSigner"]

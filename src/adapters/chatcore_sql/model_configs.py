@@ -1,0 +1,98 @@
+"""Users' own model endpoints."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import bindparam, delete, insert, select, update
+
+from chatcore.entities import ModelConfig, ModelConfigId, UserId
+from chatcore.ports import ModelConfigRepo
+from chatcore_sql.statements import Row, Statements
+from chatcore_sql.tables import model_configs
+
+_m = model_configs.c
+_CONFIG = (
+    _m.id,
+    _m.user_id,
+    _m.model_url,
+    _m.model_name,
+    _m.sealed_key,
+    _m.api_key_hint,
+    _m.created_at,
+    _m.updated_at,
+)
+_THIS = (_m.user_id == bindparam("owner"), _m.id == bindparam("config"))
+_ADD = insert(model_configs)
+_LIST = select(*_CONFIG).where(_m.user_id == bindparam("owner")).order_by(_m.id.desc())
+_NEWEST = _LIST.limit(1)
+_GET = select(*_CONFIG).where(*_THIS)
+_SAVE = update(model_configs).where(*_THIS)
+_DELETE = delete(model_configs).where(*_THIS)
+
+
+def _config_from(row: Row) -> ModelConfig:
+    id_, user_id, model_url, model_name, sealed_key, api_key_hint, created_at, updated_at = row
+    return ModelConfig(
+        id=id_,
+        user_id=user_id,
+        model_url=model_url,
+        model_name=model_name,
+        sealed_key=sealed_key,
+        api_key_hint=api_key_hint,
+        created_at=created_at,
+        updated_at=updated_at,
+    )
+
+
+class SqlModelConfigRepo(ModelConfigRepo):
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
+
+    async def add(self, owner: UserId, *, model_url: str, model_name: str, now: datetime) -> ModelConfig:
+        config_id = await self._statements.insert(
+            _ADD,
+            user_id=owner,
+            model_url=model_url,
+            model_name=model_name,
+            sealed_key="",
+            api_key_hint="",
+            created_at=now,
+            updated_at=now,
+        )
+        return ModelConfig(
+            id=config_id,
+            user_id=owner,
+            model_url=model_url,
+            model_name=model_name,
+            sealed_key="",
+            api_key_hint="",
+            created_at=now,
+            updated_at=now,
+        )
+
+    async def list(self, owner: UserId) -> Sequence[ModelConfig]:
+        return [_config_from(row) for row in await self._statements.rows(_LIST, owner=owner)]
+
+    async def get(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None:
+        row = await self._statements.first(_GET, owner=owner, config=config_id)
+        return _config_from(row) if row else None
+
+    async def newest(self, owner: UserId) -> ModelConfig | None:
+        row = await self._statements.first(_NEWEST, owner=owner)
+        return _config_from(row) if row else None
+
+    async def save(self, config: ModelConfig) -> bool:
+        saved = await self._statements.change(
+            _SAVE,
+            owner=config.user_id,
+            config=config.id,
+            model_url=config.model_url,
+            model_name=config.model_name,
+            sealed_key=config.sealed_key,
+            api_key_hint=config.api_key_hint,
+            updated_at=config.updated_at,
+        )
+        return saved == 1
+
+    async def delete(self, owner: UserId, config_id: ModelConfigId) -> bool:
+        return await self._statements.change(_DELETE, owner=owner, config=config_id) == 1

@@ -1,0 +1,41 @@
+"""The text of replies that are being written."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import bindparam, delete, insert, select
+
+from chatcore.entities import MessageId, UserId
+from chatcore.ports import LogEntry, ReplyLog, TextKind
+from chatcore_sql.statements import Statements
+from chatcore_sql.tables import reply_log
+
+_r = reply_log.c
+_THIS = (_r.user_id == bindparam("owner"), _r.reply_id == bindparam("reply"))
+_APPEND = insert(reply_log)
+_READ = select(_r.text_offset, _r.kind, _r.text).where(*_THIS).order_by(_r.text_offset)
+_DELETE = delete(reply_log).where(*_THIS)
+
+
+class SqlReplyLog(ReplyLog):
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
+
+    async def append(self, entries: Sequence[LogEntry]) -> None:
+        rows = [
+            {
+                "user_id": entry.user_id,
+                "reply_id": entry.reply_id,
+                "text_offset": entry.offset,
+                "kind": entry.kind.value,
+                "text": entry.text,
+            }
+            for entry in entries
+        ]
+        await self._statements.insert_all(_APPEND, rows)
+
+    async def read(self, owner: UserId, reply_id: MessageId) -> Sequence[LogEntry]:
+        rows = await self._statements.rows(_READ, owner=owner, reply=reply_id)
+        return [LogEntry(owner, reply_id, offset, TextKind(kind), text) for offset, kind, text in rows]
+
+    async def delete(self, owner: UserId, reply_id: MessageId) -> None:
+        await self._statements.change(_DELETE, owner=owner, reply=reply_id)

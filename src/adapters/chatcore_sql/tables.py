@@ -1,0 +1,206 @@
+"""The tables, as the statements see them; `migrations/` makes them.
+
+Whatever belongs to a user has a `user_id`. Its secondary indexes start with it, and what refers to a conversation or
+a session refers to it together with its owner: another's cannot even be referred to, and the tables can be
+distributed by user. Text is compared exactly on every database (see migration 0001 for MySQL); names and addresses
+are compared by a `_key` column, which holds their `chatcore.entities.identity_key`.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+LARGEST_ID = 2**63 - 1
+
+
+class Id(TypeDecorator[int]):
+    """A BIGINT. To ask for a number that does not fit is to ask for something that is not there, not an error."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[int]:
+        return Integer() if dialect.name == "sqlite" else BigInteger()  # only an INTEGER key numbers rows in SQLite
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        return value if value is None or 0 <= value <= LARGEST_ID else -1
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime, in UTC, to the microsecond."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[datetime]:
+        return mysql.DATETIME(fsp=6) if dialect.name == "mysql" else DateTime(timezone=True)
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a time without its offset cannot be stored")
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return value and value.replace(tzinfo=UTC)
+
+
+LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")  # a TEXT of MySQL's ends at 64 KiB
+Digest = LargeBinary(32).with_variant(mysql.BINARY(32), "mysql")
+
+metadata = MetaData(  # no names for primary keys: MySQL ignores them, with a warning
+    naming_convention={
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("username", String(64), nullable=False),
+    Column("username_key", String(64), nullable=False, unique=True),
+    Column("email", String(254)),
+    Column("email_key", String(254), unique=True),
+    Column("password_hash", String(255), nullable=False),
+    Column("is_active", Boolean, nullable=False),
+    Column("user_name", String(200)),
+    Column("country", String(200)),
+    Column("job", String(200)),
+    Column("phone", String(200)),
+    Column("init_cn_level", String(200)),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+roles = Table(
+    "roles",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("description", String(200), nullable=False),
+)
+
+user_roles = Table(
+    "user_roles",
+    metadata,
+    Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("role", String(64), ForeignKey("roles.name", ondelete="CASCADE"), primary_key=True),
+    Index(None, "role"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("login_time", Moment, nullable=False),
+    Column("authenticated_at", Moment, nullable=False),
+    Column("last_used_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("logout_time", Moment),
+    Column("user_agent", String(255), nullable=False),
+    Column("address", String(64), nullable=False),
+    UniqueConstraint("user_id", "id"),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("digest", Digest, primary_key=True),
+    Column("session_id", String(64), nullable=False),
+    Column("user_id", Id, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("used_at", Moment),
+    ForeignKeyConstraint(["user_id", "session_id"], ["sessions.user_id", "sessions.id"], ondelete="CASCADE"),
+    Index(None, "user_id", "session_id"),
+)
+
+model_configs = Table(
+    "model_configs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("model_url", String(2048), nullable=False),
+    Column("model_name", String(200), nullable=False),
+    Column("sealed_key", Text, nullable=False),
+    Column("api_key_hint", String(4), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    Index(None, "user_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("title", String(200), nullable=False),
+    # Alone, without the owner: ON DELETE SET NULL would empty the owner too. Its index is what the foreign key needs.
+    Column("config_id", Id, ForeignKey("model_configs.id", ondelete="SET NULL"), index=True),
+    # For whoever looks, across owners, for what a dead process has left.
+    Column("writing_reply_id", Id, unique=True),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    UniqueConstraint("user_id", "id"),
+    Index(None, "user_id", "updated_at", "id"),
+    sqlite_autoincrement=True,
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("user_id", Id, nullable=False),
+    Column("conversation_id", Id, nullable=False),
+    # No foreign key: a cascade down a long conversation would recurse once per message.
+    Column("parent_id", Id),
+    Column("role", String(16), nullable=False),
+    Column("content", LongText, nullable=False),
+    Column("reasoning", LongText),
+    Column("status", String(16), nullable=False),
+    Column("model", String(200)),
+    Column("prompt_tokens", Integer),
+    Column("completion_tokens", Integer),
+    Column("total_tokens", Integer),
+    Column("error_code", String(64)),
+    Column("error_detail", Text),
+    Column("created_at", Moment, nullable=False),
+    ForeignKeyConstraint(
+        ["user_id", "conversation_id"], ["conversations.user_id", "conversations.id"], ondelete="CASCADE"
+    ),
+    Index(None, "user_id", "conversation_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+# No foreign keys: one reply that was deleted meanwhile must not keep a whole batch out of the log.
+reply_log = Table(
+    "reply_log",
+    metadata,
+    Column("user_id", Id, primary_key=True, autoincrement=False),
+    Column("reply_id", Id, primary_key=True, autoincrement=False),
+    Column("text_offset", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(16), nullable=False),
+    Column("text", LongText, nullable=False),
+)

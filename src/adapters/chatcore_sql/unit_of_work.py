@@ -1,0 +1,25 @@
+"""One unit of work: the repositories on one way of running statements."""
+
+from chatcore.ports import UnitOfWork
+from chatcore_sql.conversations import SqlConversationRepo
+from chatcore_sql.messages import SqlMessageRepo, SqlUnfinishedReplies
+from chatcore_sql.model_configs import SqlModelConfigRepo
+from chatcore_sql.reply_log import SqlReplyLog
+from chatcore_sql.statements import Statements
+from chatcore_sql.tokens import SqlTokenStore
+from chatcore_sql.users import SqlUserRepo
+
+
+class SqlUnitOfWork(UnitOfWork):
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
+        self.users = SqlUserRepo(statements)
+        self.tokens = SqlTokenStore(statements)
+        self.model_configs = SqlModelConfigRepo(statements)
+        self.conversations = SqlConversationRepo(statements)
+        self.messages = SqlMessageRepo(statements)
+        self.reply_log = SqlReplyLog(statements)
+        self.unfinished = SqlUnfinishedReplies(statements)
+
+    async def commit(self) -> None:
+        await self._statements.commit()

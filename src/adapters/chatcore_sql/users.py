@@ -1,0 +1,119 @@
+"""Accounts."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from chatcore.entities import Profile, User, UserId, identity_key, storable
+from chatcore.errors import EmailTaken, UsernameTaken
+from chatcore.ports import UserRepo
+from chatcore_sql.failures import violates
+from chatcore_sql.statements import Row, Statements
+from chatcore_sql.tables import user_roles, users
+
+_u = users.c
+USER = (
+    _u.id,
+    _u.username,
+    _u.email,
+    _u.password_hash,
+    _u.is_active,
+    _u.user_name,
+    _u.country,
+    _u.job,
+    _u.phone,
+    _u.init_cn_level,
+    _u.created_at,
+    _u.updated_at,
+    user_roles.c.role,
+)
+
+_FIND = select(*USER).select_from(users.outerjoin(user_roles))
+_BY_USERNAME = _FIND.where(_u.username_key == bindparam("key"))
+_BY_EMAIL = _FIND.where(_u.email_key == bindparam("key"))
+_ADD = insert(users)
+_ADD_ROLE = insert(user_roles)
+_SET_PASSWORD = update(users).where(_u.id == bindparam("user"))
+
+
+def user_from(rows: Sequence[Row]) -> User:
+    """From the columns `USER`, one row for each role."""
+    id_, username, email, password_hash, is_active, *profile, created_at, updated_at, _ = rows[0]
+    user_name, country, job, phone, init_cn_level = profile
+    return User(
+        id=id_,
+        username=username,
+        email=email,
+        password_hash=password_hash,
+        roles=frozenset(row[-1] for row in rows if row[-1] is not None),
+        is_active=is_active,
+        profile=Profile(user_name=user_name, country=country, job=job, phone=phone, init_cn_level=init_cn_level),
+        created_at=created_at,
+        updated_at=updated_at,
+    )
+
+
+class SqlUserRepo(UserRepo):
+    def __init__(self, statements: Statements) -> None:
+        self._statements = statements
+
+    async def add(
+        self,
+        *,
+        username: str,
+        email: str | None,
+        password_hash: str,
+        roles: frozenset[str],
+        profile: Profile,
+        now: datetime,
+    ) -> User:
+        try:
+            user_id = await self._statements.insert(
+                _ADD,
+                username=username,
+                username_key=identity_key(username),
+                email=email,
+                email_key=identity_key(email) if email is not None else None,
+                password_hash=password_hash,
+                is_active=True,
+                user_name=profile.user_name,
+                country=profile.country,
+                job=profile.job,
+                phone=profile.phone,
+                init_cn_level=profile.init_cn_level,
+                created_at=now,
+                updated_at=now,
+            )
+        except IntegrityError as error:
+            raise _taken(error) from None  # the database's message has the name in it
+        await self._statements.insert_all(_ADD_ROLE, [{"user_id": user_id, "role": role} for role in sorted(roles)])
+        return User(
+            id=user_id,
+            username=username,
+            email=email,
+            password_hash=password_hash,
+            roles=roles,
+            profile=profile,
+            created_at=now,
+            updated_at=now,
+        )
+
+    async def find(self, name: str) -> User | None:
+        if storable(name) != name:
+            return None
+        statement = _BY_EMAIL if "@" in name else _BY_USERNAME
+        rows = await self._statements.rows(statement, key=identity_key(name))
+        return user_from(rows) if rows else None
+
+    async def set_password_hash(self, user_id: UserId, password_hash: str, *, now: datetime) -> None:
+        await self._statements.change(_SET_PASSWORD, user=user_id, password_hash=password_hash, updated_at=now)
+
+
+def _taken(error: IntegrityError) -> Exception:
+    if violates(error, "username_key"):
+        return UsernameTaken()
+    if violates(error, "email_key"):
+        return EmailTaken()
+    return error

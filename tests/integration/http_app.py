@@ -1,0 +1,280 @@
+"""The real application on a real server on a loopback port, in the test's event loop, and a client that takes nothing
+for granted: it reads what came byte for byte.
+"""
+
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import uvicorn
+from aiohttp import ClientResponse, ClientSession, ClientTimeout
+from dishka import Provider, Scope
+from litestar import Litestar
+
+from chatcore_app import Settings
+from chatcore_http import create_app
+
+T = TypeVar("T")
+Body = bytes | AsyncIterable[bytes]
+
+PASSWORD = "correct horse battery"
+_EVENT = re.compile(rb"event: ([a-z.]+)\nid: ([0-9]+:[0-9]+)\ndata: (\{[^\r\n]*\})\n\n")
+_COMMENT = re.compile(rb":[^\r\n]*\n\n")
+
+# ---- shapes ----------------------------------------------------------------------------------------------
+
+PROFILE = {"user_name", "country", "job", "phone", "init_cn_level"}
+USER = {"id", "username", "email", "roles", "is_active", "profile", "created_at", "updated_at"}
+TOKENS = {"user", "access_token", "refresh_token", "token_type", "expires_in"}
+MODEL_CONFIG = {"id", "model_url", "model_name", "api_key_hint", "created_at", "updated_at"}
+CONVERSATION = {"id", "title", "config_id", "created_at", "updated_at"}
+MESSAGE = {
+    "id",
+    "conversation_id",
+    "role",
+    "content",
+    "reasoning",
+    "status",
+    "model",
+    "usage",
+    "error",
+    "created_at",
+}
+HISTORY = {"conversation", "messages", "has_more", "next_before_id"}
+
+PUBLIC_ROUTES = [
+    ("GET", "/"),
+    ("GET", "/health"),
+    ("GET", "/ready"),
+    ("POST", "/auth/register"),
+    ("POST", "/auth/login"),
+    ("POST", "/auth/refresh"),
+]
+PRIVATE_ROUTES = [
+    ("POST", "/auth/logout"),
+    ("GET", "/auth/me"),
+    ("GET", "/auth/config"),
+    ("POST", "/auth/config/create"),
+    ("POST", "/auth/config/{config_id}/update"),
+    ("POST", "/auth/config/{config_id}/delete"),
+    ("GET", "/conversations"),
+    ("POST", "/conversations/create"),
+    ("GET", "/conversations/{conversation_id}"),
+    ("POST", "/conversations/{conversation_id}/delete"),
+    ("POST", "/conversations/{conversation_id}/chat"),
+    ("POST", "/conversations/{conversation_id}/messages"),
+    ("GET", "/conversations/{conversation_id}/reply"),
+    ("POST", "/conversations/{conversation_id}/stop"),
+]
+EVENTS = {"Accept": "text/event-stream"}
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+def check_shape(thing: Mapping[str, Any], keys: set[str]) -> None:
+    """Exactly these keys, and every date in RFC 3339 and UTC."""
+    assert set(thing) == keys
+    for name in keys & {"created_at", "updated_at"}:
+        assert _DATE.fullmatch(thing[name]), thing[name]
+
+
+# ---- the server ------------------------------------------------------------------------------------------
+
+
+def with_id(path: str, id: object) -> str:
+    """A path with this in the place of `{config_id}` or `{conversation_id}`."""
+    return re.sub(r"\{\w+\}", str(id), path)
+
+
+def settings_for(folder: Path, **environ: str) -> Settings:
+    """Those of an environment with nothing in it but `environ`."""
+    return Settings.load({"DATA_DIR": str(folder), **environ}, env_file=str(folder / ".env"))
+
+
+def provided(port: type[T], thing: T) -> Provider:
+    """Puts one thing in the place of what stands behind a port."""
+    provider = Provider(scope=Scope.APP)
+    provider.provide(lambda: thing, provides=port)
+    return provider
+
+
+@asynccontextmanager
+async def api_of(settings: Settings, *providers: Provider) -> AsyncGenerator["Api", None]:
+    async with serving(create_app(settings, *providers)) as url, client_of(url) as api:
+        yield api
+
+
+@asynccontextmanager
+async def serving(app: Litestar) -> AsyncGenerator[str, None]:
+    """Its URL. The server is uvicorn, without the part that takes over the process's signals."""
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, http="httptools", lifespan="on", log_config=None, access_log=False
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        await server.shutdown()
+
+
+@asynccontextmanager
+async def client_of(url: str) -> AsyncGenerator["Api", None]:
+    async with ClientSession(url, timeout=ClientTimeout(total=30), read_bufsize=2**22) as http:
+        yield Api(http)
+
+
+# ---- the client ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        assert self.headers["Content-Type"] == "application/json", self
+        return json.loads(self.body)
+
+    def ok(self, status: int = 200) -> Any:
+        """The JSON of an answer that went well."""
+        assert self.status == status, self
+        return self.json
+
+    def problem(self, status: int, code: str, *fields: str, more: frozenset[str] = frozenset()) -> Any:
+        """The problem (RFC 9457) that it must be, which names exactly these fields."""
+        assert (self.status, self.headers["Content-Type"]) == (status, "application/problem+json"), self
+        problem = json.loads(self.body)
+        assert problem["code"] == code, self
+        errors = {"errors"} if code == "validation_failed" and "errors" in problem else set[str]()
+        assert set(problem) == {"type", "title", "status", "detail", "code"} | errors | more, self
+        assert (problem["type"], problem["status"]) == ("about:blank", status)
+        assert problem["title"]
+        assert problem["detail"]
+        for error in problem.get("errors", ()):
+            assert set(error) == {"field", "message"}
+            assert error["message"]
+        assert sorted(error["field"] for error in problem.get("errors", ())) == sorted(fields), self
+        return problem
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    type: str
+    id: str
+    data: dict[str, Any]
+
+
+class EventStream:
+    """A response of Server-Sent Events, in exactly the form that the wire promises."""
+
+    def __init__(self, response: ClientResponse) -> None:
+        self.headers: Mapping[str, str] = response.headers
+        self._response = response
+
+    async def block(self) -> bytes:
+        """The bytes up to and with the next empty line; none at the end."""
+        lines = [await self._response.content.readline()]
+        while lines[-1] not in (b"\n", b""):
+            lines.append(await self._response.content.readline())
+        return b"".join(lines)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while _COMMENT.fullmatch(block := await self.block()):
+            pass
+        if not block:
+            raise StopAsyncIteration
+        found = _EVENT.fullmatch(block)
+        assert found, block
+        event = Event(found[1].decode(), found[2].decode(), json.loads(found[3]))
+        assert event.type == event.data["type"]
+        assert event.id == f"{event.data['reply_id']}:{event.data['offset']}"
+        return event
+
+    async def until(self, text: str) -> list[Event]:
+        """The events until the deltas have said this text, and no more."""
+        events = list[Event]()
+        while text_of(events) != text:
+            events.append(await anext(self))
+            assert text.startswith(text_of(events))
+        return events
+
+    async def rest(self) -> list[Event]:
+        return [event async for event in self]
+
+
+def text_of(events: list[Event]) -> str:
+    """What was reasoned and answered in them."""
+    return "".join(event.data["text"] for event in events if event.type in ("reply.reasoning", "reply.delta"))
+
+
+class Api:
+    """One client; with a `token` it is signed in."""
+
+    def __init__(self, http: ClientSession, token: str | None = None) -> None:
+        self.http = http
+        self.token = token
+
+    def with_token(self, token: str | None) -> "Api":
+        return Api(self.http, token)
+
+    async def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+        return await self.call("GET", path, headers=headers)
+
+    async def post(self, path: str, json: object = None, headers: Mapping[str, str] | None = None) -> Answer:
+        """Without `json` the request has no body."""
+        return await self.call("POST", path, encoded(json), headers)
+
+    async def call(
+        self, method: str, path: str, body: Body | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        async with self.http.request(method, path, data=body, headers=self._headers(headers)) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    @asynccontextmanager
+    async def events(
+        self, path: str, json: object = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[EventStream, None]:
+        """A GET, or a POST of `json`, whose answer is a stream. Leaving before its end drops the connection."""
+        method = "GET" if json is None else "POST"
+        async with self.http.request(method, path, data=encoded(json), headers=self._headers(headers)) as response:
+            assert response.status == 200, await response.read()
+            assert response.content_type == "text/event-stream"
+            yield EventStream(response)
+
+    def _headers(self, headers: Mapping[str, str] | None) -> dict[str, str]:
+        bearer = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        return {"Content-Type": "application/json", **bearer, **(headers or {})}
+
+    # ---- what most tests begin with ----------------------------------------------------------------------
+
+    async def register(self, username: str, password: str = PASSWORD) -> Any:
+        return (await self.post("/auth/register", {"username": username, "password": password})).ok(201)
+
+    async def user(self, username: str = "ada") -> "Api":
+        """A new account's client."""
+        return self.with_token((await self.register(username))["access_token"])
+
+    async def conversation(self, title: str | None = None) -> int:
+        created = (await self.post("/conversations/create", {"title": title})).ok(201)
+        conversation_id: int = created["id"]
+        return conversation_id
+
+    async def messages(self, conversation_id: int) -> list[dict[str, Any]]:
+        messages: list[dict[str, Any]] = (await self.get(f"/conversations/{conversation_id}")).ok()["messages"]
+        return messages
+
+
+def encoded(value: object) -> bytes | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False).encode()

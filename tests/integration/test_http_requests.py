@@ -1,0 +1,339 @@
+"""What every request is held to, whatever it asks for: who asks, what a body is, and how a refusal looks."""
+
+import json
+from collections.abc import AsyncIterator
+from itertools import pairwise
+
+import pytest
+import pytest_asyncio
+
+from chatcore.ports import LLMGateway
+from chatcore_memory import ScriptedModel
+from integration.http_app import (
+    PASSWORD,
+    PRIVATE_ROUTES,
+    PUBLIC_ROUTES,
+    Api,
+    Body,
+    api_of,
+    provided,
+    settings_for,
+    with_id,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+MAX_BODY = 100_000
+REGISTRATION = {"username": "grace", "password": PASSWORD}
+CONFIG = {"model_url": "https://own.test/v1", "model_name": "own", "api_key": "sk-0123456789ab"}
+NEEDED_BODIES = {
+    "/auth/register": REGISTRATION,
+    "/auth/login": {"username": "ada", "password": PASSWORD},
+    "/auth/refresh": {"refresh_token": "x"},
+    "/auth/config/create": CONFIG,
+    "/conversations/{conversation_id}/chat": {"content": "Hello"},
+}
+OPTIONAL_BODIES = ["/auth/config/{config_id}/update", "/conversations/create"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stranger(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
+    settings = settings_for(tmp_path_factory.mktemp("data"), MAX_BODY_BYTES=str(MAX_BODY))
+    async with api_of(settings, provided(LLMGateway, ScriptedModel("Hello"))) as api:
+        yield api
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ada(stranger: Api) -> Api:
+    """Owns the conversation and the configuration with id 1."""
+    ada = await stranger.user("ada")
+    assert await ada.conversation() == 1
+    assert (await ada.post("/auth/config/create", CONFIG)).ok(201)["id"] == 1
+    return ada
+
+
+# ---- bodies ----------------------------------------------------------------------------------------------
+
+NO_JSON = {
+    "cut off": b'{"content": "Hel',
+    "text": b"Hello",
+    "more behind it": b'{"content": "Hello"} {}',
+    "line break in a string": b'{"content": "a\nb"}',
+    "NUL": b'{"content": "a\x00b"}',
+    "NaN": b'{"content": "Hello", "temperature": NaN}',
+    "a number that no float holds": b'{"content": "Hello", "temperature": 1e999}',
+    "a number of 10,000 digits": b'{"content": "Hello", "max_tokens": ' + b"9" * 10_000 + b"}",
+    "invalid UTF-8": b'{"content": "\xff"}',
+    "UTF-8 of a surrogate": b'{"content": "\xed\xa0\x80"}',
+    "UTF-16": '{"content": "Hello"}'.encode("utf-16"),
+    "Latin-1": '{"content": "é"}'.encode("latin-1"),
+    "a lone high surrogate": rb'{"content": "\ud83e and no more"}',
+    "a lone low surrogate": rb'{"content": "\udd84"}',
+    "too deep": b'{"content": "Hello", "ignored": ' + b"[" * 40_000 + b"]" * 40_000 + b"}",
+    "too deep and cut off": b"[" * 40_000,
+    "objects too deep": b'{"content": ' * 3_000,
+}
+NO_OBJECT = {"list": b"[]", "string": b'"Hello"', "number": b"1", "true": b"true", "list of objects": b'[{"a": 1}]'}
+
+
+@pytest.mark.parametrize("body", NO_JSON.values(), ids=NO_JSON)
+@pytest.mark.parametrize("path", [*NEEDED_BODIES, *OPTIONAL_BODIES])
+async def test_what_is_no_json_is_refused(ada: Api, path: str, body: bytes) -> None:
+    (await ada.call("POST", with_id(path, 1), body)).problem(400, "validation_failed")
+
+
+@pytest.mark.parametrize("body", NO_OBJECT.values(), ids=NO_OBJECT)
+@pytest.mark.parametrize("path", [*NEEDED_BODIES, *OPTIONAL_BODIES])
+async def test_json_that_is_no_object_is_refused(ada: Api, path: str, body: bytes) -> None:
+    (await ada.call("POST", with_id(path, 1), body)).problem(400, "validation_failed", "body")
+
+
+@pytest.mark.parametrize("body", [None, b"null"], ids=["absent", "null"])
+@pytest.mark.parametrize("path", NEEDED_BODIES)
+async def test_a_body_with_a_required_field_may_not_be_absent(ada: Api, path: str, body: bytes | None) -> None:
+    (await ada.call("POST", with_id(path, 1), body)).problem(400, "validation_failed", "body")
+
+
+@pytest.mark.parametrize("body", [None, b"{}", b"null", b' {"unknown": {"field": [1]}} '])
+async def test_where_every_field_is_optional_an_absent_body_is_an_empty_one(ada: Api, body: bytes | None) -> None:
+    assert (await ada.call("POST", "/conversations/create", body)).ok(201)["title"] == ""
+    before = (await ada.get("/auth/config")).ok()["items"][0]
+    after = (await ada.call("POST", "/auth/config/1/update", body)).ok()
+    assert after == before | {"updated_at": after["updated_at"]}
+    other = (await ada.post("/auth/login", {"username": "ada", "password": PASSWORD})).ok()["access_token"]
+    (await ada.with_token(other).call("POST", "/auth/logout", body)).ok()
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
+async def test_a_body_is_json_whatever_it_is_called(ada: Api, content_type: str) -> None:
+    """curl says form data unless it is told otherwise."""
+    answer = await ada.call("POST", "/conversations/create", '{"title": "é"}'.encode(), {"Content-Type": content_type})
+    assert answer.ok(201)["title"] == "é"
+
+
+REQUIRED = [(path, field) for path, body in NEEDED_BODIES.items() for field in body if path != "/auth/login"]
+
+
+@pytest.mark.parametrize(("path", "field"), [*REQUIRED, ("/auth/login", "password")])
+async def test_a_missing_field_is_named(ada: Api, path: str, field: str) -> None:
+    body = {name: value for name, value in NEEDED_BODIES[path].items() if name != field}
+    problem = (await ada.post(with_id(path, 1), body)).problem(400, "validation_failed", field)
+    assert problem["errors"] == [{"field": field, "message": "is required"}]
+    assert problem["detail"] == f"{field}: is required"
+
+
+FIELDS = {
+    **{path: list(body) for path, body in NEEDED_BODIES.items()},
+    "/auth/register": ["username", "email", "password"],
+    "/auth/login": ["username", "email", "userid", "password"],
+    "/auth/config/{config_id}/update": ["model_url", "model_name", "api_key"],
+    "/auth/logout": ["refresh_token"],
+    "/conversations/create": ["title"],
+    "/conversations/{conversation_id}/chat": ["content", "system"],
+}
+TEXTS = [(path, field) for path, fields in FIELDS.items() for field in fields]
+
+
+@pytest.mark.parametrize("value", [1, 1.5, True, [], {}], ids=json.dumps)
+@pytest.mark.parametrize(("path", "field"), TEXTS)
+async def test_what_is_no_text_is_refused_where_text_is_due(ada: Api, path: str, field: str, value: object) -> None:
+    body = {**NEEDED_BODIES.get(path, {}), field: value}
+    (await ada.post(with_id(path, 1), body)).problem(400, "validation_failed", field)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("config_id", 2**63),
+        ("config_id", 2**64),
+        ("config_id", 0),
+        ("config_id", -1),
+        ("config_id", 1.5),
+        ("config_id", "one"),
+        ("config_id", []),
+        ("temperature", "hot"),
+        ("temperature", -0.1),
+        ("temperature", 2.1),
+        ("max_tokens", 0),
+        ("max_tokens", 2**70),
+        ("max_tokens", 1.5),
+        ("max_tokens", "many"),
+        ("stream", "yes"),
+        ("stream", None),
+        ("content", None),
+        ("content", ""),
+        ("content", " \n\t"),
+        ("content", "a\0b"),
+        ("content", "x" * 200_001),
+        ("system", "a\0b"),
+        ("system", "x" * 48_001),
+    ],
+    ids=lambda value: f"{value!r:.20}",
+)
+async def test_what_breaks_a_rule_of_a_message_is_named(stranger: Api, ada: Api, field: str, value: object) -> None:
+    body = {"content": "Hello", field: value}
+    if len(json.dumps(body)) > MAX_BODY:
+        pytest.skip("no such body gets through here")
+    (await ada.post("/conversations/1/chat", body)).problem(400, "validation_failed", field)
+
+
+async def test_every_broken_rule_is_named(ada: Api) -> None:
+    body = {"content": "", "system": "\0", "temperature": 3, "max_tokens": 0}
+    answer = await ada.post("/conversations/1/chat", body)
+    answer.problem(400, "validation_failed", "content", "system", "temperature", "max_tokens")
+
+
+async def test_unknown_fields_are_ignored(ada: Api) -> None:
+    body = {"title": "Travel", "id": 99, "user_id": "x", "constructor": None, "": {"a": [{}]}}
+    assert (await ada.post("/conversations/create", body)).ok(201)["title"] == "Travel"
+
+
+# ---- size ------------------------------------------------------------------------------------------------
+
+
+async def pieces_of(body: bytes) -> AsyncIterator[bytes]:
+    """Sent without a length in advance (chunked)."""
+    for start, end in pairwise([*range(0, len(body), 30_000), len(body)]):
+        yield body[start:end]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_may_be_so_large_and_no_larger(ada: Api, chunked: bool) -> None:
+    frame = b'{"title": "Travel", "ignored": "%b"}'
+    largest = frame % (b"x" * (MAX_BODY - len(frame) + 2))
+
+    def sent(body: bytes) -> Body:
+        return pieces_of(body) if chunked else body
+
+    assert len(largest) == MAX_BODY
+    (await ada.call("POST", "/conversations/create", sent(largest))).ok(201)
+    (await ada.call("POST", "/conversations/create", sent(largest + b" "))).problem(413, "payload_too_large")
+    (await ada.call("POST", "/conversations/create", sent(largest * 100))).problem(413, "payload_too_large")
+
+
+@pytest.mark.parametrize("path", ["/auth/register", "/auth/login", "/auth/refresh"])
+async def test_a_stranger_cannot_send_more_either(stranger: Api, path: str) -> None:
+    (await stranger.call("POST", path, pieces_of(b" " * (MAX_BODY + 1)))).problem(413, "payload_too_large")
+
+
+# ---- routes, methods, ids, bounds ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/nope", "/auth", "/auth/nope", "/conversations/one", "/conversations/1/nope", "/%ff"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+async def test_an_unknown_route_is_not_found(ada: Api, method: str, path: str) -> None:
+    (await ada.call(method, path)).problem(404, "not_found")
+
+
+@pytest.mark.parametrize(("method", "path"), [*PUBLIC_ROUTES, *PRIVATE_ROUTES])
+async def test_another_method_is_not_allowed(stranger: Api, ada: Api, method: str, path: str) -> None:
+    for wrong in {"GET", "POST", "PUT", "PATCH", "DELETE"} - {method}:
+        for api in (stranger, ada):
+            answer = await api.call(wrong, with_id(path, 1))
+            answer.problem(405, "method_not_allowed")
+            assert set(answer.headers["Allow"].split(", ")) == {method, "OPTIONS"}
+
+
+@pytest.mark.parametrize("id", [0, -1, 999, 2**63 - 1, 2**63, 2**64, 10**30, "9" * 5_000], ids=lambda id: str(id)[:30])
+@pytest.mark.parametrize(("method", "path"), [route for route in PRIVATE_ROUTES if "{" in route[1]])
+async def test_an_id_that_belongs_to_nothing_is_not_found(ada: Api, method: str, path: str, id: object) -> None:
+    body = b'{"content": "Hello"}' if method == "POST" else None
+    (await ada.call(method, with_id(path, id), body)).problem(404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "good", "bad"),
+    [
+        ("/conversations", "limit", [1, 100], [0, 101, -1, 10**30]),
+        ("/conversations", "offset", [0, 10**6], [-1, 10**6 + 1, 10**30]),
+        ("/conversations/1", "limit", [1, 200], [0, 201, -1, 10**30]),
+        ("/conversations/1", "before_id", [1, 2**63 - 1], [0, -1, 2**63, 10**30]),
+        ("/conversations/1/reply", "after", [0, 2**53], [-1, 2**53 + 1, 10**30]),
+    ],
+)
+async def test_a_bound_is_named(ada: Api, path: str, name: str, good: list[int], bad: list[int]) -> None:
+    for value in good:
+        assert (await ada.get(f"{path}?{name}={value}")).status in (200, 204)
+    for other in (*bad, "x", "1.5", "%ff", "%00"):
+        (await ada.get(f"{path}?{name}={other}")).problem(400, "validation_failed", name)
+
+
+async def test_all_bounds_are_named_at_once(ada: Api) -> None:
+    (await ada.get("/conversations?limit=0&offset=-1")).problem(400, "validation_failed", "limit", "offset")
+    (await ada.get("/conversations?limit=x&offset=y")).problem(400, "validation_failed", "limit", "offset")
+
+
+# ---- who asks --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("method", "path"), PRIVATE_ROUTES)
+async def test_a_stranger_is_turned_away_before_anything_is_parsed(stranger: Api, method: str, path: str) -> None:
+    for id in (1, 2**64, -1):
+        for body in (None, b"{", b"\xff", b"x" * (2 * MAX_BODY)):
+            answer = await stranger.call(method, with_id(path, id) + "?limit=x&after=y", body, {"Last-Event-ID": "z"})
+            answer.problem(401, "unauthenticated")
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Bearer", "Bearer ", "Basic YWRhOnNlY3JldA==", "Bearer x", "Bearer a.b.c", "Bearer é", "Bearer {}x", "{}"],
+)
+async def test_what_is_no_token_is_refused(ada: Api, value: str) -> None:
+    answer = await ada.get("/auth/me", {"Authorization": value.format(ada.token)})
+    answer.problem(401, "unauthenticated")
+    assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+
+
+async def test_the_scheme_is_read_without_case(ada: Api) -> None:
+    assert (await ada.get("/auth/me", {"Authorization": f"bearer {ada.token}"})).ok()["username"] == "ada"
+
+
+@pytest.mark.parametrize(("method", "path"), [route for route in PRIVATE_ROUTES if "{" in route[1]])
+async def test_what_is_somebody_elses_is_not_there(stranger: Api, ada: Api, method: str, path: str) -> None:
+    body = b'{"content": "Hello", "model_name": "changed"}' if method == "POST" else None
+    bob = await stranger.user(f"bob{PRIVATE_ROUTES.index((method, path))}")
+    foreign = await bob.call(method, with_id(path, 1), body)
+    missing = await bob.call(method, with_id(path, 999), body)
+    assert foreign.problem(404, "not_found") == missing.problem(404, "not_found")
+    assert (await ada.get("/auth/config")).ok()["items"][0]["model_name"] == CONFIG["model_name"]
+    assert await ada.messages(1) == []
+
+
+async def test_somebody_elses_configuration_cannot_be_chosen(stranger: Api, ada: Api) -> None:
+    bob = await stranger.user("bob")
+    (await bob.post("/conversations/create", {"config_id": 1})).problem(404, "not_found")
+    own = await bob.conversation()
+    (await bob.post(f"/conversations/{own}/chat", {"content": "Hello", "config_id": 1})).problem(404, "not_found")
+    assert await bob.messages(own) == []
+
+
+# ---- request ids -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/health", 200),
+        ("GET", "/nope", 404),
+        ("PUT", "/health", 405),
+        ("GET", "/auth/me", 401),
+        ("POST", "/auth/login", 400),
+        ("GET", "/docs", 200),
+    ],
+)
+async def test_every_answer_has_a_request_id(stranger: Api, method: str, path: str, status: int) -> None:
+    given = await stranger.call(method, path, headers={"X-Request-ID": "web-1.2_3"})
+    assert (given.status, given.headers["X-Request-ID"]) == (status, "web-1.2_3")
+    made = {(await stranger.call(method, path)).headers["X-Request-ID"] for _ in range(3)}
+    assert len(made) == 3
+    assert all(id.isalnum() and len(id) == 32 for id in made)
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "two words", "a;b", "é", "<script>", "%0d%0aSet-Cookie:a"])
+async def test_a_request_id_that_is_not_tame_is_replaced(stranger: Api, given: str) -> None:
+    made = (await stranger.get("/health", {"X-Request-ID": given})).headers["X-Request-ID"]
+    assert made.isalnum()
+    assert len(made) == 32
+
+

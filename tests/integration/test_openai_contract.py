@@ -1,0 +1,76 @@
+"""The OpenAI gateway keeps the contract of the port, over real HTTP."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from chatcore.errors import (
+    ModelError,
+    ModelNotFound,
+    ModelProtocolError,
+    ModelRateLimited,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnauthorized,
+    ModelUnavailable,
+)
+from chatcore.ports import Delta, ModelEndpoint
+from chatcore_openai import OpenAIGateway
+from contracts.gateway import FOREIGN, GatewayContract, Play, Silence, Stage, Step
+from integration.model_server import CUT, DONE, STALL, Answer, ModelServer, chunk, event, plain, raw, stream
+from integration.model_server import Step as Act
+
+AT_ONCE: dict[type[ModelError], Answer] = {
+    ModelUnauthorized: plain(401, FOREIGN),
+    ModelNotFound: plain(404, FOREIGN),
+    ModelRateLimited: plain(429, FOREIGN),
+    ModelRefused: plain(400, FOREIGN),
+    ModelUnavailable: plain(503, FOREIGN),
+    ModelProtocolError: plain(200, FOREIGN, "text/html"),
+    ModelTimeout: raw(STALL),
+}
+LATER: dict[type[ModelError], Act] = {
+    ModelUnavailable: CUT,
+    ModelProtocolError: event(FOREIGN),
+    ModelTimeout: STALL,
+}
+
+
+class TestOpenAIGateway(GatewayContract):
+    @pytest.fixture
+    async def play(self) -> AsyncIterator[Play]:
+        async with AsyncExitStack() as opened:
+
+            async def play(*steps: Step) -> Stage:
+                server = await opened.enter_async_context(ModelServer())
+                server.always = answer_of(steps)
+                impatient = ModelTimeout in steps
+                gateway = await opened.enter_async_context(OpenAIGateway(idle_timeout=0.05 if impatient else 60))
+
+                async def left() -> None:
+                    await server.requests[-1].ended()
+                    assert server.requests[-1].ending == "left"
+
+                return Stage(
+                    gateway=gateway,
+                    endpoint=ModelEndpoint(url=server.url, model="scripted", api_key="sk-" + "k" * 20),
+                    calls=lambda: len(server.requests),
+                    left=left,
+                )
+
+            yield play
+
+
+def answer_of(steps: tuple[Step, ...]) -> Answer:
+    first = steps[0]
+    if isinstance(first, type):
+        return AT_ONCE[first]
+    return stream(*(act_of(step) for step in steps), chunk(finish="stop"), DONE)
+
+
+def act_of(step: Step) -> Act:
+    if isinstance(step, Delta):
+        usage = (step.usage.prompt_tokens, step.usage.completion_tokens) if step.usage else None
+        return chunk(step.text or None, reasoning=step.reasoning or None, usage=usage)
+    return STALL if isinstance(step, Silence) else LATER[step]

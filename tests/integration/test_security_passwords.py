@@ -1,0 +1,106 @@
+"""Argon2id: its form, its parameters, and that it runs beside the event loop, a bounded number at once."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import argon2
+import pytest
+
+from chatcore_security import Argon2Passwords
+
+
+@pytest.fixture
+def passwords() -> Iterator[Argon2Passwords]:
+    passwords = Argon2Passwords()
+    yield passwords
+    passwords.close()
+
+
+async def test_a_hash_says_that_it_is_argon2id_with_at_least_the_owasp_parameters(passwords: Argon2Passwords) -> None:
+    kind, version, parameters = (await passwords.hash("correct horse")).split("$")[1:4]
+    assert (kind, version) == ("argon2id", "v=19")
+    assert parameters == "m=19456,t=2,p=1"
+
+
+async def test_a_changed_parameter_asks_for_a_new_hash_and_the_old_one_still_verifies(
+    passwords: Argon2Passwords,
+) -> None:
+    old = await passwords.hash("correct horse")
+    for stronger in (
+        Argon2Passwords(memory_cost=20_480),
+        Argon2Passwords(time_cost=3),
+        Argon2Passwords(parallelism=2),
+    ):
+        assert stronger.needs_rehash(old)
+        assert await stronger.verify("correct horse", old)
+        assert not stronger.needs_rehash(await stronger.hash("correct horse"))
+        stronger.close()
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        "",
+        "$2b$12$abcdefghijklmnopqrstuuJ1rJZ0xVZ9Yp3mK7T6vC5hQ8wE4dG2S",
+        "$argon2id$",
+        "$argon2id$v=19$m=19456,t=2,p=1$not base64$nor this",
+        "correct horse",
+        "пароль",
+    ],
+)
+async def test_another_form_of_hash_is_wrong_and_is_replaced(passwords: Argon2Passwords, foreign: str) -> None:
+    assert not await passwords.verify("correct horse", foreign)
+    assert passwords.needs_rehash(foreign)
+
+
+async def test_nobodys_password_costs_what_a_wrong_one_costs(
+    passwords: Argon2Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: list[str] = []
+    verify = argon2.PasswordHasher.verify
+
+    def recorded(self: argon2.PasswordHasher, password_hash: str, password: bytes) -> bool:
+        verified.append(password_hash)
+        return verify(self, password_hash, password)
+
+    monkeypatch.setattr(argon2.PasswordHasher, "verify", recorded)
+    somebodys = await passwords.hash("correct horse")
+    assert not await passwords.verify("wrong horse", somebodys)
+    assert not await passwords.verify("wrong horse", None)
+    assert argon2.extract_parameters(verified[0]) == argon2.extract_parameters(verified[1])
+
+
+async def test_what_no_keyboard_types_is_wrong_rather_than_an_error(passwords: Argon2Passwords) -> None:
+    assert not await passwords.verify("\ud800", await passwords.hash("correct horse"))
+
+
+async def test_the_loop_runs_on_while_hashing_and_no_more_than_the_workers_hash(
+    passwords: Argon2Passwords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Queue[None] = asyncio.Queue()
+    go_on = threading.Event()
+    running = 0
+
+    def waiting(self: argon2.PasswordHasher, password: bytes) -> str:
+        nonlocal running
+        running += 1
+        loop.call_soon_threadsafe(arrived.put_nowait, None)
+        assert go_on.wait(timeout=60)
+        return "a hash"
+
+    monkeypatch.setattr(argon2.PasswordHasher, "hash", waiting)
+    hashes = [asyncio.create_task(passwords.hash("correct horse")) for _ in range(5)]
+    await arrived.get()
+    await arrived.get()
+    assert running == 2
+    go_on.set()
+    assert await asyncio.gather(*hashes) == ["a hash"] * 5
+
+
+async def test_after_closing_nothing_is_hashed() -> None:
+    passwords = Argon2Passwords()
+    passwords.close()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        await passwords.hash("correct horse")

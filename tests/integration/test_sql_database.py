@@ -1,0 +1,485 @@
+"""What matters of chatcore_sql beyond the storage contracts: connections, failures, cancellation, the file lock."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url, text
+
+from chatcore.entities import Conversation, ConversationId, MessageId, Status, UserId
+from chatcore.errors import Conflict, NotFound, Unavailable, UsernameTaken
+from chatcore_sql import Database, DatabaseInUse, database as module
+from chatcore_sql.statements import SingleReads
+from contracts.storage.base import (
+    NOW,
+    add_message,
+    add_user,
+    stored_conversation,
+    stored_reply,
+    stored_user,
+    the_conversation,
+)
+from integration.databases import KINDS, SERVERS, empty, execute, migrated_database
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with migrated_database(request.param, tmp_path_factory.mktemp("databases")) as url:
+        yield url
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    await empty(url)
+    async with Database(url, pool_size=4) as database:
+        yield database
+
+
+only_servers = pytest.mark.parametrize("url", SERVERS, indirect=True)
+only_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+only_mysql = pytest.mark.parametrize("url", ["mysql"], indirect=True)
+
+
+async def cut_connections(url: str) -> None:
+    """What a restart of the server does to those who are connected."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        end = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{parsed.database}'"
+        await execute(SERVERS["postgresql"], end)
+    else:
+        of_url = f"SELECT id FROM information_schema.processlist WHERE db = '{parsed.database}'"
+        sessions = await execute(SERVERS["mysql"], of_url)
+        await execute(SERVERS["mysql"], *(f"KILL {session[0]}" for session in sessions))
+
+
+def idle(database: Database) -> bool:
+    """Whether every connection is back in its pool."""
+    return database._reading.pool.checkedout() == database._writing.pool.checkedout() == 0
+
+
+# ---- what is sent ----
+
+
+@only_mysql
+async def test_a_read_costs_one_round_trip_and_a_unit_begins_and_commits(url: str) -> None:
+    async with Database(url, pool_size=1) as database:
+
+        async def questions() -> int:
+            row = await SingleReads(database._reading).first(text("SHOW SESSION STATUS LIKE 'Questions'"))
+            assert row is not None
+            return int(row[1])
+
+        user = await stored_user(database.unit_of_work, "ada")
+        before = await questions()
+        for _ in range(10):
+            async with database.unit_of_work(read_only=True) as work:
+                await work.conversations.list(user.id, limit=20, offset=0)
+        assert await questions() - before == 10 + 1
+        before = await questions()
+        async with database.unit_of_work() as work:
+            await work.users.set_password_hash(user.id, "changed", now=NOW)
+            await work.commit()
+        async with database.unit_of_work() as work:
+            await work.users.find("ada")
+        async with database.unit_of_work() as work:
+            await work.commit()
+        assert await questions() - before == 3 + 3 + 0 + 1
+
+
+@pytest.mark.parametrize(
+    ("url", "settings"),
+    [
+        ("sqlite", {"PRAGMA journal_mode": "wal", "PRAGMA synchronous": 2, "PRAGMA foreign_keys": 1}),
+        ("mysql", {"SELECT @@session.time_zone": "+00:00", "SELECT @@character_set_client": "utf8mb4"}),
+        ("postgresql", {"SHOW transaction_isolation": "read committed", "SHOW timezone": "UTC"}),
+    ],
+    indirect=["url"],
+)
+async def test_sessions_are_set_up(database: Database, settings: dict[str, object]) -> None:
+    for statement, expected in settings.items():
+        row = await SingleReads(database._reading).first(text(statement))
+        assert row is not None
+        assert row[0] == expected
+
+
+@only_mysql
+async def test_mysql_is_strict_and_reads_what_is_committed(database: Database) -> None:
+    statements = SingleReads(database._reading)
+    variables = await statements.rows(text("SHOW SESSION VARIABLES WHERE variable_name LIKE 't%_isolation'"))
+    assert {row[1] for row in variables} == {"READ-COMMITTED"}
+    mode = await statements.first(text("SELECT @@session.sql_mode"))
+    assert mode is not None
+    assert "STRICT_ALL_TABLES" in mode[0]
+
+
+# ---- text, numbers, times ----
+
+
+@only_mysql
+async def test_every_text_is_compared_exactly(url: str) -> None:
+    columns = await execute(
+        url,
+        "SELECT DISTINCT collation_name FROM information_schema.columns "
+        "WHERE table_schema = DATABASE() AND collation_name IS NOT NULL AND table_name <> 'alembic_version'",
+    )
+    assert {row[0] for row in columns} <= {"utf8mb4_nopad_bin", "utf8mb4_0900_bin"}
+    assert len(columns) == 1
+
+
+async def test_a_space_at_the_end_makes_another_name(database: Database) -> None:
+    plain, padded = [await stored_user(database.unit_of_work, name) for name in ("x", "x ")]
+    async with database.unit_of_work(read_only=True) as work:
+        assert await work.users.find("x") == plain
+        assert await work.users.find("x ") == padded
+        assert await work.users.find("x  ") is None
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b", "\udc00@example.org"])
+async def test_nobody_has_a_name_that_cannot_be_stored(database: Database, name: str) -> None:
+    async with database.unit_of_work(read_only=True) as work:
+        assert await work.users.find(name) is None
+
+
+@pytest.mark.parametrize("number", [-1, 0, 2**63, 10**30])
+async def test_nothing_has_a_number_out_of_range(database: Database, number: int) -> None:
+    user = await stored_user(database.unit_of_work, "ada")
+    conversation_id, message_id = ConversationId(number), MessageId(number)
+    async with database.unit_of_work() as work:
+        assert await work.conversations.get(user.id, conversation_id) is None
+        assert await work.conversations.get(UserId(number), ConversationId(1)) is None
+        assert await work.conversations.set_title(user.id, conversation_id, "x") is False
+        assert await work.messages.get(user.id, conversation_id, message_id) is None
+        assert await work.messages.history(user.id, conversation_id, limit=1) is None
+
+
+async def test_a_number_is_never_given_again(database: Database) -> None:
+    user = await stored_user(database.unit_of_work, "ada")
+    first = await stored_conversation(database.unit_of_work, user)
+    async with database.unit_of_work() as work:
+        await work.conversations.delete(user.id, first.id)
+        await work.commit()
+    second = await stored_conversation(database.unit_of_work, user)
+    assert second.id > first.id
+
+
+async def test_a_time_without_offset_is_refused_and_any_offset_is_kept(database: Database) -> None:
+    user = await stored_user(database.unit_of_work, "ada")
+    async with database.unit_of_work() as work:
+        with pytest.raises(Exception, match="without its offset"):
+            await work.conversations.add(user.id, title="", config_id=None, now=datetime(2026, 1, 1))  # noqa: DTZ001
+    elsewhere = NOW.astimezone(timezone(timedelta(hours=9)))
+    async with database.unit_of_work() as work:
+        added = await work.conversations.add(user.id, title="", config_id=None, now=elsewhere)
+        assert await work.conversations.get(user.id, added.id) == replace(added, created_at=NOW, updated_at=NOW)
+
+
+async def test_a_reply_of_four_mebibytes_is_kept(database: Database) -> None:
+    user = await stored_user(database.unit_of_work, "ada")
+    conversation = await stored_conversation(database.unit_of_work, user)
+    reply = await stored_reply(database.unit_of_work, conversation)
+    long = replace(reply, content="🦄" * 2**20, reasoning="🐴" * 2**20, status=Status.COMPLETE)
+    async with database.unit_of_work() as work:
+        await work.messages.finish(long)
+        await work.commit()
+    async with database.unit_of_work(read_only=True) as work:
+        assert await work.messages.get(user.id, conversation.id, reply.id) == long
+
+
+# ---- whose is what ----
+
+
+async def test_what_refers_to_nothing_or_to_a_strangers_is_not_found(database: Database) -> None:
+    owner, stranger = [await stored_user(database.unit_of_work, name) for name in ("owner", "stranger")]
+    conversation = await stored_conversation(database.unit_of_work, owner)
+    for wrong in (replace(conversation, user_id=stranger.id), replace(conversation, id=ConversationId(999_999_999))):
+        async with database.unit_of_work() as work:
+            with pytest.raises(NotFound):
+                await add_message(work, wrong)
+    async with database.unit_of_work() as work:
+        with pytest.raises(NotFound):
+            await work.model_configs.add(UserId(999_999_999), model_url="http://x", model_name="m", now=NOW)
+
+
+async def test_a_conflict_is_known_by_the_key_and_keeps_the_name_to_itself(database: Database) -> None:
+    await stored_user(database.unit_of_work, "uq_users_email_key")
+    async with database.unit_of_work() as work:
+        with pytest.raises(UsernameTaken) as taken:
+            await add_user(work, "uq_users_email_key")
+    assert isinstance(taken.value, Conflict)
+    assert taken.value.__suppress_context__
+
+
+# ---- units of work ----
+
+
+async def test_a_unit_that_has_failed_is_only_good_for_leaving(database: Database) -> None:
+    await stored_user(database.unit_of_work, "ada")
+    async with database.unit_of_work() as work:
+        with pytest.raises(UsernameTaken):
+            await add_user(work, "ada")
+        with pytest.raises(RuntimeError):
+            await add_user(work, "grace")
+        with pytest.raises(RuntimeError):
+            await work.commit()
+    async with database.unit_of_work(read_only=True) as work:
+        assert await work.users.find("grace") is None
+
+
+async def test_a_unit_is_over_after_its_commit_and_after_its_end(database: Database) -> None:
+    async with database.unit_of_work() as work:
+        await add_user(work, "ada")
+        await work.commit()
+        assert idle(database)
+        for _ in range(2):
+            with pytest.raises(RuntimeError):
+                await work.commit()
+        with pytest.raises(RuntimeError):
+            await add_user(work, "grace")
+    with pytest.raises(RuntimeError):
+        await work.users.find("ada")
+
+
+async def test_a_unit_that_only_reads_holds_no_connection(database: Database) -> None:
+    async with database.unit_of_work(read_only=True) as work:
+        await work.users.find("ada")
+        assert idle(database)
+
+
+async def test_a_conversation_in_a_locked_unit_cannot_be_read_only(database: Database) -> None:
+    user = await stored_user(database.unit_of_work, "ada")
+    conversation = await stored_conversation(database.unit_of_work, user)
+    async with database.unit_of_work(read_only=True) as work:
+        with pytest.raises(RuntimeError):
+            await work.conversations.lock(user.id, conversation.id)
+
+
+# ---- cancellation ----
+
+
+async def test_after_many_cancelled_reads_everybody_reads_their_own(database: Database) -> None:
+    user = await stored_user(database.unit_of_work, "ada")
+    conversations = [await stored_conversation(database.unit_of_work, user, str(number)) for number in range(20)]
+
+    async def read(conversation: Conversation) -> None:
+        assert await the_conversation(database.unit_of_work, conversation) == conversation
+
+    for pauses in range(10):
+        reads = [asyncio.create_task(read(conversation)) for conversation in conversations]
+        for _ in range(pauses):
+            await asyncio.sleep(0)
+        for task in reads:
+            task.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)
+        assert all(task.cancelled() for task in reads) or pauses > 0
+        assert idle(database)
+    await asyncio.gather(*(read(conversation) for conversation in conversations * 5))
+    assert idle(database)
+
+
+async def test_after_many_cancelled_units_nothing_is_half_done(database: Database) -> None:
+    user = await stored_user(database.unit_of_work, "ada")
+
+    async def converse() -> None:
+        async with database.unit_of_work() as work:
+            conversation = await work.conversations.add(user.id, title="", config_id=None, now=NOW)
+            await add_message(work, conversation)
+            await work.commit()
+
+    for pauses in range(0, 60, 2):
+        units = [asyncio.create_task(converse()) for _ in range(4)]
+        for _ in range(pauses):
+            await asyncio.sleep(0)
+        for task in units:
+            task.cancel()
+        await asyncio.gather(*units, return_exceptions=True)
+        assert idle(database)
+    await converse()
+    async with database.unit_of_work(read_only=True) as work:
+        stored = await work.conversations.list(user.id, limit=1000, offset=0)
+        pages = [await work.messages.history(user.id, each.id, limit=10) for each in stored]
+    assert pages
+    assert {len(page[1]) for page in pages if page is not None} == {1}
+
+
+# ---- the database goes away ----
+
+
+@only_servers
+async def test_connections_that_died_in_the_pool_are_replaced_unnoticed(database: Database, url: str) -> None:
+    user = await stored_user(database.unit_of_work, "ada")
+    for _ in range(2):
+        await asyncio.gather(*(the_user(database) for _ in range(8)))
+        await cut_connections(url)
+        assert await the_user(database) == user
+        await cut_connections(url)
+        await stored_conversation(database.unit_of_work, user)
+    assert idle(database)
+
+
+async def the_user(database: Database) -> object:
+    async with database.unit_of_work(read_only=True) as work:
+        return await work.users.find("ada")
+
+
+@only_servers
+async def test_a_unit_whose_connection_is_lost_has_not_happened(database: Database, url: str) -> None:
+    async with database.unit_of_work() as work:
+        await add_user(work, "ada")
+        await cut_connections(url)
+        with pytest.raises(Unavailable):
+            await work.users.find("ada")
+        with pytest.raises(RuntimeError):
+            await work.commit()
+    async with database.unit_of_work() as work:
+        await add_user(work, "ada")
+        await cut_connections(url)
+        with pytest.raises(Unavailable):
+            await work.commit()
+    async with database.unit_of_work() as work:
+        await add_user(work, "ada")
+        await cut_connections(url)
+    assert await the_user(database) is None
+    assert idle(database)
+
+
+@pytest.fixture
+def closed_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "postgresql"])
+async def test_no_server_is_unavailable_and_says_nothing_of_its_password(scheme: str, closed_port: int) -> None:
+    async with Database(f"{scheme}://root:s3cret@127.0.0.1:{closed_port}/x") as database:
+        for outcome in await asyncio.gather(database.check(), database.is_migrated(), return_exceptions=True):
+            assert isinstance(outcome, Unavailable)
+            assert outcome.__cause__ is not None
+            assert "s3cret" not in f"{outcome!r} {outcome.__cause__!r} {outcome.__cause__}"
+        async with database.unit_of_work() as work:
+            with pytest.raises(Unavailable):
+                await add_user(work, "ada")
+
+
+async def test_a_pool_that_is_used_up_is_unavailable(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "POOL_TIMEOUT", 0.05)
+    await empty(url)
+    async with Database(url, pool_size=1) as database:
+        async with database.unit_of_work() as work:
+            await add_user(work, "ada")
+            async with database.unit_of_work() as another:
+                with pytest.raises(Unavailable):
+                    await add_user(another, "grace")
+            await work.commit()
+        assert await the_user(database) is not None
+
+
+@only_servers
+async def test_a_database_that_does_not_answer_in_time_is_unavailable(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await stored_user(database.unit_of_work, "ada")
+    conversation = await stored_conversation(database.unit_of_work, user)
+    async with database.unit_of_work() as holder:
+        await holder.conversations.lock(user.id, conversation.id)
+        monkeypatch.setattr("chatcore_sql.statements.ANSWER_WITHIN", 0.05)
+        async with database.unit_of_work() as waiting:
+            with pytest.raises(Unavailable):
+                await waiting.conversations.set_title(user.id, conversation.id, "late")
+        monkeypatch.undo()
+        await holder.commit()
+    assert await the_conversation(database.unit_of_work, conversation) == conversation
+    assert idle(database)
+
+
+async def test_errors_do_not_tell_what_was_asked_for(database: Database, url: str) -> None:
+    await execute(url, "ALTER TABLE reply_log RENAME TO elsewhere")
+    try:
+        async with database.unit_of_work(read_only=True) as work:
+            with pytest.raises(Exception) as failure:  # noqa: PT011
+                await work.users.find("ada")
+                await work.reply_log.read(UserId(424242), MessageId(434343))
+    finally:
+        await execute(url, "ALTER TABLE elsewhere RENAME TO reply_log")
+    chain = f"{failure.value!r} {failure.value.__cause__!r} {failure.value}"
+    assert "reply_log" in chain
+    assert "424242" not in chain
+
+
+# ---- SQLite ----
+
+
+async def test_what_was_committed_survives_a_restart(url: str) -> None:
+    await empty(url)
+    async with Database(url) as first:
+        user = await stored_user(first.unit_of_work, "ada")
+    async with Database(url) as second:
+        assert await the_user(second) == user
+
+
+@only_sqlite
+async def test_a_file_serves_one_process(database: Database, url: str) -> None:
+    script = """
+import asyncio, sys
+from chatcore_sql import Database, DatabaseInUse
+async def main():
+    async with Database(sys.argv[1]): pass
+try:
+    asyncio.run(main())
+except DatabaseInUse as error:
+    sys.exit(error.detail)
+"""
+    file = url.removeprefix("sqlite:///")
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", script, url], capture_output=True, text=True, check=False)
+
+    refused = await asyncio.to_thread(run)
+    assert refused.returncode == 1
+    assert file in refused.stderr
+    assert "another process" in refused.stderr
+    with pytest.raises(DatabaseInUse):
+        await Database(url).__aenter__()
+    await database.close()
+    assert (await asyncio.to_thread(run)).returncode == 0
+
+
+async def test_a_database_in_memory_lives_as_long_as_it_is_open() -> None:
+    for _ in range(2):
+        async with Database("sqlite://") as database:
+            await database.migrate()
+            users = await asyncio.gather(*(stored_user(database.unit_of_work, f"user{n}") for n in range(8)))
+            async with database.unit_of_work(read_only=True) as work:
+                found = await asyncio.gather(*(work.users.find(user.username) for user in users))
+            assert found == users
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("", "mysql://user:password@host/name"),
+        ("chatcore.db", "mysql://user:password@host/name"),
+        ("oracle://u:s3cret@h/x", "not oracle://"),
+        ("mysql+pymysql://u:s3cret@h/x", "not mysql\\+pymysql://"),
+        ("mysql://u:s3cret@h:port/x", "mysql://user:password@host/name"),
+    ],
+)
+def test_another_url_is_refused_without_its_password(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason) as refused:
+        Database(url)
+    assert "s3cret" not in str(refused.value)
+
+
+async def test_a_relative_path_stays_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with Database("sqlite:///here.db") as database:
+        monkeypatch.chdir("/")
+        await database.migrate()
+    assert (tmp_path / "here.db").exists()

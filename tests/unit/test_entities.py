@@ -1,0 +1,285 @@
+"""The rules that a value must keep, at their bounds."""
+
+import unicodedata
+
+import pytest
+
+from chatcore.entities import (
+    Profile,
+    check,
+    email_rule,
+    identity_key,
+    key_hint,
+    model_url_rule,
+    normal_password,
+    password_rule,
+    profile_rules,
+    range_rule,
+    storable,
+    text_rule,
+    title_from,
+    username_rule,
+)
+from chatcore.errors import FieldError, ValidationFailed
+
+COMPOSED, DECOMPOSED = "é", "e\u0301"
+
+
+def test_check_names_every_broken_rule() -> None:
+    check(None, None)
+    broken = [FieldError("a", "must be b"), FieldError("c", "must be d")]
+    with pytest.raises(ValidationFailed) as raised:
+        check(broken[0], None, broken[1])
+    assert raised.value.errors == tuple(broken)
+    assert raised.value.detail == "a: must be b; c: must be d"
+
+
+# ---- names -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ada", "a" * 64, "漢字名", "🦄🦄🦄", "a.b-c_d", "O'Brien", "1';--"])
+def test_a_username_is_3_to_64_characters(name: str) -> None:
+    assert username_rule(name) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "ab", "a" * 65, "a b c", " ada", "ada\n", "a\u00a0da", "a\u3000da", "a@da", "a\0da", "a\x7fda", "ad\ud800a"],
+)
+def test_a_username_is_refused(name: str) -> None:
+    assert username_rule(name) == FieldError("username", "must be 3 to 64 characters without spaces or '@'")
+
+
+def test_the_bounds_of_a_username_hold_for_its_key_too() -> None:
+    assert len(identity_key("İ" * 64)) == 128
+    assert username_rule("İ" * 32) is None
+    assert username_rule("İ" * 33) is not None
+    assert len(identity_key("e\u0301" * 2)) == 2
+    assert username_rule("e\u0301" * 2) is not None
+
+
+@pytest.mark.parametrize(
+    "email", ["a@b.de", "Ada.Lovelace+x@sub.example.org", "ä@bücher.example", "a" * 64 + "@" + "b" * 185 + ".com"]
+)
+def test_an_email_address_has_a_local_part_and_a_domain(email: str) -> None:
+    assert email_rule(email) is None
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "",
+        "ada",
+        "@b.de",
+        "a@b",
+        "a@.de",
+        "a@b.d",
+        "a@b.de.",
+        "a@b@c.de",
+        "a b@c.de",
+        "a@b.de\n",
+        "a\0@b.de",
+        "\ud800@b.de",
+        "a" * 65 + "@b.de",
+        "a" * 64 + "@" + "b" * 186 + ".com",
+        "İ" * 60 + "@" + "İ" * 100 + ".com",
+    ],
+)
+def test_an_email_address_is_refused(email: str) -> None:
+    assert email_rule(email) == FieldError("email", "must be an e-mail address of at most 254 characters")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Ada", "aDA"),
+        ("straße", "STRASSE"),
+        ("ẞ", "ss"),
+        ("ｇｒａｃｅ", "grace"),
+        ("ﬁn", "FIN"),
+        ("K", "k"),  # the Kelvin sign
+        ("ΣΑΣ", "σας"),
+        ("ren" + COMPOSED, "REN" + DECOMPOSED.upper()),
+        ("İpek", "i\u0307pek"),
+        ("Istanbul", "istanbul"),
+    ],
+)
+def test_the_same_name(one: str, other: str) -> None:
+    assert identity_key(one) == identity_key(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("ıda", "ida"), ("İda", "ida"), ("resume", "résumé"), ("ада", "aдa"), ("🦄", "🐴"), ("a1", "a2")]
+)
+def test_another_name(one: str, other: str) -> None:
+    assert identity_key(one) != identity_key(other)
+
+
+def test_the_key_of_a_key_is_the_key() -> None:
+    for code in range(0x3000):
+        key = identity_key("x" + chr(code))
+        assert identity_key(key) == key, hex(code)
+
+
+# ---- passwords -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "password", ["12345678", " " * 8, "🦄" * 8, "pass\0word", "a" * 1024, COMPOSED * 8, DECOMPOSED * 1024]
+)
+def test_a_password_is_anything_of_8_to_1024_characters(password: str) -> None:
+    assert password_rule(password, 8) is None
+
+
+@pytest.mark.parametrize("password", ["", "1234567", "a" * 1025, DECOMPOSED * 7, "1234567\ud800"])
+def test_a_password_is_refused(password: str) -> None:
+    assert password_rule(password, 8) == FieldError("password", "must be 8 to 1024 characters")
+
+
+def test_the_minimum_of_a_password_can_be_chosen() -> None:
+    assert password_rule("a" * 14, 15, "new") == FieldError("new", "must be 15 to 1024 characters")
+    assert password_rule("a" * 15, 15) is None
+
+
+def test_a_password_is_the_same_on_every_keyboard() -> None:
+    assert normal_password(DECOMPOSED) == normal_password(COMPOSED) == COMPOSED
+    assert normal_password("ﬁ K") == unicodedata.normalize("NFC", "ﬁ K") != identity_key("ﬁ K")
+
+
+# ---- text and numbers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "minimum", "message"),
+    [
+        ("", 0, None),
+        ("", 1, "must not be empty"),
+        (" \n\t\u3000", 1, "must not be empty"),
+        (" \n\t", 0, None),
+        ("🦄" * 10, 1, None),
+        ("🦄" * 11, 1, "must be at most 10 characters"),
+        ("a\r\nb\x01", 1, None),
+        ("a\0b", 1, "must not contain NUL or unpaired surrogates"),
+        ("a\udfff", 0, "must not contain NUL or unpaired surrogates"),
+    ],
+)
+def test_text(text: str, minimum: int, message: str | None) -> None:
+    expected = FieldError("field", message) if message else None
+    assert text_rule(text, "field", minimum=minimum, maximum=10) == expected
+
+
+def test_each_part_of_a_profile_is_optional_and_at_most_200_characters() -> None:
+    assert list(profile_rules(Profile())) == [None] * 5
+    assert list(profile_rules(Profile(job="x" * 200, phone=""))) == [None] * 5
+    broken = [rule.field for rule in profile_rules(Profile(country="x" * 201, job="\0")) if rule]
+    assert broken == ["country", "job"]
+
+
+@pytest.mark.parametrize(
+    ("value", "fine"), [(None, True), (0, True), (2, True), (1.5, True), (-0.01, False), (2.01, False), (3, False)]
+)
+def test_a_number_lies_within_its_bounds(value: float | None, fine: bool) -> None:
+    assert (range_rule(value, "field", minimum=0, maximum=2) is None) is fine
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_lies_within_no_bounds(value: float) -> None:
+    assert range_rule(value, "field", minimum=0, maximum=2) == FieldError("field", "must be between 0 and 2")
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [("", ""), ("🦄\r\n\x01", "🦄\r\n\x01"), ("a\0b", "a\ufffdb"), ("\ud83e\udd84", "\ufffd\ufffd"), ("\udfff", "\ufffd")],
+)
+def test_foreign_text_is_made_fit_to_store_one_for_one(text: str, stored: str) -> None:
+    assert storable(text) == stored
+    assert len(storable(text)) == len(text)
+
+
+# ---- titles and keys -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "title"),
+    [
+        ("Hello", "Hello"),
+        ("x" * 50, "x" * 50),
+        ("x" * 51, "x" * 50),
+        ("🦄" * 51, "🦄" * 50),
+        ("  one\r\n\ttwo   three ", "one two three"),
+        ("x" * 100_000, "x" * 50),
+        (" \n" * 5_000 + "late", "late"),
+        (" " * 300 + "x" * 51, "x" * 50),
+    ],
+)
+def test_a_title_is_the_first_50_characters_on_one_line(content: str, title: str) -> None:
+    assert title_from(content) == title
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"), [("", ""), ("12345678901", ""), ("123456789012", "9012"), ("sk-" + "x" * 100 + "abcd", "abcd")]
+)
+def test_a_key_is_known_by_its_last_four_characters(key: str, hint: str) -> None:
+    assert key_hint(key) == hint
+
+
+# ---- model URLs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.openai.com/v1",
+        "http://localhost:11434/v1",
+        "http://127.0.0.1",
+        "http://[::1]:8080/v1/",
+        "HTTPS://EXAMPLE.ORG",
+        "https://example.org:65535/a/b%20c",
+        "https://example.org/" + "x" * (2048 - 20),
+    ],
+)
+def test_a_model_url(url: str) -> None:
+    assert model_url_rule(url) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "api.openai.com/v1",
+        "/v1",
+        "//example.org",
+        "https://",
+        "https:///v1",
+        "https:example.org",
+        "ftp://example.org",
+        "file:///etc/passwd",
+        "demo:",
+        "javascript://example.org",
+        "https://user@example.org",
+        "https://user:secret@example.org/v1",
+        "https://@example.org",
+        "https://example.org/v1?key=secret",
+        "https://example.org/v1?",
+        "https://example.org/v1#x",
+        "https://example.org/v1#",
+        "https://example.org:0",
+        "https://example.org:65536",
+        "https://example.org:x",
+        "https://[::1",
+        "https://[::zz]",
+        "https://exa mple.org",
+        " https://example.org",
+        "https://example.org\n",
+        "https://example.org\t/",
+        "https://example.org\0",
+        "https:\\\\example.org",
+        "https://example.org\\@evil.test",
+        "https://bücher.example",
+        "https://example。org",
+        "https://ⓔxample.org",
+        "https://example.org/" + "x" * (2049 - 20),
+    ],
+)
+def test_a_model_url_is_refused(url: str) -> None:
+    assert model_url_rule(url) == FieldError("model_url", "must be an http(s) URL such as https://api.openai.com/v1")

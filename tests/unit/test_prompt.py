@@ -1,0 +1,117 @@
+"""What of a conversation is sent to the model."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from random import Random
+
+import pytest
+
+from chatcore import ConversationId, Message, MessageId, PromptLimits, Role, Status, UserId
+from chatcore.ports import PromptMessage
+from chatcore.prompt import build_prompt
+
+ROOMY = PromptLimits()
+
+
+def user(content: str) -> Message:
+    return spoken(Role.USER, content, Status.COMPLETE)
+
+
+def reply(content: str, status: Status = Status.COMPLETE) -> Message:
+    return spoken(Role.ASSISTANT, content, status)
+
+
+def spoken(role: Role, content: str, status: Status) -> Message:
+    return Message(
+        id=MessageId(1),
+        user_id=UserId(1),
+        conversation_id=ConversationId(1),
+        role=role,
+        content=content,
+        reasoning="never sent" if role is Role.ASSISTANT else None,
+        status=status,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+def sent(history: Sequence[Message], limits: PromptLimits = ROOMY, system: str = "") -> list[str]:
+    return [message.content for message in build_prompt(history, system=system, limits=limits)]
+
+
+def test_a_conversation_is_sent_with_its_roles() -> None:
+    prompt = build_prompt([user("one"), reply("two"), user("three")], system="Be kind.", limits=ROOMY)
+    assert prompt == (
+        PromptMessage(Role.SYSTEM, "Be kind."),
+        PromptMessage(Role.USER, "one"),
+        PromptMessage(Role.ASSISTANT, "two"),
+        PromptMessage(Role.USER, "three"),
+    )
+
+
+def test_an_empty_system_prompt_is_not_sent() -> None:
+    assert sent([user("one")], system="") == ["one"]
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.WRITING])
+def test_replies_that_came_to_nothing_are_skipped(status: Status) -> None:
+    assert sent([user("one"), reply("half", status), user("two")]) == ["one", "two"]
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETE, Status.STOPPED, Status.INTERRUPTED])
+def test_replies_that_said_something_are_sent_and_empty_ones_skipped(status: Status) -> None:
+    assert sent([user("one"), reply("half", status), user("two"), reply("", status), user("three")]) == [
+        "one",
+        "half",
+        "two",
+        "three",
+    ]
+
+
+def test_the_last_message_is_sent_whatever_its_length() -> None:
+    limits = PromptLimits(max_messages=1, max_chars=1)
+    assert sent([user("one"), reply("two"), user("x" * 100)], limits, "system") == ["system", "x" * 100]
+
+
+def test_the_budget_is_used_to_the_last_character() -> None:
+    history = [user("12345"), reply("1234"), user("123")]
+    assert sent(history, PromptLimits(max_chars=12)) == ["12345", "1234", "123"]
+    assert sent(history, PromptLimits(max_chars=11)) == ["123"]
+    assert sent(history, PromptLimits(max_messages=3)) == ["12345", "1234", "123"]
+    assert sent(history, PromptLimits(max_messages=2)) == ["123"]
+
+
+def test_characters_are_code_points() -> None:
+    history = [user("🦄🦄"), user("🦄")]
+    assert sent(history, PromptLimits(max_chars=3)) == ["🦄🦄", "🦄"]
+
+
+def test_what_was_skipped_costs_nothing() -> None:
+    history = [user("one"), reply("x" * 100, Status.FAILED), user("two")]
+    assert sent(history, PromptLimits(max_messages=2, max_chars=6)) == ["one", "two"]
+
+
+def test_nothing_older_comes_in_where_something_did_not_fit() -> None:
+    assert sent([user("a"), user("x" * 100), user("b")], PromptLimits(max_chars=50)) == ["b"]
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_of_any_conversation_the_longest_end_that_fits_is_sent(seed: int) -> None:
+    random = Random(seed)
+    history = [
+        reply("x" * random.randint(0, 9), random.choice(list(Status)))
+        if random.random() < 0.5
+        else user("x" * random.randint(1, 9))
+        for _ in range(random.randint(0, 20))
+    ]
+    history.append(user("last" * random.randint(1, 9)))
+    limits = PromptLimits(max_messages=random.randint(1, 12), max_chars=random.randint(1, 80))
+    said = [m for m in history if m.content and m.status not in (Status.FAILED, Status.WRITING)]
+
+    def may_be_sent(end: Sequence[Message]) -> bool:
+        fits = len(end) <= limits.max_messages and sum(len(m.content) for m in end) <= limits.max_chars
+        return len(end) == 1 or (fits and end[0].role is Role.USER)
+
+    longest = next(said[first:] for first in range(len(said)) if may_be_sent(said[first:]))
+    system, *prompt = build_prompt(history, system="system", limits=limits)
+    assert system == PromptMessage(Role.SYSTEM, "system")
+    assert prompt == [PromptMessage(m.role, m.content) for m in longest]

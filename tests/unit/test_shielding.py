@@ -1,0 +1,97 @@
+"""What has begun goes on to its end."""
+
+import asyncio
+
+import pytest
+
+from chatcore.shielding import settled
+
+
+class Failed(Exception):
+    pass
+
+
+class Work:
+    """Goes through its door once that is open."""
+
+    def __init__(self) -> None:
+        self.door = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.done = False
+
+    async def __call__(self) -> str:
+        self.begun.set()
+        await self.door.wait()
+        self.done = True
+        return "result"
+
+
+async def test_the_result_is_the_works() -> None:
+    work = Work()
+    work.door.set()
+    assert await settled(work()) == "result"
+
+
+async def test_the_failure_is_the_works() -> None:
+    async def fail() -> None:
+        raise Failed
+
+    with pytest.raises(Failed):
+        await settled(fail())
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_a_cancelled_caller_leaves_when_the_work_is_done(times: int) -> None:
+    work = Work()
+    caller = asyncio.create_task(settled(work()))
+    await work.begun.wait()
+    for _ in range(times):
+        caller.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not caller.done()
+    work.door.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert work.done
+
+
+async def test_a_caller_cancelled_in_the_moment_of_the_result_is_cancelled() -> None:
+    work = Work()
+    caller = asyncio.create_task(settled(work()))
+    await work.begun.wait()
+    work.door.set()
+    while not work.done:
+        await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+
+
+async def test_the_failure_of_work_whose_caller_was_cancelled_is_nobodys_any_more() -> None:
+    door = asyncio.Event()
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+
+    async def fail() -> None:
+        await door.wait()
+        raise Failed
+
+    caller = asyncio.create_task(settled(fail()))
+    await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.sleep(0)
+    door.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    del caller
+    assert told == []
+
+
+async def test_a_timeout_waits_for_the_work_too() -> None:
+    work = Work()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            asyncio.get_running_loop().call_soon(work.door.set)
+            await settled(work())
+    assert work.done

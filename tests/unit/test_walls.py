@@ -1,0 +1,41 @@
+"""Walls that import-linter cannot see: what the core imports is in Python itself, and what is shipped is typed."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "src"
+PACKAGES = [SOURCE / "chatcore", *SOURCE.glob("adapters/*/"), *SOURCE.glob("entrypoints/*/")]
+
+
+def imported(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module, f"{file}:{node.lineno}: relative imports hide where a name comes from"
+            yield node.module
+
+
+@pytest.mark.parametrize("package", ["chatcore", "adapters/chatcore_memory"])
+def test_only_the_standard_library_is_imported(package: str) -> None:
+    files = list((SOURCE / package).rglob("*.py"))
+    assert files
+    allowed = sys.stdlib_module_names | {"chatcore", Path(package).name}
+    foreign = {(file.name, name) for file in files for name in imported(file) if name.split(".")[0] not in allowed}
+    assert not foreign
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.name)
+def test_every_package_is_named_for_chatcore_and_typed(package: Path) -> None:
+    assert package.name.startswith("chatcore")
+    assert (package / "__init__.py").is_file()
+    assert (package / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("root", ["adapters", "entrypoints"])
+def test_a_source_root_is_no_package(root: str) -> None:
+    assert not (SOURCE / root / "__init__.py").exists()

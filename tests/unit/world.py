@@ -1,0 +1,291 @@
+"""chatcore as an embedding program wires it, on the adapters in memory; what the tests of the use cases share."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import pytest
+
+from chatcore import (
+    Authenticate,
+    ChatDefaults,
+    ChatOptions,
+    Conversation,
+    ConversationId,
+    CreateConversation,
+    CreateModelConfig,
+    DeleteConversation,
+    DeleteModelConfig,
+    FollowReply,
+    ListConversations,
+    ListModelConfigs,
+    Message,
+    MessageId,
+    ModelConfig,
+    ModelEndpoint,
+    PasswordPolicy,
+    ReadHistory,
+    Refresh,
+    Register,
+    Replies,
+    ReplyDelta,
+    ReplyEnded,
+    ReplyEvent,
+    SendMessage,
+    Sent,
+    SessionIssuer,
+    SessionPolicy,
+    SignedIn,
+    SignIn,
+    SignOut,
+    StopReply,
+    UpdateModelConfig,
+    UserId,
+)
+from chatcore.errors import Unavailable
+from chatcore.ports import LogEntry, UnitOfWork, UnitOfWorkFactory
+from chatcore_memory import HandClock, MemoryDatabase, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel
+
+PASSWORD = "correct horse"
+LAST_STEP = 29
+at_every_step = pytest.mark.parametrize("steps", range(LAST_STEP + 1))
+"""So many turns of the event loop; after `LAST_STEP` of them any use case is through."""
+
+SERVER_MODEL = ModelEndpoint(url="https://models.test/v1", model="server-model", api_key="sk-server", trusted=True)
+
+
+class World:
+    """One database with its clock and its model, and the use cases that need no `Replies`."""
+
+    def __init__(self) -> None:
+        self.database = MemoryDatabase()
+        self.clock = clock = HandClock()
+        self.model = ScriptedModel("Hello", " world")
+        self.passwords = PlainPasswords()
+        self.cipher = cipher = PlainCipher()
+        self.signer = PlainSigner()
+        self.storage = unit_of_work = Storage(self.database.unit_of_work)
+
+        self.sign_out = SignOut(unit_of_work=unit_of_work, clock=clock)
+        self.authenticate = Authenticate(unit_of_work=unit_of_work, signer=self.signer, clock=clock)
+        self.set_policy(SessionPolicy(refresh_secret=b"refresh secret"))
+        self.list_configs = ListModelConfigs(unit_of_work=unit_of_work)
+        self.create_config = CreateModelConfig(unit_of_work=unit_of_work, cipher=cipher, clock=clock)
+        self.update_config = UpdateModelConfig(unit_of_work=unit_of_work, cipher=cipher, clock=clock)
+        self.delete_config = DeleteModelConfig(unit_of_work=unit_of_work)
+        self.list_conversations = ListConversations(unit_of_work=unit_of_work)
+        self.create_conversation = CreateConversation(unit_of_work=unit_of_work, clock=clock)
+        self.read_history = ReadHistory(unit_of_work=unit_of_work)
+
+    def set_policy(self, policy: SessionPolicy) -> None:
+        """Restarts everything about sessions with other settings."""
+        self.policy = policy
+        self.issuer = sessions = SessionIssuer(signer=self.signer, policy=policy)
+        self.register = Register(
+            unit_of_work=self.storage,
+            passwords=self.passwords,
+            policy=PasswordPolicy(),
+            sessions=sessions,
+            clock=self.clock,
+        )
+        self.sign_in = SignIn(
+            unit_of_work=self.storage, passwords=self.passwords, sessions=sessions, clock=self.clock
+        )
+        self.refresh = Refresh(unit_of_work=self.storage, sessions=sessions, clock=self.clock)
+
+    def process(
+        self, *, flush_every: float = 0.01, silence: float = 15, grace: float = 20, defaults: ChatDefaults | None = None
+    ) -> "Process":
+        """A process on this database; `async with` it. All of them may live at once."""
+        replies = Replies(
+            unit_of_work=self.storage,
+            gateway=self.model,
+            clock=self.clock,
+            flush_every=flush_every,
+            silence=silence,
+            grace=grace,
+        )
+        return Process(self, replies, defaults or ChatDefaults(model=SERVER_MODEL))
+
+    async def signed_in(self, username: str = "ada") -> SignedIn:
+        return await self.register(username=username, password=PASSWORD, email=f"{username}@example.org")
+
+    async def owner(self, username: str = "ada") -> UserId:
+        return (await self.signed_in(username)).user.id
+
+    async def config(self, owner: UserId, model_name: str = "own-model", api_key: str = "sk-0123456789") -> ModelConfig:
+        return await self.create_config(
+            owner=owner, model_url="https://own.test/v1", model_name=model_name, api_key=api_key
+        )
+
+    async def log_of(self, reply: Message) -> Sequence[LogEntry]:
+        async with self.storage(read_only=True) as work:
+            return await work.reply_log.read(reply.user_id, reply.id)
+
+    async def unfinished(self) -> Sequence[Message]:
+        """Every reply that somebody has to bring to its end yet."""
+        async with self.storage(read_only=True) as work:
+            return await work.unfinished.list()
+
+
+class Process:
+    """The use cases that share one `Replies`."""
+
+    def __init__(self, world: World, replies: Replies, defaults: ChatDefaults) -> None:
+        unit_of_work = world.storage
+        self.world = world
+        self.replies = replies
+        self.send = SendMessage(
+            unit_of_work=unit_of_work, replies=replies, cipher=world.cipher, defaults=defaults, clock=world.clock
+        )
+        self.follow = FollowReply(replies=replies)
+        self.stop = StopReply(unit_of_work=unit_of_work, replies=replies)
+        self.delete = DeleteConversation(unit_of_work=unit_of_work, replies=replies)
+
+    async def __aenter__(self) -> Self:
+        await self.replies.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.replies.__aexit__(None, None, None)
+
+    async def chat(self, username: str = "ada") -> "Chat":
+        """A new conversation of a new user."""
+        owner = await self.world.owner(username)
+        return Chat(self, owner, (await self.world.create_conversation(owner=owner)).id)
+
+
+@dataclass(frozen=True)
+class Chat:
+    """One conversation of one user, as seen from one process."""
+
+    process: Process
+    owner: UserId
+    id: ConversationId
+
+    def seen_from(self, process: Process) -> "Chat":
+        return Chat(process, self.owner, self.id)
+
+    async def send(self, content: str = "Hello?", options: ChatOptions = ChatOptions()) -> Sent:
+        return await self.process.send(owner=self.owner, conversation_id=self.id, content=content, options=options)
+
+    def follow(self, after: int = 0, reply_id: MessageId | None = None) -> AsyncIterator[ReplyEvent]:
+        return self.process.follow(owner=self.owner, conversation_id=self.id, reply_id=reply_id, after=after)
+
+    async def end(self) -> Message:
+        """The last reply, once it has ended."""
+        return (await read(self.follow())).message
+
+    async def ask(self, content: str = "Hello?") -> Message:
+        await self.send(content)
+        return await self.end()
+
+    async def stop(self) -> Message:
+        return await self.process.stop(owner=self.owner, conversation_id=self.id)
+
+    async def delete(self) -> None:
+        await self.process.delete(owner=self.owner, conversation_id=self.id)
+
+    async def stored(self) -> Conversation:
+        return (await self.process.world.read_history(owner=self.owner, conversation_id=self.id)).conversation
+
+    async def messages(self) -> Sequence[Message]:
+        return (await self.process.world.read_history(owner=self.owner, conversation_id=self.id)).messages
+
+
+@dataclass(frozen=True)
+class Read:
+    """What one reader got: its events, their text, and the message at the end."""
+
+    events: Sequence[ReplyEvent]
+    text: str
+    message: Message
+
+
+async def read(events: AsyncIterator[ReplyEvent]) -> Read:
+    """Reads to the end, and sees that each event's offset counts the text before it."""
+    seen: list[ReplyEvent] = []
+    text, offset = "", None
+    async for event in events:
+        more = event.text if isinstance(event, ReplyDelta) else ""
+        assert more or not isinstance(event, ReplyDelta)
+        assert offset is None or event.offset == offset + len(more)
+        text, offset = text + more, event.offset
+        seen.append(event)
+    assert isinstance(seen[-1], ReplyEnded)
+    return Read(seen, text, seen[-1].message)
+
+
+async def read_until(events: AsyncIterator[ReplyEvent], text: str) -> None:
+    """Reads on until this text has come, and no more."""
+    got = ""
+    while got != text:
+        event = await anext(events)
+        got += event.text if isinstance(event, ReplyDelta) else ""
+        assert text.startswith(got)
+
+
+async def step(turns: int) -> None:
+    """Lets everybody else go on for so many turns of the event loop."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+async def nothing() -> None:
+    pass
+
+
+class Storage(UnitOfWorkFactory):
+    """Counts the commits and may hinder them: `before_commit` and `after_commit` may wait, or raise.
+
+    `refused` is set once a unit of work was told that the database is gone.
+    """
+
+    def __init__(self, inner: UnitOfWorkFactory) -> None:
+        self.commits = 0
+        self.before_commit: Callable[[], Awaitable[None]] = nothing
+        self.after_commit: Callable[[], Awaitable[None]] = nothing
+        self.refused = asyncio.Event()
+        self._inner = inner
+
+    @asynccontextmanager
+    async def __call__(self, *, read_only: bool = False) -> AsyncGenerator[UnitOfWork, None]:
+        try:
+            async with self._inner(read_only=read_only) as work:
+                yield work if read_only else Unit(work, self)
+        except Unavailable:
+            self.refused.set()
+            raise
+
+    def fail_once(self, *, after: bool) -> None:
+        """The next commit fails; `after`: it takes place, and its answer is lost."""
+
+        async def fail() -> None:
+            self.before_commit = self.after_commit = nothing
+            raise Unavailable
+
+        if after:
+            self.after_commit = fail
+        else:
+            self.before_commit = fail
+
+
+class Unit(UnitOfWork):
+    def __init__(self, inner: UnitOfWork, storage: Storage) -> None:
+        self._inner = inner
+        self._storage = storage
+        self.users = inner.users
+        self.tokens = inner.tokens
+        self.model_configs = inner.model_configs
+        self.conversations = inner.conversations
+        self.messages = inner.messages
+        self.reply_log = inner.reply_log
+        self.unfinished = inner.unfinished
+
+    async def commit(self) -> None:
+        await self._storage.before_commit()
+        await self._inner.commit()
+        self._storage.commits += 1
+        await self._storage.after_commit()
