@@ -29,6 +29,7 @@ from chatcore.events import ConversationTitled, ReplyDelta, ReplyEnded, ReplyEve
 from chatcore.ports import Caller, ModelEndpoint, TextKind
 from chatcore.prompt import PromptLimits
 from chatcore.replies import Replies
+from chatcore.session_watch import SessionWatch
 from chatcore.use_cases.accounts import (
     ChangeEmail,
     ChangePassword,
@@ -119,6 +120,7 @@ __all__ = [
     "SessionId",
     "SessionIssuer",
     "SessionPolicy",
+    "SessionWatch",
     "SignIn",
     "SignOut",
     "SignedIn",

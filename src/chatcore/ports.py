@@ -12,7 +12,7 @@ cancellation of its caller: it goes on to its end, and then the cancellation is 
 """
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -81,7 +81,7 @@ class UserRepo(Protocol):
 
     @abstractmethod
     async def delete(self, user_id: UserId) -> bool:
-        """Deletes the account and all that it owns. False: there is none."""
+        """Deletes the account and all that it owns; to add to it after that raises `NotFound`. False: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +102,10 @@ class TokenStore(Protocol):
     @abstractmethod
     async def caller(self, user_id: UserId, session_id: SessionId) -> Caller | None:
         """The user and the session as they are now, revoked or expired or not, in one query."""
+
+    @abstractmethod
+    async def alive(self, session_ids: Collection[SessionId], *, now: datetime) -> Set[SessionId]:
+        """Those among them, of whatever users, that are neither revoked nor expired and whose user is active."""
 
     @abstractmethod
     async def touch(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
@@ -131,7 +135,8 @@ class TokenStore(Protocol):
 
     @abstractmethod
     async def use_up(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
-        """Marks every unused refresh token of the session as used, so that presenting one again is reuse."""
+        """Marks every unused refresh token of the session as used, so that presenting one again is reuse. It waits for
+        an exchange that is under way, and marks the successor too."""
 
     @abstractmethod
     async def exchange(self, digest: bytes, *, now: datetime) -> bool:
@@ -235,7 +240,7 @@ class MessageRepo(Protocol):
     ) -> Message:
         """Ids grow in the order of adding within a conversation. `writing`: a reply that is yet to be written.
 
-        Raises `NotFound` if there is no such conversation.
+        Raises `NotFound` if there is no such conversation, `IdempotencyKeyReused` if a message of it has this key.
         """
 
     @abstractmethod

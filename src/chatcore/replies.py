@@ -169,6 +169,8 @@ class Replies:
                 await settled(self._store_title(live, title))
         except (ModelError, TimeoutError, Unavailable) as failure:
             _log.info("no title for conversation %d: %s", live.reply.conversation_id, type(failure).__name__)
+        except Exception:
+            _log.exception("no title for conversation %d, and not for the model's sake", live.reply.conversation_id)
 
     async def _short_answer(self, endpoint: ModelEndpoint, prompt: Prompt) -> str:
         answer = ""
@@ -192,6 +194,8 @@ class Replies:
         stored = await self._persist(lambda: self._stored(live.reply))
         if stored is not None and stored.created_at == live.reply.created_at:
             await self._end(live, Status.INTERRUPTED, None)
+        else:
+            live.end(replace(live.reply, status=Status.INTERRUPTED))
 
     async def stop(self, reply_id: MessageId) -> Message | None:
         """Cuts the reply short and waits until that is stored. None: it is not being written here."""
@@ -346,7 +350,10 @@ class Replies:
                 await work.commit()
                 return ended
             # The claim is gone: an earlier try was committed and its answer lost, or the conversation was deleted.
-            return await work.messages.get(owner, conversation_id, ended.id) or ended
+            await work.reply_log.delete(owner, ended.id)
+            stored = await work.messages.get(owner, conversation_id, ended.id)
+            await work.commit()
+            return stored or ended
 
     async def _stored(self, reply: Message) -> Message | None:
         async with self._unit_of_work(read_only=True) as work:

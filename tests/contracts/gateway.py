@@ -1,8 +1,8 @@
-"""The contract of `LLMGateway`."""
+"""The contracts of `LLMGateway`: its stream, and its list of models."""
 
 import asyncio
 import traceback
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, cast
@@ -58,6 +58,10 @@ class Play(Protocol):
     async def __call__(self, *steps: Step) -> Stage: ...
 
 
+class Offer(Protocol):
+    async def __call__(self, offered: Sequence[str] | type[ModelError]) -> Stage: ...
+
+
 TEXTS = {
     "words": ["Hel", "lo", " ", "world"],
     "emoji": ["🦄", "👩🏽‍💻", "e\u0301", "\U0010ffff"],
@@ -80,6 +84,15 @@ def text_of(deltas: list[Delta]) -> str:
 
 def reasoning_of(deltas: list[Delta]) -> str:
     return "".join(delta.reasoning for delta in deltas)
+
+
+def tells_nothing_foreign(error: ModelError, failure: type[ModelError], stage: Stage) -> None:
+    """It is of exactly this kind, was not tried again, and has neither the endpoint's words nor the key in it."""
+    assert type(error) is failure
+    told = "".join(traceback.format_exception(error)) + error.detail
+    assert FOREIGN not in told
+    assert not stage.endpoint.api_key or stage.endpoint.api_key not in told
+    assert stage.calls() == 1
 
 
 class GatewayContract:
@@ -164,11 +177,7 @@ class GatewayContract:
 
         with pytest.raises(ModelError) as raised:
             await listen()
-        assert type(raised.value) is failure
-        told = "".join(traceback.format_exception(raised.value)) + raised.value.detail
-        assert FOREIGN not in told
-        assert not stage.endpoint.api_key or stage.endpoint.api_key not in told
-        assert stage.calls() == 1
+        tells_nothing_foreign(raised.value, failure, stage)
         return said
 
     # ---- leaving ----
@@ -189,3 +198,44 @@ class GatewayContract:
         with pytest.raises(asyncio.CancelledError):
             await reader
         await stage.left()
+
+
+class ModelListContract:
+    """Needs the fixture `offer`: `await offer(names)` sets a `Stage` whose endpoint names these models, in this order,
+    or fails in this way."""
+
+    @pytest.mark.parametrize("names", [(), ("gpt",), ("b/2", "a", "B", "a b", "🦄", "ä")], ids=["none", "one", "many"])
+    async def test_models_are_sorted(self, offer: Offer, names: Sequence[str]) -> None:
+        stage = await offer(names)
+        assert list(await stage.gateway.models(stage.endpoint)) == sorted(names)
+        assert stage.calls() == 1
+
+    async def test_there_are_at_most_a_thousand(self, offer: Offer) -> None:
+        names = [f"model-{number:04}" for number in range(1500)]
+        stage = await offer(names[::-1])
+        told = list(await stage.gateway.models(stage.endpoint))
+        assert len(told) == 1000
+        assert told == sorted(told)
+        assert set(told) <= set(names)
+
+    async def test_names_are_made_fit_to_store(self, offer: Offer) -> None:
+        stage = await offer(["a\0b", "c\ud800d", "e\udfff"])
+        assert list(await stage.gateway.models(stage.endpoint)) == ["a\ufffdb", "c\ufffdd", "e\ufffd"]
+
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            ModelUnauthorized,
+            ModelNotFound,
+            ModelRateLimited,
+            ModelRefused,
+            ModelUnavailable,
+            ModelProtocolError,
+            ModelTimeout,
+        ],
+    )
+    async def test_an_endpoint_that_does_not_tell(self, offer: Offer, failure: type[ModelError]) -> None:
+        stage = await offer(failure)
+        with pytest.raises(ModelError) as raised:
+            await stage.gateway.models(stage.endpoint)
+        tells_nothing_foreign(raised.value, failure, stage)

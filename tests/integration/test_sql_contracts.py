@@ -7,7 +7,9 @@ import pytest
 from chatcore.ports import UnitOfWorkFactory
 from chatcore_sql import Database
 from contracts.storage import (
+    AccountDeletionContract,
     ConversationRepoContract,
+    IdempotencyContract,
     MessageRepoContract,
     ModelConfigRepoContract,
     ReplyLogContract,
@@ -36,6 +38,10 @@ class TestUsers(UserRepoContract):
     pass
 
 
+class TestAccountDeletion(AccountDeletionContract):
+    pass
+
+
 class TestTokens(TokenStoreContract):
     pass
 
@@ -49,6 +55,10 @@ class TestConversations(ConversationRepoContract):
 
 
 class TestMessages(MessageRepoContract):
+    pass
+
+
+class TestIdempotency(IdempotencyContract):
     pass
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from chatcore.entities import RefreshToken, Session, SessionId
-from chatcore.ports import LogEntry, TextKind
+from chatcore.ports import Idempotency, LogEntry, TextKind
 from chatcore_sql import Database
 from chatcore_sql.tables import metadata
 from chatcore_sql.url import engine_url
@@ -39,7 +39,7 @@ async def fill(database: Database) -> None:
         )
         config = await work.model_configs.add(user.id, model_url="http://x", model_name="m", now=NOW)
         conversation = await work.conversations.add(user.id, title="🦄", config_id=config.id, now=NOW)
-        await add_message(work, conversation)
+        await add_message(work, conversation, idempotency=Idempotency("🦄", bytes(32)))
         reply = await add_reply(work, conversation)
         await work.conversations.claim(user.id, conversation.id, reply.id, now=NOW)
         await work.reply_log.append([LogEntry(user.id, reply.id, 0, TextKind.ANSWER, "text")])
@@ -78,6 +78,25 @@ async def test_up_and_down_and_up_again_with_data(url: str) -> None:
                 assert await execute(url, f"SELECT * FROM {table}"), f"nothing in {table}"
             await database.downgrade()
             assert await looked_at(url, tables) == {"alembic_version"}
+
+
+async def test_a_title_from_before_own_titles_were_known_counts_as_the_users(url: str) -> None:
+    async with Database(url) as database:
+        await database.migrate()
+        await fill(database)
+        async with database.unit_of_work() as work:
+            user = await work.users.find("ada")
+            assert user is not None
+            untitled = await work.conversations.add(user.id, title="", config_id=None, now=NOW)
+            await work.commit()
+        await database.downgrade("0001")
+        await database.migrate()
+        async with database.unit_of_work(read_only=True) as work:
+            stored = await work.conversations.list(user.id, limit=10, offset=0)
+            histories = [await work.messages.history(user.id, each.id, limit=10) for each in stored]
+    assert {each.title: each.titled_by_user for each in stored} == {"🦄": True, "": False}
+    assert untitled in stored
+    assert sorted(len(page[1]) for page in histories if page) == [0, 2]
 
 
 async def test_migrating_what_is_migrated_changes_nothing(url: str) -> None:
@@ -119,10 +138,7 @@ async def test_deleting_a_user_takes_all_that_they_own_along(url: str) -> None:
         async with database.unit_of_work() as work:
             user = await work.users.find("ada")
             assert user is not None
-            conversations = await work.conversations.list(user.id, limit=10, offset=0)
-            await work.conversations.delete(user.id, conversations[0].id)
+            assert await work.users.delete(user.id) is True
             await work.commit()
-        foreign_keys = ["PRAGMA foreign_keys = ON"] if url.startswith("sqlite") else []
-        await execute(url, *foreign_keys, "DELETE FROM users")
         for table in set(metadata.tables) - {"roles"}:
             assert await execute(url, f"SELECT * FROM {table}") == []

@@ -1,9 +1,12 @@
 """Conversations and their history."""
 
+from dataclasses import replace
+
 import pytest
 
 from chatcore import ConversationId, MessageId, UserId
 from chatcore.errors import NotFound, ValidationFailed
+from chatcore_memory import Stall
 from unit.world import Chat, Process, World
 
 NOWHERE = ConversationId(999_999)
@@ -40,8 +43,16 @@ async def test_a_title_has_at_most_200_characters(world: World, ada: UserId) -> 
 
 @pytest.mark.parametrize(
     ("limit", "offset", "numbers", "has_more"),
-    [(20, 0, [4, 3, 2, 1, 0], False), (5, 0, [4, 3, 2, 1, 0], False), (4, 0, [4, 3, 2, 1], True)]
-    + [(2, 2, [2, 1], True), (2, 3, [1, 0], False), (1, 4, [0], False), (100, 5, [], False), (1, 10**6, [], False)],
+    [
+        (20, 0, [4, 3, 2, 1, 0], False),
+        (5, 0, [4, 3, 2, 1, 0], False),
+        (4, 0, [4, 3, 2, 1], True),
+        (2, 2, [2, 1], True),
+        (2, 3, [1, 0], False),
+        (1, 4, [0], False),
+        (100, 5, [], False),
+        (1, 10**6, [], False),
+    ],
 )
 async def test_a_list_goes_page_by_page(
     world: World, ada: UserId, limit: int, offset: int, numbers: list[int], has_more: bool
@@ -56,8 +67,13 @@ async def test_a_list_goes_page_by_page(
 
 @pytest.mark.parametrize(
     ("limit", "offset", "fields"),
-    [(0, 0, ["limit"]), (101, 0, ["limit"]), (20, -1, ["offset"]), (20, 10**6 + 1, ["offset"])]
-    + [(-1, -1, ["limit", "offset"])],
+    [
+        (0, 0, ["limit"]),
+        (101, 0, ["limit"]),
+        (20, -1, ["offset"]),
+        (20, 10**6 + 1, ["offset"]),
+        (-1, -1, ["limit", "offset"]),
+    ],
 )
 async def test_a_list_has_bounds(world: World, ada: UserId, limit: int, offset: int, fields: list[str]) -> None:
     with pytest.raises(ValidationFailed) as raised:
@@ -73,6 +89,41 @@ async def test_what_was_talked_in_last_comes_first(world: World, process: Proces
     await first.ask()
     page = await world.list_conversations(owner=first.owner)
     assert [conversation.id for conversation in page.items] == [first.id, second.id]
+
+
+# ---- renaming --------------------------------------------------------------------------------------------
+
+
+async def test_a_conversation_is_renamed_and_stays_where_it_is(world: World, ada: UserId) -> None:
+    first = await world.create_conversation(owner=ada)
+    world.clock.advance(1)
+    second = await world.create_conversation(owner=ada, title="Second")
+    world.clock.advance(1)
+    renamed = await world.rename_conversation(owner=ada, conversation_id=first.id, title="Plans 🦄 ")
+    assert renamed == replace(first, title="Plans 🦄 ", titled_by_user=True)
+    assert (await world.list_conversations(owner=ada)).items == [second, renamed]
+    again = await world.rename_conversation(owner=ada, conversation_id=first.id, title="🦄" * 200)
+    assert again == replace(renamed, title="🦄" * 200)
+
+
+@pytest.mark.parametrize("title", ["", "  ", "x" * 201, "a\0b", "\ud800"])
+async def test_a_new_title_keeps_the_rule(world: World, ada: UserId, title: str) -> None:
+    conversation = await world.create_conversation(owner=ada, title="Mine")
+    with pytest.raises(ValidationFailed) as raised:
+        await world.rename_conversation(owner=ada, conversation_id=conversation.id, title=title)
+    assert [error.field for error in raised.value.errors] == ["title"]
+    assert (await world.list_conversations(owner=ada)).items == [conversation]
+
+
+async def test_a_conversation_may_be_renamed_while_it_is_answered(world: World, process: Process, chat: Chat) -> None:
+    stall = Stall()
+    world.model.then("Hel", stall, "lo")
+    await chat.send()
+    renamed = await chat.rename("Mine")
+    assert renamed.writing_reply_id is not None
+    stall.release()
+    assert (await chat.end()).content == "Hello"
+    assert (await chat.stored()).title == "Mine"
 
 
 # ---- history ---------------------------------------------------------------------------------------------
@@ -116,7 +167,14 @@ async def test_nobody_sees_anothers(world: World, process: Process, chat: Chat) 
     details: set[str] = set()
     for conversation_id in (chat.id, NOWHERE):
         strangers = Chat(process, bob, conversation_id)
-        for attempt in (strangers.messages, strangers.send, strangers.end, strangers.stop, strangers.delete):
+        for attempt in (
+            strangers.messages,
+            strangers.send,
+            strangers.end,
+            strangers.stop,
+            strangers.delete,
+            strangers.rename,
+        ):
             with pytest.raises(NotFound) as raised:
                 await attempt()
             details.add(raised.value.detail)
@@ -137,7 +195,7 @@ async def test_a_deleted_conversation_is_gone(world: World, chat: Chat) -> None:
     reply = await chat.ask()
     await chat.delete()
     assert (await world.list_conversations(owner=chat.owner)).items == []
-    for attempt in (chat.messages, chat.send, chat.end, chat.stop, chat.delete):
+    for attempt in (chat.messages, chat.send, chat.end, chat.stop, chat.delete, chat.rename):
         with pytest.raises(NotFound):
             await attempt()
     async with world.storage(read_only=True) as work:

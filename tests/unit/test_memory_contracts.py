@@ -1,7 +1,10 @@
 """The in-memory adapters keep the contracts that the real ones keep."""
 
+from collections.abc import Sequence
+
 import pytest
 
+from chatcore.errors import ModelError
 from chatcore.ports import Cipher, Clock, Delta, ModelEndpoint, PasswordHasher, TokenSigner, UnitOfWorkFactory
 from chatcore_memory import (
     HandClock,
@@ -14,10 +17,12 @@ from chatcore_memory import (
 )
 from chatcore_memory import Step as ScriptStep
 from contracts.clock import ClockContract
-from contracts.gateway import GatewayContract, Play, Silence, Stage, Step
+from contracts.gateway import GatewayContract, ModelListContract, Offer, Play, Silence, Stage, Step
 from contracts.secrets import CipherContract, PasswordHasherContract, TokenSignerContract
 from contracts.storage import (
+    AccountDeletionContract,
     ConversationRepoContract,
+    IdempotencyContract,
     MessageRepoContract,
     ModelConfigRepoContract,
     ReplyLogContract,
@@ -39,6 +44,10 @@ class TestUsers(UserRepoContract):
     pass
 
 
+class TestAccountDeletion(AccountDeletionContract):
+    pass
+
+
 class TestTokens(TokenStoreContract):
     pass
 
@@ -52,6 +61,10 @@ class TestConversations(ConversationRepoContract):
 
 
 class TestMessages(MessageRepoContract):
+    pass
+
+
+class TestIdempotency(IdempotencyContract):
     pass
 
 
@@ -117,6 +130,22 @@ class TestModel(GatewayContract):
             return Stage(gateway=model, endpoint=endpoint, calls=lambda: len(model.calls), left=left)
 
         return play
+
+
+class TestModelList(ModelListContract):
+    @pytest.fixture
+    def offer(self) -> Offer:
+        async def offer(offered: Sequence[str] | type[ModelError]) -> Stage:
+            model = ScriptedModel()
+            model.offers = offered() if isinstance(offered, type) else offered
+            endpoint = ModelEndpoint(url="http://model.test/v1", model="scripted", api_key="sk-secret")
+            return Stage(gateway=model, endpoint=endpoint, calls=lambda: len(model.checks), left=never)
+
+        return offer
+
+
+async def never() -> None:
+    raise AssertionError("nobody listens to a list of models")
 
 
 def as_scripted(step: Step) -> ScriptStep:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from chatcore.entities import Role, Usage, model_url_rule
+from chatcore.entities import Role, Usage, model_url_rule, title_of
 from chatcore.errors import ModelUnavailable
 from chatcore.ports import Delta, ModelEndpoint, Prompt, PromptMessage
+from chatcore.prompt import TITLE_REQUEST, build_title_prompt
 from chatcore_memory import DEMO_ENDPOINT, DemoModel, ScriptedModel
 
 ELSEWHERE = ModelEndpoint(url="https://api.example.org/v1", model="real", api_key="sk-secret")
@@ -68,6 +69,46 @@ async def test_a_long_question_is_cut() -> None:
 
 async def test_without_a_question_it_answers_too() -> None:
     assert "demo model" in await text(Prompt(messages=[]))
+
+
+@pytest.mark.parametrize(
+    ("message", "title"),
+    [
+        ("What is the moon?", "What is the moon?"),
+        ("  Why does\r\nthe moon\thave phases, and when?", "Why does the moon have phases"),
+        ("x" * 300, "x" * 50),
+        ("incomprehensibilities " * 6, "incomprehensibilities incomprehensibilities incomp"),
+        ("月はなぜ満ち欠けするのですか 🌒", "月はなぜ満ち欠けするのですか 🌒"),
+        ("{question} {0} %s", "{question} {0} %s"),
+        ("# Heading", "Heading"),
+    ],
+)
+async def test_asked_for_a_title_it_says_the_first_words_of_the_message(message: str, title: str) -> None:
+    said = await text(build_title_prompt(message))
+    assert title_of(said) == title
+    assert len(said) <= 50
+
+
+async def test_a_message_that_only_quotes_the_request_for_a_title_is_none() -> None:
+    assert "demo model" in await text(asking(TITLE_REQUEST))
+    quoting = [*asking("x").messages, PromptMessage(Role.ASSISTANT, TITLE_REQUEST)]
+    assert "demo model" in await text(Prompt(messages=quoting))
+
+
+async def test_it_offers_itself() -> None:
+    real = ScriptedModel()
+    for model in (DemoModel(), DemoModel(then=real)):
+        assert tuple(await model.models(DEMO_ENDPOINT)) == ("demo",)
+    assert real.checks == []
+
+
+async def test_the_models_of_every_other_endpoint_are_the_others_business() -> None:
+    real = ScriptedModel()
+    real.offers = ["b", "a"]
+    assert await DemoModel(then=real).models(ELSEWHERE) == ["a", "b"]
+    assert real.checks == [ELSEWHERE]
+    with pytest.raises(ModelUnavailable):
+        await DemoModel().models(ELSEWHERE)
 
 
 async def test_every_other_endpoint_is_passed_on() -> None:

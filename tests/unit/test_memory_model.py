@@ -95,6 +95,18 @@ async def test_it_lets_others_run_between_its_words() -> None:
     assert order == ["a0", "b0", "a1", "b1", "a2", "b2"]
 
 
+async def test_it_names_the_models_that_it_is_told_to_offer() -> None:
+    model = ScriptedModel("Hello")
+    assert await model.models(ENDPOINT) == ["scripted"]
+    model.offers = ["b", "a"]
+    assert await model.models(ENDPOINT) == ["a", "b"]
+    model.offers = ModelProtocolError("No list.")
+    with pytest.raises(ModelProtocolError, match="No list"):
+        await model.models(ENDPOINT)
+    assert model.checks == [ENDPOINT] * 3
+    assert model.calls == []
+
+
 def test_the_key_is_not_in_what_a_failed_test_prints() -> None:
     model = ScriptedModel("Hello")
     asyncio.run(heard(model))

@@ -1,9 +1,25 @@
 """Each user's own model endpoints."""
 
+import asyncio
+from dataclasses import replace
+
 import pytest
 
-from chatcore import ModelConfigId, UserId
-from chatcore.errors import NotFound, ValidationFailed
+from chatcore import ModelConfigId, ModelEndpoint, UserId
+from chatcore.entities import Failure
+from chatcore.errors import (
+    ModelError,
+    ModelNotConfigured,
+    ModelNotFound,
+    ModelProtocolError,
+    ModelRefused,
+    ModelTimeout,
+    ModelUnauthorized,
+    ModelUnavailable,
+    NotFound,
+    ValidationFailed,
+)
+from chatcore_memory import PlainCipher, Stall
 from unit.world import World
 
 URL, KEY = "https://own.test/v1", "sk-proj-0123456789abcd"
@@ -61,12 +77,138 @@ async def test_an_update_changes_what_is_given_and_keeps_the_rest(world: World, 
     named = await world.update_config(owner=ada, config_id=config.id, model_name="new")
     assert (named.model_name, named.model_url, named.sealed_key) == ("new", config.model_url, config.sealed_key)
     assert (named.created_at, named.updated_at) == (config.created_at, world.clock.now())
-    moved = await world.update_config(owner=ada, config_id=config.id, model_url="http://other.test")
-    assert (moved.model_name, moved.model_url, moved.api_key_hint) == ("new", "http://other.test", "abcd")
+    moved = await world.update_config(owner=ada, config_id=config.id, model_url="https://own.test/v2")
+    assert (moved.model_name, moved.model_url, moved.api_key_hint) == ("new", "https://own.test/v2", "abcd")
     keyed = await world.update_config(owner=ada, config_id=config.id, api_key="sk-another-key-wxyz")
-    assert (keyed.model_url, keyed.api_key_hint) == ("http://other.test", "wxyz")
+    assert (keyed.model_url, keyed.api_key_hint) == ("https://own.test/v2", "wxyz")
     assert world.cipher.open(keyed.sealed_key, owner=ada, config_id=config.id) == "sk-another-key-wxyz"
     assert await world.list_configs(owner=ada) == [keyed]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("https://own.test/v1", "https://own.test/v1"),
+        ("https://own.test/v1", "https://own.test/v2/more/"),
+        ("https://own.test/v1", "https://own.test"),
+        ("https://own.test/v1", "https://OWN.Test/v1"),
+        ("https://own.test/v1", "HTTPS://own.test/v1"),
+        ("https://own.test/v1", "https://own.test:443/v1"),
+        ("http://own.test:80/v1", "http://own.test/v1"),
+        ("http://own.test:8000/v1", "http://OWN.test:8000/v2"),
+        ("http://[::1]:80/v1", "http://[::1]/v1"),
+    ],
+)
+async def test_a_url_of_the_same_origin_keeps_the_key(world: World, ada: UserId, before: str, after: str) -> None:
+    config = await world.create_config(owner=ada, model_url=before, model_name="gpt", api_key=KEY)
+    updated = await world.update_config(owner=ada, config_id=config.id, model_url=after)
+    assert (updated.model_url, updated.api_key_hint) == (after, "abcd")
+    assert world.cipher.open(updated.sealed_key, owner=ada, config_id=config.id) == KEY
+    assert await world.list_configs(owner=ada) == [updated]
+
+
+ELSEWHERE = [
+    "http://own.test/v1",
+    "https://own.test:8443/v1",
+    "https://own.test:80/v1",
+    "https://other.test/v1",
+    "https://evil.own.test/v1",
+    "https://own.test.evil.test/v1",
+    "https://own/v1",
+    "http://[::1]/v1",
+]
+
+
+@pytest.mark.parametrize("url", ELSEWHERE)
+async def test_a_url_of_another_origin_forgets_the_key(world: World, ada: UserId, url: str) -> None:
+    config = await world.create_config(owner=ada, model_url=URL, model_name="gpt", api_key=KEY)
+    updated = await world.update_config(owner=ada, config_id=config.id, model_url=url)
+    assert (updated.model_url, updated.sealed_key, updated.api_key_hint) == (url, "", "")
+    assert await world.list_configs(owner=ada) == [updated]
+    back = await world.update_config(owner=ada, config_id=config.id, model_url=URL)
+    assert (back.sealed_key, back.api_key_hint) == ("", "")
+
+
+@pytest.mark.parametrize("url", ELSEWHERE)
+async def test_a_key_that_is_sent_along_goes_to_the_other_origin(world: World, ada: UserId, url: str) -> None:
+    config = await world.create_config(owner=ada, model_url=URL, model_name="gpt", api_key=KEY)
+    updated = await world.update_config(owner=ada, config_id=config.id, model_url=url, api_key="sk-other-0123-wxyz")
+    assert (updated.model_url, updated.api_key_hint) == (url, "wxyz")
+    assert world.cipher.open(updated.sealed_key, owner=ada, config_id=config.id) == "sk-other-0123-wxyz"
+
+
+async def test_the_same_url_twice_keeps_what_was_never_there(world: World, ada: UserId) -> None:
+    config = await world.create_config(owner=ada, model_url=URL, model_name="gpt", api_key="")
+    updated = await world.update_config(owner=ada, config_id=config.id, model_url="https://other.test")
+    assert (updated.sealed_key, updated.api_key_hint) == ("", "")
+
+
+# ---- the check -------------------------------------------------------------------------------------------
+
+
+async def test_an_endpoint_that_answers_tells_its_models(world: World, ada: UserId) -> None:
+    config = await world.config(ada, "gpt", KEY)
+    world.model.offers = ["gpt-b", "gpt-a"]
+    checked = await world.check_config(owner=ada, config_id=config.id)
+    assert (checked.models, checked.failure) == (["gpt-a", "gpt-b"], None)
+    assert world.model.checks == [ModelEndpoint(url=config.model_url, model="gpt", api_key=KEY, trusted=False)]
+    assert world.model.calls == []
+
+
+async def test_an_endpoint_without_a_key_is_asked_without_one(world: World, ada: UserId) -> None:
+    config = await world.config(ada, "gpt", "")
+    await world.check_config(owner=ada, config_id=config.id)
+    assert world.model.checks[0].api_key == ""
+
+
+@pytest.mark.parametrize("error", [ModelUnauthorized("No."), ModelTimeout(), ModelUnavailable(), ModelProtocolError()])
+async def test_why_it_does_not_answer_is_the_answer(world: World, ada: UserId, error: ModelError) -> None:
+    config = await world.config(ada)
+    world.model.offers = error
+    checked = await world.check_config(owner=ada, config_id=config.id)
+    assert (list(checked.models), checked.failure) == ([], Failure(code=error.code, detail=error.detail))
+    assert world.model.calls == []
+
+
+@pytest.mark.parametrize("unlisted", [ModelNotFound(), ModelRefused()])
+async def test_one_without_a_list_is_asked_for_a_word(world: World, ada: UserId, unlisted: ModelError) -> None:
+    config = await world.config(ada, "gpt", KEY)
+    world.model.offers = unlisted
+    checked = await world.check_config(owner=ada, config_id=config.id)
+    assert (list(checked.models), checked.failure) == ([], None)
+    (call,) = world.model.calls
+    assert (call.endpoint, call.ending) == (world.model.checks[0], "finished")
+    assert call.prompt.max_tokens is not None
+
+    world.model.then("Hel", ModelUnauthorized())
+    checked = await world.check_config(owner=ada, config_id=config.id)
+    assert checked.failure == Failure(code="model_unauthorized", detail=ModelUnauthorized.default_detail)
+
+
+async def test_a_check_holds_no_database_connection(world: World, ada: UserId) -> None:
+    config = await world.config(ada)
+    stall = Stall()
+    world.model.offers = ModelNotFound()
+    world.model.then(stall)
+    checking = asyncio.create_task(world.check_config(owner=ada, config_id=config.id))
+    await stall.reached()
+    with world.database.outage():
+        stall.release()
+        assert (await checking).failure is None
+
+
+async def test_a_key_that_does_not_open_any_more_is_asked_for_again(world: World, ada: UserId) -> None:
+    config = await world.config(ada)
+    sealed = PlainCipher("a key that was lost").seal("sk-1", owner=ada, config_id=config.id)
+    async with world.storage() as work:
+        await work.model_configs.save(replace(config, sealed_key=sealed))
+        await work.commit()
+    with pytest.raises(ModelNotConfigured, match="Send it again"):
+        await world.check_config(owner=ada, config_id=config.id)
+    assert world.model.checks == []
+
+
+# ---- the end ---------------------------------------------------------------------------------------------
 
 
 async def test_a_key_can_be_taken_away(world: World, ada: UserId) -> None:
@@ -98,6 +240,7 @@ async def test_anothers_and_a_missing_one_look_the_same(world: World, ada: UserI
         for attempt in (
             world.update_config(owner=bob, config_id=config_id, model_url="http://evil.test"),
             world.delete_config(owner=bob, config_id=config_id),
+            world.check_config(owner=bob, config_id=config_id),
             world.create_conversation(owner=bob, config_id=config_id),
         ):
             with pytest.raises(NotFound) as raised:
@@ -106,6 +249,7 @@ async def test_anothers_and_a_missing_one_look_the_same(world: World, ada: UserI
     assert details == {"There is no such model configuration."}
     assert await world.list_configs(owner=bob) == []
     assert await world.list_configs(owner=ada) == [adas]
+    assert world.model.checks == []
 
 
 @pytest.mark.parametrize(
@@ -129,11 +273,9 @@ async def test_anothers_and_a_missing_one_look_the_same(world: World, ada: UserI
 async def test_a_value_that_breaks_a_rule_is_named(world: World, ada: UserId, field: str, value: str) -> None:
     config = await world.config(ada)
     with pytest.raises(ValidationFailed) as created:
-        await world.create_config(
-            owner=ada, **{"model_url": URL, "model_name": "gpt", "api_key": KEY} | {field: value}
-        )
+        await world.create_config(owner=ada, **{"model_url": URL, "model_name": "gpt", "api_key": KEY} | {field: value})
     with pytest.raises(ValidationFailed) as updated:
-        await world.update_config(owner=ada, config_id=config.id, **{field: value})  # type: ignore[arg-type]
+        await world.update_config(owner=ada, config_id=config.id, **{field: value})
     for error in (created.value, updated.value):
         assert [broken.field for broken in error.errors] == [field]
         assert not value.strip() or value not in error.detail

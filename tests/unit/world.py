@@ -10,17 +10,24 @@ import pytest
 
 from chatcore import (
     Authenticate,
+    Caller,
+    ChangeEmail,
+    ChangePassword,
+    ChangeUsername,
     ChatDefaults,
     ChatOptions,
+    CheckModelConfig,
     Conversation,
     ConversationId,
     CreateConversation,
     CreateModelConfig,
+    DeleteAccount,
     DeleteConversation,
     DeleteModelConfig,
     FollowReply,
     ListConversations,
     ListModelConfigs,
+    ListSessions,
     Message,
     MessageId,
     ModelConfig,
@@ -29,26 +36,33 @@ from chatcore import (
     ReadHistory,
     Refresh,
     Register,
+    RenameConversation,
     Replies,
     ReplyDelta,
     ReplyEnded,
     ReplyEvent,
+    RevokeOtherSessions,
+    RevokeSession,
     SendMessage,
     Sent,
+    Session,
     SessionIssuer,
     SessionPolicy,
     SignedIn,
     SignIn,
     SignOut,
+    Status,
+    StepUp,
     StopReply,
     UpdateModelConfig,
     UserId,
 )
-from chatcore.errors import Unavailable
+from chatcore.errors import Unauthenticated, Unavailable
 from chatcore.ports import LogEntry, UnitOfWork, UnitOfWorkFactory
-from chatcore_memory import HandClock, MemoryDatabase, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel
+from chatcore_memory import HandClock, MemoryDatabase, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel, Stall
 
 PASSWORD = "correct horse"
+NO_OPTIONS = ChatOptions()
 LAST_STEP = 29
 at_every_step = pytest.mark.parametrize("steps", range(LAST_STEP + 1))
 """So many turns of the event loop; after `LAST_STEP` of them any use case is through."""
@@ -69,34 +83,54 @@ class World:
         self.storage = unit_of_work = Storage(self.database.unit_of_work)
 
         self.sign_out = SignOut(unit_of_work=unit_of_work, clock=clock)
+        self.list_sessions = ListSessions(unit_of_work=unit_of_work)
+        self.revoke_session = RevokeSession(unit_of_work=unit_of_work, clock=clock)
+        self.revoke_other_sessions = RevokeOtherSessions(unit_of_work=unit_of_work, clock=clock)
+        self.change_username = ChangeUsername(unit_of_work=unit_of_work, clock=clock)
         self.authenticate = Authenticate(unit_of_work=unit_of_work, signer=self.signer, clock=clock)
+        self.password_policy = PasswordPolicy()
         self.set_policy(SessionPolicy(refresh_secret=b"refresh secret"))
         self.list_configs = ListModelConfigs(unit_of_work=unit_of_work)
         self.create_config = CreateModelConfig(unit_of_work=unit_of_work, cipher=cipher, clock=clock)
         self.update_config = UpdateModelConfig(unit_of_work=unit_of_work, cipher=cipher, clock=clock)
         self.delete_config = DeleteModelConfig(unit_of_work=unit_of_work)
+        self.check_config = CheckModelConfig(unit_of_work=unit_of_work, gateway=self.model, cipher=cipher)
         self.list_conversations = ListConversations(unit_of_work=unit_of_work)
         self.create_conversation = CreateConversation(unit_of_work=unit_of_work, clock=clock)
+        self.rename_conversation = RenameConversation(unit_of_work=unit_of_work)
         self.read_history = ReadHistory(unit_of_work=unit_of_work)
 
+    def set_password_policy(self, policy: PasswordPolicy) -> None:
+        """As `set_policy`."""
+        self.password_policy = policy
+        self.set_policy(self.policy)
+
     def set_policy(self, policy: SessionPolicy) -> None:
-        """Restarts everything about sessions with other settings."""
+        """Restarts everything about accounts and sessions with other settings."""
         self.policy = policy
         self.issuer = sessions = SessionIssuer(signer=self.signer, policy=policy)
+        self.step_up = step_up = StepUp(passwords=self.passwords, policy=self.password_policy)
         self.register = Register(
             unit_of_work=self.storage,
             passwords=self.passwords,
-            policy=PasswordPolicy(),
+            policy=self.password_policy,
             sessions=sessions,
             clock=self.clock,
         )
-        self.sign_in = SignIn(
-            unit_of_work=self.storage, passwords=self.passwords, sessions=sessions, clock=self.clock
+        self.change_email = ChangeEmail(unit_of_work=self.storage, step_up=step_up, clock=self.clock)
+        self.change_password = ChangePassword(
+            unit_of_work=self.storage,
+            passwords=self.passwords,
+            policy=self.password_policy,
+            step_up=step_up,
+            sessions=sessions,
+            clock=self.clock,
         )
+        self.sign_in = SignIn(unit_of_work=self.storage, passwords=self.passwords, sessions=sessions, clock=self.clock)
         self.refresh = Refresh(unit_of_work=self.storage, sessions=sessions, clock=self.clock)
 
     def process(
-        self, *, flush_every: float = 0.01, silence: float = 15, grace: float = 20, defaults: ChatDefaults | None = None
+        self, *, flush_every: float = 0.01, silence: float = 15, grace: float = 1, defaults: ChatDefaults | None = None
     ) -> "Process":
         """A process on this database; `async with` it. All of them may live at once."""
         replies = Replies(
@@ -111,6 +145,19 @@ class World:
 
     async def signed_in(self, username: str = "ada") -> SignedIn:
         return await self.register(username=username, password=PASSWORD, email=f"{username}@example.org")
+
+    async def caller(self, signed_in: SignedIn) -> Caller:
+        return await self.authenticate(access_token=signed_in.access_token)
+
+    async def refreshed(self, signed_in: SignedIn) -> SignedIn:
+        return await self.refresh(refresh_token=signed_in.refresh_token)
+
+    async def session_of(self, signed_in: SignedIn) -> Session:
+        """As it is stored now."""
+        async with self.storage(read_only=True) as work:
+            found = await work.tokens.caller(signed_in.user.id, signed_in.session.id)
+        assert found is not None
+        return found.session
 
     async def owner(self, username: str = "ada") -> UserId:
         return (await self.signed_in(username)).user.id
@@ -130,6 +177,15 @@ class World:
             return await work.unfinished.list()
 
 
+async def refused(world: World, *signed_in: SignedIn) -> None:
+    """Neither token of any of these is worth anything."""
+    for tokens in signed_in:
+        with pytest.raises(Unauthenticated):
+            await world.caller(tokens)
+        with pytest.raises(Unauthenticated):
+            await world.refreshed(tokens)
+
+
 class Process:
     """The use cases that share one `Replies`."""
 
@@ -143,6 +199,9 @@ class Process:
         self.follow = FollowReply(replies=replies)
         self.stop = StopReply(unit_of_work=unit_of_work, replies=replies)
         self.delete = DeleteConversation(unit_of_work=unit_of_work, replies=replies)
+        self.delete_account = DeleteAccount(
+            unit_of_work=unit_of_work, replies=replies, step_up=world.step_up, clock=world.clock
+        )
 
     async def __aenter__(self) -> Self:
         await self.replies.__aenter__()
@@ -153,7 +212,10 @@ class Process:
 
     async def chat(self, username: str = "ada") -> "Chat":
         """A new conversation of a new user."""
-        owner = await self.world.owner(username)
+        return await self.chat_of(await self.world.owner(username))
+
+    async def chat_of(self, owner: UserId) -> "Chat":
+        """A new conversation of this user."""
         return Chat(self, owner, (await self.world.create_conversation(owner=owner)).id)
 
 
@@ -168,8 +230,10 @@ class Chat:
     def seen_from(self, process: Process) -> "Chat":
         return Chat(process, self.owner, self.id)
 
-    async def send(self, content: str = "Hello?", options: ChatOptions = ChatOptions()) -> Sent:
-        return await self.process.send(owner=self.owner, conversation_id=self.id, content=content, options=options)
+    async def send(self, content: str = "Hello?", options: ChatOptions = NO_OPTIONS, key: str | None = None) -> Sent:
+        return await self.process.send(
+            owner=self.owner, conversation_id=self.id, content=content, options=options, idempotency_key=key
+        )
 
     def follow(self, after: int = 0, reply_id: MessageId | None = None) -> AsyncIterator[ReplyEvent]:
         return self.process.follow(owner=self.owner, conversation_id=self.id, reply_id=reply_id, after=after)
@@ -187,6 +251,9 @@ class Chat:
 
     async def delete(self) -> None:
         await self.process.delete(owner=self.owner, conversation_id=self.id)
+
+    async def rename(self, title: str = "Mine") -> Conversation:
+        return await self.process.world.rename_conversation(owner=self.owner, conversation_id=self.id, title=title)
 
     async def stored(self) -> Conversation:
         return (await self.process.world.read_history(owner=self.owner, conversation_id=self.id)).conversation
@@ -227,6 +294,16 @@ async def read_until(events: AsyncIterator[ReplyEvent], text: str) -> None:
         assert text.startswith(got)
 
 
+async def everything_has_ended(chat: Chat) -> None:
+    """Whatever was begun is over: in the database, in its process, and in the log."""
+    world, process = chat.process.world, chat.process
+    assert await world.unfinished() == []
+    assert process.replies.writing_now == 0
+    for message in await chat.messages():
+        assert message.status is not Status.WRITING
+        assert await world.log_of(message) == []
+
+
 async def step(turns: int) -> None:
     """Lets everybody else go on for so many turns of the event loop."""
     for _ in range(turns):
@@ -238,13 +315,15 @@ async def nothing() -> None:
 
 
 class Storage(UnitOfWorkFactory):
-    """Counts the commits and may hinder them: `before_commit` and `after_commit` may wait, or raise.
+    """Counts the commits and may hinder them: what is called before each writing unit, before and
+    after each commit may wait, or raise.
 
     `refused` is set once a unit of work was told that the database is gone.
     """
 
     def __init__(self, inner: UnitOfWorkFactory) -> None:
         self.commits = 0
+        self.before_unit: Callable[[], Awaitable[None]] = nothing
         self.before_commit: Callable[[], Awaitable[None]] = nothing
         self.after_commit: Callable[[], Awaitable[None]] = nothing
         self.refused = asyncio.Event()
@@ -252,12 +331,21 @@ class Storage(UnitOfWorkFactory):
 
     @asynccontextmanager
     async def __call__(self, *, read_only: bool = False) -> AsyncGenerator[UnitOfWork, None]:
+        if not read_only:
+            await self.before_unit()
         try:
             async with self._inner(read_only=read_only) as work:
                 yield work if read_only else Unit(work, self)
         except Unavailable:
             self.refused.set()
             raise
+
+    def hold_next_unit(self, stall: Stall) -> None:
+        async def hold() -> None:
+            self.before_unit = nothing
+            await stall.hold()
+
+        self.before_unit = hold
 
     def fail_once(self, *, after: bool) -> None:
         """The next commit fails; `after`: it takes place, and its answer is lost."""

@@ -1,12 +1,13 @@
 """Users, sessions and refresh tokens in memory."""
 
+from collections.abc import Collection, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 
 from chatcore.entities import Profile, RefreshToken, Session, SessionId, User, UserId, identity_key
-from chatcore.errors import EmailTaken, UsernameTaken
+from chatcore.errors import EmailTaken, NotFound, UsernameTaken
 from chatcore.ports import Caller, TokenStore, UserRepo
-from chatcore_memory.state import State, Transaction
+from chatcore_memory.state import State, Transaction, owned, without
 
 
 class MemoryUsers(UserRepo):
@@ -55,6 +56,39 @@ class MemoryUsers(UserRepo):
 
         await self._transaction.write(update)
 
+    async def set_username(self, user_id: UserId, username: str, *, now: datetime) -> None:
+        def update(state: State) -> None:
+            if user := state.users.get(user_id):
+                if by_username(state, username) not in (None, user):
+                    raise UsernameTaken
+                state.users[user_id] = replace(user, username=username, updated_at=now)
+
+        await self._transaction.write(update)
+
+    async def set_email(self, user_id: UserId, email: str, *, now: datetime) -> None:
+        def update(state: State) -> None:
+            if user := state.users.get(user_id):
+                if by_email(state, email) not in (None, user):
+                    raise EmailTaken
+                state.users[user_id] = replace(user, email=email, updated_at=now)
+
+        await self._transaction.write(update)
+
+    async def delete(self, user_id: UserId) -> bool:
+        def remove(state: State) -> bool:
+            if state.users.pop(user_id, None) is None:
+                return False
+            state.sessions = without(state.sessions, user_id)
+            state.refresh_tokens = without(state.refresh_tokens, user_id)
+            state.model_configs = without(state.model_configs, user_id)
+            state.conversations = without(state.conversations, user_id)
+            state.messages = without(state.messages, user_id)
+            state.idempotency = {key: named for key, named in state.idempotency.items() if key in state.messages}
+            state.reply_log = without(state.reply_log, user_id)
+            return True
+
+        return await self._transaction.write(remove)
+
 
 def by_username(state: State, username: str) -> User | None:
     key = identity_key(username)
@@ -72,27 +106,51 @@ class MemoryTokens(TokenStore):
 
     async def add_session(self, session: Session) -> None:
         def insert(state: State) -> None:
+            if session.user_id not in state.users:
+                raise NotFound
             state.sessions[session.id] = session
 
         await self._transaction.write(insert)
 
     async def caller(self, user_id: UserId, session_id: SessionId) -> Caller | None:
         def select(state: State) -> Caller | None:
-            session = session_of(state, user_id, session_id)
+            session = owned(state.sessions, user_id, session_id)
             return Caller(state.users[user_id], session) if session else None
+
+        return await self._transaction.read(select)
+
+    async def alive(self, session_ids: Collection[SessionId], *, now: datetime) -> Set[SessionId]:
+        def select(state: State) -> Set[SessionId]:
+            sessions = (state.sessions[id_] for id_ in session_ids if id_ in state.sessions)
+            return {each.id for each in sessions if each.alive(now) and state.users[each.user_id].is_active}
 
         return await self._transaction.read(select)
 
     async def touch(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
         def update(state: State) -> None:
-            if session := session_of(state, user_id, session_id):
+            if session := owned(state.sessions, user_id, session_id):
                 state.sessions[session_id] = replace(session, last_used_at=now)
+
+        await self._transaction.write(update)
+
+    async def sessions(self, user_id: UserId, *, limit: int, offset: int) -> Sequence[Session]:
+        def select(state: State) -> Sequence[Session]:
+            theirs = [session for session in state.sessions.values() if session.user_id == user_id]
+            theirs.sort(key=lambda session: (session.login_time, session.id), reverse=True)
+            return theirs[offset : offset + limit]
+
+        return await self._transaction.read(select)
+
+    async def password_checked(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
+        def update(state: State) -> None:
+            if session := owned(state.sessions, user_id, session_id):
+                state.sessions[session_id] = replace(session, authenticated_at=now)
 
         await self._transaction.write(update)
 
     async def revoke(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> bool:
         def update(state: State) -> bool:
-            session = session_of(state, user_id, session_id)
+            session = owned(state.sessions, user_id, session_id)
             if session is None or session.logout_time is not None:
                 return False
             state.sessions[session_id] = replace(session, logout_time=now)
@@ -100,14 +158,32 @@ class MemoryTokens(TokenStore):
 
         return await self._transaction.write(update)
 
+    async def revoke_others(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
+        def update(state: State) -> None:
+            for session in state.sessions.values():
+                if session.user_id == user_id and session.id != session_id and session.logout_time is None:
+                    state.sessions[session.id] = replace(session, logout_time=now)
+
+        await self._transaction.write(update)
+
     async def add_refresh_token(self, token: RefreshToken) -> None:
         def insert(state: State) -> None:
+            if owned(state.sessions, token.user_id, token.session_id) is None:
+                raise NotFound
             state.refresh_tokens[token.digest] = token
 
         await self._transaction.write(insert)
 
     async def refresh_token(self, digest: bytes) -> RefreshToken | None:
         return await self._transaction.read(lambda state: state.refresh_tokens.get(digest))
+
+    async def use_up(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
+        def update(state: State) -> None:
+            for token in state.refresh_tokens.values():
+                if (token.user_id, token.session_id) == (user_id, session_id) and token.used_at is None:
+                    state.refresh_tokens[token.digest] = replace(token, used_at=now)
+
+        await self._transaction.write(update)
 
     async def exchange(self, digest: bytes, *, now: datetime) -> bool:
         def update(state: State) -> bool:
@@ -118,8 +194,3 @@ class MemoryTokens(TokenStore):
             return True
 
         return await self._transaction.write(update)
-
-
-def session_of(state: State, user_id: UserId, session_id: SessionId) -> Session | None:
-    session = state.sessions.get(session_id)
-    return session if session and session.user_id == user_id else None

@@ -6,13 +6,8 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 from chatcore.ports import UnitOfWork
 from chatcore_memory.accounts import MemoryTokens, MemoryUsers
-from chatcore_memory.conversations import (
-    MemoryConversations,
-    MemoryMessages,
-    MemoryModelConfigs,
-    MemoryReplyLog,
-    MemoryUnfinished,
-)
+from chatcore_memory.conversations import MemoryConversations, MemoryModelConfigs
+from chatcore_memory.messages import MemoryMessages, MemoryReplyLog, MemoryUnfinished
 from chatcore_memory.state import Store, Transaction
 
 

@@ -4,15 +4,18 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 
-from chatcore.entities import Role, Usage
+from chatcore.entities import TITLE_LENGTH, Role, Usage
 from chatcore.errors import ModelUnavailable
 from chatcore.ports import Delta, LLMGateway, ModelEndpoint, Prompt, PromptMessage
+from chatcore.prompt import TITLE_REQUEST
 
 DEMO_ENDPOINT = ModelEndpoint(url="demo:", model="demo", api_key="", trusted=True)
 """Users can't configure it: `entities.model_url_rule` takes http and https only."""
 
 QUESTION_LENGTH = 200
+TITLE_WORDS = 6
 
+ONLY_DEMO = "Only the demo model is installed here."
 ANSWER = (
     "You asked: “{question}” I am the demo model: I work offline, so repeating your question is the best that I can "
     "do. For real answers set OPENAI_API_KEY (and OPENAI_BASE_URL for any other OpenAI-compatible server) and start "
@@ -22,7 +25,8 @@ ANSWER = (
 
 class DemoModel(LLMGateway):
     """Answers for `DEMO_ENDPOINT` itself, word by word with `pause` seconds between them, and counts each word as a
-    token. Every other endpoint is the business of `then`.
+    token. Asked for a title (`prompt.build_title_prompt`), it says the first words of the message. Every other endpoint
+    is the business of `then`.
     """
 
     def __init__(self, then: LLMGateway | None = None, *, pause: float = 0.03) -> None:
@@ -35,15 +39,30 @@ class DemoModel(LLMGateway):
             return self._then.stream(endpoint, prompt)
         return self._answer(endpoint, prompt)
 
+    async def models(self, endpoint: ModelEndpoint) -> Sequence[str]:
+        """As `stream`."""
+        if endpoint.url == DEMO_ENDPOINT.url:
+            return (DEMO_ENDPOINT.model,)
+        if self._then is None:
+            raise ModelUnavailable(ONLY_DEMO)
+        return await self._then.models(endpoint)
+
     async def _answer(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncIterator[Delta]:
         if endpoint.url != DEMO_ENDPOINT.url:
-            raise ModelUnavailable("Only the demo model is installed here.")
-        said = words(ANSWER.format(question=last_question(prompt.messages)))[: prompt.max_tokens]
+            raise ModelUnavailable(ONLY_DEMO)
+        said = words(answer(prompt.messages))[: prompt.max_tokens]
         for word in said:
             await asyncio.sleep(self._pause)
             yield Delta(text=word)
         asked = sum(len(words(message.content)) for message in prompt.messages)
         yield Delta(usage=Usage(prompt_tokens=asked, completion_tokens=len(said), total_tokens=asked + len(said)))
+
+
+def answer(messages: Sequence[PromptMessage]) -> str:
+    question = last_question(messages)
+    if PromptMessage(Role.SYSTEM, TITLE_REQUEST) in messages:
+        return " ".join(question.split()[:TITLE_WORDS])[:TITLE_LENGTH].rstrip(",;:")
+    return ANSWER.format(question=question)
 
 
 def last_question(messages: Sequence[PromptMessage]) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -67,11 +67,14 @@ class ScriptedModel(LLMGateway):
     """Answers every prompt with `answer`, step by step; `calls` tells what it was asked.
 
     A connection that drops is `ScriptedModel("Hel", ModelUnavailable())`, an answer that turns into garbage
-    `ScriptedModel("Hel", ModelProtocolError())`.
+    `ScriptedModel("Hel", ModelProtocolError())`. `offers` are the names that it gives for its models, or the failure
+    to give any; `checks` tells for which endpoints it was asked for them.
     """
 
     def __init__(self, *answer: Step) -> None:
         self.calls: list[Call] = []
+        self.offers: Sequence[str] | Exception = ("scripted",)
+        self.checks: list[ModelEndpoint] = []
         self._answer = answer
         self._next: deque[tuple[Step, ...]] = deque()
 
@@ -96,6 +99,13 @@ class ScriptedModel(LLMGateway):
         finally:
             if call.ending is None:
                 call.end("closed")
+
+    async def models(self, endpoint: ModelEndpoint) -> Sequence[str]:
+        self.checks.append(endpoint)
+        await asyncio.sleep(0)
+        if isinstance(self.offers, Exception):
+            raise self.offers
+        return sorted(storable(name) for name in self.offers)[:1000]
 
 
 def fit(step: str | Delta) -> Delta:

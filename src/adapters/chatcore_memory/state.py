@@ -2,9 +2,9 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from chatcore.entities import (
     Conversation,
@@ -20,9 +20,28 @@ from chatcore.entities import (
     UserId,
 )
 from chatcore.errors import Unavailable
-from chatcore.ports import LogEntry
+from chatcore.ports import Idempotency, LogEntry
 
 T = TypeVar("T")
+
+
+class Owned(Protocol):
+    @property
+    def user_id(self) -> UserId: ...
+
+
+Key = TypeVar("Key")
+Thing = TypeVar("Thing", bound=Owned)
+
+
+def owned(table: Mapping[Key, Thing], owner: UserId, key: Key) -> Thing | None:
+    thing = table.get(key)
+    return thing if thing and thing.user_id == owner else None
+
+
+def without(table: Mapping[Key, Thing], owner: UserId) -> dict[Key, Thing]:
+    """What others own."""
+    return {key: thing for key, thing in table.items() if thing.user_id != owner}
 
 
 @dataclass(slots=True)
@@ -35,6 +54,7 @@ class State:
     model_configs: dict[ModelConfigId, ModelConfig] = field(default_factory=dict[ModelConfigId, ModelConfig])
     conversations: dict[ConversationId, Conversation] = field(default_factory=dict[ConversationId, Conversation])
     messages: dict[MessageId, Message] = field(default_factory=dict[MessageId, Message])
+    idempotency: dict[MessageId, Idempotency] = field(default_factory=dict[MessageId, Idempotency])
     reply_log: dict[tuple[MessageId, int], LogEntry] = field(default_factory=dict[tuple[MessageId, int], LogEntry])
 
     def copy(self) -> "State":
@@ -45,6 +65,7 @@ class State:
             model_configs=self.model_configs.copy(),
             conversations=self.conversations.copy(),
             messages=self.messages.copy(),
+            idempotency=self.idempotency.copy(),
             reply_log=self.reply_log.copy(),
         )
 

@@ -60,6 +60,13 @@ class ChatClient:
         ) as response:
             yield response.http_response
 
+    @asynccontextmanager
+    async def listing(self, endpoint: ModelEndpoint) -> AsyncGenerator[httpx2.Response, None]:
+        """The response to the question which models there are."""
+        models = self._client_for(endpoint.url).models.with_streaming_response
+        async with models.list(extra_headers={"Authorization": _bearer(endpoint.api_key)}) as response:
+            yield response.http_response
+
     async def aclose(self) -> None:
         await self._http.aclose()
 

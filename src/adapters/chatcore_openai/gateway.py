@@ -1,20 +1,24 @@
 """The port's side of it: one call, one stream of deltas."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from chatcore.errors import ModelError, ModelProtocolError
+from chatcore.errors import ModelError, ModelProtocolError, ModelTimeout
 from chatcore.ports import Delta, LLMGateway, ModelEndpoint, Prompt
+from chatcore_openai.listing import models_in
 from chatcore_openai.reply import ReplyReader
+from chatcore_openai.sse import WholeBody
 
 if TYPE_CHECKING:
     import ssl
 
     from chatcore_openai.client import ChatClient
 
+_LIST_WITHIN = 20  # seconds
+_MAX_LISTING = 1024 * 1024  # bytes
 _END_WITHIN = 0.1  # seconds from [DONE] to the response's end
 
 
@@ -76,6 +80,17 @@ class OpenAIGateway(LLMGateway):
             if reader.failure is not None:
                 raise reader.failure
             await _to_the_end(pieces)
+
+    async def models(self, endpoint: ModelEndpoint) -> Sequence[str]:
+        client = await self._opened()
+        body = WholeBody(_MAX_LISTING)
+        try:
+            async with asyncio.timeout(_LIST_WITHIN), client.listing(endpoint) as response:
+                async for piece in response.aiter_raw():
+                    body.feed(piece)
+        except TimeoutError:
+            raise ModelTimeout from None
+        return models_in(b"".join(body.rest()))
 
     async def _opened(self) -> "ChatClient":
         async with self._opening:

@@ -4,7 +4,8 @@ Needs the extra `chatcore[security]`.
 """
 
 from chatcore_security.api_keys import FernetCipher
+from chatcore_security.common_passwords import CommonPasswords
 from chatcore_security.passwords import Argon2Passwords
 from chatcore_security.tokens import JWTSigner
 
-__all__ = ["Argon2Passwords", "FernetCipher", "JWTSigner"]
+__all__ = ["Argon2Passwords", "CommonPasswords", "FernetCipher", "JWTSigner"]

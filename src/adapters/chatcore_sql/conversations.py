@@ -3,22 +3,27 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Integer, bindparam, delete, insert, select, update
+from sqlalchemy import Integer, bindparam, delete, false, insert, select, update
 
 from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, UserId
-from chatcore.errors import NotFound
 from chatcore.ports import ConversationRepo
 from chatcore_sql.statements import Row, Statements
-from chatcore_sql.tables import conversations, messages, model_configs, reply_log
+from chatcore_sql.tables import conversations, messages, reply_log
 
 _c = conversations.c
-CONVERSATION = (_c.id, _c.user_id, _c.title, _c.config_id, _c.writing_reply_id, _c.created_at, _c.updated_at)
+CONVERSATION = (
+    _c.id,
+    _c.user_id,
+    _c.title,
+    _c.titled_by_user,
+    _c.config_id,
+    _c.writing_reply_id,
+    _c.created_at,
+    _c.updated_at,
+)
 THIS_CONVERSATION = (_c.user_id == bindparam("owner"), _c.id == bindparam("conversation"))
 
 _ADD = insert(conversations)
-_CONFIG = select(model_configs.c.id).where(
-    model_configs.c.user_id == bindparam("owner"), model_configs.c.id == bindparam("config")
-)
 _GET = select(*CONVERSATION).where(*THIS_CONVERSATION)
 _LOCK = _GET.with_for_update()
 _LIST = (
@@ -31,6 +36,7 @@ _LIST = (
 # By the primary key alone: where MySQL locks an index entry first that somebody with the row's lock has to change,
 # the two wait for each other.
 _UPDATE = update(conversations).where(*THIS_CONVERSATION).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
+_PROPOSE_TITLE = _UPDATE.where(_c.titled_by_user.is_(false()))
 _CLAIM = _UPDATE.where(_c.writing_reply_id.is_(None))
 _RELEASE = _UPDATE.where(_c.writing_reply_id == bindparam("reply")).values(writing_reply_id=None)
 _DELETE = delete(conversations).where(*THIS_CONVERSATION)
@@ -46,11 +52,12 @@ _DELETE_LOG = delete(reply_log).where(
 
 def conversation_from(row: Row) -> Conversation:
     """From the columns `CONVERSATION`."""
-    id_, user_id, title, config_id, writing_reply_id, created_at, updated_at = row
+    id_, user_id, title, titled_by_user, config_id, writing_reply_id, created_at, updated_at = row
     return Conversation(
         id=id_,
         user_id=user_id,
         title=title,
+        titled_by_user=titled_by_user,
         config_id=config_id,
         writing_reply_id=writing_reply_id,
         created_at=created_at,
@@ -63,13 +70,24 @@ class SqlConversationRepo(ConversationRepo):
         self._statements = statements
 
     async def add(self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
-        if config_id is not None and await self._statements.first(_CONFIG, owner=owner, config=config_id) is None:
-            raise NotFound("There is no such model configuration.")
+        titled_by_user = title != ""
         conversation_id = await self._statements.insert(
-            _ADD, user_id=owner, title=title, config_id=config_id, created_at=now, updated_at=now
+            _ADD,
+            user_id=owner,
+            title=title,
+            titled_by_user=titled_by_user,
+            config_id=config_id,
+            created_at=now,
+            updated_at=now,
         )
         return Conversation(
-            id=conversation_id, user_id=owner, title=title, config_id=config_id, created_at=now, updated_at=now
+            id=conversation_id,
+            user_id=owner,
+            title=title,
+            titled_by_user=titled_by_user,
+            config_id=config_id,
+            created_at=now,
+            updated_at=now,
         )
 
     async def get(self, owner: UserId, conversation_id: ConversationId) -> Conversation | None:
@@ -84,8 +102,17 @@ class SqlConversationRepo(ConversationRepo):
         rows = await self._statements.rows(_LIST, owner=owner, limit=limit, offset=offset)
         return [conversation_from(row) for row in rows]
 
-    async def set_title(self, owner: UserId, conversation_id: ConversationId, title: str) -> bool:
-        return await self._statements.change(_UPDATE, owner=owner, conversation=conversation_id, title=title) == 1
+    async def set_title(
+        self, owner: UserId, conversation_id: ConversationId, title: str, *, by_user: bool = False
+    ) -> bool:
+        titled = await self._statements.change(
+            _UPDATE if by_user else _PROPOSE_TITLE,
+            owner=owner,
+            conversation=conversation_id,
+            title=title,
+            titled_by_user=by_user,
+        )
+        return titled == 1
 
     async def delete(self, owner: UserId, conversation_id: ConversationId) -> bool:
         if await self.lock(owner, conversation_id) is None:

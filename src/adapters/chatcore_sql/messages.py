@@ -5,10 +5,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Integer, bindparam, insert, select, true, update
+from sqlalchemy.exc import IntegrityError
 
 from chatcore.entities import Conversation, ConversationId, Failure, Message, MessageId, Role, Status, Usage, UserId
-from chatcore.ports import MessageRepo, UnfinishedReplies
+from chatcore.errors import IdempotencyKeyReused
+from chatcore.ports import Idempotency, MessageRepo, UnfinishedReplies
 from chatcore_sql.conversations import CONVERSATION, THIS_CONVERSATION, conversation_from
+from chatcore_sql.failures import violates
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.tables import LARGEST_ID, conversations, messages
 
@@ -35,6 +38,18 @@ _NEWEST_FIRST = _m.id.desc()
 
 _ADD = insert(messages)
 _GET = select(*_MESSAGE).where(*_OF_CONVERSATION, _m.id == bindparam("message"))
+_SENT_WITH = select(*_MESSAGE, _m.idempotency_digest).where(*_OF_CONVERSATION, _m.idempotency_key == bindparam("key"))
+_FORGET_KEY = (
+    update(messages)
+    .where(*_OF_CONVERSATION, _m.id == bindparam("message"))
+    .values(idempotency_key=None, idempotency_digest=None)
+)
+_REPLY_TO = (
+    select(*_MESSAGE)
+    .where(*_OF_CONVERSATION, _m.parent_id == bindparam("message"), _m.role == Role.ASSISTANT.value)
+    .order_by(_m.id)
+    .limit(1)
+)
 _LAST_REPLY = (
     select(*_MESSAGE).where(*_OF_CONVERSATION, _m.role == Role.ASSISTANT.value).order_by(_NEWEST_FIRST).limit(1)
 )
@@ -53,8 +68,10 @@ _HISTORY = (
     .select_from(conversations.outerjoin(_PAGE, true()).outerjoin(messages, _m.id == _PAGE.c.id))
     .where(*THIS_CONVERSATION)
 )
-_UNFINISHED = select(*_MESSAGE).select_from(
-    conversations.join(messages, conversations.c.writing_reply_id == messages.c.id)
+_UNFINISHED = (
+    select(*_MESSAGE)
+    .select_from(conversations.join(messages, conversations.c.writing_reply_id == _m.id))
+    .where(conversations.c.writing_reply_id.is_not(None))
 )
 
 
@@ -94,19 +111,27 @@ class SqlMessageRepo(MessageRepo):
         writing: bool,
         model: str | None,
         now: datetime,
+        idempotency: Idempotency | None = None,
     ) -> Message:
         status = Status.WRITING if writing else Status.COMPLETE
-        message_id = await self._statements.insert(
-            _ADD,
-            user_id=owner,
-            conversation_id=conversation_id,
-            parent_id=parent_id,
-            role=role.value,
-            content=content,
-            status=status.value,
-            model=model,
-            created_at=now,
-        )
+        try:
+            message_id = await self._statements.insert(
+                _ADD,
+                user_id=owner,
+                conversation_id=conversation_id,
+                parent_id=parent_id,
+                role=role.value,
+                content=content,
+                status=status.value,
+                model=model,
+                idempotency_key=idempotency and idempotency.key,
+                idempotency_digest=idempotency and idempotency.digest,
+                created_at=now,
+            )
+        except IntegrityError as error:
+            if violates(error, "conversation_id"):  # ends the name of the key's index, and the list of its columns
+                raise IdempotencyKeyReused from None
+            raise
         return Message(
             id=message_id,
             user_id=owner,
@@ -121,6 +146,22 @@ class SqlMessageRepo(MessageRepo):
 
     async def get(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
         row = await self._statements.first(_GET, owner=owner, conversation=conversation_id, message=message_id)
+        return _message_from(row) if row else None
+
+    async def sent_with(
+        self, owner: UserId, conversation_id: ConversationId, key: str, *, since: datetime
+    ) -> tuple[Message, Idempotency] | None:
+        row = await self._statements.first(_SENT_WITH, owner=owner, conversation=conversation_id, key=key)
+        if row is None:
+            return None
+        message = _message_from(row[:-1])
+        if message.created_at >= since:
+            return message, Idempotency(key, row[-1])
+        await self._statements.change(_FORGET_KEY, owner=owner, conversation=conversation_id, message=message.id)
+        return None
+
+    async def reply_to(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
+        row = await self._statements.first(_REPLY_TO, owner=owner, conversation=conversation_id, message=message_id)
         return _message_from(row) if row else None
 
     async def history(

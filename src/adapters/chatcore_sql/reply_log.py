@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from chatcore.entities import MessageId, UserId
 from chatcore.ports import LogEntry, ReplyLog, TextKind
@@ -11,7 +12,19 @@ from chatcore_sql.tables import reply_log
 
 _r = reply_log.c
 _THIS = (_r.user_id == bindparam("owner"), _r.reply_id == bindparam("reply"))
-_APPEND = insert(reply_log)
+_MYSQL = mysql.insert(reply_log)
+_POSTGRESQL = postgresql.insert(reply_log)
+_SQLITE = sqlite.insert(reply_log)
+_KEY = reply_log.primary_key.columns
+_APPEND = {
+    "mysql": _MYSQL.on_duplicate_key_update(kind=_MYSQL.inserted.kind, text=_MYSQL.inserted.text),
+    "postgresql": _POSTGRESQL.on_conflict_do_update(
+        index_elements=_KEY, set_={"kind": _POSTGRESQL.excluded.kind, "text": _POSTGRESQL.excluded.text}
+    ),
+    "sqlite": _SQLITE.on_conflict_do_update(
+        index_elements=_KEY, set_={"kind": _SQLITE.excluded.kind, "text": _SQLITE.excluded.text}
+    ),
+}
 _READ = select(_r.text_offset, _r.kind, _r.text).where(*_THIS).order_by(_r.text_offset)
 _DELETE = delete(reply_log).where(*_THIS)
 
@@ -31,7 +44,7 @@ class SqlReplyLog(ReplyLog):
             }
             for entry in entries
         ]
-        await self._statements.insert_all(_APPEND, rows)
+        await self._statements.insert_or_replace_all(_APPEND, rows)
 
     async def read(self, owner: UserId, reply_id: MessageId) -> Sequence[LogEntry]:
         rows = await self._statements.rows(_READ, owner=owner, reply=reply_id)

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -121,6 +122,7 @@ sessions = Table(
     Column("user_agent", String(255), nullable=False),
     Column("address", String(64), nullable=False),
     UniqueConstraint("user_id", "id"),
+    Index(None, "user_id", "login_time", "id"),
 )
 
 refresh_tokens = Table(
@@ -157,6 +159,7 @@ conversations = Table(
     Column("id", Id, primary_key=True),
     Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     Column("title", String(200), nullable=False),
+    Column("titled_by_user", Boolean, nullable=False, server_default=false()),
     # Alone, without the owner: ON DELETE SET NULL would empty the owner too. Its index is what the foreign key needs.
     Column("config_id", Id, ForeignKey("model_configs.id", ondelete="SET NULL"), index=True),
     # For whoever looks, across owners, for what a dead process has left.
@@ -186,11 +189,24 @@ messages = Table(
     Column("total_tokens", Integer),
     Column("error_code", String(64)),
     Column("error_detail", Text),
+    Column("idempotency_key", String(255)),
+    Column("idempotency_digest", Digest),
     Column("created_at", Moment, nullable=False),
     ForeignKeyConstraint(
         ["user_id", "conversation_id"], ["conversations.user_id", "conversations.id"], ondelete="CASCADE"
     ),
     Index(None, "user_id", "conversation_id", "id"),
+    # The owner alone before a column that may be NULL: an index that begins as the foreign key does and goes on with a
+    # NULL makes MySQL 9.7 take the reference for absent, and anything is accepted.
+    Index(None, "user_id", "parent_id", "id"),
+    # An index, not a constraint: those SQLite cannot add to a table that is there.
+    Index(
+        "uq_messages_user_id_idempotency_key_conversation_id",
+        "user_id",
+        "idempotency_key",
+        "conversation_id",
+        unique=True,
+    ),
     sqlite_autoincrement=True,
 )
 

@@ -1,9 +1,10 @@
 """Sessions and refresh tokens."""
 
+from collections.abc import Collection, Sequence, Set
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import Integer, bindparam, insert, select, update
 
 from chatcore.entities import RefreshToken, Session, SessionId, UserId
 from chatcore.ports import Caller, TokenStore
@@ -29,10 +30,43 @@ _TOKEN = (_t.digest, _t.session_id, _t.user_id, _t.created_at, _t.expires_at, _t
 _THIS = (_s.user_id == bindparam("user"), _s.id == bindparam("session"))
 _ADD_SESSION = insert(sessions)
 _CALLER = select(*_SESSION, *USER).select_from(sessions.join(users).outerjoin(user_roles)).where(*_THIS)
+_ALIVE = (
+    select(_s.id)
+    .select_from(sessions.join(users))
+    .where(
+        _s.id.in_(bindparam("sessions", expanding=True)),
+        _s.logout_time.is_(None),
+        _s.expires_at > bindparam("now"),
+        users.c.is_active,
+    )
+)
+_LIST = (
+    select(*_SESSION)
+    .where(_s.user_id == bindparam("user"))
+    .order_by(_s.login_time.desc(), _s.id.desc())
+    .limit(bindparam("limit", type_=Integer))
+    .offset(bindparam("offset", type_=Integer))
+)
 _UPDATE = update(sessions).where(*_THIS)
 _REVOKE = _UPDATE.where(_s.logout_time.is_(None))
+_REVOKE_OTHERS = update(sessions).where(
+    _s.user_id == bindparam("user"), _s.id != bindparam("session"), _s.logout_time.is_(None)
+)
 _ADD_TOKEN = insert(refresh_tokens)
 _TOKEN_OF = select(*_TOKEN).where(_t.digest == bindparam("token"))
+# Whoever makes or ends tokens of a session has its row, so that none is made while all are being ended. On MySQL also
+# the index entry that a new token refers to: where somebody else has that first, the two wait for each other.
+_LOCK = (
+    select(_s.id).with_hint(sessions, "FORCE INDEX (uq_sessions_user_id_id)", dialect_name="mysql").with_for_update()
+)
+_LOCK_THIS = _LOCK.where(*_THIS)
+_LOCK_OF_TOKEN = _LOCK.where(
+    _s.user_id == select(_t.user_id).where(_t.digest == bindparam("token")).scalar_subquery(),
+    _s.id == select(_t.session_id).where(_t.digest == bindparam("token")).scalar_subquery(),
+)
+_USE_UP = update(refresh_tokens).where(
+    _t.user_id == bindparam("user"), _t.session_id == bindparam("session"), _t.used_at.is_(None)
+)
 _EXCHANGE = update(refresh_tokens).where(
     _t.digest == bindparam("token"), _t.used_at.is_(None), _t.expires_at > bindparam("now")
 )
@@ -67,11 +101,26 @@ class SqlTokenStore(TokenStore):
         width = len(_SESSION)
         return Caller(user_from([row[width:] for row in rows]), _session_from(rows[0][:width]))
 
+    async def alive(self, session_ids: Collection[SessionId], *, now: datetime) -> Set[SessionId]:
+        if not session_ids:
+            return frozenset()
+        return {row[0] for row in await self._statements.rows(_ALIVE, sessions=list(session_ids), now=now)}
+
     async def touch(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
         await self._statements.change(_UPDATE, user=user_id, session=session_id, last_used_at=now)
 
+    async def sessions(self, user_id: UserId, *, limit: int, offset: int) -> Sequence[Session]:
+        rows = await self._statements.rows(_LIST, user=user_id, limit=limit, offset=offset)
+        return [_session_from(row) for row in rows]
+
+    async def password_checked(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
+        await self._statements.change(_UPDATE, user=user_id, session=session_id, authenticated_at=now)
+
     async def revoke(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> bool:
         return await self._statements.change(_REVOKE, user=user_id, session=session_id, logout_time=now) == 1
+
+    async def revoke_others(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
+        await self._statements.change(_REVOKE_OTHERS, user=user_id, session=session_id, logout_time=now)
 
     async def add_refresh_token(self, token: RefreshToken) -> None:
         await self._statements.insert(_ADD_TOKEN, **asdict(token))
@@ -90,5 +139,10 @@ class SqlTokenStore(TokenStore):
             used_at=used_at,
         )
 
+    async def use_up(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
+        await self._statements.lock(_LOCK_THIS, user=user_id, session=session_id)
+        await self._statements.change(_USE_UP, user=user_id, session=session_id, used_at=now)
+
     async def exchange(self, digest: bytes, *, now: datetime) -> bool:
+        await self._statements.lock(_LOCK_OF_TOKEN, token=digest)
         return await self._statements.change(_EXCHANGE, token=digest, now=now, used_at=now) == 1

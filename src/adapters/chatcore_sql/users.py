@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from chatcore.entities import Profile, User, UserId, identity_key, storable
@@ -11,9 +11,12 @@ from chatcore.errors import EmailTaken, UsernameTaken
 from chatcore.ports import UserRepo
 from chatcore_sql.failures import violates
 from chatcore_sql.statements import Row, Statements
-from chatcore_sql.tables import user_roles, users
+from chatcore_sql.tables import conversations, reply_log, user_roles, users
+
+AT_ONCE = 1000  # conversations to lock with one statement
 
 _u = users.c
+_c = conversations.c
 USER = (
     _u.id,
     _u.username,
@@ -35,7 +38,16 @@ _BY_USERNAME = _FIND.where(_u.username_key == bindparam("key"))
 _BY_EMAIL = _FIND.where(_u.email_key == bindparam("key"))
 _ADD = insert(users)
 _ADD_ROLE = insert(user_roles)
-_SET_PASSWORD = update(users).where(_u.id == bindparam("user"))
+_UPDATE = update(users).where(_u.id == bindparam("user"))
+_CONVERSATIONS = select(_c.id).where(_c.user_id == bindparam("user")).order_by(_c.id)
+_LOCK_CONVERSATIONS = (
+    select(_c.id)
+    .where(_c.user_id == bindparam("user"), _c.id.in_(bindparam("conversations", expanding=True)))
+    .with_hint(conversations, "FORCE INDEX (PRIMARY)", dialect_name="mysql")
+    .with_for_update()
+)
+_DELETE = delete(users).where(_u.id == bindparam("user"))
+_DELETE_LOG = delete(reply_log).where(reply_log.c.user_id == bindparam("user"))
 
 
 def user_from(rows: Sequence[Row]) -> User:
@@ -108,7 +120,33 @@ class SqlUserRepo(UserRepo):
         return user_from(rows) if rows else None
 
     async def set_password_hash(self, user_id: UserId, password_hash: str, *, now: datetime) -> None:
-        await self._statements.change(_SET_PASSWORD, user=user_id, password_hash=password_hash, updated_at=now)
+        await self._statements.change(_UPDATE, user=user_id, password_hash=password_hash, updated_at=now)
+
+    async def set_username(self, user_id: UserId, username: str, *, now: datetime) -> None:
+        await self._rename(user_id, username=username, username_key=identity_key(username), updated_at=now)
+
+    async def set_email(self, user_id: UserId, email: str, *, now: datetime) -> None:
+        await self._rename(user_id, email=email, email_key=identity_key(email), updated_at=now)
+
+    async def delete(self, user_id: UserId) -> bool:
+        await self._lock_conversations(user_id)
+        deleted = await self._statements.change(_DELETE, user=user_id)  # foreign keys take along all but the log
+        await self._statements.change(_DELETE_LOG, user=user_id)
+        return deleted == 1
+
+    async def _lock_conversations(self, user_id: UserId) -> None:
+        """So that all is taken in the order in which those who write and end replies take it: the conversation, then
+        its owner and its index entries, then the log. Else the two wait for each other."""
+        ids = [row[0] for row in await self._statements.rows(_CONVERSATIONS, user=user_id)]
+        for start in range(0, len(ids), AT_ONCE):
+            chunk = ids[start : start + AT_ONCE]
+            await self._statements.lock(_LOCK_CONVERSATIONS, user=user_id, conversations=chunk)
+
+    async def _rename(self, user_id: UserId, **values: object) -> None:
+        try:
+            await self._statements.change(_UPDATE, user=user_id, **values)
+        except IntegrityError as error:
+            raise _taken(error) from None  # the database's message has the name in it
 
 
 def _taken(error: IntegrityError) -> Exception:

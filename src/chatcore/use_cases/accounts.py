@@ -32,7 +32,7 @@ class PasswordPolicy:
     """
 
     minimum: int = 8
-    blocked: Container[str] = field(default=frozenset(), repr=False)
+    blocked: Container[str] = field(default=frozenset[str](), repr=False)
     recent: timedelta = timedelta(minutes=5)
     always_ask: bool = False
 

@@ -7,6 +7,7 @@ from chatcore.entities import (
     Failure,
     ModelConfig,
     ModelConfigId,
+    Role,
     UserId,
     check,
     key_hint,
@@ -14,10 +15,11 @@ from chatcore.entities import (
     origin_of,
     text_rule,
 )
-from chatcore.errors import FieldError, ModelError, ModelNotConfigured, NotFound
-from chatcore.ports import Cipher, Clock, LLMGateway, ModelEndpoint, UnitOfWorkFactory
+from chatcore.errors import FieldError, ModelError, ModelNotConfigured, ModelNotFound, ModelRefused, NotFound
+from chatcore.ports import Cipher, Clock, LLMGateway, ModelEndpoint, Prompt, PromptMessage, UnitOfWorkFactory
 
 _MISSING = "There is no such model configuration."
+_ONE_WORD = Prompt(messages=[PromptMessage(Role.USER, "Say hello.")], max_tokens=8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +109,7 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckModelConfig:
-    """The owner: asks the endpoint for its models, with the stored key."""
+    """The owner: asks the endpoint for its models, with the stored key; one without such a list is asked for a word."""
 
     unit_of_work: UnitOfWorkFactory
     gateway: LLMGateway
@@ -119,10 +121,19 @@ class CheckModelConfig:
             config = await work.model_configs.get(owner, config_id)
         if config is None:
             raise NotFound(_MISSING)
+        endpoint = endpoint_of(config, self.cipher)
         try:
-            return Checked(await self.gateway.models(endpoint_of(config, self.cipher)))
+            return Checked(await self._models(endpoint))
         except ModelError as error:
             return Checked(failure=Failure(code=error.code, detail=error.detail))
+
+    async def _models(self, endpoint: ModelEndpoint) -> Sequence[str]:
+        try:
+            return await self.gateway.models(endpoint)
+        except (ModelNotFound, ModelRefused):
+            async for _ in self.gateway.stream(endpoint, _ONE_WORD):
+                pass
+            return ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,11 +132,14 @@ class SignIn:
         if self.passwords.needs_rehash(user.password_hash):
             rehashed = await self.passwords.hash(password)
         now = self.clock.now()
-        async with self.unit_of_work() as work:
-            if rehashed:
-                await work.users.set_password_hash(user.id, rehashed, now=now)
-            signed_in = await self.sessions.open(work, user, user_agent=user_agent, address=address, now=now)
-            await work.commit()
+        try:
+            async with self.unit_of_work() as work:
+                if rehashed:
+                    await work.users.set_password_hash(user.id, rehashed, now=now)
+                signed_in = await self.sessions.open(work, user, user_agent=user_agent, address=address, now=now)
+                await work.commit()
+        except NotFound:  # deleted meanwhile
+            raise InvalidCredentials from None
         return signed_in
 
 

@@ -21,26 +21,37 @@ from dishka import (
 
 from chatcore import (
     Authenticate,
+    ChangeEmail,
+    ChangePassword,
+    ChangeUsername,
     ChatDefaults,
+    CheckModelConfig,
     CreateConversation,
     CreateModelConfig,
+    DeleteAccount,
     DeleteConversation,
     DeleteModelConfig,
     FollowReply,
     ListConversations,
     ListModelConfigs,
+    ListSessions,
     ModelEndpoint,
     PasswordPolicy,
     PromptLimits,
     ReadHistory,
     Refresh,
     Register,
+    RenameConversation,
     Replies,
+    RevokeOtherSessions,
+    RevokeSession,
     SendMessage,
     SessionIssuer,
     SessionPolicy,
+    SessionWatch,
     SignIn,
     SignOut,
+    StepUp,
     StopReply,
     SystemClock,
     UpdateModelConfig,
@@ -50,7 +61,7 @@ from chatcore.ports import Cipher, Clock, LLMGateway, PasswordHasher, TokenSigne
 from chatcore_app.settings import Settings
 from chatcore_memory import DEMO_ENDPOINT, DemoModel
 from chatcore_openai import OpenAIGateway
-from chatcore_security import Argon2Passwords, FernetCipher, JWTSigner
+from chatcore_security import Argon2Passwords, CommonPasswords, FernetCipher, JWTSigner
 from chatcore_sql import Database
 
 _OPENAI_URL = "https://api.openai.com/v1"
@@ -127,20 +138,30 @@ class Core(Provider):
 
     use_cases = provide_all(
         Authenticate,
+        ChangeEmail,
+        ChangePassword,
+        ChangeUsername,
+        CheckModelConfig,
         CreateConversation,
         CreateModelConfig,
+        DeleteAccount,
         DeleteConversation,
         DeleteModelConfig,
         FollowReply,
         ListConversations,
         ListModelConfigs,
+        ListSessions,
         ReadHistory,
         Refresh,
         Register,
+        RenameConversation,
+        RevokeOtherSessions,
+        RevokeSession,
         SendMessage,
         SessionIssuer,
         SignIn,
         SignOut,
+        StepUp,
         StopReply,
         UpdateModelConfig,
     )
@@ -155,8 +176,17 @@ class Core(Provider):
             yield replies
 
     @provide
+    async def session_watch(self, unit_of_work: UnitOfWorkFactory, clock: Clock) -> AsyncIterable[SessionWatch]:
+        async with SessionWatch(unit_of_work=unit_of_work, clock=clock) as watch:
+            yield watch
+
+    @provide
     def password_policy(self, settings: Settings) -> PasswordPolicy:
-        return PasswordPolicy(minimum=settings.password_min_length)
+        return PasswordPolicy(
+            minimum=settings.password_min_length,
+            blocked=CommonPasswords() if settings.environment == "production" else frozenset[str](),
+            always_ask=settings.require_current_password,
+        )
 
     @provide
     def session_policy(self, settings: Settings) -> SessionPolicy:
@@ -175,6 +205,7 @@ class Core(Provider):
         return ChatDefaults(
             model=_own_model(settings),
             system_prompt=settings.system_prompt,
+            model_titles=settings.auto_title == "model",
             temperature=settings.default_temperature,
             max_tokens=settings.default_max_tokens,
             limits=PromptLimits(max_messages=settings.prompt_max_messages, max_chars=settings.prompt_max_chars),

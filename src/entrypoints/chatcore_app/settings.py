@@ -5,11 +5,13 @@ that name the variable.
 """
 
 import os
+import re
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +22,7 @@ from msgspec import Meta
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 
+_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?")
 _SYSTEM_PROMPT = "You are a helpful assistant. Answer in the language of the question."
 
 
@@ -47,7 +50,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     refresh_token_expire_days: Positive = 7
     session_expire_days: Positive = 30
     encryption_keys: tuple[str, ...] = ()
+    require_current_password: bool = False
     password_min_length: Annotated[int, Meta(ge=1, le=128)] = 8
+    cors_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     openai_api_key: str = ""
     openai_base_url: str = ""
     openai_model: str = ""
@@ -56,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     default_max_tokens: Positive | None = None
     prompt_max_messages: Positive = 100
     prompt_max_chars: Positive = 48_000
+    auto_title: Literal["model", "first-message"] = "model"
     model_connect_timeout: Seconds = 10
     model_idle_timeout: Seconds = 60
     model_total_timeout: Seconds = 600
@@ -88,6 +95,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
             )
         if self.workers > 1:
             raise SettingsError("WORKERS must be 1: replies are still written by a single process.")
+        for origin in self.cors_origins:
+            _check_origin(origin)
+        for proxy in self.trusted_proxies:
+            _check_network(proxy)
 
     @property
     def resolved_database_url(self) -> str:
@@ -97,6 +108,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     def embedded_database(self) -> bool:
         """SQLite migrates itself at start; every other database by `chatcore migrate`."""
         return self.resolved_database_url.startswith("sqlite")
+
+
+def _check_origin(origin: str) -> None:
+    """As a browser sends it (RFC 6454 §6.2), since it is compared as text: no wildcard, no path, no default port."""
+    found = _ORIGIN.fullmatch(origin)
+    if not found or (found["scheme"], found["port"]) in (("http", "80"), ("https", "443")):
+        raise SettingsError(
+            f"CORS_ORIGINS: {origin!r} is not an origin as a browser sends it, such as https://app.example.com or "
+            "http://localhost:3000: in lower case, without a path, a final slash, a wildcard or the default port."
+        )
+
+
+def _check_network(proxy: str) -> None:
+    try:
+        ip_network(proxy)
+    except ValueError as error:
+        raise SettingsError(
+            f"TRUSTED_PROXIES: {error}. Name addresses or networks, such as 10.0.0.7 or 10.0.0.0/8."
+        ) from None
 
 
 def _named(values: Mapping[str, str]) -> dict[str, str]:

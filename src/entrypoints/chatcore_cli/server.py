@@ -15,8 +15,12 @@ from chatcore import Replies
 from chatcore_app import Settings
 from chatcore_app.logs import configure_logging
 from chatcore_http import create_app
+from chatcore_http.open_sockets import OpenSockets
 from chatcore_openai import OpenAIGateway
 
+_GONE_AFTER = (
+    60_000  # milliseconds without an acknowledgement of what was sent; the system's own is a quarter of an hour
+)
 _WELCOME = """
 {name} {version} is running. The API and its documentation: {url}/docs
 
@@ -31,7 +35,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     """Serves until SIGINT or SIGTERM, then drains. Exits with status 1 if it cannot listen."""
     configure_logging(settings)
     if reload:
-        uvicorn.run("chatcore_http.asgi:app", reload=True, **_options(settings))
+        uvicorn.run("chatcore_http.asgi:app", reload=True, **uvicorn_options(settings))
         return
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         started = runner.run(_serve(settings))
@@ -42,7 +46,7 @@ def run(settings: Settings, *, reload: bool = False) -> None:
 async def _serve(settings: Settings) -> bool:
     app = create_app(settings)
     container: AsyncContainer = app.state.dishka_container
-    server = _Server(uvicorn.Config(app, **_options(settings)), settings, container)
+    server = _Server(uvicorn.Config(app, **uvicorn_options(settings)), settings, container)
     for stopping in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has shut down in good order
         signal.signal(stopping, lambda *_: None)
     try:
@@ -53,13 +57,19 @@ async def _serve(settings: Settings) -> bool:
     return server.started
 
 
-def _options(settings: Settings) -> dict[str, Any]:
+def uvicorn_options(settings: Settings) -> dict[str, Any]:
+    """How uvicorn serves the application; the tests' servers do it alike."""
     return {
         "host": settings.host,
         "port": settings.port,
         "http": "httptools",
+        "ws": "websockets-sansio",
+        "ws_max_size": settings.max_body_bytes,  # a larger frame closes its connection with 1009
+        "ws_ping_interval": 15,  # and whoever has not answered within another 20 seconds has gone
+        "ws_per_message_deflate": False,  # 64 KiB a connection, for messages of a few words
         "access_log": False,
         "log_config": None,
+        "log_level": "warning",  # below that it tells of WebSockets: their URLs with the query, even their frames
         "server_header": False,
         "proxy_headers": False,
         "timeout_graceful_shutdown": int(settings.shutdown_grace),
@@ -68,7 +78,8 @@ def _options(settings: Settings) -> dict[str, Any]:
 
 
 class _Server(uvicorn.Server):
-    """Says where it is once it listens, and only then loads the slow half of the OpenAI client."""
+    """Says where it is once it listens, and only then loads the slow half of the OpenAI client. Shutting down, it
+    first tells the WebSockets so: uvicorn itself would tell them that it restarts (1012)."""
 
     def __init__(self, config: uvicorn.Config, settings: Settings, container: AsyncContainer) -> None:
         super().__init__(config)
@@ -79,8 +90,17 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if not self.started:
             return
+        if sys.platform == "linux":
+            for listening in self.servers[0].sockets:  # the connections inherit it
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _GONE_AFTER)
         port = self.servers[0].sockets[0].getsockname()[1]
         url = f"http://{self._settings.host}:{port}"
         click.echo(_WELCOME.format(name=self._settings.app_name, version=self._settings.app_version, url=url))
         gateway = await self._container.get(OpenAIGateway)
         self._warming = asyncio.create_task(gateway.warm())
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        await (await self._container.get(OpenSockets)).close(within=self._settings.shutdown_grace)
+        await super().shutdown(sockets)

@@ -2,37 +2,76 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
-from dishka import AsyncContainer, Provider
+from dishka import AsyncContainer, Provider, Scope, provide_all
 from dishka.integrations.litestar import LitestarProvider, setup_dishka
-from litestar import Litestar
-from litestar.openapi import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar import Litestar, Router
+from litestar.config.cors import CORSConfig
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from chatcore import Replies
 from chatcore_app import Settings, make_container
-from chatcore_http.auth import COMPONENTS
+from chatcore_http.body_limits import UnreadBodies, refuse_compressed
 from chatcore_http.errors import exception_handlers
+from chatcore_http.open_sockets import OpenSockets
+from chatcore_http.openapi import describe
 from chatcore_http.request_log import RequestLog
-from chatcore_http.routes import auth, chat, conversations, docs, model_configs, system
+from chatcore_http.routes import auth, chat, conversations, docs, model_configs, socket, system
+
+_API = (system, auth, model_configs, conversations, chat)
+_READABLE = ["X-Request-ID", "Retry-After", "WWW-Authenticate"]
+_SENDABLE = ["Authorization", "Content-Type", "Accept", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"]
+
+
+class Edge(LitestarProvider):
+    """What nobody needs but HTTP."""
+
+    sockets = provide_all(OpenSockets, scope=Scope.APP)
 
 
 def create_app(settings: Settings, *providers: Provider) -> Litestar:
     """The application for these settings. A provider replaces what it provides: a test's model, an embedder's users."""
-    container = make_container(settings, LitestarProvider(), *providers)
-    areas = (system, auth, model_configs, conversations, chat, docs)
+    container = make_container(settings, Edge(), *providers)
+    pages = docs.routers(settings.app_name, lambda: describe(settings, _api_routers()))
     app = Litestar(
-        route_handlers=[router for area in areas for router in area.routers()],
+        route_handlers=[*_api_routers(), *socket.routers(), *pages],
         exception_handlers=exception_handlers(),
         lifespan=[_opened(container)],
-        openapi_config=_openapi(settings),
+        openapi_config=None,
+        cors_config=_cors(settings),
+        before_request=refuse_compressed,
         request_max_body_size=settings.max_body_bytes,
         debug=False,
         logging_config=None,
     )
     setup_dishka(container, app)
-    app.asgi_handler = RequestLog(app.asgi_handler)
+    app.asgi_handler = RequestLog(UnreadBodies(app.asgi_handler, limit=settings.max_body_bytes))
+    if settings.trusted_proxies:
+        app.asgi_handler = _behind_proxies(app.asgi_handler, settings)
     return app
+
+
+def _api_routers() -> list[Router]:
+    return [router for area in _API for router in area.routers()]
+
+
+def _cors(settings: Settings) -> CORSConfig | None:
+    """Browser applications of these origins may call, with credentials, and read why a call failed."""
+    if not settings.cors_origins:
+        return None
+    return CORSConfig(
+        allow_origins=list(settings.cors_origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=_SENDABLE,
+        allow_credentials=True,
+        expose_headers=_READABLE,
+    )
+
+
+def _behind_proxies(app: Any, settings: Settings) -> Any:
+    """Address and scheme are the client's, as a trusted proxy tells them; what anybody else tells is ignored."""
+    return ProxyHeadersMiddleware(app, trusted_hosts=list(settings.trusted_proxies))
 
 
 def _opened(container: AsyncContainer) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
@@ -45,15 +84,3 @@ def _opened(container: AsyncContainer) -> Callable[[Litestar], AbstractAsyncCont
             await container.close()
 
     return lifespan
-
-
-def _openapi(settings: Settings) -> OpenAPIConfig:
-    return OpenAPIConfig(
-        title=settings.app_name,
-        version=settings.app_version,
-        description="A multi-user AI chat backend: streamed replies that outlive their connection.",
-        components=COMPONENTS,
-        path="/docs",
-        render_plugins=[SwaggerRenderPlugin(path="/")],
-        use_handler_docstrings=True,
-    )

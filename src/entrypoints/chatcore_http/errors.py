@@ -22,6 +22,7 @@ STATUS: dict[type[errors.ChatcoreError], int] = {
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.IdempotencyKeyReused: 422,
     errors.ModelError: 502,
     errors.ModelTimeout: 504,
     errors.Unavailable: 503,

@@ -1,18 +1,20 @@
-"""One log line per request, and the id that ties it to the answer.
+"""One log line per request, and the id that ties it to the answer; one per WebSocket, when it has closed.
 
-Logged are method, path, status, duration and the client's address: no query, no header, no body, since any of them
-can carry a secret.
+Logged are method, path, status or close code, duration and the client's address: no query, no header, no body, no
+frame, since any of them can carry a secret.
 """
 
 import re
 import time
 import uuid
+from typing import Any
 
 import structlog
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
 
 _log = structlog.stdlib.get_logger("chatcore.request")
+_ABNORMAL = 1006  # RFC 6455 §7.4.1: nobody said why
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -24,11 +26,13 @@ class RequestLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
-            await self._logged(scope, receive, send)
+            await self._request(scope, receive, send)
+        elif scope["type"] == ScopeType.WEBSOCKET:
+            await self._socket(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    async def _logged(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    async def _request(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         request_id = _request_id(scope)
         started = time.perf_counter()
         status = 500
@@ -44,15 +48,37 @@ class RequestLog:
             try:
                 await self.app(scope, receive, send_with_id)
             finally:
-                client = scope["client"]
-                _log.info(
-                    "request",
-                    method=scope["method"],
-                    path=scope["path"],
-                    status=status,
-                    ms=round((time.perf_counter() - started) * 1000, 1),
-                    address=client[0] if client else None,
-                )
+                _log.info("request", method=scope["method"], status=status, **_common(scope, started))
+
+    async def _socket(self, scope: WebSocketScope, receive: Receive, send: Send) -> None:
+        """The code is that of whoever closed first."""
+        started = time.perf_counter()
+        codes: list[int] = []
+
+        async def noting_receive() -> Any:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                codes.append(message["code"])
+            return message
+
+        async def noting_send(message: Message) -> None:
+            if message["type"] == "websocket.close":
+                codes.append(message["code"])
+            await send(message)
+
+        try:
+            await self.app(scope, noting_receive, noting_send)
+        finally:
+            _log.info("socket", code=codes[0] if codes else _ABNORMAL, **_common(scope, started))
+
+
+def _common(scope: HTTPScope | WebSocketScope, started: float) -> dict[str, Any]:
+    client = scope["client"]
+    return {
+        "path": scope["path"],
+        "ms": round((time.perf_counter() - started) * 1000, 1),
+        "address": client[0] if client else None,
+    }
 
 
 def _request_id(scope: HTTPScope) -> str:

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 from chatcore import entities, events
 from chatcore.ports import TextKind
 from chatcore.use_cases.conversations import History as HistoryPage
-from chatcore.use_cases.conversations import Page
+from chatcore.use_cases.model_configs import Checked
 from chatcore.use_cases.sessions import SignedIn
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -94,6 +94,55 @@ class Logout(msgspec.Struct, frozen=True):
     refresh_token: str | None = None
 
 
+class UsernameChange(msgspec.Struct, frozen=True):
+    username: Annotated[str, Meta(examples=["alice2"])]
+
+
+class EmailChange(msgspec.Struct, frozen=True):
+    email: Annotated[str, Meta(examples=["alice@example.org"])]
+    current_password: str | None = None
+
+
+class PasswordChange(msgspec.Struct, frozen=True):
+    password: Annotated[str, Meta(examples=["a longer and better one"])]
+    current_password: str | None = None
+
+
+class AccountDeletion(msgspec.Struct, frozen=True):
+    current_password: str | None = None
+
+
+class Session(msgspec.Struct, frozen=True):
+    """`current`: the one through which this was asked."""
+
+    id: str
+    login_time: datetime
+    logout_time: datetime | None
+    last_used_at: datetime
+    user_agent: str
+    address: str
+    current: bool
+
+    @classmethod
+    def of(cls, session: entities.Session, *, current: entities.SessionId) -> Self:
+        return cls(
+            session.id,
+            session.login_time,
+            session.logout_time,
+            session.last_used_at,
+            session.user_agent,
+            session.address,
+            session.id == current,
+        )
+
+
+class Sessions(msgspec.Struct, frozen=True):
+    items: list[Session]
+    has_more: bool
+    limit: int
+    offset: int
+
+
 class ModelConfig(msgspec.Struct, frozen=True):
     """The key itself is never shown; the hint is its last four characters."""
 
@@ -133,6 +182,21 @@ class ModelConfigChange(msgspec.Struct, frozen=True):
     api_key: str | None = None
 
 
+class ModelCheck(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whether the endpoint answers: with the models that it offers, or why not."""
+
+    ok: bool
+    models: list[str] | UnsetType = UNSET
+    code: str | UnsetType = UNSET
+    detail: str | UnsetType = UNSET
+
+    @classmethod
+    def of(cls, checked: Checked) -> Self:
+        if failure := checked.failure:
+            return cls(False, code=failure.code, detail=failure.detail)
+        return cls(True, models=list(checked.models))
+
+
 class Conversation(msgspec.Struct, frozen=True):
     id: int
     title: str
@@ -158,13 +222,17 @@ class Conversations(msgspec.Struct, frozen=True):
     offset: int
 
     @classmethod
-    def of(cls, page: Page, *, limit: int, offset: int) -> Self:
+    def of(cls, page: entities.Page[entities.Conversation], *, limit: int, offset: int) -> Self:
         return cls([Conversation.of(item) for item in page.items], page.has_more, limit, offset)
 
 
 class NewConversation(msgspec.Struct, frozen=True):
     title: Annotated[str, Meta(examples=["Travel plans 🏝️"])] | None = None
     config_id: Id | None = None
+
+
+class Rename(msgspec.Struct, frozen=True):
+    title: Annotated[str, Meta(examples=["Plans for the summer"])]
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -275,6 +343,13 @@ class ReplyText(msgspec.Struct, frozen=True):
     text: str
 
 
+class ConversationTitled(msgspec.Struct, frozen=True):
+    type: str
+    reply_id: int
+    offset: int
+    title: str
+
+
 class ReplyEnded(msgspec.Struct, frozen=True):
     type: str
     reply_id: int
@@ -287,7 +362,7 @@ class ReplyFailed(ReplyEnded, frozen=True):
     detail: str
 
 
-Event = ReplyStarted | ReplyText | ReplyEnded | ReplyFailed
+Event = ReplyStarted | ReplyText | ConversationTitled | ReplyEnded | ReplyFailed
 
 _TEXT = {TextKind.REASONING: "reply.reasoning", TextKind.ANSWER: "reply.delta"}
 _ENDED = {
@@ -297,7 +372,7 @@ _ENDED = {
 }
 
 
-def event_of(event: events.ReplyStarted | events.ReplyDelta | events.ReplyEnded) -> Event:
+def event_of(event: events.ReplyStarted | events.ReplyDelta | events.ConversationTitled | events.ReplyEnded) -> Event:
     match event:
         case events.ReplyDelta():
             return ReplyText(_TEXT[event.kind], event.reply_id, event.offset, event.text)
@@ -305,6 +380,8 @@ def event_of(event: events.ReplyStarted | events.ReplyDelta | events.ReplyEnded)
             return ReplyStarted(
                 "reply.started", event.reply_id, event.offset, event.conversation_id, event.message_id, event.model
             )
+        case events.ConversationTitled():
+            return ConversationTitled("conversation.titled", event.reply_id, event.offset, event.title)
         case events.ReplyEnded():
             message = Message.of(event.message)
             if error := message.error:

@@ -1,4 +1,4 @@
-"""The contracts of `UserRepo` and `TokenStore`."""
+"""The contract of `UserRepo`: names and passwords."""
 
 import asyncio
 from dataclasses import replace
@@ -6,9 +6,9 @@ from datetime import datetime
 
 import pytest
 
-from chatcore.entities import Profile, RefreshToken, Session, SessionId, User, UserId
+from chatcore.entities import Profile, User, UserId
 from chatcore.errors import EmailTaken, UsernameTaken
-from chatcore.ports import Caller, UnitOfWorkFactory
+from chatcore.ports import UnitOfWorkFactory
 from contracts.storage.base import NOW, StorageContract, add_user, is_utc, later, stored_user, times
 
 NOBODY = UserId(999_999_999)
@@ -164,176 +164,86 @@ class UserRepoContract(StorageContract):
             await work.commit()
         assert await found(unit_of_work, "owner") == owner
 
+    # ---- another name, another address ----
 
-def a_session(user: User, session_id: str = "aB-3_", **changes: object) -> Session:
-    session = Session(
-        id=SessionId(session_id),
-        user_id=user.id,
-        login_time=NOW,
-        authenticated_at=later(-1),
-        last_used_at=later(2),
-        expires_at=later(3600),
-        user_agent="Mozilla/5.0 (🦄) " + "x" * 180,
-        address="2001:db8::ffff:192.0.2.1",
-    )
-    return replace(session, **changes)  # type: ignore[arg-type]
-
-
-def a_token(session: Session, digest: bytes = bytes(range(224, 256))) -> RefreshToken:
-    return RefreshToken(
-        digest=digest, session_id=session.id, user_id=session.user_id, created_at=NOW, expires_at=later(60)
-    )
-
-
-class TokenStoreContract(StorageContract):
-    @pytest.fixture
-    async def session(self, unit_of_work: UnitOfWorkFactory, owner: User) -> Session:
-        session = a_session(owner)
+    async def test_a_name_is_overwritten_and_the_old_one_is_free(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
+    ) -> None:
         async with unit_of_work() as work:
-            await work.tokens.add_session(session)
+            await work.users.set_username(owner.id, "Ädä🦄", now=later(1))
             await work.commit()
-        return session
+        renamed = replace(owner, username="Ädä🦄", updated_at=later(1))
+        assert await found(unit_of_work, "äDÄ🦄") == await found(unit_of_work, "owner@example.org") == renamed
+        assert await found(unit_of_work, "owner") is None
+        assert await found(unit_of_work, "stranger") == stranger
+        assert (await stored_user(unit_of_work, "owner")).id != owner.id
 
-    @pytest.fixture
-    async def token(self, unit_of_work: UnitOfWorkFactory, session: Session) -> RefreshToken:
-        token = a_token(session)
+    async def test_an_address_is_overwritten_and_the_old_one_is_free(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
+    ) -> None:
         async with unit_of_work() as work:
-            await work.tokens.add_refresh_token(token)
+            await work.users.set_email(owner.id, "New@Example.org", now=later(1))
             await work.commit()
-        return token
+        moved = replace(owner, email="New@Example.org", updated_at=later(1))
+        assert await found(unit_of_work, "new@example.ORG") == await found(unit_of_work, "owner") == moved
+        assert await found(unit_of_work, "owner@example.org") is None
+        assert await found(unit_of_work, "stranger@example.org") == stranger
+        assert (await stored_user(unit_of_work, "another", "owner@example.org")).id != owner.id
 
-    async def test_the_caller_is_the_user_and_the_session(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session
-    ) -> None:
-        async with unit_of_work(read_only=True) as work:
-            assert await work.tokens.caller(owner.id, session.id) == Caller(owner, session)
-
-    async def test_the_caller_of_another_session_is_nobody(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, session: Session
-    ) -> None:
-        async with unit_of_work(read_only=True) as work:
-            assert await work.tokens.caller(stranger.id, session.id) is None
-            assert await work.tokens.caller(NOBODY, session.id) is None
-            for other in ("", "Ab-3_", "aB-3_ ", "aB-3-", "aB-3"):
-                assert await work.tokens.caller(owner.id, SessionId(other)) is None
-
-    async def test_the_caller_is_there_when_the_session_is_over(
-        self, unit_of_work: UnitOfWorkFactory, owner: User
-    ) -> None:
-        expired = a_session(owner, "expired", expires_at=later(-1))
-        ended = a_session(owner, "ended", logout_time=later(1))
+    async def test_who_had_no_address_gets_one(self, unit_of_work: UnitOfWorkFactory) -> None:
+        user = await stored_user(unit_of_work, "ada")
         async with unit_of_work() as work:
-            await work.tokens.add_session(expired)
-            await work.tokens.add_session(ended)
-            assert await work.tokens.caller(owner.id, expired.id) == Caller(owner, expired)
-            assert await work.tokens.caller(owner.id, ended.id) == Caller(owner, ended)
-
-    @times
-    async def test_times_are_kept_to_the_microsecond(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, time: datetime
-    ) -> None:
-        session = a_session(
-            owner, login_time=time, authenticated_at=time, last_used_at=time, expires_at=time, logout_time=time
-        )
-        token = replace(a_token(session), created_at=time, expires_at=time, used_at=time)
-        async with unit_of_work() as work:
-            await work.tokens.add_session(session)
-            await work.tokens.add_refresh_token(token)
+            await work.users.set_email(user.id, "ada@example.org", now=NOW)
             await work.commit()
-        async with unit_of_work(read_only=True) as work:
-            assert await work.tokens.caller(owner.id, session.id) == Caller(owner, session)
-            assert await work.tokens.refresh_token(token.digest) == token
+        assert await found(unit_of_work, "ADA@example.org") == replace(user, email="ada@example.org")
 
-    async def test_touching_tells_the_last_use(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, session: Session
+    @same_names
+    async def test_another_spelling_of_ones_own_is_not_taken(
+        self, unit_of_work: UnitOfWorkFactory, first: str, second: str
     ) -> None:
-        async with unit_of_work() as work:
-            await work.tokens.touch(owner.id, session.id, now=later(60))
-            await work.tokens.touch(stranger.id, session.id, now=later(120))
-            await work.commit()
-        async with unit_of_work(read_only=True) as work:
-            caller = await work.tokens.caller(owner.id, session.id)
-        assert caller == Caller(owner, replace(session, last_used_at=later(60)))
-
-    async def test_a_session_is_revoked_once(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session
-    ) -> None:
-        async with unit_of_work() as work:
-            assert await work.tokens.revoke(owner.id, session.id, now=later(1)) is True
-            assert await work.tokens.revoke(owner.id, session.id, now=later(2)) is False
-            await work.commit()
-        async with unit_of_work(read_only=True) as work:
-            caller = await work.tokens.caller(owner.id, session.id)
-        assert caller == Caller(owner, replace(session, logout_time=later(1)))
-
-    async def test_a_strangers_session_is_not_revoked(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, session: Session
-    ) -> None:
-        async with unit_of_work() as work:
-            assert await work.tokens.revoke(stranger.id, session.id, now=later(1)) is False
-            assert await work.tokens.revoke(owner.id, SessionId("unknown"), now=later(1)) is False
-            assert await work.tokens.caller(owner.id, session.id) == Caller(owner, session)
-
-    async def test_revoking_one_session_leaves_the_others(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session
-    ) -> None:
-        other = a_session(owner, "AB-3_")
-        async with unit_of_work() as work:
-            await work.tokens.add_session(other)
-            await work.tokens.revoke(owner.id, session.id, now=later(1))
-            assert await work.tokens.caller(owner.id, other.id) == Caller(owner, other)
-
-    async def test_a_refresh_token_is_found_by_its_digest(
-        self, unit_of_work: UnitOfWorkFactory, session: Session, token: RefreshToken
-    ) -> None:
-        zeros = a_token(session, bytes(32))
-        async with unit_of_work() as work:
-            await work.tokens.add_refresh_token(zeros)
-            assert await work.tokens.refresh_token(token.digest) == token
-            assert await work.tokens.refresh_token(zeros.digest) == zeros
-            assert await work.tokens.refresh_token(bytes(31) + b"\x20") is None
-
-    async def test_a_token_is_exchanged_once(self, unit_of_work: UnitOfWorkFactory, token: RefreshToken) -> None:
-        async with unit_of_work() as work:
-            assert await work.tokens.exchange(token.digest, now=later(1)) is True
-            assert await work.tokens.exchange(token.digest, now=later(2)) is False
-            await work.commit()
-        async with unit_of_work() as work:
-            assert await work.tokens.exchange(token.digest, now=later(3)) is False
-            assert await work.tokens.refresh_token(token.digest) == replace(token, used_at=later(1))
-
-    async def test_an_expired_token_is_not_exchanged(
-        self, unit_of_work: UnitOfWorkFactory, token: RefreshToken
-    ) -> None:
-        async with unit_of_work() as work:
-            assert await work.tokens.exchange(token.digest, now=token.expires_at) is False
-            assert await work.tokens.refresh_token(token.digest) == token
-            assert await work.tokens.exchange(token.digest, now=later(59.999_999)) is True
-
-    async def test_an_unknown_token_is_not_exchanged(
-        self, unit_of_work: UnitOfWorkFactory, token: RefreshToken
-    ) -> None:
-        async with unit_of_work() as work:
-            assert await work.tokens.exchange(bytes(32), now=later(1)) is False
-            assert await work.tokens.refresh_token(token.digest) == token
-
-    async def test_an_exchange_that_is_rolled_back_leaves_the_token_to_others(
-        self, unit_of_work: UnitOfWorkFactory, token: RefreshToken
-    ) -> None:
-        async with unit_of_work() as work:
-            assert await work.tokens.exchange(token.digest, now=later(1)) is True
-        async with unit_of_work() as work:
-            assert await work.tokens.exchange(token.digest, now=later(2)) is True
-
-    async def test_of_several_at_once_one_exchanges(self, unit_of_work: UnitOfWorkFactory, token: RefreshToken) -> None:
-        async def exchange(seconds: int) -> bool:
+        user = await stored_user(unit_of_work, first, f"{first}@example.org")
+        for spelling in (second, second, first):
             async with unit_of_work() as work:
-                exchanged = await work.tokens.exchange(token.digest, now=later(seconds))
+                await work.users.set_username(user.id, spelling, now=later(1))
+                await work.users.set_email(user.id, f"{spelling}@example.org", now=later(1))
                 await work.commit()
-            return exchanged
+            respelt = replace(user, username=spelling, email=f"{spelling}@example.org", updated_at=later(1))
+            assert await found(unit_of_work, first) == await found(unit_of_work, f"{second}@Example.org") == respelt
 
-        outcomes = await asyncio.gather(*(exchange(seconds) for seconds in range(8)))
-        assert sorted(outcomes) == [False] * 7 + [True]
-        async with unit_of_work(read_only=True) as work:
-            used = await work.tokens.refresh_token(token.digest)
-        assert used == replace(token, used_at=later(outcomes.index(True)))
+    @same_names
+    async def test_anothers_name_and_address_are_taken(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, first: str, second: str
+    ) -> None:
+        user = await stored_user(unit_of_work, first, f"{first}@example.org")
+        async with unit_of_work() as work:
+            with pytest.raises(UsernameTaken):
+                await work.users.set_username(owner.id, second, now=later(1))
+        async with unit_of_work() as work:
+            with pytest.raises(EmailTaken):
+                await work.users.set_email(owner.id, f"{second}@example.org", now=later(1))
+        assert await found(unit_of_work, "owner") == await found(unit_of_work, "owner@example.org") == owner
+        assert await found(unit_of_work, first) == user
+
+    async def test_who_is_gone_takes_no_name(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:
+        async with unit_of_work() as work:
+            for name in ("free", "owner"):
+                await work.users.set_username(NOBODY, name, now=later(1))
+                await work.users.set_email(NOBODY, f"{name}@example.org", now=later(1))
+            await work.commit()
+        assert await found(unit_of_work, "owner") == owner
+        assert await found(unit_of_work, "free") is await found(unit_of_work, "free@example.org") is None
+
+    async def test_of_several_who_want_a_name_at_once_one_gets_it(self, unit_of_work: UnitOfWorkFactory) -> None:
+        users = [await stored_user(unit_of_work, f"user{number}") for number in range(4)]
+
+        async def rename(user: User, username: str) -> User:
+            async with unit_of_work() as work:
+                await work.users.set_username(user.id, username, now=NOW)
+                await work.commit()
+            return replace(user, username=username)
+
+        tries = (rename(user, name) for user, name in zip(users, ("Ada", "ada", "ADA", "aDa"), strict=True))
+        outcomes = await asyncio.gather(*tries, return_exceptions=True)
+        renamed = [outcome for outcome in outcomes if isinstance(outcome, User)]
+        assert sum(isinstance(outcome, UsernameTaken) for outcome in outcomes) == 3
+        assert [await found(unit_of_work, "ada")] == renamed

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chatcore.entities import Conversation, Message, Profile, Role, User
-from chatcore.ports import UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import Idempotency, UnitOfWork, UnitOfWorkFactory
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -78,14 +78,22 @@ async def stored_user(unit_of_work: UnitOfWorkFactory, username: str, email: str
     return user
 
 
-async def stored_conversation(unit_of_work: UnitOfWorkFactory, owner: User, title: str = "title") -> Conversation:
+async def stored_conversation(unit_of_work: UnitOfWorkFactory, owner: User, title: str = "") -> Conversation:
+    """Without a title of the owner's own, unless there is one."""
     async with unit_of_work() as work:
         conversation = await work.conversations.add(owner.id, title=title, config_id=None, now=NOW)
         await work.commit()
     return conversation
 
 
-async def add_message(work: UnitOfWork, conversation: Conversation, content: str = "question") -> Message:
+async def add_message(
+    work: UnitOfWork,
+    conversation: Conversation,
+    content: str = "question",
+    *,
+    now: datetime = NOW,
+    idempotency: Idempotency | None = None,
+) -> Message:
     return await work.messages.add(
         conversation.user_id,
         conversation.id,
@@ -94,16 +102,17 @@ async def add_message(work: UnitOfWork, conversation: Conversation, content: str
         content=content,
         writing=False,
         model=None,
-        now=NOW,
+        now=now,
+        idempotency=idempotency,
     )
 
 
-async def add_reply(work: UnitOfWork, conversation: Conversation) -> Message:
+async def add_reply(work: UnitOfWork, conversation: Conversation, to: Message | None = None) -> Message:
     """A reply that is yet to be written; it does not hold the claim."""
     return await work.messages.add(
         conversation.user_id,
         conversation.id,
-        parent_id=None,
+        parent_id=to.id if to else None,
         role=Role.ASSISTANT,
         content="",
         writing=True,

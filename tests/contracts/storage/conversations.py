@@ -1,4 +1,4 @@
-"""The contracts of `ModelConfigRepo` and `ConversationRepo`."""
+"""The contract of `ConversationRepo`."""
 
 import asyncio
 from dataclasses import replace
@@ -6,9 +6,9 @@ from datetime import datetime
 
 import pytest
 
-from chatcore.entities import Conversation, ConversationId, ModelConfig, ModelConfigId, User
+from chatcore.entities import Conversation, ConversationId, User
 from chatcore.errors import NotFound
-from chatcore.ports import LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import LogEntry, TextKind, UnitOfWorkFactory
 from contracts.storage.base import (
     NOW,
     StorageContract,
@@ -21,129 +21,9 @@ from contracts.storage.base import (
     the_conversation,
     times,
 )
+from contracts.storage.model_configs import NO_CONFIG, add_config
 
-NO_CONFIG = ModelConfigId(999_999_999)
 NO_CONVERSATION = ConversationId(999_999_999)
-URL = "https://api.example.org/v1"
-
-
-async def add_config(work: UnitOfWork, owner: User, seconds: float = 0) -> ModelConfig:
-    return await work.model_configs.add(owner.id, model_url=URL, model_name="gpt 🦄", now=later(seconds))
-
-
-class ModelConfigRepoContract(StorageContract):
-    @pytest.fixture
-    async def config(self, unit_of_work: UnitOfWorkFactory, owner: User) -> ModelConfig:
-        async with unit_of_work() as work:
-            config = await add_config(work, owner)
-            await work.commit()
-        return config
-
-    async def test_a_new_one_has_no_key(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, config: ModelConfig
-    ) -> None:
-        assert config == ModelConfig(
-            id=config.id,
-            user_id=owner.id,
-            model_url=URL,
-            model_name="gpt 🦄",
-            sealed_key="",
-            api_key_hint="",
-            created_at=NOW,
-            updated_at=NOW,
-        )
-        async with unit_of_work(read_only=True) as work:
-            assert await work.model_configs.get(owner.id, config.id) == config
-
-    async def test_a_missing_or_a_strangers_one_is_none(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, config: ModelConfig
-    ) -> None:
-        async with unit_of_work(read_only=True) as work:
-            assert await work.model_configs.get(owner.id, NO_CONFIG) is None
-            assert await work.model_configs.get(stranger.id, config.id) is None
-            assert await work.model_configs.newest(stranger.id) is None
-            assert list(await work.model_configs.list(stranger.id)) == []
-
-    async def test_the_list_is_newest_first(self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User) -> None:
-        async with unit_of_work() as work:
-            configs = [await add_config(work, owner, seconds) for seconds in range(3)]
-            await add_config(work, stranger, 9)
-            assert list(await work.model_configs.list(owner.id)) == configs[::-1]
-
-    async def test_the_newest_has_the_highest_id(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:
-        async with unit_of_work() as work:
-            first = await add_config(work, owner)
-            second = await add_config(work, owner)
-            await work.model_configs.save(replace(first, updated_at=later(60)))
-            assert second.id > first.id
-            assert await work.model_configs.newest(owner.id) == second
-
-    async def test_saving_overwrites_all_but_id_owner_and_birth(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, config: ModelConfig
-    ) -> None:
-        changed = replace(
-            config,
-            model_url="http://localhost/" + "a" * 2031,
-            model_name="other ",
-            sealed_key="gAAAAA" + "x" * 2000 + "==",
-            api_key_hint="🦄🐴 x",
-            updated_at=later(1),
-        )
-        async with unit_of_work() as work:
-            assert await work.model_configs.save(replace(changed, created_at=later(99))) is True
-            await work.commit()
-        async with unit_of_work(read_only=True) as work:
-            assert await work.model_configs.get(owner.id, config.id) == changed
-
-    async def test_saving_what_is_stored_already_is_saving(
-        self, unit_of_work: UnitOfWorkFactory, config: ModelConfig
-    ) -> None:
-        async with unit_of_work() as work:
-            assert await work.model_configs.save(config) is True
-
-    async def test_saving_a_missing_or_a_strangers_one_changes_nothing(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, config: ModelConfig
-    ) -> None:
-        changed = replace(config, model_name="changed")
-        async with unit_of_work() as work:
-            assert await work.model_configs.save(replace(changed, user_id=stranger.id)) is False
-            assert await work.model_configs.save(replace(changed, id=NO_CONFIG)) is False
-            assert list(await work.model_configs.list(owner.id)) == [config]
-            assert list(await work.model_configs.list(stranger.id)) == []
-
-    async def test_deleting(self, unit_of_work: UnitOfWorkFactory, owner: User, config: ModelConfig) -> None:
-        async with unit_of_work() as work:
-            other = await add_config(work, owner, 1)
-            assert await work.model_configs.delete(owner.id, config.id) is True
-            assert await work.model_configs.delete(owner.id, config.id) is False
-            await work.commit()
-        async with unit_of_work(read_only=True) as work:
-            assert list(await work.model_configs.list(owner.id)) == [other]
-
-    async def test_deleting_a_strangers_one_is_refused(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, config: ModelConfig
-    ) -> None:
-        async with unit_of_work() as work:
-            assert await work.model_configs.delete(stranger.id, config.id) is False
-            assert await work.model_configs.get(owner.id, config.id) == config
-
-    async def test_deleting_leaves_the_conversations_that_used_it(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, config: ModelConfig
-    ) -> None:
-        async with unit_of_work() as work:
-            other = await add_config(work, owner)
-            using = await work.conversations.add(owner.id, title="using", config_id=config.id, now=NOW)
-            message = await add_message(work, using)
-            unaffected = await work.conversations.add(owner.id, title="other", config_id=other.id, now=NOW)
-            await work.commit()
-        async with unit_of_work() as work:
-            assert await work.model_configs.delete(owner.id, config.id) is True
-            await work.commit()
-        async with unit_of_work(read_only=True) as work:
-            page = await work.messages.history(owner.id, using.id, limit=10)
-        assert page is not None
-        assert (page[0], list(page[1])) == (replace(using, config_id=None), [message])
-        assert await the_conversation(unit_of_work, unaffected) == unaffected
 
 
 class ConversationRepoContract(StorageContract):
@@ -154,7 +34,13 @@ class ConversationRepoContract(StorageContract):
             added = await work.conversations.add(owner.id, title=title, config_id=config.id, now=NOW)
             await work.commit()
         assert added == Conversation(
-            id=added.id, user_id=owner.id, title=title, config_id=config.id, created_at=NOW, updated_at=NOW
+            id=added.id,
+            user_id=owner.id,
+            title=title,
+            titled_by_user=True,
+            config_id=config.id,
+            created_at=NOW,
+            updated_at=NOW,
         )
         assert await the_conversation(unit_of_work, added) == added
 
@@ -201,23 +87,84 @@ class ConversationRepoContract(StorageContract):
             assert list(await work.conversations.list(owner.id, limit=2, offset=1)) == [a, b]
             assert list(await work.conversations.list(owner.id, limit=2, offset=4)) == []
 
+    # ---- titles ----
+
+    @pytest.mark.parametrize("by_user", [False, True])
     async def test_a_title_is_set_and_nothing_else(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation, by_user: bool
     ) -> None:
         async with unit_of_work() as work:
             for _ in range(2):
-                assert await work.conversations.set_title(owner.id, conversation.id, "漢字 🦄 ") is True
+                assert await work.conversations.set_title(owner.id, conversation.id, "漢 🦄 ", by_user=by_user) is True
             await work.commit()
-        assert await the_conversation(unit_of_work, conversation) == replace(conversation, title="漢字 🦄 ")
+        titled = replace(conversation, title="漢 🦄 ", titled_by_user=by_user)
+        assert await the_conversation(unit_of_work, conversation) == titled
 
+    @pytest.mark.parametrize("by_user", [False, True])
     async def test_a_strangers_title_is_not_set(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        owner: User,
+        stranger: User,
+        conversation: Conversation,
+        by_user: bool,
     ) -> None:
         async with unit_of_work() as work:
-            assert await work.conversations.set_title(stranger.id, conversation.id, "mine") is False
-            assert await work.conversations.set_title(owner.id, NO_CONVERSATION, "mine") is False
+            assert await work.conversations.set_title(stranger.id, conversation.id, "mine", by_user=by_user) is False
+            assert await work.conversations.set_title(owner.id, NO_CONVERSATION, "mine", by_user=by_user) is False
             await work.commit()
         assert await the_conversation(unit_of_work, conversation) == conversation
+
+    @pytest.mark.parametrize("given", ["when it began", "later"])
+    async def test_a_title_of_the_users_gives_way_to_none_but_another_of_theirs(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, given: str
+    ) -> None:
+        conversation = await stored_conversation(unit_of_work, owner, "mine" if given == "when it began" else "")
+        async with unit_of_work() as work:
+            if given == "later":
+                assert await work.conversations.set_title(owner.id, conversation.id, "mine", by_user=True) is True
+            assert await work.conversations.set_title(owner.id, conversation.id, "proposed") is False
+            await work.commit()
+        mine = replace(conversation, title="mine", titled_by_user=True)
+        assert await the_conversation(unit_of_work, conversation) == mine
+        async with unit_of_work() as work:
+            assert await work.conversations.set_title(owner.id, conversation.id, "renamed", by_user=True) is True
+            assert await work.conversations.set_title(owner.id, conversation.id, "proposed") is False
+            await work.commit()
+        assert await the_conversation(unit_of_work, conversation) == replace(mine, title="renamed")
+
+    async def test_a_proposed_title_gives_way_to_another(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            for title in ("first", "second"):
+                assert await work.conversations.set_title(owner.id, conversation.id, title) is True
+            await work.commit()
+        assert await the_conversation(unit_of_work, conversation) == replace(conversation, title="second")
+
+    @pytest.mark.parametrize("commits", [True, False])
+    async def test_a_proposed_title_waits_for_one_that_the_user_is_giving(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation, commits: bool
+    ) -> None:
+        async def propose() -> bool:
+            async with unit_of_work() as work:
+                proposed = await work.conversations.set_title(owner.id, conversation.id, "proposed")
+                await work.commit()
+            return proposed
+
+        async with unit_of_work() as work:
+            await work.conversations.set_title(owner.id, conversation.id, "mine", by_user=True)
+            proposing = asyncio.create_task(propose())
+            for _ in range(20):  # round trips in which the other one could overtake
+                await work.conversations.get(owner.id, conversation.id)
+            if commits:
+                await work.commit()
+        assert await proposing is not commits
+        mine = replace(conversation, title="mine", titled_by_user=True)
+        proposed = replace(conversation, title="proposed")
+        assert await the_conversation(unit_of_work, conversation) == (mine if commits else proposed)
+
+    # ---- deleting ----
 
     async def test_deleting_takes_the_messages_and_the_log_along(
         self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
@@ -328,7 +275,8 @@ class ConversationRepoContract(StorageContract):
             async with unit_of_work() as work:
                 locked = await work.conversations.lock(owner.id, conversation.id)
                 assert locked is not None
-                await work.conversations.set_title(owner.id, conversation.id, str(int(locked.title) + 1))
+                title = str(int(locked.title) + 1)
+                await work.conversations.set_title(owner.id, conversation.id, title, by_user=True)
                 await work.commit()
 
         await asyncio.gather(*(count() for _ in range(8)))

@@ -1,6 +1,5 @@
-"""The contracts of `MessageRepo`, `ReplyLog` and `UnfinishedReplies`."""
+"""The contract of `MessageRepo`; about idempotency keys see `contracts.storage.idempotency`."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -18,7 +17,7 @@ from chatcore.entities import (
     User,
 )
 from chatcore.errors import NotFound
-from chatcore.ports import LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import UnitOfWorkFactory
 from contracts.storage.base import (
     NOW,
     StorageContract,
@@ -231,6 +230,47 @@ class MessageRepoContract(StorageContract):
 
     # ---- replies ----
 
+    async def test_the_reply_to_a_message_is_the_first_one(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            question, another = await add_message(work, conversation), await add_message(work, conversation)
+            assert await work.messages.reply_to(owner.id, conversation.id, question.id) is None
+            other_reply = await add_reply(work, conversation, to=another)
+            first = await add_reply(work, conversation, to=question)
+            await add_reply(work, conversation, to=question)
+            assert await work.messages.reply_to(owner.id, conversation.id, question.id) == first
+            assert await work.messages.reply_to(owner.id, conversation.id, another.id) == other_reply
+            assert await work.messages.reply_to(owner.id, conversation.id, first.id) is None
+
+    async def test_what_a_user_said_next_is_no_reply(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            reply = await add_reply(work, conversation)
+            await work.messages.add(
+                owner.id,
+                conversation.id,
+                parent_id=reply.id,
+                role=Role.USER,
+                content="and then?",
+                writing=False,
+                model=None,
+                now=NOW,
+            )
+            assert await work.messages.reply_to(owner.id, conversation.id, reply.id) is None
+
+    async def test_the_reply_to_a_missing_or_a_strangers_message_is_none(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
+    ) -> None:
+        other = await stored_conversation(unit_of_work, owner)
+        async with unit_of_work() as work:
+            question = await add_message(work, conversation)
+            await add_reply(work, conversation, to=question)
+            assert await work.messages.reply_to(owner.id, conversation.id, NO_MESSAGE) is None
+            assert await work.messages.reply_to(stranger.id, conversation.id, question.id) is None
+            assert await work.messages.reply_to(owner.id, other.id, question.id) is None
+
     async def test_the_last_reply_is_the_assistants_newest(
         self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
     ) -> None:
@@ -269,145 +309,3 @@ class MessageRepoContract(StorageContract):
             await work.messages.finish(finished)
             await work.commit()
         assert await self.get(unit_of_work, reply) is None
-
-
-def said(entries: Sequence[LogEntry]) -> tuple[str, str]:
-    """What a log tells, as (reasoning, answer), after a look at its offsets: without gaps, from 0."""
-    spoken = {TextKind.REASONING: "", TextKind.ANSWER: ""}
-    offset = 0
-    for entry in entries:
-        assert entry.offset == offset
-        spoken[entry.kind] += entry.text
-        offset += len(entry.text)
-    return spoken[TextKind.REASONING], spoken[TextKind.ANSWER]
-
-
-def entries_of(reply: Message, *texts: tuple[TextKind, str]) -> list[LogEntry]:
-    entries: list[LogEntry] = []
-    offset = 0
-    for kind, text in texts:
-        entries.append(LogEntry(reply.user_id, reply.id, offset, kind, text))
-        offset += len(text)
-    return entries
-
-
-class ReplyLogContract(StorageContract):
-    @pytest.fixture
-    async def reply(self, unit_of_work: UnitOfWorkFactory, conversation: Conversation) -> Message:
-        return await stored_reply(unit_of_work, conversation)
-
-    @pytest.fixture
-    async def strangers_reply(self, unit_of_work: UnitOfWorkFactory, stranger: User) -> Message:
-        return await stored_reply(unit_of_work, await stored_conversation(unit_of_work, stranger))
-
-    async def append(self, unit_of_work: UnitOfWorkFactory, entries: Sequence[LogEntry]) -> None:
-        async with unit_of_work() as work:
-            await work.reply_log.append(entries)
-            await work.commit()
-
-    async def read(self, unit_of_work: UnitOfWorkFactory, reply: Message) -> tuple[str, str]:
-        async with unit_of_work(read_only=True) as work:
-            entries = await work.reply_log.read(reply.user_id, reply.id)
-        assert all((entry.user_id, entry.reply_id) == (reply.user_id, reply.id) for entry in entries)
-        return said(entries)
-
-    async def test_nothing_said_is_an_empty_log(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, reply: Message
-    ) -> None:
-        await self.append(unit_of_work, [])
-        assert await self.read(unit_of_work, reply) == ("", "")
-        async with unit_of_work(read_only=True) as work:
-            assert list(await work.reply_log.read(owner.id, NO_MESSAGE)) == []
-
-    async def test_what_was_said_comes_back_by_offset(self, unit_of_work: UnitOfWorkFactory, reply: Message) -> None:
-        r1, r2, a1, a2, a3 = entries_of(
-            reply,
-            (TextKind.REASONING, "🦄 is "),
-            (TextKind.REASONING, "one code point"),
-            (TextKind.ANSWER, "漢\r"),
-            (TextKind.ANSWER, "\n"),
-            (TextKind.ANSWER, "x "),
-        )
-        await self.append(unit_of_work, [r1])
-        await self.append(unit_of_work, [a2, r2, a1])
-        assert await self.read(unit_of_work, reply) == ("🦄 is one code point", "漢\r\n")
-        await self.append(unit_of_work, [a3])
-        assert await self.read(unit_of_work, reply) == ("🦄 is one code point", "漢\r\nx ")
-
-    @texts
-    async def test_text_is_kept_exactly(self, unit_of_work: UnitOfWorkFactory, reply: Message, text: str) -> None:
-        spoken = [(TextKind.REASONING, text), (TextKind.ANSWER, text)]
-        await self.append(unit_of_work, [entry for entry in entries_of(reply, *spoken) if entry.text])
-        assert await self.read(unit_of_work, reply) == (text, text)
-
-    async def test_a_batch_may_hold_many_replies(
-        self, unit_of_work: UnitOfWorkFactory, conversation: Conversation, reply: Message, strangers_reply: Message
-    ) -> None:
-        another = await stored_reply(unit_of_work, conversation)
-        replies = [reply, strangers_reply, another]
-        spoken = {each.id: [(TextKind.ANSWER, f"{each.id}:{number} ") for number in range(400)] for each in replies}
-        await self.append(unit_of_work, [entry for each in replies for entry in entries_of(each, *spoken[each.id])])
-        for each in replies:
-            assert await self.read(unit_of_work, each) == ("", "".join(text for _, text in spoken[each.id]))
-
-    async def test_a_strangers_log_is_empty_and_stays(
-        self, unit_of_work: UnitOfWorkFactory, stranger: User, reply: Message
-    ) -> None:
-        await self.append(unit_of_work, entries_of(reply, (TextKind.ANSWER, "private")))
-        async with unit_of_work() as work:
-            assert list(await work.reply_log.read(stranger.id, reply.id)) == []
-            await work.reply_log.delete(stranger.id, reply.id)
-            await work.commit()
-        assert await self.read(unit_of_work, reply) == ("", "private")
-
-    async def test_deleting_a_log_leaves_the_others(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation, reply: Message
-    ) -> None:
-        another = await stored_reply(unit_of_work, conversation)
-        await self.append(unit_of_work, entries_of(reply, (TextKind.ANSWER, "a"), (TextKind.ANSWER, "b")))
-        await self.append(unit_of_work, entries_of(another, (TextKind.ANSWER, "kept")))
-        async with unit_of_work() as work:
-            await work.reply_log.delete(owner.id, reply.id)
-            await work.reply_log.delete(owner.id, NO_MESSAGE)
-            await work.commit()
-        assert await self.read(unit_of_work, reply) == ("", "")
-        assert await self.read(unit_of_work, another) == ("", "kept")
-
-    async def test_a_reply_that_was_deleted_meanwhile_does_not_keep_out_the_others(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation, strangers_reply: Message
-    ) -> None:
-        deleted = await stored_reply(unit_of_work, conversation)
-        async with unit_of_work() as work:
-            await work.conversations.delete(owner.id, conversation.id)
-            await work.commit()
-        batch = [entries_of(each, (TextKind.ANSWER, "text")) for each in (deleted, strangers_reply)]
-        await self.append(unit_of_work, [entry for entries in batch for entry in entries])
-        assert await self.read(unit_of_work, strangers_reply) == ("", "text")
-
-
-class UnfinishedRepliesContract(StorageContract):
-    async def test_nothing_is_unfinished_at_first(
-        self, unit_of_work: UnitOfWorkFactory, conversation: Conversation
-    ) -> None:
-        await stored_reply(unit_of_work, conversation)
-        async with unit_of_work(read_only=True) as work:
-            assert list(await work.unfinished.list()) == []
-
-    async def test_every_reply_that_holds_its_claim_is_listed(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
-    ) -> None:
-        async def claimed(work: UnitOfWork, user: User) -> Message:
-            conversation = await work.conversations.add(user.id, title="", config_id=None, now=NOW)
-            await add_reply(work, conversation)
-            reply = await add_reply(work, conversation)
-            await work.conversations.claim(user.id, conversation.id, reply.id, now=NOW)
-            await add_message(work, conversation)
-            return reply
-
-        async with unit_of_work() as work:
-            first, second, third = [await claimed(work, user) for user in (owner, owner, stranger)]
-            await work.conversations.release(owner.id, second.conversation_id, second.id, now=NOW)
-            await work.commit()
-        async with unit_of_work(read_only=True) as work:
-            unfinished = await work.unfinished.list()
-        assert sorted(unfinished, key=lambda reply: reply.id) == [first, third]

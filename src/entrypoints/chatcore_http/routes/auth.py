@@ -5,9 +5,24 @@ from typing import Annotated, Any, TypedDict
 from dishka.integrations.litestar import DishkaRouter, FromDishka
 from litestar import Router, get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
-from chatcore import Authenticate, Caller, Refresh, Register, SignIn, SignOut
+from chatcore import (
+    Authenticate,
+    Caller,
+    ChangeEmail,
+    ChangePassword,
+    ChangeUsername,
+    DeleteAccount,
+    ListSessions,
+    Refresh,
+    Register,
+    RevokeOtherSessions,
+    RevokeSession,
+    SessionId,
+    SignIn,
+    SignOut,
+)
 from chatcore.entities import check
 from chatcore.errors import FieldError
 from chatcore_http import schemas
@@ -55,6 +70,67 @@ async def me(caller: NamedDependency[Caller]) -> schemas.User:
     return schemas.User.of(caller.user)
 
 
+@post("/me/username", status_code=200, description=described(ChangeUsername))
+async def change_username(
+    data: JSONBody[schemas.UsernameChange], caller: NamedDependency[Caller], change: FromDishka[ChangeUsername]
+) -> schemas.User:
+    return schemas.User.of(await change(caller=caller, username=data.username))
+
+
+@post("/me/email", status_code=200, description=described(ChangeEmail))
+async def change_email(
+    data: JSONBody[schemas.EmailChange], caller: NamedDependency[Caller], change: FromDishka[ChangeEmail]
+) -> schemas.User:
+    user = await change(caller=caller, email=data.email, current_password=data.current_password)
+    return schemas.User.of(user)
+
+
+@post("/me/password", status_code=200, description=described(ChangePassword))
+async def change_password(
+    data: JSONBody[schemas.PasswordChange], caller: NamedDependency[Caller], change: FromDishka[ChangePassword]
+) -> schemas.Tokens:
+    signed_in = await change(caller=caller, password=data.password, current_password=data.current_password)
+    return schemas.Tokens.of(signed_in)
+
+
+@post("/me/delete", status_code=200, description=described(DeleteAccount))
+async def delete_account(
+    caller: NamedDependency[Caller],
+    delete: FromDishka[DeleteAccount],
+    data: JSONBody[schemas.AccountDeletion | None] = None,
+) -> schemas.Said:
+    await delete(caller=caller, current_password=data.current_password if data else None)
+    return schemas.Said("The account is deleted.")
+
+
+@get("/sessions", description=described(ListSessions))
+async def list_sessions(
+    caller: NamedDependency[Caller],
+    sessions: FromDishka[ListSessions],
+    limit: FromQuery[int] = 20,
+    offset: FromQuery[int] = 0,
+) -> schemas.Sessions:
+    page = await sessions(caller=caller, limit=limit, offset=offset)
+    items = [schemas.Session.of(session, current=caller.session.id) for session in page.items]
+    return schemas.Sessions(items, page.has_more, limit, offset)
+
+
+@post("/sessions/{session_id:str}/revoke", status_code=200, description=described(RevokeSession))
+async def revoke_session(
+    session_id: FromPath[str], caller: NamedDependency[Caller], revoke: FromDishka[RevokeSession]
+) -> schemas.Said:
+    await revoke(caller=caller, session_id=SessionId(session_id))
+    return schemas.Said("The session is ended.")
+
+
+@post("/sessions/revoke-others", status_code=200, description=described(RevokeOtherSessions))
+async def revoke_other_sessions(
+    caller: NamedDependency[Caller], revoke: FromDishka[RevokeOtherSessions]
+) -> schemas.Said:
+    await revoke(caller=caller)
+    return schemas.Said("All other sessions are ended.")
+
+
 class _Client(TypedDict):
     user_agent: str
     address: str
@@ -67,9 +143,13 @@ def _client(request: AnyRequest) -> _Client:
     )
 
 
+_ACCOUNT: list[Any] = [change_username, change_email, change_password, delete_account]
+_SESSIONS: list[Any] = [list_sessions, revoke_session, revoke_other_sessions]
+
+
 def routers() -> list[Router]:
     public: list[Any] = [register, login, refresh]
     return [
         DishkaRouter(path="/auth", route_handlers=public, tags=["auth"]),
-        private_router("/auth", [logout, me], tag="auth"),
+        private_router("/auth", [logout, me, *_ACCOUNT, *_SESSIONS], tag="auth"),
     ]

@@ -49,6 +49,7 @@ async def chat(
     request: AnyRequest,
     send_message: FromDishka[SendMessage],
     follow_reply: FromDishka[FollowReply],
+    idempotency_key: Annotated[str | None, HeaderParameter(name="Idempotency-Key")] = None,
 ) -> Response[Any]:
     owner, conversation = caller.user.id, ConversationId(conversation_id)
     options = ChatOptions(
@@ -57,7 +58,13 @@ async def chat(
         temperature=data.temperature,
         max_tokens=data.max_tokens,
     )
-    sent = await send_message(owner=owner, conversation_id=conversation, content=data.content, options=options)
+    sent = await send_message(
+        owner=owner,
+        conversation_id=conversation,
+        content=data.content,
+        options=options,
+        idempotency_key=idempotency_key,
+    )
     if data.stream or _wants_events(request):
         return event_stream(follow_reply(owner=owner, conversation_id=conversation, reply_id=sent.reply.id))
     ending = follow_reply(owner=owner, conversation_id=conversation, reply_id=sent.reply.id, after=sys.maxsize)

@@ -14,6 +14,7 @@ from chatcore import (
     MessageId,
     ModelConfigId,
     ReadHistory,
+    RenameConversation,
 )
 from chatcore_http import schemas
 from chatcore_http.routes._common import PathId, QueryId, described, private_router
@@ -45,6 +46,19 @@ async def create(
     return schemas.Conversation.of(conversation)
 
 
+@post("/{conversation_id:int}/rename", status_code=200, description=described(RenameConversation))
+async def rename(
+    conversation_id: PathId,
+    data: JSONBody[schemas.Rename],
+    caller: NamedDependency[Caller],
+    rename_conversation: FromDishka[RenameConversation],
+) -> schemas.Conversation:
+    conversation = await rename_conversation(
+        owner=caller.user.id, conversation_id=ConversationId(conversation_id), title=data.title
+    )
+    return schemas.Conversation.of(conversation)
+
+
 @post("/{conversation_id:int}/delete", status_code=200, description=described(DeleteConversation))
 async def delete(
     conversation_id: PathId, caller: NamedDependency[Caller], delete_conversation: FromDishka[DeleteConversation]
@@ -71,4 +85,4 @@ async def history(
 
 
 def routers() -> list[Router]:
-    return [private_router("/conversations", [list_all, create, delete, history], tag="conversations")]
+    return [private_router("/conversations", [list_all, create, rename, delete, history], tag="conversations")]

@@ -1,16 +1,113 @@
-"""The API's description for machines; `/docs` shows it to people."""
+"""The API's description: for machines `/openapi.json`, for people Swagger UI and Redoc.
 
+The pages need no other host: their scripts come with the package fastapi-offline, of which nothing is imported, and
+the Content-Security-Policy lets them call nobody but this application.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from html import escape
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from litestar import Request, Router, get
-from litestar.openapi.spec import OpenAPI
+import msgspec
+from litestar import MediaType, Response, Router, get
+from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
+from litestar.response import File
+
+_CSP = (
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'; "
+    "font-src 'self' data:; img-src 'self' data:; script-src 'self'; style-src 'self' 'unsafe-inline'; worker-src blob:"
+)
+_PAGE_HEADERS = {"Content-Security-Policy": _CSP, "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
+_ASSET_HEADERS = {"Cache-Control": "public, max-age=3600", "X-Content-Type-Options": "nosniff"}
+_ASSETS = {
+    "redoc.standalone.js": "text/javascript",
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+}
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+{head}
+</head>
+<body style="margin: 0">
+{body}
+</body>
+</html>
+"""
+_SWAGGER = {
+    "head": '<link rel="stylesheet" href="/docs/swagger-ui.css">',
+    "body": '<div id="ui"></div>\n<script src="/docs/swagger-ui-bundle.js"></script>\n'
+    '<script src="/docs/start.js"></script>',
+}
+_REDOC = {
+    "head": "",
+    "body": '<redoc spec-url="/openapi.json"></redoc>\n<script src="/docs/redoc.standalone.js"></script>',
+}
+_START = """SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#ui",
+  deepLinking: true,
+  displayRequestDuration: true,
+  validatorUrl: null,
+});
+"""
 
 
-@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    schema: OpenAPI = request.app.openapi_schema
-    return schema.to_schema()
+def routers(title: str, describe: Callable[[], dict[str, Any]]) -> list[Router]:
+    """`describe` makes the OpenAPI document, in a thread and once, when somebody asks for it."""
+    document = cache(lambda: msgspec.json.encode(describe()))
+
+    @get("/openapi.json", media_type=MediaType.JSON, sync_to_thread=True)
+    def openapi() -> bytes:
+        return document()
+
+    @get("/docs", sync_to_thread=False)
+    def swagger() -> Response[str]:
+        return _page(title, _SWAGGER)
+
+    @get("/redoc", sync_to_thread=False)
+    def redoc() -> Response[str]:
+        return _page(title, _REDOC)
+
+    return [Router(path="", route_handlers=[openapi, swagger, redoc, start, asset], include_in_schema=False)]
 
 
-def routers() -> list[Router]:
-    return [Router(path="", route_handlers=[openapi])]
+@get("/docs/start.js", media_type="text/javascript", sync_to_thread=False)
+def start() -> str:
+    return _START
+
+
+@get("/docs/{name:str}", sync_to_thread=False)
+def asset(name: FromPath[str]) -> File:
+    if name not in _ASSETS:
+        raise NotFoundException
+    return File(
+        _folder() / name,
+        filename=name,
+        media_type=_ASSETS[name],
+        content_disposition_type="inline",
+        headers=_ASSET_HEADERS,
+    )
+
+
+def _page(title: str, parts: dict[str, str]) -> Response[str]:
+    content = _PAGE.format(title=escape(title), **parts)
+    return Response(content, media_type=MediaType.HTML, headers=_PAGE_HEADERS)
+
+
+@cache
+def _folder() -> Path:
+    """Where the assets lie, found without importing the package that they belong to."""
+    spec = find_spec("fastapi_offline")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("The assets of the documentation pages are missing. Install chatcore[http].")
+    return Path(spec.origin).with_name("static")

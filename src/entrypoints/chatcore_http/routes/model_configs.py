@@ -7,6 +7,7 @@ from litestar.params import JSONBody
 
 from chatcore import (
     Caller,
+    CheckModelConfig,
     CreateModelConfig,
     DeleteModelConfig,
     ListModelConfigs,
@@ -55,6 +56,14 @@ async def update(
     return schemas.ModelConfig.of(config)
 
 
+@post("/{config_id:int}/check", status_code=200, description=described(CheckModelConfig))
+async def check(
+    config_id: PathId, caller: NamedDependency[Caller], check_model_config: FromDishka[CheckModelConfig]
+) -> schemas.ModelCheck:
+    checked = await check_model_config(owner=caller.user.id, config_id=ModelConfigId(config_id))
+    return schemas.ModelCheck.of(checked)
+
+
 @post("/{config_id:int}/delete", status_code=200, description=described(DeleteModelConfig))
 async def delete(
     config_id: PathId, caller: NamedDependency[Caller], delete_model_config: FromDishka[DeleteModelConfig]
@@ -64,4 +73,4 @@ async def delete(
 
 
 def routers() -> list[Router]:
-    return [private_router("/auth/config", [list_configs, create, update, delete], tag="model configurations")]
+    return [private_router("/auth/config", [list_configs, create, update, check, delete], tag="model configurations")]

@@ -1,0 +1,166 @@
+"""Messages, and the log of replies that are being written, in memory."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from chatcore.entities import Conversation, ConversationId, Message, MessageId, Role, Status, UserId
+from chatcore.errors import IdempotencyKeyReused, NotFound
+from chatcore.ports import Idempotency, LogEntry, MessageRepo, ReplyLog, UnfinishedReplies
+from chatcore_memory.state import State, Transaction, owned
+
+
+class MemoryMessages(MessageRepo):
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    async def add(
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        *,
+        parent_id: MessageId | None,
+        role: Role,
+        content: str,
+        writing: bool,
+        model: str | None,
+        now: datetime,
+        idempotency: Idempotency | None = None,
+    ) -> Message:
+        message = Message(
+            id=MessageId(self._transaction.new_id()),
+            user_id=owner,
+            conversation_id=conversation_id,
+            parent_id=parent_id,
+            role=role,
+            content=content,
+            status=Status.WRITING if writing else Status.COMPLETE,
+            model=model,
+            created_at=now,
+        )
+
+        def insert(state: State) -> Message:
+            if owned(state.conversations, owner, conversation_id) is None:
+                raise NotFound
+            if idempotency is not None:
+                if named_message(state, owner, conversation_id, idempotency.key):
+                    raise IdempotencyKeyReused
+                state.idempotency[message.id] = idempotency
+            state.messages[message.id] = message
+            return message
+
+        return await self._transaction.write(insert)
+
+    async def get(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
+        def select(state: State) -> Message | None:
+            message = owned(state.messages, owner, message_id)
+            return message if message and message.conversation_id == conversation_id else None
+
+        return await self._transaction.read(select)
+
+    async def sent_with(
+        self, owner: UserId, conversation_id: ConversationId, key: str, *, since: datetime
+    ) -> tuple[Message, Idempotency] | None:
+        found = await self._transaction.read(lambda state: named_message(state, owner, conversation_id, key))
+        if found is None or found[0].created_at >= since:
+            return found
+        await self._transaction.write(lambda state: state.idempotency.pop(found[0].id))
+        return None
+
+    async def reply_to(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
+        def select(state: State) -> Message | None:
+            replies = (each for each in messages_of(state, owner, conversation_id) if each.role is Role.ASSISTANT)
+            return next((reply for reply in replies if reply.parent_id == message_id), None)
+
+        return await self._transaction.read(select)
+
+    async def history(
+        self, owner: UserId, conversation_id: ConversationId, *, limit: int, before: MessageId | None = None
+    ) -> tuple[Conversation, Sequence[Message]] | None:
+        def select(state: State) -> tuple[Conversation, Sequence[Message]] | None:
+            conversation = owned(state.conversations, owner, conversation_id)
+            if conversation is None:
+                return None
+            messages = messages_of(state, owner, conversation_id)
+            return conversation, [message for message in messages if before is None or message.id < before][-limit:]
+
+        return await self._transaction.read(select)
+
+    async def last_reply(self, owner: UserId, conversation_id: ConversationId) -> Message | None:
+        def select(state: State) -> Message | None:
+            messages = reversed(messages_of(state, owner, conversation_id))
+            return next((message for message in messages if message.role is Role.ASSISTANT), None)
+
+        return await self._transaction.read(select)
+
+    async def finish(self, reply: Message) -> None:
+        def update(state: State) -> None:
+            if stored := owned(state.messages, reply.user_id, reply.id):
+                state.messages[reply.id] = replace(
+                    stored,
+                    content=reply.content,
+                    reasoning=reply.reasoning,
+                    status=reply.status,
+                    usage=reply.usage,
+                    error=reply.error,
+                )
+
+        await self._transaction.write(update)
+
+
+def messages_of(state: State, owner: UserId, conversation_id: ConversationId) -> Sequence[Message]:
+    """Oldest first: ids are given in the order of adding, and a dictionary keeps that order."""
+    return [
+        message
+        for message in state.messages.values()
+        if message.user_id == owner and message.conversation_id == conversation_id
+    ]
+
+
+def named_message(
+    state: State, owner: UserId, conversation_id: ConversationId, key: str
+) -> tuple[Message, Idempotency] | None:
+    """The one that was added with this idempotency key."""
+    for message in messages_of(state, owner, conversation_id):
+        named = state.idempotency.get(message.id)
+        if named and named.key == key:
+            return message, named
+    return None
+
+
+class MemoryReplyLog(ReplyLog):
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    async def append(self, entries: Sequence[LogEntry]) -> None:
+        def insert(state: State) -> None:
+            state.reply_log.update({(entry.reply_id, entry.offset): entry for entry in entries})
+
+        await self._transaction.write(insert)
+
+    async def read(self, owner: UserId, reply_id: MessageId) -> Sequence[LogEntry]:
+        return await self._transaction.read(lambda state: log_of(state, owner, reply_id))
+
+    async def delete(self, owner: UserId, reply_id: MessageId) -> None:
+        def remove(state: State) -> None:
+            for entry in log_of(state, owner, reply_id):
+                del state.reply_log[entry.reply_id, entry.offset]
+
+        await self._transaction.write(remove)
+
+
+def log_of(state: State, owner: UserId, reply_id: MessageId) -> Sequence[LogEntry]:
+    entries = [entry for entry in state.reply_log.values() if (entry.user_id, entry.reply_id) == (owner, reply_id)]
+    return sorted(entries, key=lambda entry: entry.offset)
+
+
+class MemoryUnfinished(UnfinishedReplies):
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    async def list(self) -> Sequence[Message]:
+        def select(state: State) -> Sequence[Message]:
+            claims = (conversation.writing_reply_id for conversation in state.conversations.values())
+            return [state.messages[reply_id] for reply_id in claims if reply_id is not None]
+
+        return await self._transaction.read(select)

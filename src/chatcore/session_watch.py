@@ -1,0 +1,75 @@
+"""Open connections learn that their session has ended, whoever ended it and on whichever worker."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Generator, Set
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Self
+
+from chatcore.entities import SessionId
+from chatcore.errors import Unavailable
+from chatcore.ports import Clock, UnitOfWorkFactory
+
+_log = logging.getLogger("chatcore.sessions")
+_AT_ONCE = 1000
+
+
+class SessionWatch:
+    """`async with` it once per process. Every `every` seconds it asks about all sessions that are watched, a thousand
+    to a query."""
+
+    def __init__(self, *, unit_of_work: UnitOfWorkFactory, clock: Clock, every: float = 0.5) -> None:
+        self._unit_of_work = unit_of_work
+        self._clock = clock
+        self._every = every
+        self._watched: dict[SessionId, list[Callable[[], object]]] = {}
+        self._poller: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._poller = asyncio.create_task(self._poll_forever(), name="chatcore session watch")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._poller is not None:
+            self._poller.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._poller
+
+    @contextmanager
+    def watching(self, session_id: SessionId, on_end: Callable[[], object]) -> Generator[None, None, None]:
+        """While inside, `on_end` is called, once, when the session has been revoked, has expired or its user has been
+        disabled or deleted. It must not raise."""
+        self._watched.setdefault(session_id, []).append(on_end)
+        try:
+            yield
+        finally:
+            callbacks = self._watched.get(session_id, [])
+            if on_end in callbacks:
+                callbacks.remove(on_end)
+            if not callbacks:
+                self._watched.pop(session_id, None)
+
+    async def _poll_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._every)
+            try:
+                await self._poll()
+            except Unavailable:
+                continue  # nothing is known; the connections stay as they are until the database is back
+            except Exception:
+                _log.exception("asking for ended sessions failed")
+
+    async def _poll(self) -> None:
+        watched = list(self._watched)
+        for first in range(0, len(watched), _AT_ONCE):
+            await self._ask_about(set(watched[first : first + _AT_ONCE]))
+
+    async def _ask_about(self, session_ids: Set[SessionId]) -> None:
+        async with self._unit_of_work(read_only=True) as work:
+            alive = await work.tokens.alive(session_ids, now=self._clock.now())
+        for session_id in session_ids - alive:
+            for on_end in self._watched.pop(session_id, ()):
+                on_end()

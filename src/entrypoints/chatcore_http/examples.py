@@ -1,0 +1,137 @@
+"""What the API documentation shows of each schema: one user, one conversation, one reply."""
+
+from typing import Any
+
+import msgspec
+
+_THEN = "2026-03-14T09:26:53Z"
+_LATER = "2026-03-14T09:27:21Z"
+
+_PROFILE = {"user_name": None, "country": None, "job": None, "phone": None, "init_cn_level": None}
+_USER = {
+    "id": 1,
+    "username": "alice",
+    "email": "alice@example.com",
+    "roles": ["user"],
+    "is_active": True,
+    "profile": _PROFILE,
+    "created_at": _THEN,
+    "updated_at": _THEN,
+}
+_TOKENS = {
+    "user": _USER,
+    "access_token": "eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+    "refresh_token": "V2hvZXZlciBoYXMgdGhpcyBtYXkgYXNrIGZvciBhbm90aGVy",
+    "expires_in": 3600,
+    "token_type": "bearer",
+}
+_SESSION = {
+    "id": "q83vEjRWeJCrze8SNFZ4kA",
+    "login_time": _THEN,
+    "logout_time": None,
+    "last_used_at": _LATER,
+    "user_agent": "Mozilla/5.0 (X11; Linux x86_64)",
+    "address": "203.0.113.7",
+    "current": True,
+}
+_MODEL_CONFIG = {
+    "id": 1,
+    "model_url": "https://api.openai.com/v1",
+    "model_name": "gpt-4o-mini",
+    "api_key_hint": "wxyz",
+    "created_at": _THEN,
+    "updated_at": _THEN,
+}
+_CONVERSATION = {
+    "id": 7,
+    "title": "Why is the sky blue?",
+    "config_id": None,
+    "created_at": _THEN,
+    "updated_at": _LATER,
+}
+_MESSAGE = {
+    "id": 11,
+    "conversation_id": 7,
+    "role": "user",
+    "content": "Why is the sky blue?",
+    "reasoning": None,
+    "status": "complete",
+    "model": None,
+    "usage": None,
+    "error": None,
+    "created_at": _THEN,
+}
+_USAGE = {"prompt_tokens": 27, "completion_tokens": 9, "total_tokens": 36}
+_REPLY = {
+    **_MESSAGE,
+    "id": 12,
+    "role": "assistant",
+    "content": "Because air scatters blue light most. 🌈",
+    "model": "gpt-4o-mini",
+    "usage": _USAGE,
+}
+_STARTED = {
+    "type": "reply.started",
+    "reply_id": 12,
+    "offset": 0,
+    "conversation_id": 7,
+    "message_id": 11,
+    "model": "gpt-4o-mini",
+}
+_TEXT = {"type": "reply.delta", "reply_id": 12, "offset": 39, "text": _REPLY["content"]}
+_ENDED = {"type": "reply.completed", "reply_id": 12, "offset": 39, "message": _REPLY}
+_FAILURE = {"code": "model_timeout", "detail": "The model took too long."}
+_FAILED_REPLY = {**_REPLY, "content": "Because air", "status": "failed", "usage": None, "error": _FAILURE}
+
+EXAMPLES: dict[str, Any] = {
+    "About": {"name": "chatcore", "version": "0.1.0", "status": "running"},
+    "Said": {"message": "Signed out."},
+    "User": _USER,
+    "Tokens": _TOKENS,
+    "Registration": {"username": "alice", "email": "alice@example.com", "password": "correct horse battery"},
+    "Credentials": {"username": "alice", "password": "correct horse battery"},
+    "RefreshRequest": {"refresh_token": _TOKENS["refresh_token"]},
+    "Logout": {},
+    "AccountDeletion": {"current_password": "correct horse battery"},
+    "Session": _SESSION,
+    "Sessions": {"items": [_SESSION], "has_more": False, "limit": 20, "offset": 0},
+    "ModelConfig": _MODEL_CONFIG,
+    "ModelConfigs": {"items": [_MODEL_CONFIG], "has_more": False},
+    "NewModelConfig": {
+        "model_url": "https://api.openai.com/v1",
+        "model_name": "gpt-4o-mini",
+        "api_key": "sk-0123456789abcdefwxyz",
+    },
+    "ModelConfigChange": {"model_name": "gpt-4o"},
+    "ModelCheck": {"ok": True, "models": ["gpt-4o", "gpt-4o-mini"]},
+    "Conversation": _CONVERSATION,
+    "Conversations": {"items": [_CONVERSATION], "has_more": False, "limit": 20, "offset": 0},
+    "NewConversation": {"title": "Travel plans 🏝️"},
+    "Message": _REPLY,
+    "History": {
+        "conversation": _CONVERSATION,
+        "messages": [_MESSAGE, _REPLY],
+        "has_more": False,
+        "next_before_id": None,
+    },
+    "Send": {"content": "Why is the sky blue?"},
+    "Chat": {"message": _MESSAGE, "reply": _REPLY},
+    "ReplyStarted": _STARTED,
+    "ReplyText": _TEXT,
+    "ConversationTitled": {
+        "type": "conversation.titled",
+        "reply_id": 12,
+        "offset": 39,
+        "title": "Why the sky is blue",
+    },
+    "ReplyEnded": _ENDED,
+    "ReplyFailed": {"type": "reply.failed", "reply_id": 12, "offset": 11, "message": _FAILED_REPLY, **_FAILURE},
+}
+
+
+def _server_sent(event: dict[str, Any]) -> str:
+    data = msgspec.json.encode(event).decode()
+    return f"event: {event['type']}\nid: {event['reply_id']}:{event['offset']}\ndata: {data}\n\n"
+
+
+EVENT_STREAM = "".join(_server_sent(event) for event in (_STARTED, _TEXT, _ENDED))

@@ -1,0 +1,280 @@
+"""The OpenAPI document.
+
+The framework knows the paths, the parameters and the bodies. What an operation is called, how it can fail and what
+its parameters' bounds are is read off the use case behind it: its name and the docstring of its `__call__`, which says
+"Raises `X`, `Y`" and "`limit` 1 to 100". Schemas are msgspec's, which keep docstrings and exact bounds.
+"""
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+from litestar import Litestar, Router
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.routes import HTTPRoute
+from litestar.types import Method
+from litestar.types.internal_types import PathParameterDefinition
+
+from chatcore import errors
+from chatcore_app import Settings
+from chatcore_http import schemas
+from chatcore_http.auth import COMPONENTS
+from chatcore_http.errors import status_of
+from chatcore_http.examples import EVENT_STREAM, EXAMPLES
+from chatcore_http.routes import system
+
+Json = dict[str, Any]
+Error = tuple[int, str, str]  # status, code, detail
+
+_DESCRIPTION = """A multi-user AI chat backend: streamed replies that outlive their connection.
+
+- Register or sign in, and send the `access_token` as `Authorization: Bearer …`; in `/docs`, **Authorize** does that.
+- An error is a problem (RFC 9457) of the type `application/problem+json`; its `code` is stable.
+- Every response carries `X-Request-ID`: the client's own, or a new one.
+- Dates are RFC 3339 in UTC; fields that are not named here are ignored.
+- A conversation over one connection: the WebSocket `/conversations/ws/{id}`, with the same events as the streams.
+"""
+
+_EVENTS = {
+    "reply.started": schemas.ReplyStarted,
+    "reply.reasoning": schemas.ReplyText,
+    "reply.delta": schemas.ReplyText,
+    "conversation.titled": schemas.ConversationTitled,
+    "reply.completed": schemas.ReplyEnded,
+    "reply.stopped": schemas.ReplyEnded,
+    "reply.interrupted": schemas.ReplyEnded,
+    "reply.failed": schemas.ReplyFailed,
+}
+_STREAM: Json = {
+    "schema": {
+        "type": "string",
+        "description": "Server-Sent Events: `event` is the type, `id` the cursor `<reply id>:<offset>`, and `data` the "
+        "JSON of one `Event`. The response ends after the reply's last event.",
+        "contentMediaType": "text/event-stream",
+        "contentSchema": {"$ref": "#/components/schemas/Event"},
+    },
+    "example": EVENT_STREAM,
+}
+
+_TOO_LARGE: Error = (413, "payload_too_large", "The request body is too large.")
+_WITHOUT_DATABASE = ("/", "/health")
+_LARGEST = 2**63 - 1
+
+_RAISED = re.compile(r"`([A-Z]\w+)`")
+_BOUNDS = re.compile(r"`(\w+)`:? ([\d,]+) to ([\d,]+)")
+
+
+def describe(settings: Settings, routers: Sequence[Router]) -> Json:
+    """The document for these routers, which must be nobody else's."""
+    app = Litestar(
+        route_handlers=routers,
+        openapi_config=OpenAPIConfig(
+            title=settings.app_name,
+            version=settings.app_version,
+            description=_DESCRIPTION,
+            components=COMPONENTS,
+            use_handler_docstrings=True,
+            operation_id_creator=_operation_id,
+            render_plugins=[JsonRenderPlugin()],
+        ),
+        logging_config=None,
+    )
+    document: Json = app.openapi_schema.to_schema()
+    paths: Json = {}
+    for path, method, handler in _in_order(_handlers(app)):
+        operation = document["paths"][path][method.lower()]
+        _complete(operation, handler, path)
+        paths.setdefault(path, {})[method.lower()] = operation
+    document["paths"] = paths
+    document["components"]["schemas"] = _schemas()
+    return document
+
+
+def _handlers(app: Litestar) -> Iterator[tuple[str, Method, HTTPRouteHandler]]:
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            for method, (handler, _) in route.route_handler_map.items():
+                if handler.resolve_include_in_schema():
+                    yield route.path_format, method, handler
+
+
+def _in_order(
+    found: Iterable[tuple[str, Method, HTTPRouteHandler]],
+) -> Iterator[tuple[str, Method, HTTPRouteHandler]]:
+    """As the routes were given. The paths of one handler, which the framework keeps as a set, by name."""
+    by_handler: dict[object, list[tuple[str, Method, HTTPRouteHandler]]] = {}
+    for item in found:
+        by_handler.setdefault(item[2].fn, []).append(item)
+    for items in by_handler.values():
+        yield from sorted(items, key=lambda item: item[0])
+
+
+def _operation_id(handler: HTTPRouteHandler, _: Method, parts: list[str | PathParameterDefinition]) -> str:
+    """The path's fixed parts, `auth_config_update`; where it ends in a parameter or has none, the handler's name."""
+    fixed = [part.replace("-", "_") for part in parts if isinstance(part, str)]
+    if not fixed or not isinstance(parts[-1], str):
+        fixed.append(handler.handler_name)
+    return "_".join(fixed)
+
+
+# ---- operations ------------------------------------------------------------------------------------------
+
+
+def _complete(operation: Json, handler: HTTPRouteHandler, path: str) -> None:
+    use_case = _use_case_of(handler)
+    promise = inspect.getdoc(use_case.__call__) or "" if use_case else ""
+    operation["summary"] = _words(use_case.__name__ if use_case else handler.handler_name)
+    del operation["deprecated"]
+    if "requestBody" in operation:
+        _complete_body(operation["requestBody"])
+    for parameter in operation.get("parameters", ()):
+        _complete_parameter(parameter, promise)
+    operation["responses"] = {
+        **dict(_successes(operation["responses"])),
+        **_problems(_errors(operation, promise, path)),
+    }
+
+
+def _use_case_of(handler: HTTPRouteHandler) -> type | None:
+    """The first one that the handler, as it was before dishka wrapped it, asks for."""
+    asked_for = get_type_hints(getattr(handler.fn, "__dishka_orig_func__", handler.fn)).values()
+    return next((kind for kind in asked_for if getattr(kind, "__module__", "").startswith("chatcore.use_cases")), None)
+
+
+def _words(name: str) -> str:
+    """`SendMessage`: Send message."""
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", name).capitalize()
+
+
+def _complete_body(body: Json) -> None:
+    """A body that may be null may also be absent; nobody needs to send null."""
+    content = body["content"]["application/json"]
+    if "oneOf" in content["schema"]:
+        content["schema"] = _without_null(content["schema"])
+        body["required"] = False
+
+
+def _complete_parameter(parameter: Json, promise: str) -> None:
+    schema = parameter["schema"] = _without_null(parameter["schema"])
+    for useless in ("deprecated", "allowEmptyValue", "allowReserved"):
+        parameter.pop(useless, None)
+    schema.pop("description", None)
+    name = parameter["name"].lower().replace("-", "_")
+    lower, upper = ("minimum", "maximum") if schema["type"] == "integer" else ("minLength", "maxLength")
+    for found in _BOUNDS.finditer(promise):
+        if found[1] == name:
+            schema[lower], schema[upper] = (int(number.replace(",", "")) for number in found.group(2, 3))
+    for bound in {lower, upper} & schema.keys():
+        schema[bound] = min(int(schema[bound]), _LARGEST)  # the framework's are floats
+
+
+def _without_null(schema: Json) -> Json:
+    """A parameter cannot be null, only absent."""
+    others = [other for other in schema.get("oneOf", ()) if other != {"type": "null"}]
+    if len(others) != 1:
+        return schema
+    return {**{name: value for name, value in schema.items() if name != "oneOf"}, **others[0]}
+
+
+def _successes(responses: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
+    for status, response in responses.items():
+        if not status.startswith("2"):
+            continue
+        response.pop("headers", None)
+        if response["description"] == HTTPStatus(int(status)).description:
+            response["description"] = HTTPStatus(int(status)).phrase
+        if "text/event-stream" in response.get("content", ()) or _is_chat(response):
+            response["content"]["text/event-stream"] = _STREAM
+        yield status, response
+
+
+def _is_chat(response: Json) -> bool:
+    json = response.get("content", {}).get("application/json", {})
+    return bool(json.get("schema") == {"$ref": "#/components/schemas/Chat"})
+
+
+# ---- problems --------------------------------------------------------------------------------------------
+
+
+def _errors(operation: Json, promise: str, path: str) -> set[Error]:
+    """How it can fail: what the use case says of itself, and what every operation of its kind shares."""
+    found: set[type[errors.ChatcoreError]] = {
+        kind for name in _RAISED.findall(promise) if (kind := getattr(errors, name, None)) is not None
+    }
+    places = {parameter["in"] for parameter in operation.get("parameters", ())}
+    if operation.get("security"):
+        found |= {errors.Unauthenticated, errors.AccountDisabled}
+    if "path" in places:
+        found.add(errors.NotFound)
+    if "requestBody" in operation or places - {"path"}:
+        found.add(errors.ValidationFailed)
+    if path not in _WITHOUT_DATABASE:
+        found.add(errors.Unavailable)
+    if any(_is_chat(response) for response in operation["responses"].values()):
+        found |= {errors.ModelError, *errors.ModelError.__subclasses__()}
+    too_large = {_TOO_LARGE} if "requestBody" in operation else set[Error]()
+    return too_large | {(status_of(kind), kind.code, kind.default_detail) for kind in found if hasattr(kind, "code")}
+
+
+def _problems(failures: Iterable[Error]) -> Json:
+    by_status: dict[int, dict[str, str]] = {}
+    for status, code, detail in sorted(failures):
+        by_status.setdefault(status, {})[code] = detail
+    return {str(status): _problem(status, details) for status, details in by_status.items()}
+
+
+def _problem(status: int, details: Mapping[str, str]) -> Json:
+    """`details`: a sentence for each code that can come with this status."""
+    title = HTTPStatus(status).phrase
+    examples = {code: {"value": _problem_example(status, title, code, detail)} for code, detail in details.items()}
+    codes = {"properties": {"code": {"enum": list(details)}}}
+    response: Json = {
+        "description": title + ": " + ", ".join(f"`{code}`" for code in details),
+        "content": {
+            "application/problem+json": {
+                "schema": {"allOf": [{"$ref": "#/components/schemas/Problem"}, codes]},
+                "examples": examples,
+            }
+        },
+    }
+    if header := {401: "WWW-Authenticate", 503: "Retry-After"}.get(status):
+        response["headers"] = {header: {"schema": {"type": "string"}}}
+    return response
+
+
+def _problem_example(status: int, title: str, code: str, detail: str) -> Json:
+    problem: Json = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
+    if code == errors.ValidationFailed.code:
+        problem["detail"] = "name_of_the_field: what it should have been"
+        problem["errors"] = [{"field": "name_of_the_field", "message": "what it should have been"}]
+    return problem
+
+
+# ---- schemas ---------------------------------------------------------------------------------------------
+
+
+def _schemas() -> Json:
+    shapes = [shape for module in (schemas, system) for shape in vars(module).values() if _is_shape(shape, module)]
+    _, found = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
+    for name, example in EXAMPLES.items():
+        found[name]["examples"] = [example]
+    return dict(sorted({**found, "Event": _event()}.items()))
+
+
+def _is_shape(thing: object, module: object) -> bool:
+    return isinstance(thing, type) and issubclass(thing, msgspec.Struct) and thing.__module__ == module.__name__  # type: ignore[attr-defined]
+
+
+def _event() -> Json:
+    kinds = [{"$ref": f"#/components/schemas/{kind.__name__}"} for kind in get_args(schemas.Event)]
+    mapping = {name: f"#/components/schemas/{kind.__name__}" for name, kind in _EVENTS.items()}
+    return {
+        "description": "One event of a reply. `offset`: how many code points of the reply the reader has after it.",
+        "anyOf": kinds,
+        "discriminator": {"propertyName": "type", "mapping": mapping},
+    }

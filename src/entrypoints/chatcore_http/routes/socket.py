@@ -1,0 +1,235 @@
+"""WS /conversations/ws/{id}: a conversation over one connection, as `wire.md` says.
+
+The token comes in the first frame or as a subprotocol, never in the URL, where logs would keep it. It is looked at
+once; after that the connection lives as long as its session.
+"""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import msgspec
+from dishka import AsyncContainer
+from litestar import Router, WebSocket, websocket
+from litestar.params import FromPath
+from msgspec import Meta
+
+from chatcore import (
+    Authenticate,
+    Caller,
+    ChatcoreError,
+    ChatOptions,
+    ConversationId,
+    FollowReply,
+    MessageId,
+    ModelConfigId,
+    ReadHistory,
+    SendMessage,
+    SessionWatch,
+    Silence,
+    StopReply,
+    UserId,
+)
+from chatcore.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
+from chatcore_app import Settings
+from chatcore_http.open_sockets import NO_CONVERSATION, UNAUTHENTICATED, WRONG_ORIGIN, Closed, Connection, OpenSockets
+from chatcore_http.schemas import Id, event_of
+
+AUTH_WITHIN = 5.0
+"""Seconds for the first frame, if the token did not come with the handshake."""
+
+_PROTOCOL = "chatcore.v1"
+_BEARER = "bearer."
+_PORTS = {"http": 80, "https": 443}
+_MAX_ID = 2**63 - 1
+
+
+class Auth(msgspec.Struct, frozen=True, tag="auth"):
+    token: str
+
+
+class Send(msgspec.Struct, frozen=True, tag="send"):
+    """`client_id` is the idempotency key."""
+
+    content: str
+    config_id: Id | None = None
+    client_id: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    pass
+
+
+class Attach(msgspec.Struct, frozen=True, tag="attach"):
+    """`after`: how many code points of the reply the client has."""
+
+    after: Annotated[int, Meta(ge=0, le=2**53)] = 0
+
+
+Frame = Auth | Send | Stop | Attach
+
+_decoder = msgspec.json.Decoder(Frame)
+
+
+@websocket("/conversations/ws/{conversation_id:int}")
+async def conversation_socket(socket: WebSocket[Any, Any, Any], conversation_id: FromPath[int]) -> None:
+    container: AsyncContainer = socket.state.dishka_container
+    settings = await container.get(Settings)
+    offered = socket.scope["subprotocols"]
+    async with (await container.get(OpenSockets)).opened(
+        socket, subprotocol=_PROTOCOL if _PROTOCOL in offered else None, max_bytes=settings.max_body_bytes
+    ) as connection:
+        _check_origin(socket, settings)
+        caller = await _signed_in(connection, await container.get(Authenticate), offered)
+        with (await container.get(SessionWatch)).watching(
+            caller.session.id, partial(connection.interrupt, Closed(UNAUTHENTICATED, "The session has ended."))
+        ):
+            await _check_conversation(await container.get(ReadHistory), caller, conversation_id)
+            await connection.tell({"type": "ready"})
+            talk = _Talk(
+                connection=connection,
+                owner=caller.user.id,
+                conversation_id=ConversationId(conversation_id),
+                send_message=await container.get(SendMessage),
+                follow_reply=await container.get(FollowReply),
+                stop_reply=await container.get(StopReply),
+            )
+            await talk.run()
+
+
+def _check_origin(socket: WebSocket[Any, Any, Any], settings: Settings) -> None:
+    """A browser tells where a page comes from; another site's page must not speak with our user's tokens."""
+    origin = socket.headers.get("origin")
+    if origin is None or origin in settings.cors_origins or _is_of(origin, socket.headers.get("host", "")):
+        return
+    raise Closed(WRONG_ORIGIN, "This origin may not connect.")
+
+
+def _is_of(origin: str, host: str) -> bool:
+    """Whether a page of `origin` was served by `host`. Where neither names a port, which one it is does not matter:
+    behind a proxy that ends TLS the client's scheme is not known."""
+    try:
+        page, own = urlsplit(origin), urlsplit(f"//{host}")
+        default = _PORTS[page.scheme]
+        same_port = (page.port or default) == (own.port or default)
+    except (KeyError, ValueError):
+        return False
+    return same_port and page.hostname is not None and page.hostname == own.hostname
+
+
+async def _signed_in(connection: Connection, authenticate: Authenticate, offered: list[str]) -> Caller:
+    token = next((name.removeprefix(_BEARER) for name in offered if name.startswith(_BEARER)), None)
+    try:
+        if token is None:
+            async with asyncio.timeout(AUTH_WITHIN):
+                token = _token_in(await connection.receive())
+        return await authenticate(access_token=token)
+    except TimeoutError as error:
+        raise Closed(UNAUTHENTICATED, "No token has come in time.") from error
+    except (Unauthenticated, Forbidden, ValidationFailed) as error:
+        raise Closed(UNAUTHENTICATED, error.detail) from error
+
+
+def _token_in(data: str | bytes) -> str:
+    frame = _frame_of(data)
+    if not isinstance(frame, Auth):
+        raise Unauthenticated
+    return frame.token
+
+
+def _frame_of(data: str | bytes) -> Frame:
+    """Raises `ValidationFailed`."""
+    if isinstance(data, bytes):
+        raise ValidationFailed(detail="The frame is not valid: JSON comes in text frames, not in binary ones.")
+    try:
+        frame: Frame = _decoder.decode(data)
+    except RecursionError:
+        raise ValidationFailed(detail="The frame is not valid: it is nested too deeply.") from None
+    except ValueError as error:
+        raise ValidationFailed(detail=f"The frame is not valid: {error}") from None
+    return frame
+
+
+async def _check_conversation(read_history: ReadHistory, caller: Caller, conversation_id: int) -> None:
+    if 0 < conversation_id <= _MAX_ID:
+        with suppress(NotFound):
+            await read_history(owner=caller.user.id, conversation_id=ConversationId(conversation_id), limit=1)
+            return
+    raise Closed(NO_CONVERSATION, "There is no such conversation.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Talk:
+    """What is said on one connection. At most one reply is followed at a time: a newer wish replaces an older one."""
+
+    connection: Connection
+    owner: UserId
+    conversation_id: ConversationId
+    send_message: SendMessage
+    follow_reply: FollowReply
+    stop_reply: StopReply
+
+    async def run(self) -> None:
+        """Until the connection ends."""
+        while True:
+            await self._take(await self.connection.receive())
+
+    async def _take(self, data: str | bytes) -> None:
+        try:
+            await self._act_on(_frame_of(data))
+        except ChatcoreError as error:
+            await self._tell_error(error)
+
+    async def _act_on(self, frame: Frame) -> None:
+        match frame:
+            case Send():
+                await self._send(frame)
+            case Stop():
+                await self.stop_reply(owner=self.owner, conversation_id=self.conversation_id)
+            case Attach():
+                self._follow(None, after=frame.after)
+            case Auth():
+                raise ValidationFailed(detail="You are signed in already.")
+
+    async def _send(self, frame: Send) -> None:
+        sent = await self.send_message(
+            owner=self.owner,
+            conversation_id=self.conversation_id,
+            content=frame.content,
+            options=ChatOptions(config_id=None if frame.config_id is None else ModelConfigId(frame.config_id)),
+            idempotency_key=frame.client_id,
+        )
+        self._follow(sent.reply.id)
+
+    def _follow(self, reply_id: MessageId | None, *, after: int = 0) -> None:
+        self.connection.run_beside(self._tell_reply(reply_id, after))
+
+    async def _tell_reply(self, reply_id: MessageId | None, after: int) -> None:
+        try:
+            told = await self._tell_events(reply_id, after)
+        except ChatcoreError as error:
+            await self._tell_error(error)
+        else:
+            if not told:
+                await self._tell_error(NotFound("No reply was ever written in this conversation."))
+
+    async def _tell_events(self, reply_id: MessageId | None, after: int) -> bool:
+        """False if there are none."""
+        told = False
+        async for event in self.follow_reply(
+            owner=self.owner, conversation_id=self.conversation_id, reply_id=reply_id, after=after
+        ):
+            told = True
+            if not isinstance(event, Silence):  # the server's own pings keep a silent connection alive
+                await self.connection.tell(event_of(event))
+        return told
+
+    async def _tell_error(self, error: ChatcoreError) -> None:
+        await self.connection.tell({"type": "error", "code": error.code, "detail": error.detail})
+
+
+def routers() -> list[Router]:
+    return [Router(path="", route_handlers=[conversation_socket])]

@@ -1,0 +1,162 @@
+"""The contract of `UserRepo.delete`: whatever a user owned is gone with them, and nothing else is."""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+import pytest
+
+from chatcore.entities import Conversation, MessageId, RefreshToken, Session, Status, User, UserId
+from chatcore.errors import NotFound
+from chatcore.ports import Idempotency, LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
+from contracts.storage.base import NOW, StorageContract, add_message, add_reply, later, stored_user
+from contracts.storage.sessions import a_session, a_token
+
+NOBODY = UserId(999_999_999)
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    session: Session
+    token: RefreshToken
+    conversation: Conversation
+
+
+async def own_everything(work: UnitOfWork, user: User) -> Belongings:
+    """A thing of each kind, one of them text in the log of a reply whose message is gone."""
+    session = a_session(user, f"session of {user.username}")
+    token = a_token(session, bytes([user.id % 256]) * 32)
+    await work.tokens.add_session(session)
+    await work.tokens.add_refresh_token(token)
+    config = await work.model_configs.add(user.id, model_url="http://x", model_name="m", now=NOW)
+    conversation = await work.conversations.add(user.id, title="", config_id=config.id, now=NOW)
+    question = await add_message(work, conversation, idempotency=Idempotency("key", bytes(32)))
+    reply = await add_reply(work, conversation, to=question)
+    await work.conversations.claim(user.id, conversation.id, reply.id, now=NOW)
+    lost = MessageId(reply.id + 1_000_000)
+    await work.reply_log.append([LogEntry(user.id, each, 0, TextKind.ANSWER, "text") for each in (reply.id, lost)])
+    return Belongings(session, token, replace(conversation, writing_reply_id=reply.id))
+
+
+async def seen(unit_of_work: UnitOfWorkFactory, user: User, theirs: Belongings) -> list[object]:
+    """What the ports still show of it."""
+    session, conversation, reply_id = theirs.session, theirs.conversation, theirs.conversation.writing_reply_id
+    assert reply_id is not None
+    async with unit_of_work() as work:
+        return [
+            await work.users.find(user.username),
+            await work.users.find(user.email or ""),
+            await work.tokens.caller(user.id, session.id),
+            list(await work.tokens.sessions(user.id, limit=10, offset=0)),
+            await work.tokens.refresh_token(theirs.token.digest),
+            list(await work.model_configs.list(user.id)),
+            list(await work.conversations.list(user.id, limit=10, offset=0)),
+            await work.messages.history(user.id, conversation.id, limit=10),
+            await work.messages.sent_with(user.id, conversation.id, "key", since=NOW),
+            await work.messages.get(user.id, conversation.id, reply_id),
+            list(await work.reply_log.read(user.id, reply_id)),
+            list(await work.reply_log.read(user.id, MessageId(reply_id + 1_000_000))),
+        ]
+
+
+class AccountDeletionContract(StorageContract):
+    async def test_deleting_takes_all_that_the_user_owns_along(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
+    ) -> None:
+        async with unit_of_work() as work:
+            theirs = await own_everything(work, owner)
+            kept = await own_everything(work, stranger)
+            await work.commit()
+        everything = await seen(unit_of_work, owner, theirs), await seen(unit_of_work, stranger, kept)
+        assert all(everything[0]), "the test looks at nothing that is not there"
+        async with unit_of_work() as work:
+            assert await work.users.delete(owner.id) is True
+            assert await work.users.delete(owner.id) is False
+            assert await work.users.delete(NOBODY) is False
+            await work.commit()
+        assert not any(await seen(unit_of_work, owner, theirs))
+        assert await seen(unit_of_work, stranger, kept) == everything[1]
+        async with unit_of_work(read_only=True) as work:
+            assert [reply.user_id for reply in await work.unfinished.list()] == [stranger.id]
+
+    async def test_a_deleted_users_names_are_free_and_the_id_is_not(
+        self, unit_of_work: UnitOfWorkFactory, owner: User
+    ) -> None:
+        async with unit_of_work() as work:
+            await work.users.delete(owner.id)
+            await work.commit()
+        another = await stored_user(unit_of_work, "owner", "owner@example.org")
+        assert another.id > owner.id
+
+    async def test_deleting_waits_for_whoever_has_locked_a_conversation(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        async def delete() -> bool:
+            async with unit_of_work() as work:
+                deleted = await work.users.delete(owner.id)
+                await work.commit()
+            return deleted
+
+        async with unit_of_work() as work:
+            await work.conversations.lock(owner.id, conversation.id)
+            deleting = asyncio.create_task(delete())
+            for _ in range(20):  # round trips in which the other one could overtake
+                await work.conversations.get(owner.id, conversation.id)
+            reply = await add_reply(work, conversation)
+            assert await work.conversations.set_title(owner.id, conversation.id, "title") is True
+            assert await work.conversations.claim(owner.id, conversation.id, reply.id, now=later(1)) is True
+            await work.reply_log.append([LogEntry(owner.id, reply.id, 0, TextKind.ANSWER, "text")])
+            await work.commit()
+        assert await deleting is True
+        async with unit_of_work(read_only=True) as work:
+            assert await work.users.find("owner") is None
+            assert await work.messages.get(owner.id, conversation.id, reply.id) is None
+            assert list(await work.reply_log.read(owner.id, reply.id)) == []
+
+    async def test_deleting_and_the_end_of_a_reply_do_not_wait_for_each_other(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        async def delete() -> bool:
+            async with unit_of_work() as work:
+                deleted = await work.users.delete(owner.id)
+                await work.commit()
+            return deleted
+
+        async with unit_of_work() as work:
+            reply = await add_reply(work, conversation)
+            await work.conversations.claim(owner.id, conversation.id, reply.id, now=NOW)
+            await work.reply_log.append([LogEntry(owner.id, reply.id, 0, TextKind.ANSWER, "text")])
+            await work.commit()
+        async with unit_of_work() as work:
+            assert await work.conversations.release(owner.id, conversation.id, reply.id, now=later(1)) is True
+            deleting = asyncio.create_task(delete())
+            for _ in range(20):  # round trips in which the other one comes as far as it can
+                await work.messages.get(owner.id, conversation.id, reply.id)
+            await work.messages.finish(replace(reply, content="text", status=Status.COMPLETE))
+            await work.reply_log.delete(owner.id, reply.id)
+            await work.commit()
+        assert await deleting is True
+        async with unit_of_work(read_only=True) as work:
+            assert await work.messages.get(owner.id, conversation.id, reply.id) is None
+
+    # ---- nothing comes back ----
+
+    async def test_nothing_is_added_for_a_user_who_is_gone(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:
+        session = a_session(owner)
+        async with unit_of_work() as work:
+            await work.tokens.add_session(session)
+            conversation = await work.conversations.add(owner.id, title="", config_id=None, now=NOW)
+            await work.users.delete(owner.id)
+            await work.commit()
+        for add in (
+            lambda work: work.tokens.add_session(session),
+            lambda work: work.tokens.add_refresh_token(a_token(session)),
+            lambda work: work.model_configs.add(owner.id, model_url="http://x", model_name="m", now=NOW),
+            lambda work: work.conversations.add(owner.id, title="", config_id=None, now=NOW),
+            lambda work: add_message(work, conversation),
+        ):
+            async with unit_of_work() as work:
+                with pytest.raises(NotFound):
+                    await add(work)
+        async with unit_of_work(read_only=True) as work:
+            assert await work.tokens.caller(owner.id, session.id) is None
+            assert await work.tokens.alive([session.id], now=NOW) == set()

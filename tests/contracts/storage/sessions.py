@@ -1,0 +1,355 @@
+"""The contract of `TokenStore`."""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from chatcore.entities import RefreshToken, Session, SessionId, User, UserId
+from chatcore.ports import Caller, UnitOfWorkFactory
+from contracts.storage.base import NOW, StorageContract, later, times
+
+NOBODY = UserId(999_999_999)
+
+
+def a_session(user: User, session_id: str = "aB-3_", **changes: object) -> Session:
+    session = Session(
+        id=SessionId(session_id),
+        user_id=user.id,
+        login_time=NOW,
+        authenticated_at=later(-1),
+        last_used_at=later(2),
+        expires_at=later(3600),
+        user_agent="Mozilla/5.0 (🦄) " + "x" * 180,
+        address="2001:db8::ffff:192.0.2.1",
+    )
+    return replace(session, **changes)  # type: ignore[arg-type]
+
+
+def a_token(session: Session, digest: bytes = bytes(range(224, 256))) -> RefreshToken:
+    return RefreshToken(
+        digest=digest, session_id=session.id, user_id=session.user_id, created_at=NOW, expires_at=later(60)
+    )
+
+
+class TokenStoreContract(StorageContract):
+    @pytest.fixture
+    async def session(self, unit_of_work: UnitOfWorkFactory, owner: User) -> Session:
+        session = a_session(owner)
+        async with unit_of_work() as work:
+            await work.tokens.add_session(session)
+            await work.commit()
+        return session
+
+    @pytest.fixture
+    async def token(self, unit_of_work: UnitOfWorkFactory, session: Session) -> RefreshToken:
+        token = a_token(session)
+        async with unit_of_work() as work:
+            await work.tokens.add_refresh_token(token)
+            await work.commit()
+        return token
+
+    async def test_the_caller_is_the_user_and_the_session(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session
+    ) -> None:
+        async with unit_of_work(read_only=True) as work:
+            assert await work.tokens.caller(owner.id, session.id) == Caller(owner, session)
+
+    async def test_the_caller_of_another_session_is_nobody(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, session: Session
+    ) -> None:
+        async with unit_of_work(read_only=True) as work:
+            assert await work.tokens.caller(stranger.id, session.id) is None
+            assert await work.tokens.caller(NOBODY, session.id) is None
+            for other in ("", "Ab-3_", "aB-3_ ", "aB-3-", "aB-3"):
+                assert await work.tokens.caller(owner.id, SessionId(other)) is None
+
+    async def test_the_caller_is_there_when_the_session_is_over(
+        self, unit_of_work: UnitOfWorkFactory, owner: User
+    ) -> None:
+        expired = a_session(owner, "expired", expires_at=later(-1))
+        ended = a_session(owner, "ended", logout_time=later(1))
+        async with unit_of_work() as work:
+            await work.tokens.add_session(expired)
+            await work.tokens.add_session(ended)
+            assert await work.tokens.caller(owner.id, expired.id) == Caller(owner, expired)
+            assert await work.tokens.caller(owner.id, ended.id) == Caller(owner, ended)
+
+    @times
+    async def test_times_are_kept_to_the_microsecond(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, time: datetime
+    ) -> None:
+        session = a_session(
+            owner, login_time=time, authenticated_at=time, last_used_at=time, expires_at=time, logout_time=time
+        )
+        token = replace(a_token(session), created_at=time, expires_at=time, used_at=time)
+        async with unit_of_work() as work:
+            await work.tokens.add_session(session)
+            await work.tokens.add_refresh_token(token)
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            assert await work.tokens.caller(owner.id, session.id) == Caller(owner, session)
+            assert await work.tokens.refresh_token(token.digest) == token
+
+    async def test_touching_tells_the_last_use(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, session: Session
+    ) -> None:
+        async with unit_of_work() as work:
+            await work.tokens.touch(owner.id, session.id, now=later(60))
+            await work.tokens.touch(stranger.id, session.id, now=later(120))
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            caller = await work.tokens.caller(owner.id, session.id)
+        assert caller == Caller(owner, replace(session, last_used_at=later(60)))
+
+    async def test_a_session_is_revoked_once(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session
+    ) -> None:
+        async with unit_of_work() as work:
+            assert await work.tokens.revoke(owner.id, session.id, now=later(1)) is True
+            assert await work.tokens.revoke(owner.id, session.id, now=later(2)) is False
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            caller = await work.tokens.caller(owner.id, session.id)
+        assert caller == Caller(owner, replace(session, logout_time=later(1)))
+
+    async def test_a_strangers_session_is_not_revoked(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, session: Session
+    ) -> None:
+        async with unit_of_work() as work:
+            assert await work.tokens.revoke(stranger.id, session.id, now=later(1)) is False
+            assert await work.tokens.revoke(owner.id, SessionId("unknown"), now=later(1)) is False
+            assert await work.tokens.caller(owner.id, session.id) == Caller(owner, session)
+
+    async def test_revoking_one_session_leaves_the_others(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session
+    ) -> None:
+        other = a_session(owner, "AB-3_")
+        async with unit_of_work() as work:
+            await work.tokens.add_session(other)
+            await work.tokens.revoke(owner.id, session.id, now=later(1))
+            assert await work.tokens.caller(owner.id, other.id) == Caller(owner, other)
+
+    async def test_a_refresh_token_is_found_by_its_digest(
+        self, unit_of_work: UnitOfWorkFactory, session: Session, token: RefreshToken
+    ) -> None:
+        zeros = a_token(session, bytes(32))
+        async with unit_of_work() as work:
+            await work.tokens.add_refresh_token(zeros)
+            assert await work.tokens.refresh_token(token.digest) == token
+            assert await work.tokens.refresh_token(zeros.digest) == zeros
+            assert await work.tokens.refresh_token(bytes(31) + b"\x20") is None
+
+    async def test_a_token_is_exchanged_once(self, unit_of_work: UnitOfWorkFactory, token: RefreshToken) -> None:
+        async with unit_of_work() as work:
+            assert await work.tokens.exchange(token.digest, now=later(1)) is True
+            assert await work.tokens.exchange(token.digest, now=later(2)) is False
+            await work.commit()
+        async with unit_of_work() as work:
+            assert await work.tokens.exchange(token.digest, now=later(3)) is False
+            assert await work.tokens.refresh_token(token.digest) == replace(token, used_at=later(1))
+
+    async def test_an_expired_token_is_not_exchanged(
+        self, unit_of_work: UnitOfWorkFactory, token: RefreshToken
+    ) -> None:
+        async with unit_of_work() as work:
+            assert await work.tokens.exchange(token.digest, now=token.expires_at) is False
+            assert await work.tokens.refresh_token(token.digest) == token
+            assert await work.tokens.exchange(token.digest, now=later(59.999_999)) is True
+
+    async def test_an_unknown_token_is_not_exchanged(
+        self, unit_of_work: UnitOfWorkFactory, token: RefreshToken
+    ) -> None:
+        async with unit_of_work() as work:
+            assert await work.tokens.exchange(bytes(32), now=later(1)) is False
+            assert await work.tokens.refresh_token(token.digest) == token
+
+    async def test_an_exchange_that_is_rolled_back_leaves_the_token_to_others(
+        self, unit_of_work: UnitOfWorkFactory, token: RefreshToken
+    ) -> None:
+        async with unit_of_work() as work:
+            assert await work.tokens.exchange(token.digest, now=later(1)) is True
+        async with unit_of_work() as work:
+            assert await work.tokens.exchange(token.digest, now=later(2)) is True
+
+    async def test_of_several_at_once_one_exchanges(self, unit_of_work: UnitOfWorkFactory, token: RefreshToken) -> None:
+        async def exchange(seconds: int) -> bool:
+            async with unit_of_work() as work:
+                exchanged = await work.tokens.exchange(token.digest, now=later(seconds))
+                await work.commit()
+            return exchanged
+
+        outcomes = await asyncio.gather(*(exchange(seconds) for seconds in range(8)))
+        assert sorted(outcomes) == [False] * 7 + [True]
+        async with unit_of_work(read_only=True) as work:
+            used = await work.tokens.refresh_token(token.digest)
+        assert used == replace(token, used_at=later(outcomes.index(True)))
+
+    # ---- all of a user's sessions ----
+
+    async def test_sessions_are_listed_latest_first_ended_ones_too(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
+    ) -> None:
+        async with unit_of_work() as work:
+            a, b, c, d = [
+                a_session(owner, name, login_time=later(seconds), **changes)
+                for name, seconds, changes in (
+                    ("a", 0, {"expires_at": later(-1)}),
+                    ("b", 2, {"logout_time": later(3)}),
+                    ("c", 2.000_001, {}),
+                    ("d", 1, {"last_used_at": later(99)}),
+                )
+            ]
+            for session in (a, b, c, d, a_session(stranger, "e", login_time=later(9))):
+                await work.tokens.add_session(session)
+            assert list(await work.tokens.sessions(owner.id, limit=10, offset=0)) == [c, b, d, a]
+            assert list(await work.tokens.sessions(owner.id, limit=2, offset=1)) == [b, d]
+            assert list(await work.tokens.sessions(owner.id, limit=2, offset=4)) == []
+            assert list(await work.tokens.sessions(NOBODY, limit=10, offset=0)) == []
+
+    async def test_sessions_of_one_moment_are_each_on_one_page(
+        self, unit_of_work: UnitOfWorkFactory, owner: User
+    ) -> None:
+        names = ["b", "D", "a", "C", "-", "_"]
+        async with unit_of_work() as work:
+            for name in names:
+                await work.tokens.add_session(a_session(owner, name))
+            pages = [await work.tokens.sessions(owner.id, limit=2, offset=offset) for offset in (0, 2, 4)]
+        assert sorted(session.id for page in pages for session in page) == sorted(names)
+
+    async def test_a_password_check_is_noted(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, session: Session
+    ) -> None:
+        other = a_session(owner, "other")
+        async with unit_of_work() as work:
+            await work.tokens.add_session(other)
+            await work.tokens.password_checked(owner.id, session.id, now=later(60))
+            await work.tokens.password_checked(stranger.id, session.id, now=later(120))
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            checked = await work.tokens.caller(owner.id, session.id)
+            assert checked == Caller(owner, replace(session, authenticated_at=later(60)))
+            assert await work.tokens.caller(owner.id, other.id) == Caller(owner, other)
+
+    async def test_revoking_the_others_leaves_this_one(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, session: Session
+    ) -> None:
+        open_, ended = a_session(owner, "open"), a_session(owner, "ended", logout_time=later(1))
+        strangers = a_session(stranger, "strangers")
+        async with unit_of_work() as work:
+            for each in (open_, ended, strangers):
+                await work.tokens.add_session(each)
+            await work.tokens.revoke_others(owner.id, session.id, now=later(2))
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            assert await work.tokens.caller(owner.id, session.id) == Caller(owner, session)
+            revoked = await work.tokens.caller(owner.id, open_.id)
+            assert revoked == Caller(owner, replace(open_, logout_time=later(2)))
+            assert await work.tokens.caller(owner.id, ended.id) == Caller(owner, ended)
+            assert await work.tokens.caller(stranger.id, strangers.id) == Caller(stranger, strangers)
+
+    async def test_an_unknown_session_has_only_others(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session
+    ) -> None:
+        async with unit_of_work() as work:
+            await work.tokens.revoke_others(owner.id, SessionId("unknown"), now=later(2))
+            assert await work.tokens.revoke(owner.id, session.id, now=later(3)) is False
+
+    async def test_the_living_among_some_sessions(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, session: Session
+    ) -> None:
+        now = later(10)
+        expired = a_session(owner, "expired", expires_at=now)
+        ended = a_session(owner, "ended", logout_time=later(11))
+        last = a_session(stranger, "last", expires_at=later(10.000_001))
+        asked = [session.id, expired.id, ended.id, last.id, SessionId("unknown")]
+        async with unit_of_work() as work:
+            for each in (expired, ended, last, a_session(owner, "not asked for")):
+                await work.tokens.add_session(each)
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            for _ in range(2):
+                assert await work.tokens.alive(asked, now=now) == {session.id, last.id}
+            assert await work.tokens.alive({session.id}, now=now) == {session.id}
+            assert await work.tokens.alive([], now=now) == set()
+
+    # ---- refresh tokens that are used up ----
+
+    async def test_every_unused_token_of_a_session_is_used_up(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session, token: RefreshToken
+    ) -> None:
+        used = replace(a_token(session, b"u" * 32), used_at=later(1))
+        expired = replace(a_token(session, b"e" * 32), expires_at=later(-1))
+        async with unit_of_work() as work:
+            for each in (used, expired):
+                await work.tokens.add_refresh_token(each)
+            await work.tokens.use_up(owner.id, session.id, now=later(2))
+            after = a_token(session, b"a" * 32)
+            await work.tokens.add_refresh_token(after)
+            assert await work.tokens.exchange(token.digest, now=later(3)) is False
+            await work.commit()
+        async with unit_of_work() as work:
+            assert await work.tokens.refresh_token(token.digest) == replace(token, used_at=later(2))
+            assert await work.tokens.refresh_token(expired.digest) == replace(expired, used_at=later(2))
+            assert await work.tokens.refresh_token(used.digest) == used
+            assert await work.tokens.exchange(after.digest, now=later(3)) is True
+
+    async def test_only_this_sessions_tokens_are_used_up(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, session: Session, token: RefreshToken
+    ) -> None:
+        other = a_session(owner, "other")
+        others = a_token(other, b"o" * 32)
+        async with unit_of_work() as work:
+            await work.tokens.add_session(other)
+            await work.tokens.add_refresh_token(others)
+            await work.tokens.use_up(stranger.id, session.id, now=later(1))
+            await work.tokens.use_up(owner.id, other.id, now=later(1))
+            assert await work.tokens.refresh_token(token.digest) == token
+            assert await work.tokens.refresh_token(others.digest) == replace(others, used_at=later(1))
+
+    @pytest.mark.parametrize("successor", [b"\0" * 32, b"\xff" * 32], ids=["before", "behind"])
+    async def test_the_successor_of_an_exchange_under_way_is_used_up_too(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session, token: RefreshToken, successor: bytes
+    ) -> None:
+        async def use_up() -> None:
+            async with unit_of_work() as work:
+                await work.tokens.use_up(owner.id, session.id, now=later(2))
+                await work.commit()
+
+        async with unit_of_work() as work:
+            assert await work.tokens.exchange(token.digest, now=later(1)) is True
+            using_up = asyncio.create_task(use_up())
+            for _ in range(20):  # round trips in which the other one could overtake
+                await work.tokens.refresh_token(token.digest)
+            await work.tokens.add_refresh_token(a_token(session, successor))
+            await work.tokens.touch(owner.id, session.id, now=later(1))
+            await work.commit()
+        await using_up
+        async with unit_of_work(read_only=True) as work:
+            stored = await work.tokens.refresh_token(successor)
+            assert stored == replace(a_token(session, successor), used_at=later(2))
+            assert await work.tokens.refresh_token(token.digest) == replace(token, used_at=later(1))
+
+    async def test_revoking_the_others_waits_for_an_exchange_under_way(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session, token: RefreshToken
+    ) -> None:
+        async def revoke_others() -> None:
+            async with unit_of_work() as work:
+                await work.tokens.revoke_others(owner.id, SessionId("another"), now=later(2))
+                await work.commit()
+
+        successor = a_token(session, b"\0" * 32)
+        async with unit_of_work() as work:
+            assert await work.tokens.exchange(token.digest, now=later(1)) is True
+            revoking = asyncio.create_task(revoke_others())
+            for _ in range(20):  # round trips in which the other one comes as far as it can
+                await work.tokens.refresh_token(token.digest)
+            await work.tokens.add_refresh_token(successor)
+            await work.tokens.touch(owner.id, session.id, now=later(1))
+            await work.commit()
+        await revoking
+        async with unit_of_work(read_only=True) as work:
+            caller = await work.tokens.caller(owner.id, session.id)
+            assert await work.tokens.refresh_token(successor.digest) == successor
+        assert caller == Caller(owner, replace(session, last_used_at=later(1), logout_time=later(2)))
