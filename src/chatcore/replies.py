@@ -319,8 +319,11 @@ class Replies:
     async def _wait_for_tasks(self, timeout: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self._tasks:
-                    await asyncio.wait(self._tasks)
+                while self._tasks or self._live:
+                    if self._tasks:
+                        await asyncio.wait(self._tasks)
+                    else:  # the commit that acknowledges a reply is under way; its task comes after it
+                        await asyncio.sleep(self._flush_every)
 
 
 def _uncancel() -> None:

@@ -2,9 +2,10 @@
 for granted: it reads what came byte for byte.
 """
 
+import itertools
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,17 @@ from aiohttp import ClientResponse, ClientSession, ClientTimeout
 from dishka import Provider, Scope
 from litestar import Litestar
 
+from chatcore.ports import Delta, LLMGateway, ModelEndpoint, PasswordHasher, Prompt
 from chatcore_app import Settings
 from chatcore_http import create_app
+from chatcore_memory import PlainPasswords, ScriptedModel
 
 T = TypeVar("T")
 Body = bytes | AsyncIterable[bytes]
 
 PASSWORD = "correct horse battery"
 _EVENT = re.compile(rb"event: ([a-z.]+)\nid: ([0-9]+:[0-9]+)\ndata: (\{[^\r\n]*\})\n\n")
+_numbers = itertools.count(1)
 _COMMENT = re.compile(rb":[^\r\n]*\n\n")
 
 # ---- shapes ----------------------------------------------------------------------------------------------
@@ -85,9 +89,9 @@ def check_shape(thing: Mapping[str, Any], keys: set[str]) -> None:
 # ---- the server ------------------------------------------------------------------------------------------
 
 
-def with_id(path: str, id: object) -> str:
+def with_id(path: str, number: object) -> str:
     """A path with this in the place of `{config_id}` or `{conversation_id}`."""
-    return re.sub(r"\{\w+\}", str(id), path)
+    return re.sub(r"\{\w+\}", str(number), path)
 
 
 def settings_for(folder: Path, **environ: str) -> Settings:
@@ -102,9 +106,21 @@ def provided(port: type[T], thing: T) -> Provider:
     return provider
 
 
+class CurrentModel(LLMGateway):
+    """The model of the test at hand, for an application that serves many tests."""
+
+    def __init__(self) -> None:
+        self.model: LLMGateway = ScriptedModel("Hello")
+
+    def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncIterator[Delta]:
+        return self.model.stream(endpoint, prompt)
+
+
 @asynccontextmanager
 async def api_of(settings: Settings, *providers: Provider) -> AsyncGenerator["Api", None]:
-    async with serving(create_app(settings, *providers)) as url, client_of(url) as api:
+    """A client of the application, where only passwords are hashed faster than is good for them."""
+    app = create_app(settings, provided(PasswordHasher, PlainPasswords()), *providers)
+    async with serving(app) as url, client_of(url) as api:
         yield api
 
 
@@ -262,9 +278,9 @@ class Api:
     async def register(self, username: str, password: str = PASSWORD) -> Any:
         return (await self.post("/auth/register", {"username": username, "password": password})).ok(201)
 
-    async def user(self, username: str = "ada") -> "Api":
+    async def user(self, username: str | None = None) -> "Api":
         """A new account's client."""
-        return self.with_token((await self.register(username))["access_token"])
+        return self.with_token((await self.register(username or f"user{next(_numbers)}"))["access_token"])
 
     async def conversation(self, title: str | None = None) -> int:
         created = (await self.post("/conversations/create", {"title": title})).ok(201)

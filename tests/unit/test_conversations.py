@@ -40,8 +40,16 @@ async def test_a_title_has_at_most_200_characters(world: World, ada: UserId) -> 
 
 @pytest.mark.parametrize(
     ("limit", "offset", "numbers", "has_more"),
-    [(20, 0, [4, 3, 2, 1, 0], False), (5, 0, [4, 3, 2, 1, 0], False), (4, 0, [4, 3, 2, 1], True)]
-    + [(2, 2, [2, 1], True), (2, 3, [1, 0], False), (1, 4, [0], False), (100, 5, [], False), (1, 10**6, [], False)],
+    [
+        (20, 0, [4, 3, 2, 1, 0], False),
+        (5, 0, [4, 3, 2, 1, 0], False),
+        (4, 0, [4, 3, 2, 1], True),
+        (2, 2, [2, 1], True),
+        (2, 3, [1, 0], False),
+        (1, 4, [0], False),
+        (100, 5, [], False),
+        (1, 10**6, [], False),
+    ],
 )
 async def test_a_list_goes_page_by_page(
     world: World, ada: UserId, limit: int, offset: int, numbers: list[int], has_more: bool
@@ -56,8 +64,13 @@ async def test_a_list_goes_page_by_page(
 
 @pytest.mark.parametrize(
     ("limit", "offset", "fields"),
-    [(0, 0, ["limit"]), (101, 0, ["limit"]), (20, -1, ["offset"]), (20, 10**6 + 1, ["offset"])]
-    + [(-1, -1, ["limit", "offset"])],
+    [
+        (0, 0, ["limit"]),
+        (101, 0, ["limit"]),
+        (20, -1, ["offset"]),
+        (20, 10**6 + 1, ["offset"]),
+        (-1, -1, ["limit", "offset"]),
+    ],
 )
 async def test_a_list_has_bounds(world: World, ada: UserId, limit: int, offset: int, fields: list[str]) -> None:
     with pytest.raises(ValidationFailed) as raised:

@@ -189,7 +189,13 @@ def test_what_is_no_number_lies_within_no_bounds(value: float) -> None:
 
 @pytest.mark.parametrize(
     ("text", "stored"),
-    [("", ""), ("🦄\r\n\x01", "🦄\r\n\x01"), ("a\0b", "a\ufffdb"), ("\ud83e\udd84", "\ufffd\ufffd"), ("\udfff", "\ufffd")],
+    [
+        ("", ""),
+        ("🦄\r\n\x01", "🦄\r\n\x01"),
+        ("a\0b", "a\ufffdb"),
+        ("\ud83e\udd84", "\ufffd\ufffd"),
+        ("\udfff", "\ufffd"),
+    ],
 )
 def test_foreign_text_is_made_fit_to_store_one_for_one(text: str, stored: str) -> None:
     assert storable(text) == stored

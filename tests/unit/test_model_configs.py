@@ -129,11 +129,9 @@ async def test_anothers_and_a_missing_one_look_the_same(world: World, ada: UserI
 async def test_a_value_that_breaks_a_rule_is_named(world: World, ada: UserId, field: str, value: str) -> None:
     config = await world.config(ada)
     with pytest.raises(ValidationFailed) as created:
-        await world.create_config(
-            owner=ada, **{"model_url": URL, "model_name": "gpt", "api_key": KEY} | {field: value}
-        )
+        await world.create_config(owner=ada, **{"model_url": URL, "model_name": "gpt", "api_key": KEY} | {field: value})
     with pytest.raises(ValidationFailed) as updated:
-        await world.update_config(owner=ada, config_id=config.id, **{field: value})  # type: ignore[arg-type]
+        await world.update_config(owner=ada, config_id=config.id, **{field: value})
     for error in (created.value, updated.value):
         assert [broken.field for broken in error.errors] == [field]
         assert not value.strip() or value not in error.detail

@@ -10,6 +10,7 @@ import pytest
 
 from chatcore import (
     Authenticate,
+    Caller,
     ChatDefaults,
     ChatOptions,
     Conversation,
@@ -35,20 +36,23 @@ from chatcore import (
     ReplyEvent,
     SendMessage,
     Sent,
+    Session,
     SessionIssuer,
     SessionPolicy,
     SignedIn,
     SignIn,
     SignOut,
+    Status,
     StopReply,
     UpdateModelConfig,
     UserId,
 )
-from chatcore.errors import Unavailable
+from chatcore.errors import Unauthenticated, Unavailable
 from chatcore.ports import LogEntry, UnitOfWork, UnitOfWorkFactory
-from chatcore_memory import HandClock, MemoryDatabase, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel
+from chatcore_memory import HandClock, MemoryDatabase, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel, Stall
 
 PASSWORD = "correct horse"
+NO_OPTIONS = ChatOptions()
 LAST_STEP = 29
 at_every_step = pytest.mark.parametrize("steps", range(LAST_STEP + 1))
 """So many turns of the event loop; after `LAST_STEP` of them any use case is through."""
@@ -90,13 +94,11 @@ class World:
             sessions=sessions,
             clock=self.clock,
         )
-        self.sign_in = SignIn(
-            unit_of_work=self.storage, passwords=self.passwords, sessions=sessions, clock=self.clock
-        )
+        self.sign_in = SignIn(unit_of_work=self.storage, passwords=self.passwords, sessions=sessions, clock=self.clock)
         self.refresh = Refresh(unit_of_work=self.storage, sessions=sessions, clock=self.clock)
 
     def process(
-        self, *, flush_every: float = 0.01, silence: float = 15, grace: float = 20, defaults: ChatDefaults | None = None
+        self, *, flush_every: float = 0.01, silence: float = 15, grace: float = 1, defaults: ChatDefaults | None = None
     ) -> "Process":
         """A process on this database; `async with` it. All of them may live at once."""
         replies = Replies(
@@ -111,6 +113,19 @@ class World:
 
     async def signed_in(self, username: str = "ada") -> SignedIn:
         return await self.register(username=username, password=PASSWORD, email=f"{username}@example.org")
+
+    async def caller(self, signed_in: SignedIn) -> Caller:
+        return await self.authenticate(access_token=signed_in.access_token)
+
+    async def refreshed(self, signed_in: SignedIn) -> SignedIn:
+        return await self.refresh(refresh_token=signed_in.refresh_token)
+
+    async def session_of(self, signed_in: SignedIn) -> Session:
+        """As it is stored now."""
+        async with self.storage(read_only=True) as work:
+            found = await work.tokens.caller(signed_in.user.id, signed_in.session.id)
+        assert found is not None
+        return found.session
 
     async def owner(self, username: str = "ada") -> UserId:
         return (await self.signed_in(username)).user.id
@@ -128,6 +143,15 @@ class World:
         """Every reply that somebody has to bring to its end yet."""
         async with self.storage(read_only=True) as work:
             return await work.unfinished.list()
+
+
+async def refused(world: World, *signed_in: SignedIn) -> None:
+    """Neither token of any of these is worth anything."""
+    for tokens in signed_in:
+        with pytest.raises(Unauthenticated):
+            await world.caller(tokens)
+        with pytest.raises(Unauthenticated):
+            await world.refreshed(tokens)
 
 
 class Process:
@@ -168,7 +192,7 @@ class Chat:
     def seen_from(self, process: Process) -> "Chat":
         return Chat(process, self.owner, self.id)
 
-    async def send(self, content: str = "Hello?", options: ChatOptions = ChatOptions()) -> Sent:
+    async def send(self, content: str = "Hello?", options: ChatOptions = NO_OPTIONS) -> Sent:
         return await self.process.send(owner=self.owner, conversation_id=self.id, content=content, options=options)
 
     def follow(self, after: int = 0, reply_id: MessageId | None = None) -> AsyncIterator[ReplyEvent]:
@@ -227,6 +251,16 @@ async def read_until(events: AsyncIterator[ReplyEvent], text: str) -> None:
         assert text.startswith(got)
 
 
+async def everything_has_ended(chat: Chat) -> None:
+    """Whatever was begun is over: in the database, in its process, and in the log."""
+    world, process = chat.process.world, chat.process
+    assert await world.unfinished() == []
+    assert process.replies.writing_now == 0
+    for message in await chat.messages():
+        assert message.status is not Status.WRITING
+        assert await world.log_of(message) == []
+
+
 async def step(turns: int) -> None:
     """Lets everybody else go on for so many turns of the event loop."""
     for _ in range(turns):
@@ -238,13 +272,15 @@ async def nothing() -> None:
 
 
 class Storage(UnitOfWorkFactory):
-    """Counts the commits and may hinder them: `before_commit` and `after_commit` may wait, or raise.
+    """Counts the commits and may hinder them: what is called before each writing unit, before and
+    after each commit may wait, or raise.
 
     `refused` is set once a unit of work was told that the database is gone.
     """
 
     def __init__(self, inner: UnitOfWorkFactory) -> None:
         self.commits = 0
+        self.before_unit: Callable[[], Awaitable[None]] = nothing
         self.before_commit: Callable[[], Awaitable[None]] = nothing
         self.after_commit: Callable[[], Awaitable[None]] = nothing
         self.refused = asyncio.Event()
@@ -252,12 +288,21 @@ class Storage(UnitOfWorkFactory):
 
     @asynccontextmanager
     async def __call__(self, *, read_only: bool = False) -> AsyncGenerator[UnitOfWork, None]:
+        if not read_only:
+            await self.before_unit()
         try:
             async with self._inner(read_only=read_only) as work:
                 yield work if read_only else Unit(work, self)
         except Unavailable:
             self.refused.set()
             raise
+
+    def hold_next_unit(self, stall: Stall) -> None:
+        async def hold() -> None:
+            self.before_unit = nothing
+            await stall.hold()
+
+        self.before_unit = hold
 
     def fail_once(self, *, after: bool) -> None:
         """The next commit fails; `after`: it takes place, and its answer is lost."""

@@ -5,6 +5,8 @@
         async with database.unit_of_work() as work:
             ...
             await work.commit()
+
+The forms of URL are those of `chatcore_sql.url`. Each statement is built once, beside the repository that uses it.
 """
 
 from chatcore_sql.database import Database

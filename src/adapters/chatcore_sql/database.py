@@ -1,6 +1,6 @@
 """The database: its engines and pools, its schema, its units of work."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -38,7 +38,7 @@ _CONNECT_ARGS: dict[str, dict[str, Any]] = {
 
 
 class Database:
-    """A SQLite file, or a MySQL, MariaDB or PostgreSQL database. `async with` it, or open and `close` it.
+    """A SQLite file, or a MySQL, MariaDB or PostgreSQL database; an async context manager.
 
     A SQLite file is locked while it is open: entering raises `DatabaseInUse` if another process has it.
     """
@@ -81,7 +81,7 @@ class Database:
             self._lock.release()
 
     @asynccontextmanager
-    async def unit_of_work(self, *, read_only: bool = False) -> AsyncIterator[UnitOfWork]:
+    async def unit_of_work(self, *, read_only: bool = False) -> AsyncGenerator[UnitOfWork, None]:
         """The `UnitOfWorkFactory`. A unit that only reads holds no connection between its reads."""
         if read_only:
             yield SqlUnitOfWork(SingleReads(self._reading))
@@ -106,7 +106,6 @@ class Database:
 
     async def is_migrated(self) -> bool:
         """Whether the schema is at the newest revision, which is the one that this code needs."""
-
 
         def look() -> bool:
             with self._reading.connect() as connection:

@@ -53,8 +53,10 @@ _HISTORY = (
     .select_from(conversations.outerjoin(_PAGE, true()).outerjoin(messages, _m.id == _PAGE.c.id))
     .where(*THIS_CONVERSATION)
 )
-_UNFINISHED = select(*_MESSAGE).select_from(
-    conversations.join(messages, conversations.c.writing_reply_id == messages.c.id)
+_UNFINISHED = (
+    select(*_MESSAGE)
+    .select_from(conversations.join(messages, conversations.c.writing_reply_id == _m.id))
+    .where(conversations.c.writing_reply_id.is_not(None))
 )
 
 

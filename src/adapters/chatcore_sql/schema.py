@@ -1,6 +1,6 @@
 """The schema's revisions: Alembic scripts in `migrations/`, run under a lock of the database."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from alembic import command
@@ -42,7 +42,7 @@ def _config(connection: Connection) -> Config:
 
 
 @contextmanager
-def _alone(connection: Connection, begin: str) -> Iterator[None]:
+def _alone(connection: Connection, begin: str) -> Generator[None, None, None]:
     """In a transaction, where the database can change a schema in one (not MySQL), and under the lock.
 
     A SQLite file has its lock already; what fails ends with its connection.

@@ -10,10 +10,10 @@ Whatever has begun goes on to its end, whoever is cancelled meanwhile.
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Delete, Engine, Insert, Select, Update
+from sqlalchemy import Connection, Delete, Engine, Executable, Insert, Update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import greenlet_spawn
 
@@ -28,14 +28,14 @@ Work = Callable[[Connection], T]
 ANSWER_WITHIN = 30.0  # seconds; a database that takes longer is as good as gone
 
 
-async def answer(work: Callable[[], T], *, patiently: bool = False) -> T:
+async def answer(work: Callable[[], T], *, turn: asyncio.Lock | None = None, patiently: bool = False) -> T:
     """What `work` returns; in it, calls of the synchronous SQLAlchemy API run on the event loop.
 
-    `patiently`: however long it takes. Raises core errors in place of SQLAlchemy's, where they mean something to it.
+    `turn`: held meanwhile. `patiently`: however long it takes. Raises core errors in place of SQLAlchemy's, where they mean something to it.
     """
 
     async def in_time() -> T:
-        async with asyncio.timeout(None if patiently else ANSWER_WITHIN):
+        async with asyncio.timeout(None if patiently else ANSWER_WITHIN), turn or nullcontext():
             return await greenlet_spawn(work)
 
     try:
@@ -59,19 +59,24 @@ class Statements(ABC):
     @abstractmethod
     async def commit(self) -> None: ...
 
-    async def rows(self, statement: Select[*tuple[Any, ...]], **values: object) -> Sequence[Row]:
+    async def rows(self, statement: Executable, **values: object) -> Sequence[Row]:
         return await self._read(lambda connection: connection.execute(statement, values).all())
 
-    async def first(self, statement: Select[*tuple[Any, ...]], **values: object) -> Row | None:
+    async def first(self, statement: Executable, **values: object) -> Row | None:
         return await self._read(lambda connection: connection.execute(statement, values).first())
 
-    async def lock(self, statement: Select[*tuple[Any, ...]], **values: object) -> Row | None:
+    async def lock(self, statement: Executable, **values: object) -> Row | None:
         """As `first`, of a statement that locks."""
         return await self._write(lambda connection: connection.execute(statement, values).first())
 
     async def insert(self, statement: Insert, **values: object) -> Any:
         """The new row's primary key, if that is one column."""
-        return await self._write(lambda connection: connection.execute(statement, values).inserted_primary_key[0])
+
+        def work(connection: Connection) -> Any:
+            key = connection.execute(statement, values).inserted_primary_key
+            return key[0] if key else None
+
+        return await self._write(work)
 
     async def insert_all(self, statement: Insert, rows: Sequence[Mapping[str, object]]) -> None:
         """All rows with one statement, if there are any."""
@@ -110,7 +115,7 @@ class SingleReads(Statements):
 
 
 class Transaction(Statements):
-    """All statements in one transaction, which begins with the first of them. It must be closed.
+    """All statements in one transaction, which begins with the first of them. It must be closed. Calls take turns.
 
     After any failure it is only good for closing: MySQL has rolled back and would commit what follows piece by piece.
     """
@@ -119,6 +124,7 @@ class Transaction(Statements):
         self._engine = engine
         self._begin = begin
         self._connection: Connection | None = None
+        self._turn = asyncio.Lock()
         self._over = False
 
     async def _read(self, work: Work[T]) -> T:
@@ -126,20 +132,24 @@ class Transaction(Statements):
 
     async def _write(self, work: Work[T]) -> T:
         self._check()
-        return await answer(lambda: self._work_now(work))
+        return await answer(lambda: self._work_now(work), turn=self._turn)
 
     async def commit(self) -> None:
         self._check()
         self._over = True
-        if self._connection is not None:
-            await answer(self._commit_now)
+        if self._begun:
+            await answer(lambda: self._end("COMMIT"), turn=self._turn)
 
     async def close(self) -> None:
         """Rolls back what was not committed."""
         self._over = True
-        if self._connection is not None:
+        if self._begun:
             with suppress(Unavailable):  # a connection that is lost has rolled back as well
-                await answer(self._roll_back_now)
+                await answer(lambda: self._end("ROLLBACK"), turn=self._turn)
+
+    @property
+    def _begun(self) -> bool:
+        return self._connection is not None or self._turn.locked()
 
     def _check(self) -> None:
         if self._over:
@@ -156,13 +166,13 @@ class Transaction(Statements):
 
     def _opened(self) -> Connection:
         try:
-            return self._begun()
+            return self._begin_now()
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-        return self._begun()  # that one had died in the pool, which has been emptied since
+        return self._begin_now()  # that one had died in the pool, which has been emptied since
 
-    def _begun(self) -> Connection:
+    def _begin_now(self) -> Connection:
         connection = self._engine.connect()
         try:
             connection.exec_driver_sql(self._begin)
@@ -170,12 +180,6 @@ class Transaction(Statements):
             _discard(connection)
             raise
         return connection
-
-    def _commit_now(self) -> None:
-        self._end("COMMIT")
-
-    def _roll_back_now(self) -> None:
-        self._end("ROLLBACK")
 
     def _end(self, statement: str) -> None:
         connection, self._connection = self._connection, None

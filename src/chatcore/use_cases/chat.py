@@ -22,7 +22,7 @@ from chatcore.errors import ConversationBusy, ModelNotConfigured, NotFound
 from chatcore.events import ReplyEvent
 from chatcore.ports import Cipher, Clock, ModelEndpoint, Prompt, UnitOfWork, UnitOfWorkFactory
 from chatcore.prompt import PromptLimits, build_prompt
-from chatcore.replies import Replies, ReplyJob
+from chatcore.replies import Replies, ReplyJob, with_logged_text
 from chatcore.shielding import settled
 
 _MISSING = "There is no such conversation."
@@ -180,18 +180,16 @@ class StopReply:
     async def __call__(self, *, owner: UserId, conversation_id: ConversationId) -> Message:
         """Raises `NotFound` also where there never was a reply."""
         async with self.unit_of_work(read_only=True) as work:
-            conversation = await work.conversations.get(owner, conversation_id)
-        if conversation is None:
-            raise NotFound(_MISSING)
-        if conversation.writing_reply_id is not None:
-            stopped = await self.replies.stop(conversation.writing_reply_id)
-            if stopped is not None:
-                return stopped
-        async with self.unit_of_work(read_only=True) as work:
+            if await work.conversations.get(owner, conversation_id) is None:
+                raise NotFound(_MISSING)
             last = await work.messages.last_reply(owner, conversation_id)
         if last is None:
             raise NotFound("No reply was ever written in this conversation.")
-        return last
+        stopped = await self.replies.stop(last.id)
+        if stopped is not None:
+            return stopped
+        async with self.unit_of_work(read_only=True) as work:
+            return await with_logged_text(work, last)
 
 
 def opened(config: ModelConfig, cipher: Cipher) -> ModelEndpoint:

@@ -7,8 +7,8 @@ that name the variable.
 import os
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
@@ -68,10 +68,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     def load(environ: Mapping[str, str] | None = None, env_file: str = ".env") -> "Settings":
         """Raises `SettingsError`. In development missing secrets are made once and kept in DATA_DIR/secrets.env."""
         environ = os.environ if environ is None else environ
-        named = _named({**_file_values(Path(env_file)), **environ})
+        with blaming(env_file):
+            in_file = _file_values(Path(env_file))
+        named = {**_named(in_file), **_named(environ)}
         settings = _converted(named)
         if settings.environment == "development" and not (settings.secret_key and settings.encryption_keys):
-            settings = _converted({**_development_secrets(settings.data_dir), **named})
+            settings.make_data_dir()
+            with blaming("DATA_DIR"):
+                made = _development_secrets(settings.data_dir)
+            settings = _converted({**made, **named})
         settings.check()
         return settings
 
@@ -89,6 +94,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         if self.workers > 1:
             raise SettingsError("WORKERS must be 1: replies are still written by a single process.")
 
+    def make_data_dir(self) -> None:
+        """Raises `SettingsError` if it cannot be made."""
+        with blaming("DATA_DIR"):
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+
     @property
     def resolved_database_url(self) -> str:
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'chatcore.db'}"
@@ -97,6 +107,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     def embedded_database(self) -> bool:
         """SQLite migrates itself at start; every other database by `chatcore migrate`."""
         return self.resolved_database_url.startswith("sqlite")
+
+
+@contextmanager
+def blaming(name: str) -> Iterator[None]:
+    """What the system or an adapter has to say against a value, as a `SettingsError` that names the variable."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"{name}: {error.strerror}: {error.filename}") from None
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from None
 
 
 def _named(values: Mapping[str, str]) -> dict[str, str]:
@@ -136,7 +157,6 @@ def _file_values(path: Path) -> dict[str, str]:
 def _development_secrets(data_dir: Path) -> dict[str, str]:
     """Made once, readable by their owner only. Whoever comes second takes what the first has made."""
     path = data_dir / "secrets.env"
-    data_dir.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(
             "# Made for development. Production needs secrets of its own.\n"

@@ -11,7 +11,7 @@ import uvicorn
 import uvloop
 from dishka import AsyncContainer
 
-from chatcore import Replies
+from chatcore import SendMessage
 from chatcore_app import Settings
 from chatcore_app.logs import configure_logging
 from chatcore_http import create_app
@@ -46,7 +46,7 @@ async def _serve(settings: Settings) -> bool:
     for stopping in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has shut down in good order
         signal.signal(stopping, lambda *_: None)
     try:
-        await container.get(Replies)  # what prevents a start is said before uvicorn begins
+        await container.get(SendMessage)  # what prevents a start is said before uvicorn begins
         await server.serve()
     finally:
         await container.close()
@@ -79,8 +79,8 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if not self.started:
             return
-        port = self.servers[0].sockets[0].getsockname()[1]
-        url = f"http://{self._settings.host}:{port}"
+        host, port = self._settings.host, self.servers[0].sockets[0].getsockname()[1]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         click.echo(_WELCOME.format(name=self._settings.app_name, version=self._settings.app_version, url=url))
         gateway = await self._container.get(OpenAIGateway)
         self._warming = asyncio.create_task(gateway.warm())

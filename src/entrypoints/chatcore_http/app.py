@@ -9,7 +9,7 @@ from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import SwaggerRenderPlugin
 
-from chatcore import Replies
+from chatcore import SendMessage
 from chatcore_app import Settings, make_container
 from chatcore_http.auth import COMPONENTS
 from chatcore_http.errors import exception_handlers
@@ -38,7 +38,7 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
 def _opened(container: AsyncContainer) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None, None]:
-        await container.get(Replies)
+        await container.get(SendMessage)  # with everything that may prevent a start
         try:
             yield
         finally:

@@ -184,7 +184,7 @@ def talk() -> None:
     )
 
 
-def create_table(name: str, *parts: sa.schema.SchemaItem, **options: object) -> sa.Table:
+def create_table(name: str, *parts: sa.schema.SchemaItem, sqlite_autoincrement: bool = False) -> sa.Table:
     """On MySQL and MariaDB with a collation that compares code points and nothing else, for every column.
 
     Their defaults take 🦄 for 🐴, é for e and A for a; even utf8mb4_bin takes `x ` for `x` (PAD SPACE). The two
@@ -193,5 +193,10 @@ def create_table(name: str, *parts: sa.schema.SchemaItem, **options: object) -> 
     dialect = op.get_context().dialect
     exact = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
     return op.create_table(
-        name, *parts, mysql_engine="InnoDB", mysql_charset="utf8mb4", mysql_collate=exact, **options
+        name,
+        *parts,
+        mysql_engine="InnoDB",
+        mysql_charset="utf8mb4",
+        mysql_collate=exact,
+        sqlite_autoincrement=sqlite_autoincrement,
     )
