@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import uvicorn
 from aiohttp import ClientResponse, ClientSession, ClientTimeout
@@ -21,7 +21,6 @@ from chatcore_app import Settings
 from chatcore_http import create_app
 from chatcore_memory import PlainPasswords, ScriptedModel
 
-T = TypeVar("T")
 Body = bytes | AsyncIterable[bytes]
 
 PASSWORD = "correct horse battery"
@@ -99,7 +98,7 @@ def settings_for(folder: Path, **environ: str) -> Settings:
     return Settings.load({"DATA_DIR": str(folder), **environ}, env_file=str(folder / ".env"))
 
 
-def provided(port: type[T], thing: T) -> Provider:
+def provided(port: Any, thing: object) -> Provider:
     """Puts one thing in the place of what stands behind a port."""
     provider = Provider(scope=Scope.APP)
     provider.provide(lambda: thing, provides=port)

@@ -186,7 +186,7 @@ def test_the_file_is_read_as_utf8_and_said_if_it_is_not(folder: Path) -> None:
 
 def test_a_file_says_what_the_environment_does_not_hold_either(folder: Path) -> None:
     (folder / ".env").write_text("PORT=http")
-    with pytest.raises(SettingsError, match="^PORT"):
+    with pytest.raises(SettingsError, match=r"^PORT"):
         Settings.load(SECRETS)
     assert Settings.load({**SECRETS, "PORT": "1"}).port == 1
 
@@ -255,6 +255,6 @@ async def test_the_default_database_has_its_folder_made(folder: Path) -> None:
 
 @pytest.mark.parametrize("url", ["nonsense", "oracle://user:geheim@host/name", "mysql+asyncmy://host/name"])
 def test_a_database_url_that_does_not_hold_is_said(url: str) -> None:
-    with pytest.raises(SettingsError, match="^DATABASE_URL: ") as raised:
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL: ") as raised:
         database_of(Settings.load({**SECRETS, "DATABASE_URL": url}))
     assert "geheim" not in str(raised.value)

@@ -31,7 +31,8 @@ ANSWER_WITHIN = 30.0  # seconds; a database that takes longer is as good as gone
 async def answer(work: Callable[[], T], *, turn: asyncio.Lock | None = None, patiently: bool = False) -> T:
     """What `work` returns; in it, calls of the synchronous SQLAlchemy API run on the event loop.
 
-    `turn`: held meanwhile. `patiently`: however long it takes. Raises core errors in place of SQLAlchemy's, where they mean something to it.
+    `turn`: held meanwhile. `patiently`: however long it takes. Raises core errors in place of SQLAlchemy's, where
+    they have a meaning.
     """
 
     async def in_time() -> T:
@@ -131,31 +132,24 @@ class Transaction(Statements):
         return await self._write(work)
 
     async def _write(self, work: Work[T]) -> T:
-        self._check()
         return await answer(lambda: self._work_now(work), turn=self._turn)
 
     async def commit(self) -> None:
-        self._check()
-        self._over = True
-        if self._begun:
-            await answer(lambda: self._end("COMMIT"), turn=self._turn)
+        await answer(self._commit_now, turn=self._turn)
 
     async def close(self) -> None:
         """Rolls back what was not committed."""
         self._over = True
-        if self._begun:
+        if self._connection is not None or self._turn.locked():
             with suppress(Unavailable):  # a connection that is lost has rolled back as well
                 await answer(lambda: self._end("ROLLBACK"), turn=self._turn)
-
-    @property
-    def _begun(self) -> bool:
-        return self._connection is not None or self._turn.locked()
 
     def _check(self) -> None:
         if self._over:
             raise RuntimeError("this unit of work is over: it was committed, was left, or has failed")
 
     def _work_now(self, work: Work[T]) -> T:
+        self._check()
         try:
             if self._connection is None:
                 self._connection = self._opened()
@@ -163,6 +157,11 @@ class Transaction(Statements):
         except BaseException:
             self._over = True
             raise
+
+    def _commit_now(self) -> None:
+        self._check()
+        self._over = True
+        self._end("COMMIT")
 
     def _opened(self) -> Connection:
         try:

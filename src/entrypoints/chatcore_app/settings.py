@@ -7,7 +7,7 @@ that name the variable.
 import os
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -110,7 +110,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
 
 
 @contextmanager
-def blaming(name: str) -> Iterator[None]:
+def blaming(name: str) -> Generator[None, None, None]:
     """What the system or an adapter has to say against a value, as a `SettingsError` that names the variable."""
     try:
         yield

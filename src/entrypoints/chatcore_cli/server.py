@@ -43,10 +43,10 @@ async def _serve(settings: Settings) -> bool:
     app = create_app(settings)
     container: AsyncContainer = app.state.dishka_container
     server = _Server(uvicorn.Config(app, **_options(settings)), settings, container)
-    for stopping in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has shut down in good order
-        signal.signal(stopping, lambda *_: None)
     try:
         await container.get(SendMessage)  # what prevents a start is said before uvicorn begins
+        for stopping in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(stopping, signal.SIG_IGN)  # uvicorn raises them again after it has shut down in good order
         await server.serve()
     finally:
         await container.close()
