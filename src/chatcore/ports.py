@@ -140,9 +140,7 @@ class ModelConfigRepo(Protocol):
 
 class ConversationRepo(Protocol):
     @abstractmethod
-    async def add(
-        self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime
-    ) -> Conversation:
+    async def add(self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
         """Raises `NotFound` if the configuration does not exist; whose it is, the caller has looked up."""
 
     @abstractmethod

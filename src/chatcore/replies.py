@@ -147,6 +147,8 @@ class Replies:
         stored = await self._persist(lambda: self._stored(live.reply))
         if stored is not None and stored.created_at == live.reply.created_at:
             await self._end(live, Status.INTERRUPTED, None)
+        else:
+            live.end(replace(live.reply, status=Status.INTERRUPTED))
 
     async def stop(self, reply_id: MessageId) -> Message | None:
         """Cuts the reply short and waits until that is stored. None: it is not being written here."""
@@ -173,21 +175,27 @@ class Replies:
         if reply is None:
             return
         yield ReplyStarted(reply.id, after, conversation_id, reply.parent_id, reply.model)
-        offset = after
-        while (live := live or self._live.get(reply.id)) is None and reply.status is Status.WRITING:
-            for event in _events_of(reply, offset):
+        live = live or self._live.get(reply.id)
+        async for event in self._follow_live(live, after) if live else self._follow_log(reply, after):
+            yield event
+
+    async def _follow_log(self, reply: Message, offset: int) -> AsyncIterator[ReplyEvent]:
+        """A reply that has ended, or that another process writes."""
+        silent = 0.0
+        while True:
+            said = list(_events_of(reply, offset))
+            for event in said:
                 offset = event.offset
                 yield event
+            if reply.status is not Status.WRITING:
+                yield ReplyEnded(reply.id, max(offset, _length(reply)), reply)
+                return
+            silent = 0.0 if said else silent + self._flush_every
+            if silent >= self._silence:
+                silent = 0.0
+                yield Silence(reply.id, offset)
             await asyncio.sleep(self._flush_every)
             reply = await self._reread(reply)
-        if live is None:
-            for event in _events_of(reply, offset):
-                offset = event.offset
-                yield event
-            yield ReplyEnded(reply.id, max(offset, _length(reply)), reply)
-            return
-        async for live_event in self._follow_live(live, offset):
-            yield live_event
 
     async def _follow_live(self, live: LiveReply, offset: int) -> AsyncIterator[ReplyEvent]:
         reply_id = live.reply.id
@@ -294,7 +302,10 @@ class Replies:
                 await work.commit()
                 return ended
             # The claim is gone: an earlier try was committed and its answer lost, or the conversation was deleted.
-            return await work.messages.get(owner, conversation_id, ended.id) or ended
+            await work.reply_log.delete(owner, ended.id)
+            stored = await work.messages.get(owner, conversation_id, ended.id)
+            await work.commit()
+            return stored or ended
 
     async def _stored(self, reply: Message) -> Message | None:
         async with self._unit_of_work(read_only=True) as work:

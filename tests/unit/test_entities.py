@@ -44,10 +44,25 @@ def test_a_username_is_3_to_64_characters(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "ab", "a" * 65, "a b c", " ada", "ada\n", "a\u00a0da", "a\u3000da", "a@da", "a\0da", "a\x7fda", "ad\ud800a"],
+    [
+        "",
+        "ab",
+        "a" * 65,
+        "a b c",
+        " ada",
+        "ada\n",
+        "a\u00a0da",
+        "a\u3000da",
+        "a@da",
+        "a\0da",
+        "a\x7fda",
+        "ad\ud800a",
+        "ad\u200ba",
+        "a＠da",
+    ],
 )
 def test_a_username_is_refused(name: str) -> None:
-    assert username_rule(name) == FieldError("username", "must be 3 to 64 characters without spaces or '@'")
+    assert username_rule(name) == FieldError("username", "must be 3 to 64 visible characters without spaces or '@'")
 
 
 def test_the_bounds_of_a_username_hold_for_its_key_too() -> None:

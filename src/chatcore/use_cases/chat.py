@@ -18,7 +18,7 @@ from chatcore.entities import (
     text_rule,
     title_from,
 )
-from chatcore.errors import ConversationBusy, ModelNotConfigured, NotFound
+from chatcore.errors import ConversationBusy, FieldError, ModelNotConfigured, NotFound
 from chatcore.events import ReplyEvent
 from chatcore.ports import Cipher, Clock, ModelEndpoint, Prompt, UnitOfWork, UnitOfWorkFactory
 from chatcore.prompt import PromptLimits, build_prompt
@@ -165,7 +165,8 @@ class FollowReply:
     def __call__(
         self, *, owner: UserId, conversation_id: ConversationId, reply_id: MessageId | None = None, after: int = 0
     ) -> AsyncIterator[ReplyEvent]:
-        """As `Replies.follow`."""
+        """As `Replies.follow`. `after` is at least 0. Raises `ValidationFailed`."""
+        check(None if after >= 0 else FieldError("after", "must be at least 0"))
         return self.replies.follow(owner=owner, conversation_id=conversation_id, reply_id=reply_id, after=after)
 
 

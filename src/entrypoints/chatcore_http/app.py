@@ -53,7 +53,7 @@ def _openapi(settings: Settings) -> OpenAPIConfig:
         version=settings.app_version,
         description="A multi-user AI chat backend: streamed replies that outlive their connection.",
         components=COMPONENTS,
-        path="/docs",
+        openapi_router=docs.page_router(),
         render_plugins=[SwaggerRenderPlugin(path="/")],
         use_handler_docstrings=True,
     )

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from litestar import Request, Router, get
+from litestar import Request, Response, Router, get
+from litestar.exceptions import NotFoundException
 from litestar.openapi.spec import OpenAPI
 
 
@@ -10,6 +11,17 @@ from litestar.openapi.spec import OpenAPI
 def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
     schema: OpenAPI = request.app.openapi_schema
     return schema.to_schema()
+
+
+def page_router() -> Router:
+    """Where the framework puts the page. Beside it there is nothing, which it would say in HTML."""
+
+    def refuse_the_rest(response: Response[Any]) -> Response[Any]:
+        if response.status_code == 404:
+            raise NotFoundException
+        return response
+
+    return Router(path="/docs", route_handlers=[], include_in_schema=False, after_request=refuse_the_rest)
 
 
 def routers() -> list[Router]:
