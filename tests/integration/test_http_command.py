@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -124,19 +124,21 @@ async def test_serve_says_where_it_is_and_ends_when_told(tmp_path: Path) -> None
     assert "Traceback" not in ended.stderr
     assert "Warning" not in ended.stderr
 
-    port = free_port("::1")
-    (elsewhere / ".env").write_text(f"HOST=::1\nPORT={port}\nDATA_DIR=../var")
+    host, port = free_address()
+    (elsewhere / ".env").write_text(f"HOST={host}\nPORT={port}\nDATA_DIR=../var")
     async with serving(elsewhere, PORT="") as server:
-        assert server.url == f"http://[::1]:{port}"
+        assert server.url == (f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
         assert (await server.api.with_token(tokens["access_token"]).get("/auth/me")).ok() == tokens["user"]
         assert (await server.stop(signal.SIGINT)).code == 0
 
 
-def free_port(host: str) -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as free:
-        free.bind((host, 0))
-        port: int = free.getsockname()[1]
-        return port
+def free_address() -> tuple[str, int]:
+    """Of IPv6, where there is any."""
+    for family, host in ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")):
+        with suppress(OSError), socket.socket(family) as free:
+            free.bind((host, 0))
+            return host, free.getsockname()[1]
+    raise OSError("no loopback address")
 
 
 async def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:

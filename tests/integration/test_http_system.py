@@ -55,6 +55,7 @@ async def test_the_docs_are_a_page(api: Api) -> None:
     assert page.status == 200
     assert page.headers["Content-Type"].startswith("text/html")
     assert b"/conversations/{conversation_id}/chat" in page.body
+    (await api.get("/docs/nope")).problem(404, "not_found")
 
 
 async def test_every_route_is_described_and_no_other(openapi: Any) -> None:

@@ -6,19 +6,15 @@ from datetime import datetime
 from sqlalchemy import Integer, bindparam, delete, insert, select, update
 
 from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, UserId
-from chatcore.errors import NotFound
 from chatcore.ports import ConversationRepo
 from chatcore_sql.statements import Row, Statements
-from chatcore_sql.tables import conversations, messages, model_configs, reply_log
+from chatcore_sql.tables import conversations, messages, reply_log
 
 _c = conversations.c
 CONVERSATION = (_c.id, _c.user_id, _c.title, _c.config_id, _c.writing_reply_id, _c.created_at, _c.updated_at)
 THIS_CONVERSATION = (_c.user_id == bindparam("owner"), _c.id == bindparam("conversation"))
 
 _ADD = insert(conversations)
-_CONFIG = select(model_configs.c.id).where(
-    model_configs.c.user_id == bindparam("owner"), model_configs.c.id == bindparam("config")
-)
 _GET = select(*CONVERSATION).where(*THIS_CONVERSATION)
 _LOCK = _GET.with_for_update()
 _LIST = (
@@ -63,8 +59,6 @@ class SqlConversationRepo(ConversationRepo):
         self._statements = statements
 
     async def add(self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
-        if config_id is not None and await self._statements.first(_CONFIG, owner=owner, config=config_id) is None:
-            raise NotFound("There is no such model configuration.")
         conversation_id = await self._statements.insert(
             _ADD, user_id=owner, title=title, config_id=config_id, created_at=now, updated_at=now
         )
