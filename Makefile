@@ -50,9 +50,10 @@ walls: $(VENV)/.developing
 	$(BIN)/lint-imports
 
 # The lock files, made from pyproject.toml by uv: hashes for every platform, and the address of no index, though the
-# one that pip is configured with is asked. Pins that are there already are kept.
-INDEX = $${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PIP) config get global.index-url 2>/dev/null || echo https://pypi.org/simple)}}
-COMPILE = UV_DEFAULT_INDEX="$(INDEX)" $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 \
+# one that pip is configured with is asked, if it has one of its own. Pins that are there already are kept.
+INDEX = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PIP) config get global.index-url 2>/dev/null)}}"; \
+	env $${index:+UV_DEFAULT_INDEX="$$index"}
+COMPILE = $(INDEX) $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --cache-dir $(VENV)/.uv-cache
 RUNTIME = --extra all --group build
 DEVELOPMENT = --all-extras --group dev --constraints requirements.lock

@@ -252,7 +252,8 @@ async def compare(options: argparse.Namespace) -> None:
     for scene, costs in found.items():
         ratio = costs["chatcore"] / costs["obvious"]
         print(f"  {scene}")
-        print(f"    obvious {costs['obvious'] * 1000:8.1f}   chatcore {costs['chatcore'] * 1000:8.1f}   {ratio:.3f} of it")
+        obvious, ours = costs["obvious"] * 1000, costs["chatcore"] * 1000
+        print(f"    obvious {obvious:8.1f}   chatcore {ours:8.1f}   {ratio:.3f} of it")
 
 
 def main() -> None:

@@ -83,15 +83,19 @@ class Replies:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.drain()
+        for task in (*self._tasks, *filter(None, [self._flusher])):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def drain(self) -> None:
+        """Takes nothing new, lets replies in flight come to their end within `grace`, and interrupts the rest."""
         self._draining = True
         await self._wait_for_tasks(self._grace)
         for live in list(self._live.values()):
             live.cut_short(Status.INTERRUPTED)
         await self._wait_for_tasks(_END_TIMEOUT)
-        for task in (*self._tasks, *filter(None, [self._flusher])):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     @property
     def writing_now(self) -> int:

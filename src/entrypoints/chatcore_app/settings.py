@@ -61,7 +61,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     model_total_timeout: Seconds = 600
     model_max_bytes: Positive = 4 * 1024 * 1024
     max_body_bytes: Positive = 1024 * 1024
-    shutdown_grace: Annotated[float, Meta(ge=0)] = 20
+    shutdown_grace: Annotated[float, Meta(ge=0, le=3600)] = 20
     log_format: Literal["console", "json"] | None = None
 
     @staticmethod
@@ -93,6 +93,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
             )
         if self.workers > 1:
             raise SettingsError("WORKERS must be 1: replies are still written by a single process.")
+
+    def __repr__(self) -> str:
+        """Without the values: some are secrets, and a database's URL may hold one."""
+        return f"Settings(environment={self.environment!r}, …)"
 
     def make_data_dir(self) -> None:
         """Raises `SettingsError` if it cannot be made."""

@@ -1,6 +1,7 @@
 """uvicorn around the application."""
 
 import asyncio
+import math
 import signal
 import socket
 import sys
@@ -11,7 +12,7 @@ import uvicorn
 import uvloop
 from dishka import AsyncContainer
 
-from chatcore import SendMessage
+from chatcore import Replies, SendMessage
 from chatcore_app import Settings
 from chatcore_app.logs import configure_logging
 from chatcore_http import create_app
@@ -28,7 +29,7 @@ A first command to try, in another terminal:
 
 
 def run(settings: Settings, *, reload: bool = False) -> None:
-    """Serves until SIGINT or SIGTERM, then drains. Exits with status 1 if it cannot listen."""
+    """Serves until SIGINT or SIGTERM, then drains. Exits with a status other than 0 if it cannot listen."""
     configure_logging(settings)
     if reload:
         uvicorn.run("chatcore_http.asgi:app", reload=True, **_options(settings))
@@ -62,7 +63,7 @@ def _options(settings: Settings) -> dict[str, Any]:
         "log_config": None,
         "server_header": False,
         "proxy_headers": False,
-        "timeout_graceful_shutdown": int(settings.shutdown_grace),
+        "timeout_graceful_shutdown": math.ceil(settings.shutdown_grace) + 6,  # readers outlast the replies' drain
         "lifespan": "on",
     }
 
@@ -74,6 +75,12 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._settings = settings
         self._container = container
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Replies come to their end while their readers are still there to see it."""
+        draining = asyncio.create_task((await self._container.get(Replies)).drain())
+        await super().shutdown(sockets)
+        await draining
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
