@@ -2,7 +2,7 @@
 #
 #   PYTHON  which Python makes the virtual environment:   make test PYTHON=python3.13 VENV=.venv-3.13
 #   VENV    where that is kept
-#   ARGS    more for pytest:                              make test ARGS="-k resume -x"
+#   ARGS    more for pytest or bench/relay.py:          make test ARGS="-k resume -x"
 #
 # Other variables on the command line reach what is run:  make run PORT=9000
 #                                                         make test DATABASE_URL=mysql://user:password@127.0.0.1/test
@@ -16,7 +16,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help run dev migrate test check lint types walls locked lock clean
+.PHONY: help run dev migrate test bench check lint types walls locked lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ migrate: $(VENV)/.installed ## Bring the database of DATABASE_URL up to date
 test: $(VENV)/.developing ## Run the tests
 	$(BIN)/pytest $(ARGS)
 
+bench: $(VENV)/.developing ## CPU per 1,000 relayed deltas, beside the same relay written the obvious way
+	$(BIN)/python bench/relay.py $(ARGS)
+
 check: lint types walls locked ## Lint, format, types, the walls between packages, the lock files
 
 lint: $(VENV)/.developing
@@ -47,9 +50,10 @@ walls: $(VENV)/.developing
 	$(BIN)/lint-imports
 
 # The lock files, made from pyproject.toml by uv: hashes for every platform, and the address of no index, though the
-# one that pip is configured with is asked. Pins that are there already are kept.
-INDEX = $${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PIP) config get global.index-url 2>/dev/null || echo https://pypi.org/simple)}}
-COMPILE = UV_DEFAULT_INDEX="$(INDEX)" $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 \
+# one that pip is configured with is asked, if it has one of its own. Pins that are there already are kept.
+INDEX = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PIP) config get global.index-url 2>/dev/null)}}"; \
+	env $${index:+UV_DEFAULT_INDEX="$$index"}
+COMPILE = $(INDEX) $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --cache-dir $(VENV)/.uv-cache
 RUNTIME = --extra all --group build
 DEVELOPMENT = --all-extras --group dev --constraints requirements.lock

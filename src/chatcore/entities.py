@@ -186,7 +186,6 @@ class Page(Generic[T]):
 
 # ---- rules -----------------------------------------------------------------------------------------------
 
-_USERNAME = re.compile(r"[^\s@\x00-\x1f\x7f]{3,64}")
 _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,187}\.[^\s@.\x00-\x1f\x7f]{2,}")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -204,10 +203,12 @@ def check(*broken: FieldError | None) -> None:
 
 
 def username_rule(username: str, field: str = "username") -> FieldError | None:
-    """3 to 64 characters, no white space, no `@` (so that a name is never taken for an address)."""
-    if _USERNAME.fullmatch(username) and _storable(username) and 3 <= len(identity_key(username)) <= 64:
+    """3 to 64 visible characters, also once normalised; no `@`, so that a name is never taken for an address."""
+    key = identity_key(username)
+    visible = all(unicodedata.category(character)[0] not in "CZ" for character in username + key)
+    if visible and "@" not in key and 3 <= len(username) <= 64 and 3 <= len(key) <= 64:
         return None
-    return FieldError(field, "must be 3 to 64 characters without spaces or '@'")
+    return FieldError(field, "must be 3 to 64 visible characters without spaces or '@'")
 
 
 def email_rule(email: str, field: str = "email") -> FieldError | None:

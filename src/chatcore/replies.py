@@ -100,6 +100,14 @@ class Replies:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.drain()
+        for task in (*self._tasks, *self._titling, *filter(None, [self._flusher])):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def drain(self) -> None:
+        """Takes nothing new, lets replies in flight come to their end within `grace`, and interrupts the rest."""
         self._draining = True
         for task in self._titling:
             task.cancel()
@@ -107,10 +115,6 @@ class Replies:
         for live in list(self._live.values()):
             live.cut_short(Status.INTERRUPTED)
         await self._wait_for_tasks(_END_TIMEOUT)
-        for task in (*self._tasks, *self._titling, *filter(None, [self._flusher])):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     @property
     def writing_now(self) -> int:
@@ -226,21 +230,27 @@ class Replies:
         if reply is None:
             return
         yield ReplyStarted(reply.id, after, conversation_id, reply.parent_id, reply.model)
-        offset = after
-        while (live := live or self._live.get(reply.id)) is None and reply.status is Status.WRITING:
-            for event in _events_of(reply, offset):
+        live = live or self._live.get(reply.id)
+        async for event in self._follow_live(live, after) if live else self._follow_log(reply, after):
+            yield event
+
+    async def _follow_log(self, reply: Message, offset: int) -> AsyncIterator[ReplyEvent]:
+        """A reply that has ended, or that another process writes."""
+        silent = 0.0
+        while True:
+            said = list(_events_of(reply, offset))
+            for event in said:
                 offset = event.offset
                 yield event
+            if reply.status is not Status.WRITING:
+                yield ReplyEnded(reply.id, max(offset, _length(reply)), reply)
+                return
+            silent = 0.0 if said else silent + self._flush_every
+            if silent >= self._silence:
+                silent = 0.0
+                yield Silence(reply.id, offset)
             await asyncio.sleep(self._flush_every)
             reply = await self._reread(reply)
-        if live is None:
-            for event in _events_of(reply, offset):
-                offset = event.offset
-                yield event
-            yield ReplyEnded(reply.id, max(offset, _length(reply)), reply)
-            return
-        async for live_event in self._follow_live(live, offset):
-            yield live_event
 
     async def _follow_live(self, live: LiveReply, offset: int) -> AsyncIterator[ReplyEvent]:
         reply_id, told = live.reply.id, False
@@ -379,8 +389,11 @@ class Replies:
     async def _wait_for_tasks(self, timeout: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self._tasks:
-                    await asyncio.wait(self._tasks)
+                while self._tasks or self._live:
+                    if self._tasks:
+                        await asyncio.wait(self._tasks)
+                    else:  # the commit that acknowledges a reply is under way; its task comes after it
+                        await asyncio.sleep(self._flush_every)
 
 
 def _uncancel() -> None:

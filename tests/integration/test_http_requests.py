@@ -23,7 +23,7 @@ from integration.http_app import (
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-MAX_BODY = 100_000
+MAX_BODY = 250_000
 REGISTRATION = {"username": "grace", "password": PASSWORD}
 CONFIG = {"model_url": "https://own.test/v1", "model_name": "own", "api_key": "sk-0123456789ab"}
 NEEDED_BODIES = {
@@ -170,10 +170,8 @@ async def test_what_is_no_text_is_refused_where_text_is_due(ada: Api, path: str,
     ],
     ids=lambda value: f"{value!r:.20}",
 )
-async def test_what_breaks_a_rule_of_a_message_is_named(stranger: Api, ada: Api, field: str, value: object) -> None:
+async def test_what_breaks_a_rule_of_a_message_is_named(ada: Api, field: str, value: object) -> None:
     body = {"content": "Hello", field: value}
-    if len(json.dumps(body)) > MAX_BODY:
-        pytest.skip("no such body gets through here")
     (await ada.post("/conversations/1/chat", body)).problem(400, "validation_failed", field)
 
 
@@ -208,7 +206,7 @@ async def test_a_body_may_be_so_large_and_no_larger(ada: Api, chunked: bool) -> 
     assert len(largest) == MAX_BODY
     (await ada.call("POST", "/conversations/create", sent(largest))).ok(201)
     (await ada.call("POST", "/conversations/create", sent(largest + b" "))).problem(413, "payload_too_large")
-    (await ada.call("POST", "/conversations/create", sent(largest * 100))).problem(413, "payload_too_large")
+    (await ada.call("POST", "/conversations/create", sent(largest * 3))).problem(413, "payload_too_large")
 
 
 @pytest.mark.parametrize("path", ["/auth/register", "/auth/login", "/auth/refresh"])
@@ -219,7 +217,7 @@ async def test_a_stranger_cannot_send_more_either(stranger: Api, path: str) -> N
 # ---- routes, methods, ids, bounds ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/nope", "/auth", "/auth/nope", "/conversations/one", "/conversations/1/nope", "/%ff"])
+@pytest.mark.parametrize("path", ["/nope", "/auth", "/auth/nope", "/conversations/1/nope", "/%ff"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
 async def test_an_unknown_route_is_not_found(ada: Api, method: str, path: str) -> None:
     (await ada.call(method, path)).problem(404, "not_found")
@@ -234,11 +232,14 @@ async def test_another_method_is_not_allowed(stranger: Api, ada: Api, method: st
             assert set(answer.headers["Allow"].split(", ")) == {method, "OPTIONS"}
 
 
-@pytest.mark.parametrize("id", [0, -1, 999, 2**63 - 1, 2**63, 2**64, 10**30, "9" * 5_000], ids=lambda id: str(id)[:30])
+NOBODYS = [0, -1, 999, 2**63 - 1, 2**63, 2**64, 10**30]
+
+
+@pytest.mark.parametrize("number", [*NOBODYS, "9" * 5_000, "one", "1.5", "%ff"], ids=lambda number: str(number)[:30])
 @pytest.mark.parametrize(("method", "path"), [route for route in PRIVATE_ROUTES if "{" in route[1]])
-async def test_an_id_that_belongs_to_nothing_is_not_found(ada: Api, method: str, path: str, id: object) -> None:
+async def test_an_id_that_belongs_to_nothing_is_not_found(ada: Api, method: str, path: str, number: object) -> None:
     body = b'{"content": "Hello"}' if method == "POST" else None
-    (await ada.call(method, with_id(path, id), body)).problem(404, "not_found")
+    (await ada.call(method, with_id(path, number), body)).problem(404, "not_found")
 
 
 @pytest.mark.parametrize(
@@ -268,9 +269,11 @@ async def test_all_bounds_are_named_at_once(ada: Api) -> None:
 
 @pytest.mark.parametrize(("method", "path"), PRIVATE_ROUTES)
 async def test_a_stranger_is_turned_away_before_anything_is_parsed(stranger: Api, method: str, path: str) -> None:
-    for id in (1, 2**64, -1):
+    for number in (1, 2**64, -1):
         for body in (None, b"{", b"\xff", b"x" * (2 * MAX_BODY)):
-            answer = await stranger.call(method, with_id(path, id) + "?limit=x&after=y", body, {"Last-Event-ID": "z"})
+            answer = await stranger.call(
+                method, with_id(path, number) + "?limit=x&after=y", body, {"Last-Event-ID": "z"}
+            )
             answer.problem(401, "unauthenticated")
             assert answer.headers["WWW-Authenticate"] == "Bearer"
 
@@ -327,7 +330,7 @@ async def test_every_answer_has_a_request_id(stranger: Api, method: str, path: s
     assert (given.status, given.headers["X-Request-ID"]) == (status, "web-1.2_3")
     made = {(await stranger.call(method, path)).headers["X-Request-ID"] for _ in range(3)}
     assert len(made) == 3
-    assert all(id.isalnum() and len(id) == 32 for id in made)
+    assert all(name.isalnum() and len(name) == 32 for name in made)
 
 
 @pytest.mark.parametrize("given", ["", "x" * 65, "two words", "a;b", "é", "<script>", "%0d%0aSet-Cookie:a"])
@@ -335,5 +338,3 @@ async def test_a_request_id_that_is_not_tame_is_replaced(stranger: Api, given: s
     made = (await stranger.get("/health", {"X-Request-ID": given})).headers["X-Request-ID"]
     assert made.isalnum()
     assert len(made) == 32
-
-

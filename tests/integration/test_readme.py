@@ -23,15 +23,22 @@ def blocks(language: str, after: str, before: str = "") -> list[str]:
 def server(tmp_path: Path) -> Iterator[str]:
     """`chatcore serve`, as `make run` starts it."""
     command = [str(Path(sys.executable).with_name("chatcore")), "serve"]
-    environ = {**os.environ, "PORT": "0", "DATA_DIR": str(tmp_path / "var"), "OPENAI_API_KEY": "", "OPENAI_BASE_URL": ""}
+    environ = {
+        **os.environ,
+        "PORT": "0",
+        "DATA_DIR": str(tmp_path / "var"),
+        "OPENAI_API_KEY": "",
+        "OPENAI_BASE_URL": "",
+    }
     with subprocess.Popen(command, env=environ, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        output = process.stdout
+        assert output is not None
         try:
-            assert process.stdout is not None
-            yield next(found[1] for line in process.stdout if (found := re.search(r"(http://\S+)/docs", line)))
+            yield next(found[1] for line in output if (found := re.search(r"(http://\S+)/docs", line)))
         finally:
             process.terminate()
             assert process.wait(30) == 0
-            process.stdout.close()
+            output.close()
 
 
 def test_the_walkthrough(server: str) -> None:

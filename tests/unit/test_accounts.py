@@ -96,7 +96,12 @@ async def test_every_password_that_was_accepted_opens(world: World, password: st
 
 @pytest.mark.parametrize(
     ("password", "typed"),
-    [("nul\0nul\0nul", "nul\ufffdnul\ufffdnul"), ("x" * 1024, "x" * 1023), ("x" * 1024, "x" * 1025), ("PASSWORD", "password")],
+    [
+        ("nul\0nul\0nul", "nul\ufffdnul\ufffdnul"),
+        ("x" * 1024, "x" * 1023),
+        ("x" * 1024, "x" * 1025),
+        ("PASSWORD", "password"),
+    ],
 )
 async def test_no_other_password_opens(world: World, password: str, typed: str) -> None:
     await world.register(username="ada", password=password)

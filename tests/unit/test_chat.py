@@ -4,7 +4,17 @@ from dataclasses import replace
 
 import pytest
 
-from chatcore import ChatDefaults, ChatOptions, MessageId, ModelConfigId, ModelEndpoint, PromptLimits, Role, Status, Usage
+from chatcore import (
+    ChatDefaults,
+    ChatOptions,
+    MessageId,
+    ModelConfigId,
+    ModelEndpoint,
+    PromptLimits,
+    Role,
+    Status,
+    Usage,
+)
 from chatcore.entities import Failure
 from chatcore.errors import ModelNotConfigured, ModelUnauthorized, NotFound, ValidationFailed
 from chatcore.ports import Delta, Prompt, PromptMessage
@@ -23,13 +33,22 @@ async def test_a_message_and_its_reply_are_stored(world: World, chat: Chat) -> N
     usage = Usage(prompt_tokens=5, completion_tokens=2, total_tokens=7)
     world.model.then(Delta(reasoning="Hm. "), "Hello", " 🦄", Delta(usage=usage))
     sent = await chat.send("Who\r\nare you?")
-    assert (sent.message.role, sent.message.content, sent.message.status) == (Role.USER, "Who\r\nare you?", Status.COMPLETE)
+    assert (sent.message.role, sent.message.content, sent.message.status) == (
+        Role.USER,
+        "Who\r\nare you?",
+        Status.COMPLETE,
+    )
     assert (sent.reply.role, sent.reply.content, sent.reply.status) == (Role.ASSISTANT, "", Status.WRITING)
     assert (sent.message.parent_id, sent.reply.parent_id) == (None, sent.message.id)
     assert sent.message.created_at == sent.reply.created_at == world.clock.now()
 
     reply = await chat.end()
-    assert (reply.id, reply.content, reply.reasoning, reply.status) == (sent.reply.id, "Hello 🦄", "Hm. ", Status.COMPLETE)
+    assert (reply.id, reply.content, reply.reasoning, reply.status) == (
+        sent.reply.id,
+        "Hello 🦄",
+        "Hm. ",
+        Status.COMPLETE,
+    )
     assert (reply.model, reply.usage, reply.error) == ("server-model", usage, None)
     assert await chat.messages() == [sent.message, reply]
 

@@ -44,10 +44,25 @@ def test_a_username_is_3_to_64_characters(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "ab", "a" * 65, "a b c", " ada", "ada\n", "a\u00a0da", "a\u3000da", "a@da", "a\0da", "a\x7fda", "ad\ud800a"],
+    [
+        "",
+        "ab",
+        "a" * 65,
+        "a b c",
+        " ada",
+        "ada\n",
+        "a\u00a0da",
+        "a\u3000da",
+        "a@da",
+        "a\0da",
+        "a\x7fda",
+        "ad\ud800a",
+        "ad\u200ba",
+        "a＠da",
+    ],
 )
 def test_a_username_is_refused(name: str) -> None:
-    assert username_rule(name) == FieldError("username", "must be 3 to 64 characters without spaces or '@'")
+    assert username_rule(name) == FieldError("username", "must be 3 to 64 visible characters without spaces or '@'")
 
 
 def test_the_bounds_of_a_username_hold_for_its_key_too() -> None:
@@ -189,7 +204,13 @@ def test_what_is_no_number_lies_within_no_bounds(value: float) -> None:
 
 @pytest.mark.parametrize(
     ("text", "stored"),
-    [("", ""), ("🦄\r\n\x01", "🦄\r\n\x01"), ("a\0b", "a\ufffdb"), ("\ud83e\udd84", "\ufffd\ufffd"), ("\udfff", "\ufffd")],
+    [
+        ("", ""),
+        ("🦄\r\n\x01", "🦄\r\n\x01"),
+        ("a\0b", "a\ufffdb"),
+        ("\ud83e\udd84", "\ufffd\ufffd"),
+        ("\udfff", "\ufffd"),
+    ],
 )
 def test_foreign_text_is_made_fit_to_store_one_for_one(text: str, stored: str) -> None:
     assert storable(text) == stored

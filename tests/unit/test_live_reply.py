@@ -144,11 +144,20 @@ def test_many_small_pieces_are_held_as_few() -> None:
 
 async def test_more_text_and_the_end_wake_everybody_who_waits() -> None:
     live = a_reply()
-    for event in (lambda: live.add(Delta(text="x")), lambda: live.end(live.reply)):
-        waiting = [asyncio.create_task(live.changed(60)) for _ in range(3)]
-        await asyncio.sleep(0)
-        event()
-        assert await asyncio.gather(*waiting) == [True] * 3
+
+    async def woken() -> list[bool]:
+        return await asyncio.gather(*(live.changed(60) for _ in range(3)))
+
+    waiting = asyncio.create_task(woken())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    live.add(Delta(text="x"))
+    assert await waiting == [True] * 3
+    waiting = asyncio.create_task(woken())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    live.end(live.reply)
+    assert await waiting == [True] * 3
 
 
 async def test_silence_is_told_after_a_while() -> None:

@@ -1,6 +1,7 @@
 """What has begun goes on to its end."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -68,30 +69,24 @@ async def test_a_caller_cancelled_in_the_moment_of_the_result_is_cancelled() -> 
         await caller
 
 
-async def test_the_failure_of_work_whose_caller_was_cancelled_is_nobodys_any_more() -> None:
-    door = asyncio.Event()
+def test_the_failure_of_work_whose_caller_was_cancelled_is_nobodys_any_more() -> None:
     told: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
 
-    async def fail() -> None:
+    async def fail(door: asyncio.Event) -> None:
         await door.wait()
         raise Failed
 
-    caller = asyncio.create_task(settled(fail()))
-    await asyncio.sleep(0)
-    caller.cancel()
-    await asyncio.sleep(0)
-    door.set()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
-    del caller
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+        door = asyncio.Event()
+        caller = asyncio.create_task(settled(fail(door)))
+        await asyncio.sleep(0)
+        caller.cancel()
+        await asyncio.sleep(0)
+        door.set()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+
+    asyncio.run(main())
+    gc.collect()
     assert told == []
-
-
-async def test_a_timeout_waits_for_the_work_too() -> None:
-    work = Work()
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0):
-            asyncio.get_running_loop().call_soon(work.door.set)
-            await settled(work())
-    assert work.done

@@ -65,7 +65,7 @@ class ReplyReader:
         self.done = False
         self.failure: ModelError | None = None
         self._events = EventSplitter(max_bytes) if streamed else WholeBody(max_bytes)
-        self._left = max_bytes
+        self._max_bytes = max_bytes
         self._began = False
         self._usage: Any = None
         self._reasoning = _Text()
@@ -94,6 +94,7 @@ class ReplyReader:
     def _read(self, events: list[bytes], *, cut: bool = False) -> tuple[str, str]:
         reasoning: list[str] = []
         answer: list[str] = []
+        answering = self._answer.size > 0
         for data in events:
             if self.done:
                 break
@@ -101,14 +102,24 @@ class ReplyReader:
                 said = choice.delta or choice.message
                 if said is not None:
                     thought = said.reasoning_content or said.reasoning
-                    if thought and not (answer or self._answer.began):
+                    if thought and not answering:
                         reasoning.append(thought)
                     if said.content:
                         answer.append(said.content)
+                        answering = True
                 if choice.finish_reason or choice.message is not None:
                     self.finished = True
-        thoughts = self._reasoning.fit(reasoning) + (self._reasoning.rest() if answer else "")
-        return self._within_bounds(thoughts, self._answer.fit(answer))
+        return self._joined(reasoning, answer)
+
+    def _joined(self, reasoning: list[str], answer: list[str]) -> tuple[str, str]:
+        thoughts = self._reasoning.fit(reasoning) if reasoning else ""
+        if answer:
+            thoughts += self._reasoning.rest()
+        text = self._answer.fit(answer) if answer else ""
+        if self._reasoning.size + self._answer.size <= self._max_bytes:
+            return thoughts, text
+        self._fail(ModelProtocolError("The model's reply is too long."))
+        return "", ""
 
     def _choices_of(self, data: bytes, *, cut: bool) -> Sequence[_Choice]:
         """The choices of an event; notes all else that it says. An event that may be `cut` need not make sense."""
@@ -128,50 +139,42 @@ class ReplyReader:
         self._began = self._began or chunk.choices is not None
         return chunk.choices or ()
 
-    def _within_bounds(self, reasoning: str, answer: str) -> tuple[str, str]:
-        self._left -= len(reasoning.encode()) + len(answer.encode())
-        if self._left >= 0:
-            return reasoning, answer
-        self._fail(ModelProtocolError("The model's reply is too long."))
-        return "", ""
-
     def _fail(self, failure: ModelError) -> None:
         self.failure = failure
         self.done = True
 
 
 class _Text:
-    """Makes text fit to store. A character whose two halves, as JSON escapes, came in two events becomes whole."""
+    """Makes text fit to store. A character whose two halves, as JSON escapes, came in two events becomes whole.
+
+    `size`: bytes in UTF-8 so far.
+    """
 
     def __init__(self) -> None:
-        self.began = False
+        self.size = 0
         self._held = ""
 
     def fit(self, pieces: list[str]) -> str:
-        if not pieces:
-            return ""
-        self.began = True
         text = self._held + "".join(pieces)
         self._held = ""
-        if _encodable(text):
-            return text.replace("\0", "\ufffd")
-        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
-        if "\ud800" <= text[-1] <= "\udbff":
-            self._held = text[-1]
-            text = text[:-1]
-        return storable(text)
+        try:
+            self.size += len(text.encode())
+        except UnicodeEncodeError:
+            return self._mended(text)
+        return text.replace("\0", "\ufffd")
 
     def rest(self) -> str:
         held, self._held = self._held, ""
         return storable(held)
 
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    def _mended(self, text: str) -> str:
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        if "\ud800" <= text[-1] <= "\udbff":
+            self._held = text[-1]
+            text = text[:-1]
+        text = storable(text)
+        self.size += len(text.encode())
+        return text
 
 
 def _decode(data: bytes) -> _Chunk:

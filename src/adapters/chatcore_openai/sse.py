@@ -24,8 +24,11 @@ class EventSplitter:
     def feed(self, data: bytes) -> list[bytes]:
         """The data of the events that end within `data`, in order; an event without any data is left out."""
         buffer = self._buffer
+        data = self._with_lf(data)
+        if not buffer and data.endswith(b"\n\n"):  # as a rule a read ends where an event does
+            return self._events_of(data[:-2])
         scanned = max(len(buffer) - 1, 0)
-        buffer += self._with_lf(data)
+        buffer += data
         end = buffer.rfind(b"\n\n", scanned)
         if end < 0:
             if len(buffer) > self._max_bytes:

@@ -19,11 +19,11 @@ from chatcore.entities import (
     text_rule,
     title_from,
 )
-from chatcore.errors import ConversationBusy, IdempotencyKeyReused, ModelNotConfigured, NotFound
+from chatcore.errors import ConversationBusy, FieldError, IdempotencyKeyReused, ModelNotConfigured, NotFound
 from chatcore.events import ReplyEvent
 from chatcore.ports import Cipher, Clock, Idempotency, ModelEndpoint, Prompt, UnitOfWork, UnitOfWorkFactory
 from chatcore.prompt import PromptLimits, build_prompt, build_title_prompt
-from chatcore.replies import Replies, ReplyJob
+from chatcore.replies import Replies, ReplyJob, with_logged_text
 from chatcore.shielding import settled
 from chatcore.use_cases.model_configs import endpoint_of
 
@@ -212,7 +212,8 @@ class FollowReply:
     def __call__(
         self, *, owner: UserId, conversation_id: ConversationId, reply_id: MessageId | None = None, after: int = 0
     ) -> AsyncIterator[ReplyEvent]:
-        """As `Replies.follow`."""
+        """As `Replies.follow`. `after` is at least 0. Raises `ValidationFailed`."""
+        check(None if after >= 0 else FieldError("after", "must be at least 0"))
         return self.replies.follow(owner=owner, conversation_id=conversation_id, reply_id=reply_id, after=after)
 
 
@@ -227,18 +228,16 @@ class StopReply:
     async def __call__(self, *, owner: UserId, conversation_id: ConversationId) -> Message:
         """Raises `NotFound` also where there never was a reply."""
         async with self.unit_of_work(read_only=True) as work:
-            conversation = await work.conversations.get(owner, conversation_id)
-        if conversation is None:
-            raise NotFound(_MISSING)
-        if conversation.writing_reply_id is not None:
-            stopped = await self.replies.stop(conversation.writing_reply_id)
-            if stopped is not None:
-                return stopped
-        async with self.unit_of_work(read_only=True) as work:
+            if await work.conversations.get(owner, conversation_id) is None:
+                raise NotFound(_MISSING)
             last = await work.messages.last_reply(owner, conversation_id)
         if last is None:
             raise NotFound("No reply was ever written in this conversation.")
-        return last
+        stopped = await self.replies.stop(last.id)
+        if stopped is not None:
+            return stopped
+        async with self.unit_of_work(read_only=True) as work:
+            return await with_logged_text(work, last)
 
 
 def _digest(content: str, options: ChatOptions) -> bytes:

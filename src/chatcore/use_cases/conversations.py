@@ -93,7 +93,7 @@ class DeleteConversation:
                 conversation = await work.conversations.lock(owner, conversation_id)
                 if conversation is None:
                     raise NotFound(_MISSING)
-                reply_id = conversation.writing_reply_id
+                reply_id = conversation.writing_reply_id  # under the lock: none begins between this and the deletion
                 if reply_id is None or reply_id == elsewhere:
                     await work.conversations.delete(owner, conversation_id)
                     await work.commit()

@@ -58,7 +58,7 @@ from chatcore import (
 )
 from chatcore.errors import Unavailable
 from chatcore.ports import Cipher, Clock, LLMGateway, PasswordHasher, TokenSigner, UnitOfWorkFactory
-from chatcore_app.settings import Settings
+from chatcore_app.settings import Settings, blaming
 from chatcore_memory import DEMO_ENDPOINT, DemoModel
 from chatcore_openai import OpenAIGateway
 from chatcore_security import Argon2Passwords, CommonPasswords, FernetCipher, JWTSigner
@@ -85,7 +85,7 @@ class Adapters(Provider):
 
     @provide
     async def database(self, settings: Settings) -> AsyncIterable[Database]:
-        async with Database(settings.resolved_database_url, pool_size=settings.database_pool_size) as database:
+        async with database_of(settings) as database:
             if settings.embedded_database:
                 await database.migrate()
             elif not await database.is_migrated():
@@ -126,7 +126,8 @@ class Adapters(Provider):
 
     @provide
     def cipher(self, settings: Settings) -> Cipher:
-        return FernetCipher(settings.encryption_keys)
+        with blaming("ENCRYPTION_KEYS"):
+            return FernetCipher(settings.encryption_keys)
 
     @provide
     def signer(self, settings: Settings) -> TokenSigner:
@@ -210,6 +211,17 @@ class Core(Provider):
             max_tokens=settings.default_max_tokens,
             limits=PromptLimits(max_messages=settings.prompt_max_messages, max_chars=settings.prompt_max_chars),
         )
+
+
+def database_of(settings: Settings) -> Database:
+    """The database that the settings name, not open yet; for the default one DATA_DIR is made.
+
+    Raises `SettingsError`.
+    """
+    if not settings.database_url:
+        settings.make_data_dir()
+    with blaming("DATABASE_URL"):
+        return Database(settings.resolved_database_url, pool_size=settings.database_pool_size)
 
 
 def _own_model(settings: Settings) -> ModelEndpoint | None:

@@ -8,8 +8,8 @@ import os
 import re
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from ipaddress import ip_network
 from pathlib import Path
@@ -68,17 +68,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     model_total_timeout: Seconds = 600
     model_max_bytes: Positive = 4 * 1024 * 1024
     max_body_bytes: Positive = 1024 * 1024
-    shutdown_grace: Annotated[float, Meta(ge=0)] = 20
+    shutdown_grace: Annotated[float, Meta(ge=0, le=3600)] = 20
     log_format: Literal["console", "json"] | None = None
 
     @staticmethod
     def load(environ: Mapping[str, str] | None = None, env_file: str = ".env") -> "Settings":
         """Raises `SettingsError`. In development missing secrets are made once and kept in DATA_DIR/secrets.env."""
         environ = os.environ if environ is None else environ
-        named = _named({**_file_values(Path(env_file)), **environ})
+        with blaming(env_file):
+            in_file = _file_values(Path(env_file))
+        named = {**_named(in_file), **_named(environ)}
         settings = _converted(named)
         if settings.environment == "development" and not (settings.secret_key and settings.encryption_keys):
-            settings = _converted({**_development_secrets(settings.data_dir), **named})
+            settings.make_data_dir()
+            with blaming("DATA_DIR"):
+                made = _development_secrets(settings.data_dir)
+            settings = _converted({**made, **named})
         settings.check()
         return settings
 
@@ -99,6 +104,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
             _check_origin(origin)
         for proxy in self.trusted_proxies:
             _check_network(proxy)
+
+    def __repr__(self) -> str:
+        """Without the values: some are secrets, and a database's URL may hold one."""
+        return f"Settings(environment={self.environment!r}, …)"
+
+    def make_data_dir(self) -> None:
+        """Raises `SettingsError` if it cannot be made."""
+        with blaming("DATA_DIR"):
+            self.data_dir.mkdir(parents=True, exist_ok=True)
 
     @property
     def resolved_database_url(self) -> str:
@@ -127,6 +141,17 @@ def _check_network(proxy: str) -> None:
         raise SettingsError(
             f"TRUSTED_PROXIES: {error}. Name addresses or networks, such as 10.0.0.7 or 10.0.0.0/8."
         ) from None
+
+
+@contextmanager
+def blaming(name: str) -> Generator[None, None, None]:
+    """What the system or an adapter has to say against a value, as a `SettingsError` that names the variable."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"{name}: {error.strerror}: {error.filename}") from None
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from None
 
 
 def _named(values: Mapping[str, str]) -> dict[str, str]:
@@ -166,7 +191,6 @@ def _file_values(path: Path) -> dict[str, str]:
 def _development_secrets(data_dir: Path) -> dict[str, str]:
     """Made once, readable by their owner only. Whoever comes second takes what the first has made."""
     path = data_dir / "secrets.env"
-    data_dir.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(
             "# Made for development. Production needs secrets of its own.\n"

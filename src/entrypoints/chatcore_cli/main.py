@@ -6,7 +6,7 @@ import sys
 import click
 
 from chatcore.errors import ChatcoreError
-from chatcore_app import Settings, SettingsError
+from chatcore_app import Settings, SettingsError, database_of
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,13 +27,12 @@ def serve(reload: bool) -> None:
 @cli.command()
 def migrate() -> None:
     """Bring the database's tables up to date. Safe to run twice and by two at once."""
-    from chatcore_sql import Database
 
-    async def run(url: str) -> None:
-        async with Database(url) as database:
+    async def run() -> None:
+        async with database_of(Settings.load()) as database:
             await database.migrate()
 
-    asyncio.run(run(Settings.load().resolved_database_url))
+    asyncio.run(run())
     click.echo("The database is up to date.")
 
 
@@ -41,5 +40,5 @@ def main() -> None:
     """Failures that a person can act on are sentences on standard error and exit status 1."""
     try:
         cli()
-    except (SettingsError, ChatcoreError) as error:
+    except (SettingsError, ChatcoreError, OSError) as error:
         sys.exit(f"chatcore: {error}")

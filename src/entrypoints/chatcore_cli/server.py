@@ -11,16 +11,15 @@ import uvicorn
 import uvloop
 from dishka import AsyncContainer
 
-from chatcore import Replies
+from chatcore import Replies, SendMessage
 from chatcore_app import Settings
 from chatcore_app.logs import configure_logging
 from chatcore_http import create_app
 from chatcore_http.open_sockets import OpenSockets
 from chatcore_openai import OpenAIGateway
 
-_GONE_AFTER = (
-    60_000  # milliseconds without an acknowledgement of what was sent; the system's own is a quarter of an hour
-)
+_GONE_AFTER = 60_000  # milliseconds in which a client takes nothing; the system by itself waits a quarter of an hour
+_LAST_WORDS = 5  # seconds for open connections, when all replies have ended
 _WELCOME = """
 {name} {version} is running. The API and its documentation: {url}/docs
 
@@ -32,7 +31,7 @@ A first command to try, in another terminal:
 
 
 def run(settings: Settings, *, reload: bool = False) -> None:
-    """Serves until SIGINT or SIGTERM, then drains. Exits with status 1 if it cannot listen."""
+    """Serves until SIGINT or SIGTERM, then drains. Exits with a status other than 0 if it cannot listen."""
     configure_logging(settings)
     if reload:
         uvicorn.run("chatcore_http.asgi:app", reload=True, **uvicorn_options(settings))
@@ -47,10 +46,10 @@ async def _serve(settings: Settings) -> bool:
     app = create_app(settings)
     container: AsyncContainer = app.state.dishka_container
     server = _Server(uvicorn.Config(app, **uvicorn_options(settings)), settings, container)
-    for stopping in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again when it has shut down in good order
-        signal.signal(stopping, lambda *_: None)
     try:
-        await container.get(Replies)  # what prevents a start is said before uvicorn begins
+        await container.get(SendMessage)  # what prevents a start is said before uvicorn begins
+        for stopping in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(stopping, signal.SIG_IGN)  # uvicorn raises them again after it has shut down in good order
         await server.serve()
     finally:
         await container.close()
@@ -72,7 +71,7 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
         "log_level": "warning",  # below that it tells of WebSockets: their URLs with the query, even their frames
         "server_header": False,
         "proxy_headers": False,
-        "timeout_graceful_shutdown": int(settings.shutdown_grace),
+        "timeout_graceful_shutdown": _LAST_WORDS,
         "lifespan": "on",
     }
 
@@ -86,6 +85,14 @@ class _Server(uvicorn.Server):
         self._settings = settings
         self._container = container
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Replies come to their end while their readers are still there to see it."""
+        for server in self.servers:
+            server.close()
+        await (await self._container.get(Replies)).drain()
+        await (await self._container.get(OpenSockets)).close(within=_LAST_WORDS)
+        await super().shutdown(sockets)
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if not self.started:
@@ -93,14 +100,8 @@ class _Server(uvicorn.Server):
         if sys.platform == "linux":
             for listening in self.servers[0].sockets:  # the connections inherit it
                 listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _GONE_AFTER)
-        port = self.servers[0].sockets[0].getsockname()[1]
-        url = f"http://{self._settings.host}:{port}"
+        host, port = self._settings.host, self.servers[0].sockets[0].getsockname()[1]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         click.echo(_WELCOME.format(name=self._settings.app_name, version=self._settings.app_version, url=url))
         gateway = await self._container.get(OpenAIGateway)
         self._warming = asyncio.create_task(gateway.warm())
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
-        await (await self._container.get(OpenSockets)).close(within=self._settings.shutdown_grace)
-        await super().shutdown(sockets)

@@ -10,7 +10,7 @@ from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from chatcore import Replies
+from chatcore import SendMessage
 from chatcore_app import Settings, make_container
 from chatcore_http.body_limits import UnreadBodies, refuse_compressed
 from chatcore_http.errors import exception_handlers
@@ -77,7 +77,7 @@ def _behind_proxies(app: Any, settings: Settings) -> Any:
 def _opened(container: AsyncContainer) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None, None]:
-        await container.get(Replies)
+        await container.get(SendMessage)  # with everything that may prevent a start
         try:
             yield
         finally:

@@ -6,13 +6,12 @@ from typing import Annotated, Any
 from dishka.integrations.litestar import DishkaRouter
 from litestar import Request, Router
 from litestar.di import Provide
-from litestar.params import PathParameter, QueryParameter
+from litestar.params import PathParameter
 
 from chatcore_http.auth import SECURITY, provide_caller, signed_in
 
 AnyRequest = Request[Any, Any, Any]
 PathId = Annotated[int, PathParameter(ge=0, le=2**63 - 1)]
-QueryId = Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1)]
 
 
 def described(use_case: type) -> str:

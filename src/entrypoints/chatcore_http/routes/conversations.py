@@ -1,9 +1,11 @@
 """/conversations: what there is."""
 
+from typing import Annotated
+
 from dishka.integrations.litestar import FromDishka
 from litestar import Router, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromQuery, JSONBody
+from litestar.params import FromQuery, JSONBody, QueryParameter
 
 from chatcore import (
     Caller,
@@ -16,8 +18,10 @@ from chatcore import (
     ReadHistory,
     RenameConversation,
 )
+from chatcore.entities import check
+from chatcore.errors import FieldError
 from chatcore_http import schemas
-from chatcore_http.routes._common import PathId, QueryId, described, private_router
+from chatcore_http.routes._common import PathId, described, private_router
 
 
 @get("/", description=described(ListConversations))
@@ -73,15 +77,21 @@ async def history(
     caller: NamedDependency[Caller],
     read_history: FromDishka[ReadHistory],
     limit: FromQuery[int] = 50,
-    before_id: QueryId = None,
+    before_id: Annotated[str | None, QueryParameter(pattern="^[0-9]{0,19}$", description="A message's id.")] = None,
 ) -> schemas.History:
     page = await read_history(
         owner=caller.user.id,
         conversation_id=ConversationId(conversation_id),
         limit=limit,
-        before=None if before_id is None else MessageId(before_id),
+        before=_message_id(before_id) if before_id else None,
     )
     return schemas.History.of(page)
+
+
+def _message_id(number: str) -> MessageId:
+    """`?before_id=` with nothing behind it is as good as none, which is why it comes as text."""
+    check(None if 1 <= int(number) < 2**63 else FieldError("before_id", "must be the id of a message"))
+    return MessageId(int(number))
 
 
 def routers() -> list[Router]:

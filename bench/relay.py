@@ -1,0 +1,282 @@
+"""What relaying a reply costs: CPU seconds of chatcore per 1,000 deltas, beside the same relay written the obvious way.
+
+    python bench/relay.py [--live 100] [--seconds 10] [--full 2000] [--at-once 8]
+
+The obvious way is FastAPI, the OpenAI client's parsed stream, and an event per chunk: no users, no database. The
+chatcore side is `chatcore serve` on SQLite: signed in, every reply stored, logged and resumable. Both run on uvicorn
+with uvloop and httptools. Model server, relay and client are processes of their own; what is measured is the CPU of
+the relay's, system time included, and every client checks that it got the whole text.
+
+Needs fastapi besides chatcore's own development packages.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import uvloop
+
+WORD = "word "
+RATE = 20  # deltas per second of a stream that is talking at a model's pace
+SPREAD = 0.02  # seconds between the beginnings of two such streams
+
+
+# ---- the model server ------------------------------------------------------------------------------------
+
+
+def chunk(delta: dict[str, str], finish: str | None = None, usage: dict[str, int] | None = None) -> bytes:
+    choices = [] if usage else [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}]
+    event = {
+        "id": "chatcmpl-AbCdEfGhIjKlMnOpQrStUvWxYz012",
+        "object": "chat.completion.chunk",
+        "created": 1_700_000_000,
+        "model": "scripted",
+        "service_tier": "default",
+        "system_fingerprint": "fp_0123456789",
+        "choices": choices,
+        "usage": usage,
+    }
+    return framed(f"data: {json.dumps(event)}\n\n".encode())
+
+
+def framed(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+DELTA = chunk({"content": WORD})
+END = (
+    chunk({}, finish="stop")
+    + chunk({}, usage={"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2})
+    + framed(b"data: [DONE]\n\n")
+    + b"0\r\n\r\n"
+)
+
+
+async def model(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers as the last message asks: `<number of deltas> <deltas per second, 0 for as fast as they go>`."""
+    while head := await reader.readline():
+        length = 0
+        while head.strip():
+            if head.lower().startswith(b"content-length:"):
+                length = int(head.split(b":")[1])
+            head = await reader.readline()
+        body = json.loads(await reader.readexactly(length))
+        number, rate = map(int, body["messages"][-1]["content"].split())
+        writer.write(HEAD)
+        if rate:
+            began = time.monotonic()
+            for index in range(number):
+                await asyncio.sleep(began + index / rate - time.monotonic())
+                writer.write(DELTA)
+        else:
+            writer.write(DELTA * number)
+        writer.write(END)
+        await writer.drain()
+
+
+async def serve_model() -> None:
+    server = await asyncio.start_server(model, "127.0.0.1", 0, backlog=2048)
+    print(f"listening on http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    await server.serve_forever()
+
+
+# ---- the relays ------------------------------------------------------------------------------------------
+
+
+def serve_obvious(model_url: str) -> None:
+    import uvicorn
+    from fastapi import FastAPI
+    from fastapi.responses import StreamingResponse
+    from openai import AsyncOpenAI
+
+    app = FastAPI()
+    client = AsyncOpenAI(base_url=model_url, api_key="any")
+
+    @app.post("/chat")
+    async def chat(body: dict[str, Any]) -> StreamingResponse:
+        stream = await client.chat.completions.create(
+            model="scripted",
+            messages=[{"role": "user", "content": body["content"]}],
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+
+        async def events() -> AsyncIterator[str]:
+            async for chunk in stream:
+                if chunk.choices and chunk.choices[0].delta.content:
+                    yield f"data: {json.dumps({'text': chunk.choices[0].delta.content})}\n\n"
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets)
+            print(f"running: http://127.0.0.1:{self.servers[0].sockets[0].getsockname()[1]}/", flush=True)
+
+    config = uvicorn.Config(app, port=0, loop="uvloop", http="httptools", log_level="warning", access_log=False)
+    Server(config).run()
+
+
+def serve_chatcore(model_url: str, data_dir: str) -> None:
+    from chatcore_app import Settings
+    from chatcore_cli.server import run
+
+    run(Settings.load({"OPENAI_BASE_URL": model_url, "PORT": "0", "DATA_DIR": data_dir}, env_file="/dev/null"))
+
+
+def tell_cpu() -> None:
+    """A line on standard input asks for the CPU seconds that this process has used."""
+    for _ in sys.stdin:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        print(f"cpu {used.ru_utime + used.ru_stime}", flush=True)
+    os._exit(0)
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process of this file in one of its roles."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+
+    def cpu(self) -> float:
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        while not (line := self.process.stdout.readline()).startswith("cpu "):
+            assert line, "the process has ended"
+        return float(line.split()[1])
+
+
+@contextmanager
+def child(*role: str) -> Iterator[Child]:
+    command = [sys.executable, __file__, *role]
+    pipe = subprocess.PIPE
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True) as process,
+    ):
+        try:
+            assert process.stdout
+            while not (found := re.search(r"http://[^/\s]+", line := process.stdout.readline())):
+                if not line:
+                    log.seek(0)
+                    sys.exit(f"{role[0]} did not start:\n{log.read()}")
+            yield Child(process, found[0])
+        finally:
+            process.kill()
+
+
+# ---- the client ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Call:
+    """Where to ask one question after the other, and the field of an event's data that has the text."""
+
+    url: str
+    headers: dict[str, str]
+    options: dict[str, Any]
+
+
+async def obvious_calls(_: aiohttp.ClientSession, url: str, number: int) -> list[Call]:
+    return [Call(f"{url}/chat", {}, {})] * number
+
+
+async def chatcore_calls(session: aiohttp.ClientSession, url: str, number: int) -> list[Call]:
+    """One user with so many conversations, since a conversation has one reply at a time."""
+    registration = {"username": "bench", "password": "correct horse battery"}
+    async with session.post(f"{url}/auth/register", json=registration) as answer:
+        headers = {"Authorization": "Bearer " + (await answer.json())["access_token"]}
+    ids: list[int] = []
+    for _ in range(number):
+        async with session.post(f"{url}/conversations/create", json={}, headers=headers) as answer:
+            ids.append((await answer.json())["id"])
+    return [Call(f"{url}/conversations/{id_}/chat", headers, {"stream": True}) for id_ in ids]
+
+
+async def listen(session: aiohttp.ClientSession, call: Call, number: int, rate: int, delay: float) -> None:
+    await asyncio.sleep(delay)
+    question = {"content": f"{number} {rate}"}
+    async with session.post(call.url, json=question | call.options, headers=call.headers) as answer:
+        body = await answer.text()
+    events = (json.loads(line[6:]) for line in body.split("\n") if line.startswith("data: "))
+    text = "".join(event.get("text", "") for event in events)
+    assert text == WORD * number, f"{answer.status}: {len(text)} of {number * len(WORD)} characters"
+
+
+async def cost(relay: Child, calls: list[Call], session: aiohttp.ClientSession, number: int, rate: int) -> float:
+    """CPU seconds of the relay per 1,000 deltas, when each call relays so many at this rate, all at once."""
+    before = relay.cpu()
+    spread = SPREAD if rate else 0
+    await asyncio.gather(*(listen(session, call, number, rate, index * spread) for index, call in enumerate(calls)))
+    return (relay.cpu() - before) / (len(calls) * number) * 1000
+
+
+async def compare(options: argparse.Namespace) -> None:
+    relays = {"obvious": (obvious_calls, ()), "chatcore": (chatcore_calls, (options.data_dir,))}
+    scenes = {
+        f"full speed, {options.at_once} replies of {options.full} deltas at once": (options.at_once, options.full, 0),
+        f"{RATE} deltas a second, {options.live} live replies, {options.seconds} s": (
+            options.live,
+            options.seconds * RATE,
+            RATE,
+        ),
+    }
+    found: dict[str, dict[str, float]] = {scene: {} for scene in scenes}
+    with child("model") as model_server:
+        for name, (make_calls, arguments) in relays.items():
+            with child(name, model_server.url + "/v1", *arguments) as relay:
+                connector = aiohttp.TCPConnector(limit=0)
+                async with aiohttp.ClientSession(connector=connector, raise_for_status=True) as session:
+                    calls = await make_calls(session, relay.url, max(options.live, options.at_once))
+                    await cost(relay, calls[:1], session, 100, 0)  # imports and caches
+                    for scene, (streams, number, rate) in scenes.items():
+                        found[scene][name] = await cost(relay, calls[:streams], session, number, rate)
+    print("CPU milliseconds of the relay per 1,000 deltas:")
+    for scene, costs in found.items():
+        ratio = costs["chatcore"] / costs["obvious"]
+        print(f"  {scene}")
+        obvious, ours = costs["obvious"] * 1000, costs["chatcore"] * 1000
+        print(f"    obvious {obvious:8.1f}   chatcore {ours:8.1f}   {ratio:.3f} of it")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--live", type=int, default=100, help="replies that are talking at a model's pace")
+    parser.add_argument("--seconds", type=int, default=10, help="for how long they talk")
+    parser.add_argument("--full", type=int, default=2000, help="deltas of a reply at full speed")
+    parser.add_argument("--at-once", type=int, default=8, help="replies at full speed")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as options.data_dir:
+        uvloop.run(compare(options))
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["model"]:
+            threading.Thread(target=tell_cpu, daemon=True).start()
+            uvloop.run(serve_model())
+        case ["obvious", model_url]:
+            threading.Thread(target=tell_cpu, daemon=True).start()
+            serve_obvious(model_url)
+        case ["chatcore", model_url, data_dir]:
+            threading.Thread(target=tell_cpu, daemon=True).start()
+            serve_chatcore(model_url, data_dir)
+        case _:
+            main()

@@ -1,0 +1,18 @@
+"""For all tests."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A test may configure logging as the server does; the next one shall not notice."""
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    levels = {logger: logger.level for logger in (root, *map(logging.getLogger, root.manager.loggerDict))}
+    yield
+    root.handlers = handlers
+    for logger in (root, *map(logging.getLogger, root.manager.loggerDict)):
+        logger.setLevel(levels.get(logger, logging.NOTSET))

@@ -1,0 +1,246 @@
+"""Replies and the database: commits that fail, outages, and the log."""
+
+import asyncio
+import logging
+
+import pytest
+
+from chatcore import Status
+from chatcore.errors import Unavailable
+from chatcore.ports import Delta, TextKind
+from chatcore_memory import Stall
+from unit.world import LAST_STEP, Chat, Process, World, at_every_step, read, read_until, step
+
+# ---- a commit that fails ---------------------------------------------------------------------------------
+
+
+async def test_nothing_is_sent_while_the_database_is_gone(world: World, process: Process, chat: Chat) -> None:
+    with world.database.outage(), pytest.raises(Unavailable):
+        await chat.send()
+    assert await chat.messages() == []
+    assert (process.replies.writing_now, world.model.calls) == (0, [])
+    assert (await chat.ask()).content == "Hello world"
+
+
+@at_every_step
+async def test_an_outage_may_begin_at_any_moment_of_a_send(
+    world: World, process: Process, chat: Chat, steps: int
+) -> None:
+    sending = asyncio.create_task(chat.send())
+    await step(steps)
+    with world.database.outage():
+        (result,) = await asyncio.gather(sending, return_exceptions=True)
+    if isinstance(result, Unavailable):
+        assert await chat.messages() == []
+        assert (await chat.ask()).status is Status.COMPLETE
+    else:
+        assert (await chat.end()).status is Status.COMPLETE
+    assert (process.replies.writing_now, await world.unfinished()) == (0, [])
+
+
+async def test_a_commit_that_failed_leaves_nothing(world: World, process: Process, chat: Chat) -> None:
+    world.storage.fail_once(after=False)
+    with pytest.raises(Unavailable):
+        await chat.send()
+    assert await chat.messages() == []
+    assert (process.replies.writing_now, await world.unfinished(), world.model.calls) == (0, [], [])
+    assert (await chat.ask()).content == "Hello world"
+
+
+async def test_a_commit_whose_answer_was_lost_leaves_nothing_writing(
+    world: World, process: Process, chat: Chat
+) -> None:
+    world.storage.fail_once(after=True)
+    with pytest.raises(Unavailable):
+        await chat.send()
+    reply = await chat.end()
+    assert (reply.content, reply.status) == ("", Status.INTERRUPTED)
+    assert world.model.calls == []
+    assert (process.replies.writing_now, await world.unfinished()) == (0, [])
+    assert (await chat.ask()).status is Status.COMPLETE
+
+
+async def test_an_end_whose_answer_was_lost_is_told_as_it_was_stored(world: World, chat: Chat) -> None:
+    stall = Stall()
+    world.model.then("Hel", stall, "lo")
+    await chat.send()
+    await stall.reached()
+    stopping = asyncio.create_task(chat.stop())
+    world.storage.fail_once(after=True)
+    stopped = await stopping
+    assert (stopped.content, stopped.status) == ("Hel", Status.STOPPED)
+    assert (await chat.messages())[-1] == stopped
+    assert await world.unfinished() == []
+
+
+async def test_a_batch_of_the_log_whose_answer_was_lost_does_no_harm(world: World) -> None:
+    async with world.process() as elsewhere, world.process() as process:
+        chat = await process.chat()
+        first, second = Stall(), Stall()
+        world.model.then(first, Delta(reasoning="Hm"), "Hel", second, "lo")
+        await chat.send()
+        await first.reached()
+        lost = Stall()
+
+        async def lose() -> None:
+            world.storage.after_commit = lost.hold
+            await lost.hold()
+            raise Unavailable
+
+        world.storage.after_commit = lose
+        reader = chat.seen_from(elsewhere).follow()
+        first.release()
+        await read_until(reader, "HmHel")
+        second.release()
+        lost.release()
+        seen = await read(reader)
+        assert (seen.text, seen.message.content, seen.message.reasoning) == ("lo", "Hello", "Hm")
+
+
+# ---- an outage in the middle -----------------------------------------------------------------------------
+
+
+async def test_text_goes_on_through_an_outage_and_its_end_is_stored_afterwards(
+    world: World, process: Process, chat: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    stall = Stall()
+    world.model.then("Hel", stall, "lo")
+    sent = await chat.send()
+    events = chat.follow()
+    await read_until(events, "Hel")
+    with world.database.outage():
+        stall.release()
+        await read_until(events, "lo")
+        await read_until(chat.follow(reply_id=sent.reply.id), "Hello")
+        rest = asyncio.create_task(read(events))
+        await world.storage.refused.wait()
+        assert not rest.done()
+    seen = await rest
+    assert (seen.text, seen.message.content, seen.message.status) == ("", "Hello", Status.COMPLETE)
+    assert (await chat.messages())[-1] == seen.message
+    assert (await world.log_of(sent.reply), await world.unfinished()) == ([], [])
+    assert process.replies.writing_now == 0
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+async def test_the_log_catches_up_after_an_outage(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    async with world.process() as elsewhere, world.process() as process:
+        chat = await process.chat()
+        first, second = Stall(), Stall()
+        world.model.then("Hel", first, "lo", second)
+        await chat.send()
+        reader = chat.seen_from(elsewhere).follow()
+        await read_until(reader, "Hel")
+        # Held back meanwhile: who reads from the log needs the database.
+        with world.database.outage():
+            first.release()
+            await second.reached()
+            await world.storage.refused.wait()
+        await read_until(reader, "lo")
+        second.release()
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+
+
+async def test_a_stop_during_an_outage_holds(world: World, chat: Chat) -> None:
+    stall = Stall()
+    world.model.then("Hel", stall, "lo")
+    sent = await chat.send()
+    await stall.reached()
+    with world.database.outage():
+        stopping = asyncio.create_task(chat.process.replies.stop(sent.reply.id))
+        await world.storage.refused.wait()
+        assert not stopping.done()
+    stopped = await stopping
+    assert stopped is not None
+    assert (stopped.content, stopped.status) == ("Hel", Status.STOPPED)
+    assert (await chat.messages())[-1] == stopped
+
+
+# ---- the log ---------------------------------------------------------------------------------------------
+
+
+async def test_what_was_said_is_logged_with_its_kind(world: World) -> None:
+    async with world.process() as elsewhere, world.process() as process:
+        chat = await process.chat()
+        stall = Stall()
+        world.model.then(Delta(reasoning="Hm 🤔"), "Hel", stall, "lo")
+        sent = await chat.send()
+        reader = chat.seen_from(elsewhere).follow()
+        await read_until(reader, "Hm 🤔Hel")
+        entries = await world.log_of(sent.reply)
+        assert (entries[0].kind, entries[0].text) == (TextKind.REASONING, "Hm 🤔")
+        assert "".join(entry.text for entry in entries) == "Hm 🤔Hel"
+        (_, shown) = await chat.messages()
+        assert (shown.status, shown.reasoning, shown.content) == (Status.WRITING, "Hm 🤔", "Hel")
+        stall.release()
+        await read(reader)
+        assert await world.log_of(sent.reply) == []
+
+
+async def test_one_transaction_logs_all_replies(world: World) -> None:
+    async with world.process() as elsewhere, world.process() as process:
+        chats = [await process.chat(f"user-{number}") for number in range(6)]
+        speak, end, commit = [Stall() for _ in chats], [Stall() for _ in chats], Stall()
+        for number, chat in enumerate(chats):
+            world.model.then(speak[number], f"text {number}", end[number])
+            await chat.send()
+            await speak[number].reached()
+        readers = [chat.seen_from(elsewhere).follow() for chat in chats]
+        commits, world.storage.before_commit = world.storage.commits, commit.hold
+        speak[0].release()
+        await commit.reached()
+        for number in range(1, 6):
+            speak[number].release()
+            await end[number].reached()
+        commit.release()
+        for number, reader in enumerate(readers):
+            await read_until(reader, f"text {number}")
+        assert world.storage.commits == commits + 2
+        for stall in end:
+            stall.release()
+
+
+async def test_what_is_said_while_a_batch_is_committed_goes_with_the_next(world: World) -> None:
+    async with world.process() as elsewhere, world.process() as process:
+        chat = await process.chat()
+        first, second, commit = Stall(), Stall(), Stall()
+        world.model.then("Hel", first, "lo", second)
+        await chat.send()
+        world.storage.before_commit = commit.hold
+        await commit.reached()
+        first.release()
+        await second.reached()
+        commit.release()
+        await read_until(chat.seen_from(elsewhere).follow(), "Hello")
+        second.release()
+
+
+async def test_an_end_waits_for_the_batch_before_it(world: World, chat: Chat) -> None:
+    model, flush = Stall(), Stall()
+    world.model.then("Hel", model)
+    sent = await chat.send()
+    world.storage.hold_next_unit(flush)
+    await flush.reached()
+    model.release()
+    await world.model.calls[-1].ended()
+    reading = asyncio.create_task(read(chat.follow(reply_id=sent.reply.id)))
+    await step(LAST_STEP)
+    assert not reading.done()
+    flush.release()
+    assert (await reading).text == "Hel"
+    assert await world.log_of(sent.reply) == []
+
+
+async def test_nothing_is_committed_while_nothing_is_said(world: World) -> None:
+    async with world.process() as elsewhere, world.process(silence=0.05) as process:
+        chat = await process.chat()
+        stall = Stall()
+        world.model.then("Hel", stall)
+        await chat.send()
+        await read_until(chat.seen_from(elsewhere).follow(), "Hel")
+        commits = world.storage.commits
+        events = chat.follow()
+        await read_until(events, "Hel")
+        await anext(events)  # silence: the flusher has had its turns
+        assert world.storage.commits == commits
+        stall.release()

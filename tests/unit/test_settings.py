@@ -1,0 +1,260 @@
+"""What an operator may set, from where it is taken, and what is said about what does not hold."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from chatcore_app import Settings, SettingsError, database_of
+
+SECRET_KEY = "s" * 32
+ENCRYPTION_KEY = "kWb1p0S3yHqgM2xq0v6yCw8T9d3m5uX7nLr4oJ1aBcE="
+SECRETS = {"SECRET_KEY": SECRET_KEY, "ENCRYPTION_KEYS": ENCRYPTION_KEY}
+PRODUCTION = {"ENVIRONMENT": "production", **SECRETS}
+
+DEFAULTS = {
+    "ENVIRONMENT": "development",
+    "APP_NAME": "chatcore",
+    "APP_VERSION": version("chatcore"),
+    "DEBUG": False,
+    "HOST": "127.0.0.1",
+    "PORT": 8000,
+    "WORKERS": 1,
+    "DATA_DIR": Path("var"),
+    "DATABASE_URL": "",
+    "DATABASE_POOL_SIZE": 10,
+    "SECRET_KEY": SECRET_KEY,
+    "REFRESH_SECRET_KEY": "",
+    "ALGORITHM": "HS256",
+    "ACCESS_TOKEN_EXPIRE_MINUTES": 60,
+    "REFRESH_TOKEN_EXPIRE_DAYS": 7,
+    "SESSION_EXPIRE_DAYS": 30,
+    "ENCRYPTION_KEYS": (ENCRYPTION_KEY,),
+    "PASSWORD_MIN_LENGTH": 8,
+    "OPENAI_API_KEY": "",
+    "OPENAI_BASE_URL": "",
+    "OPENAI_MODEL": "",
+    "SYSTEM_PROMPT": "You are a helpful assistant. Answer in the language of the question.",
+    "DEFAULT_TEMPERATURE": None,
+    "DEFAULT_MAX_TOKENS": None,
+    "PROMPT_MAX_MESSAGES": 100,
+    "PROMPT_MAX_CHARS": 48_000,
+    "MODEL_CONNECT_TIMEOUT": 10,
+    "MODEL_IDLE_TIMEOUT": 60,
+    "MODEL_TOTAL_TIMEOUT": 600,
+    "MODEL_MAX_BYTES": 4 * 1024**2,
+    "MAX_BODY_BYTES": 1024**2,
+    "SHUTDOWN_GRACE": 20,
+    "LOG_FORMAT": None,
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory of the test."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def value_of(settings: Settings, name: str) -> Any:
+    return getattr(settings, name.lower())
+
+
+# ---- values ----------------------------------------------------------------------------------------------
+
+
+def test_the_defaults() -> None:
+    settings = Settings.load(SECRETS)
+    names = {field.encode_name for field in msgspec.structs.fields(Settings)}
+    assert {name: value_of(settings, name) for name in names} == DEFAULTS
+    assert settings.resolved_database_url == f"sqlite:///{Path('var/chatcore.db').resolve()}"
+    assert settings.embedded_database
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("ENVIRONMENT", "production", "production"),
+        ("APP_NAME", " Café 🦄 ", "Café 🦄"),
+        ("DEBUG", "true", True),
+        ("DEBUG", "1", True),
+        ("DEBUG", "False", False),
+        ("HOST", "::", "::"),
+        ("PORT", "0", 0),
+        ("DATA_DIR", "/srv/chat core", Path("/srv/chat core")),
+        ("DATABASE_URL", "mysql://user:p%40ss@host/name", "mysql://user:p%40ss@host/name"),
+        ("ALGORITHM", "HS512", "HS512"),
+        ("ENCRYPTION_KEYS", f"{ENCRYPTION_KEY}, {ENCRYPTION_KEY},", (ENCRYPTION_KEY, ENCRYPTION_KEY)),
+        ("DEFAULT_TEMPERATURE", "0", 0.0),
+        ("DEFAULT_MAX_TOKENS", "4096", 4096),
+        ("SYSTEM_PROMPT", "Zwei\nZeilen", "Zwei\nZeilen"),
+        ("MODEL_IDLE_TIMEOUT", "0.5", 0.5),
+        ("SHUTDOWN_GRACE", "0", 0.0),
+        ("LOG_FORMAT", "json", "json"),
+    ],
+)
+def test_a_value_is_read_from_its_variable(name: str, text: str, value: object) -> None:
+    assert value_of(Settings.load({**SECRETS, name: text}), name) == value
+
+
+def test_foreign_variables_are_ignored() -> None:
+    assert Settings.load({**SECRETS, "PATH": "/bin", "port": "1", "CHATCORE_PORT": "2"}).port == 8000
+
+
+def test_the_secret_key_has_another_name() -> None:
+    other = {"JWT_SECRET_KEY": "j" * 32, "ENCRYPTION_KEYS": ENCRYPTION_KEY}
+    assert Settings.load(other).secret_key == "j" * 32
+    assert Settings.load({**other, "SECRET_KEY": SECRET_KEY}).secret_key == SECRET_KEY
+    assert Settings.load({**other, "SECRET_KEY": ""}).secret_key == "j" * 32
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ENVIRONMENT", "staging"),
+        ("DEBUG", "perhaps"),
+        ("PORT", "http"),
+        ("PORT", "65536"),
+        ("PORT", "-1"),
+        ("WORKERS", "0"),
+        ("WORKERS", "2"),
+        ("DATABASE_POOL_SIZE", "0"),
+        ("SECRET_KEY", "s" * 31),
+        ("JWT_SECRET_KEY", "s" * 31),
+        ("REFRESH_SECRET_KEY", "r" * 31),
+        ("ALGORITHM", "none"),
+        ("ACCESS_TOKEN_EXPIRE_MINUTES", "0"),
+        ("REFRESH_TOKEN_EXPIRE_DAYS", "1.5"),
+        ("SESSION_EXPIRE_DAYS", "x"),
+        ("ENCRYPTION_KEYS", ","),
+        ("PASSWORD_MIN_LENGTH", "0"),
+        ("DEFAULT_TEMPERATURE", "2.1"),
+        ("DEFAULT_TEMPERATURE", "nan"),
+        ("DEFAULT_MAX_TOKENS", "0"),
+        ("PROMPT_MAX_MESSAGES", "0"),
+        ("MODEL_CONNECT_TIMEOUT", "0"),
+        ("MODEL_TOTAL_TIMEOUT", "ten"),
+        ("MAX_BODY_BYTES", "1 MiB"),
+        ("SHUTDOWN_GRACE", "-1"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_value_that_does_not_hold_is_said_with_its_name(name: str, text: str) -> None:
+    secrets = {"ENCRYPTION_KEYS": ENCRYPTION_KEY} if name == "JWT_SECRET_KEY" else SECRETS
+    with pytest.raises(SettingsError) as raised:
+        Settings.load({**secrets, name: text})
+    assert str(raised.value).startswith(name.removeprefix("JWT_"))
+
+
+def test_a_secret_that_does_not_hold_is_not_repeated() -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.load({**SECRETS, "SECRET_KEY": "too short a secret"})
+    assert "too short a secret" not in str(raised.value)
+
+
+# ---- sources ---------------------------------------------------------------------------------------------
+
+
+def test_the_environment_comes_before_the_file_and_the_file_before_the_defaults(folder: Path) -> None:
+    (folder / ".env").write_text("PORT=1\nHOST=file\nAPP_NAME='In the file' # comment\nDATABASE_POOL_SIZE=\n")
+    settings = Settings.load({**SECRETS, "PORT": "2"})
+    assert (settings.port, settings.host, settings.app_name) == (2, "file", "In the file")
+    assert settings.database_pool_size == 10
+
+
+def test_an_empty_variable_is_none(folder: Path) -> None:
+    assert Settings.load({**SECRETS, "PORT": "", "LOG_FORMAT": " "}).port == 8000
+    (folder / ".env").write_text("PORT=1")
+    assert Settings.load({**SECRETS, "PORT": ""}).port == 1
+
+
+def test_the_other_name_of_the_secret_key_has_the_rank_of_its_source(folder: Path) -> None:
+    (folder / ".env").write_text(f"SECRET_KEY={'f' * 32}")
+    environ = {"JWT_SECRET_KEY": "e" * 32, "ENCRYPTION_KEYS": ENCRYPTION_KEY}
+    assert Settings.load(environ).secret_key == "e" * 32
+
+
+def test_the_file_is_read_as_utf8_and_said_if_it_is_not(folder: Path) -> None:
+    (folder / ".env").write_bytes("APP_NAME=Café".encode())
+    assert Settings.load(SECRETS).app_name == "Café"
+    (folder / ".env").write_bytes("APP_NAME=Café".encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"^\.env: "):
+        Settings.load(SECRETS)
+
+
+def test_a_file_says_what_the_environment_does_not_hold_either(folder: Path) -> None:
+    (folder / ".env").write_text("PORT=http")
+    with pytest.raises(SettingsError, match=r"^PORT"):
+        Settings.load(SECRETS)
+    assert Settings.load({**SECRETS, "PORT": "1"}).port == 1
+
+
+# ---- secrets ---------------------------------------------------------------------------------------------
+
+
+def test_development_makes_its_secrets_once(folder: Path) -> None:
+    first = Settings.load({"DATA_DIR": "deep/data"})
+    path = folder / "deep/data/secrets.env"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(first.secret_key) >= 32
+    written = path.read_bytes()
+    assert Settings.load({"DATA_DIR": "deep/data"}) == first
+    assert path.read_bytes() == written
+    other = Settings.load({"DATA_DIR": "other"})
+    assert other.secret_key != first.secret_key
+    assert other.encryption_keys != first.encryption_keys
+
+
+def test_what_is_given_is_not_made(folder: Path) -> None:
+    made = Settings.load({})
+    given = Settings.load({"SECRET_KEY": SECRET_KEY})
+    assert (given.secret_key, given.encryption_keys) == (SECRET_KEY, made.encryption_keys)
+    (folder / ".env").write_text(f"ENCRYPTION_KEYS={ENCRYPTION_KEY}")
+    from_file = Settings.load({})
+    assert (from_file.secret_key, from_file.encryption_keys) == (made.secret_key, (ENCRYPTION_KEY,))
+
+
+def test_with_secrets_of_its_own_nothing_is_written(folder: Path) -> None:
+    Settings.load(SECRETS)
+    Settings.load(PRODUCTION)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_data_dir_that_cannot_be_made_is_said(folder: Path) -> None:
+    (folder / "file").touch()
+    for data_dir in ("file", "file/data"):
+        with pytest.raises(SettingsError, match=f"^DATA_DIR: .*{data_dir}"):
+            Settings.load({"DATA_DIR": data_dir})
+
+
+@pytest.mark.parametrize("missing", ["SECRET_KEY", "ENCRYPTION_KEYS"])
+def test_production_wants_secrets_of_its_own(folder: Path, missing: str) -> None:
+    Settings.load({})  # those that development made are not taken
+    with pytest.raises(SettingsError, match=f"^{missing}"):
+        Settings.load({name: value for name, value in PRODUCTION.items() if name != missing})
+    assert Settings.load(PRODUCTION).environment == "production"
+
+
+# ---- the database ----------------------------------------------------------------------------------------
+
+
+def test_only_sqlite_is_embedded() -> None:
+    for url, embedded in (("sqlite:///here.db", True), ("sqlite://", True), ("mysql://host/name", False)):
+        settings = Settings.load({**SECRETS, "DATABASE_URL": url})
+        assert settings.resolved_database_url == url
+        assert settings.embedded_database is embedded
+
+
+async def test_the_default_database_has_its_folder_made(folder: Path) -> None:
+    async with database_of(Settings.load({**PRODUCTION, "DATA_DIR": "deep/data"})) as database:
+        await database.migrate()
+    assert (folder / "deep/data/chatcore.db").exists()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "oracle://user:geheim@host/name", "mysql+asyncmy://host/name"])
+def test_a_database_url_that_does_not_hold_is_said(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL: ") as raised:
+        database_of(Settings.load({**SECRETS, "DATABASE_URL": url}))
+    assert "geheim" not in str(raised.value)
