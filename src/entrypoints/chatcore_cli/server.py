@@ -89,8 +89,9 @@ class _Server(uvicorn.Server):
         """Replies come to their end while their readers are still there to see it."""
         for server in self.servers:
             server.close()
-        await (await self._container.get(Replies)).drain()
-        await (await self._container.get(OpenSockets)).close(within=_LAST_WORDS)
+        draining = asyncio.create_task((await self._container.get(Replies)).drain())
+        await (await self._container.get(OpenSockets)).close(within=self._settings.shutdown_grace + _LAST_WORDS)
+        await draining
         await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
