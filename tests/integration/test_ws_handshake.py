@@ -130,9 +130,7 @@ async def test_a_token_in_the_url_is_not_looked_at(
             assert await socket.close_code() == 4401
 
 
-async def test_who_says_nothing_is_not_waited_for(
-    ada: Api, conversation: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_who_says_nothing_is_not_waited_for(ada: Api, conversation: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert socket_route.AUTH_WITHIN == 5
     monkeypatch.setattr(socket_route, "AUTH_WITHIN", 0.01)
     async with knocking(ada, conversation) as socket:

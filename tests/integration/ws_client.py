@@ -38,7 +38,8 @@ class Served:
 async def served(settings: Settings, *providers: Provider, **options: object) -> AsyncGenerator[Served, None]:
     """`options` are uvicorn's, in the place of the command's."""
     app = create_app(settings, provided(PasswordHasher, PlainPasswords()), *providers)
-    config = uvicorn.Config(app, **{**uvicorn_options(settings), "host": "127.0.0.1", "port": 0, **options})
+    chosen: dict[str, Any] = {**uvicorn_options(settings), "host": "127.0.0.1", "port": 0, **options}
+    config = uvicorn.Config(app, **chosen)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
@@ -57,8 +58,8 @@ class Socket:
     def __init__(self, connection: ClientWebSocketResponse) -> None:
         self.connection = connection
 
-    async def say(self, type: str, **fields: object) -> None:
-        await self.connection.send_json({"type": type, **fields})
+    async def say(self, kind: str, **fields: object) -> None:
+        await self.connection.send_json({"type": kind, **fields})
 
     async def hear(self) -> dict[str, Any]:
         message = await self.connection.receive()

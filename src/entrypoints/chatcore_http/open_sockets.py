@@ -7,8 +7,8 @@ there: `Connection.interrupt`.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Collection, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ GOING_AWAY, TOO_LARGE, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1009, 1011, 1013 
 
 TAKEN_WITHIN = 20.0
 """Seconds. A client that takes nothing for so long has gone, whatever its network says."""
-_TOLD_WITHIN = 2.0  # seconds, for all connections at once
+TOLD_WITHIN = 2.0  # seconds, for all connections at once
 
 _log = logging.getLogger("chatcore.http")
 _encoder = msgspec.json.Encoder()
@@ -136,17 +136,21 @@ class OpenSockets:
         self._open: set[Connection] = set()
         self._closing = False
 
-    @asynccontextmanager
-    async def opened(
-        self, socket: WebSocket[Any, Any, Any], *, subprotocol: str | None, max_bytes: int
-    ) -> AsyncGenerator[Connection, None]:
-        """Accepts it. What is raised inside ends the connection and goes no further."""
+    async def serve(
+        self,
+        socket: WebSocket[Any, Any, Any],
+        work: Callable[[Connection], Awaitable[None]],
+        *,
+        subprotocol: str | None,
+        max_bytes: int,
+    ) -> None:
+        """Accepts it and does `work` with it. What is raised there ends the connection and goes no further."""
         connection = Connection(socket, max_bytes=max_bytes)
         self._open.add(connection)
         try:
             await _taken(socket.accept(subprotocols=subprotocol))
             self._check_open()
-            yield connection
+            await work(connection)
         except BaseException as error:
             await connection.end(error)
         finally:
@@ -166,7 +170,7 @@ class OpenSockets:
         await _wait_for(tasks, within)
         for connection in self._open:
             connection.interrupt(going_away)
-        await _wait_for(tasks, _TOLD_WITHIN)
+        await _wait_for(tasks, TOLD_WITHIN)
 
 
 async def _wait_for(tasks: Collection[asyncio.Task[Any]], timeout: float) -> None:

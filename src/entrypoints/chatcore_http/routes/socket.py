@@ -77,27 +77,33 @@ _decoder = msgspec.json.Decoder(Frame)
 @websocket("/conversations/ws/{conversation_id:int}")
 async def conversation_socket(socket: WebSocket[Any, Any, Any], conversation_id: FromPath[int]) -> None:
     container: AsyncContainer = socket.state.dishka_container
-    settings = await container.get(Settings)
-    offered = socket.scope["subprotocols"]
-    async with (await container.get(OpenSockets)).opened(
-        socket, subprotocol=_PROTOCOL if _PROTOCOL in offered else None, max_bytes=settings.max_body_bytes
-    ) as connection:
-        _check_origin(socket, settings)
-        caller = await _signed_in(connection, await container.get(Authenticate), offered)
-        with (await container.get(SessionWatch)).watching(
-            caller.session.id, partial(connection.interrupt, Closed(UNAUTHENTICATED, "The session has ended."))
-        ):
-            await _check_conversation(await container.get(ReadHistory), caller, conversation_id)
-            await connection.tell({"type": "ready"})
-            talk = _Talk(
-                connection=connection,
-                owner=caller.user.id,
-                conversation_id=ConversationId(conversation_id),
-                send_message=await container.get(SendMessage),
-                follow_reply=await container.get(FollowReply),
-                stop_reply=await container.get(StopReply),
-            )
-            await talk.run()
+    sockets, settings = await container.get(OpenSockets), await container.get(Settings)
+    await sockets.serve(
+        socket,
+        partial(_converse, socket, container, conversation_id),
+        subprotocol=_PROTOCOL if _PROTOCOL in socket.scope["subprotocols"] else None,
+        max_bytes=settings.max_body_bytes,
+    )
+
+
+async def _converse(
+    socket: WebSocket[Any, Any, Any], container: AsyncContainer, conversation_id: int, connection: Connection
+) -> None:
+    _check_origin(socket, await container.get(Settings))
+    caller = await _signed_in(connection, await container.get(Authenticate), socket.scope["subprotocols"])
+    session_ended = partial(connection.interrupt, Closed(UNAUTHENTICATED, "The session has ended."))
+    with (await container.get(SessionWatch)).watching(caller.session.id, session_ended):
+        await _check_conversation(await container.get(ReadHistory), caller, conversation_id)
+        await connection.tell({"type": "ready"})
+        talk = _Talk(
+            connection=connection,
+            owner=caller.user.id,
+            conversation_id=ConversationId(conversation_id),
+            send_message=await container.get(SendMessage),
+            follow_reply=await container.get(FollowReply),
+            stop_reply=await container.get(StopReply),
+        )
+        await talk.run()
 
 
 def _check_origin(socket: WebSocket[Any, Any, Any], settings: Settings) -> None:

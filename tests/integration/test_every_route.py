@@ -1,0 +1,323 @@
+"""Every route of the application's own table, whatever is asked of it: nobody's fault is a fault of the server, and
+nobody sees or changes what belongs to somebody else.
+
+A route that is in the table and not in `PUBLIC` or `PRIVATE` fails: whoever adds one says here whom it answers to.
+"""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiohttp import WSMsgType, WSServerHandshakeError
+from litestar import Litestar
+from litestar.routes import HTTPRoute, WebSocketRoute
+
+from chatcore.ports import LLMGateway
+from chatcore_app import Settings
+from chatcore_http import create_app
+from chatcore_memory import ScriptedModel
+from integration.http_app import PASSWORD, Answer, Api, api_of, provided, settings_for, with_id
+from integration.ws_client import knocking
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Route = tuple[str, str]
+"""The method, or WS for a WebSocket, and the path."""
+
+THEIRS = "theirs"
+"""In a body: the id of a thing that is somebody else's."""
+
+PUBLIC: dict[Route, Any] = {
+    ("GET", "/"): None,
+    ("GET", "/health"): None,
+    ("GET", "/ready"): None,
+    ("GET", "/openapi.json"): None,
+    ("GET", "/docs"): None,
+    ("GET", "/docs/start.js"): None,
+    ("GET", "/docs/{name}"): None,
+    ("GET", "/redoc"): None,
+    ("POST", "/auth/register"): {"username": "zanzibar", "email": "zanzibar@example.com", "password": PASSWORD},
+    ("POST", "/auth/login"): {"username": "zanzibar", "password": "a wrong password"},
+    ("POST", "/auth/refresh"): {"refresh_token": "one that nobody has"},
+}
+PRIVATE: dict[Route, Any] = {
+    ("POST", "/auth/logout"): None,
+    ("GET", "/auth/me"): None,
+    ("POST", "/auth/me/username"): {"username": "zanzibar"},
+    ("POST", "/auth/me/email"): {"email": "zanzibar@example.com"},
+    ("POST", "/auth/me/password"): {"password": "another password"},
+    ("POST", "/auth/me/delete"): {},
+    ("GET", "/auth/sessions"): None,
+    ("POST", "/auth/sessions/{session_id}/revoke"): None,
+    ("POST", "/auth/sessions/revoke-others"): None,
+    ("GET", "/auth/config"): None,
+    ("POST", "/auth/config/create"): {"model_url": "https://own.test/v1", "model_name": "own", "api_key": ""},
+    ("POST", "/auth/config/{config_id}/update"): {"model_name": "changed"},
+    ("POST", "/auth/config/{config_id}/check"): None,
+    ("POST", "/auth/config/{config_id}/delete"): None,
+    ("GET", "/conversations"): None,
+    ("POST", "/conversations/create"): {"title": "Mine", "config_id": THEIRS},
+    ("GET", "/conversations/{conversation_id}"): None,
+    ("POST", "/conversations/{conversation_id}/rename"): {"title": "Mine"},
+    ("POST", "/conversations/{conversation_id}/delete"): None,
+    ("POST", "/conversations/{conversation_id}/chat"): {"content": "Hello", "config_id": THEIRS},
+    ("POST", "/conversations/{conversation_id}/messages"): {"content": "Hello", "stream": True},
+    ("GET", "/conversations/{conversation_id}/reply"): None,
+    ("POST", "/conversations/{conversation_id}/stop"): None,
+    ("WS", "/conversations/ws/{conversation_id}"): {"type": "send", "content": "Hello", "config_id": THEIRS},
+}
+
+
+def routes_of(app: Litestar) -> Iterator[Route]:
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            yield from ((method, route.path_format) for method in route.route_handler_map if method != "OPTIONS")
+        elif isinstance(route, WebSocketRoute):
+            yield "WS", route.path_format
+        else:
+            yield type(route).__name__, route.path_format
+
+
+ROUTES = sorted(routes_of(create_app(Settings())))
+HTTP = [route for route in ROUTES if route[0] != "WS"]
+PRIVATE_HTTP = [route for route in HTTP if route not in PUBLIC]
+SOCKETS = [route for route in ROUTES if route[0] == "WS"]
+
+BODIES = {
+    "no body": None,
+    "an empty object": b"{}",
+    "null": b"null",
+    "a list": b'[{"content": "Hello"}]',
+    "no JSON": b'{"content": ',
+    "no UTF-8": b'{"content": "\xff"}',
+    "a lone surrogate": rb'{"content": "\ud800", "title": "\ud800", "username": "\ud800", "refresh_token": "\ud800"}',
+    "NUL": rb'{"content": "\u0000", "title": "\u0000", "password": "\u0000\u0000\u0000\u0000\u0000\u0000\u0000\u0000"}',
+    "numbers": b'{"content": 1, "title": 1, "username": 1, "password": 1, "model_url": 1, "refresh_token": 1}',
+    "numbers that are too large": b'{"content": "Hello", "config_id": 1e400, "max_tokens": ' + b"9" * 5_000 + b"}",
+    "too deep": b"[" * 40_000,
+}
+IDS = [0, -1, 10**9, 2**63 - 1, 2**63, 10**30, "9" * 5_000, "one", "1.5", "1e3", "null", "%00", "%ff", "..%2f1", "%D9%A3"]
+TOKENS = {
+    "no token": {},
+    "garbage": {"Authorization": "Bearer garbage"},
+    "garbage in three parts": {"Authorization": "Bearer e30.e30.AAAA"},
+    "no scheme": {"Authorization": "garbage"},
+    "another scheme": {"Authorization": "Basic YWxpY2U6cGFzc3dvcmQ="},
+    "nothing behind the scheme": {"Authorization": "Bearer "},
+}
+
+# ---- the two users ---------------------------------------------------------------------------------------
+
+MARKS = ("zanzibar", "ZZQX")
+"""In everything that is Zoe's. The second is what is shown of her key."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    stranger: Api
+    model: ScriptedModel
+    zoe: Api
+    ids: dict[str, object]
+    """Zoe's things by the name that a path has for them."""
+
+    async def zoes(self) -> list[Any]:
+        """All that she can see of what is hers."""
+        paths = ["/auth/me", "/auth/config", "/auth/sessions", "/conversations", "/conversations/{conversation_id}"]
+        return [(await self.zoe.get(with_id(path, self.ids["conversation_id"]))).ok() for path in paths]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    model = ScriptedModel("Hello")
+    model.then("zanzibar, says the model")
+    async with api_of(settings_for(tmp_path_factory.mktemp("data")), provided(LLMGateway, model)) as stranger:
+        account = {"username": "zanzibar", "email": "zanzibar@example.com", "password": PASSWORD}
+        tokens = (await stranger.post("/auth/register", account, {"User-Agent": "zanzibar"})).ok(201)
+        zoe = stranger.with_token(tokens["access_token"])
+        config = {"model_url": "https://zanzibar.test/v1", "model_name": "zanzibar", "api_key": "sk-0123456789ZZQX"}
+        config_id = (await zoe.post("/auth/config/create", config)).ok(201)["id"]
+        conversation_id = await zoe.conversation("zanzibar in summer")
+        (await zoe.post(f"/conversations/{conversation_id}/chat", {"content": "Where is zanzibar?"})).ok()
+        session_id = (await zoe.get("/auth/sessions")).ok()["items"][0]["id"]
+        ids = {"config_id": config_id, "conversation_id": conversation_id, "session_id": session_id}
+        yield World(stranger, model, zoe, ids)
+
+
+def path_of(route: Route, ids: dict[str, object]) -> str:
+    return route[1].format_map({"name": "swagger-ui.css", **ids})
+
+
+def body_of(route: Route, config_id: object) -> bytes | None:
+    body = {**PUBLIC, **PRIVATE}[route]
+    if body is None:
+        return None
+    return json.dumps({name: config_id if value == THEIRS else value for name, value in body.items()}).encode()
+
+
+def check_harmless(answer: Answer) -> None:
+    """No failure of ours, a problem if anything is one, and nothing of Zoe's."""
+    assert answer.status < 500, answer
+    if answer.status >= 400:
+        answer.problem(answer.status, json.loads(answer.body)["code"], *fields_of(answer))
+    check_unmarked(answer.headers, answer.body)
+
+
+def fields_of(answer: Answer) -> list[str]:
+    return [error["field"] for error in json.loads(answer.body).get("errors", ())]
+
+
+def check_unmarked(*things: object) -> None:
+    for mark in MARKS:
+        assert mark not in str(things), things
+
+
+# ---- the table -------------------------------------------------------------------------------------------
+
+
+async def test_of_every_route_it_is_known_whom_it_answers_to() -> None:
+    assert set(ROUTES) == PUBLIC.keys() | PRIVATE.keys()
+    assert not PUBLIC.keys() & PRIVATE.keys()
+
+
+async def test_all_of_zoes_things_are_marked(world: World) -> None:
+    """So that the other tests would see them."""
+    for thing in await world.zoes():
+        assert "zanzibar" in str(thing)
+    assert "ZZQX" in str(await world.zoes())
+    assert "zanzibar, says the model" in str(await world.zoes())
+
+
+# ---- nobody ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize("route", PRIVATE_HTTP, ids=" ".join)
+async def test_who_is_not_signed_in_learns_only_that(world: World, route: Route, body: bytes | None) -> None:
+    before = await world.zoes()
+    for headers in TOKENS.values():
+        for ids in (world.ids, dict.fromkeys(world.ids, 10**30)):
+            answer = await world.stranger.call(route[0], path_of(route, ids), body, headers)
+            answer.problem(401, "unauthenticated")
+            assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+            check_unmarked(answer.headers, answer.body)
+    assert await world.zoes() == before
+
+
+@pytest.mark.parametrize("route", PUBLIC, ids=" ".join)
+async def test_what_anybody_may_ask_shows_nothing_of_anybody(world: World, route: Route) -> None:
+    before = await world.zoes()
+    for body in (body_of(route, 1), *BODIES.values()):
+        for headers in TOKENS.values():
+            check_harmless(await world.stranger.call(route[0], path_of(route, world.ids), body, headers))
+    assert await world.zoes() == before
+
+
+# ---- somebody else ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("route", HTTP, ids=" ".join)
+async def test_somebody_elses_things_are_not_there(world: World, route: Route) -> None:
+    before, calls = await world.zoes(), len(world.model.calls)
+    bob = await world.stranger.user()
+    answer = await bob.call(route[0], path_of(route, world.ids), body_of(route, world.ids["config_id"]))
+    check_harmless(answer)
+    if "_id}" in route[1]:
+        answer.problem(404, "not_found")
+    check_unmarked(world.model.calls[calls:])
+    assert await world.zoes() == before
+
+
+@pytest.mark.parametrize("route", [route for route in PRIVATE_HTTP if THEIRS in str(PRIVATE[route])], ids=" ".join)
+async def test_somebody_elses_configuration_does_not_serve_ones_own_conversation(world: World, route: Route) -> None:
+    before, calls, checks = await world.zoes(), len(world.model.calls), len(world.model.checks)
+    bob = await world.stranger.user()
+    own = {**world.ids, "conversation_id": await bob.conversation()}
+    answer = await bob.call(route[0], path_of(route, own), body_of(route, world.ids["config_id"]))
+    check_harmless(answer)
+    assert answer.status == 404
+    assert (len(world.model.calls), len(world.model.checks)) == (calls, checks)
+    assert await world.zoes() == before
+
+
+@pytest.mark.parametrize("number", IDS, ids=lambda number: str(number)[:20])
+@pytest.mark.parametrize("route", [route for route in HTTP if "{" in route[1]], ids=" ".join)
+async def test_an_absurd_id_is_one_of_nothing(world: World, route: Route, number: object) -> None:
+    bob = await world.stranger.user()
+    ids = dict.fromkeys([*world.ids, "name"], number)
+    for body in (body_of(route, number), body_of(route, 10**30)):
+        answer = await bob.call(route[0], path_of(route, ids), body)
+        check_harmless(answer)
+        assert answer.status in (400, 404)
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize("route", HTTP, ids=" ".join)
+async def test_a_body_that_makes_no_sense_does_no_harm(world: World, route: Route, body: bytes | None) -> None:
+    bob = await world.stranger.user()
+    for ids in (world.ids, {**world.ids, "conversation_id": await bob.conversation()}):
+        check_harmless(await bob.call(route[0], path_of(route, ids), body))
+
+
+# ---- the sockets -----------------------------------------------------------------------------------------
+
+
+async def heard(api: Api, path: str, *frames: bytes) -> list[object]:
+    """All that comes on a connection on which this was said, up to the code with which it closes."""
+    said = list[object]()
+    async with knocking(api, path.rpartition("/")[2]) as socket:
+        for frame in frames:
+            await socket.connection.send_str(frame.decode())
+        while (message := await socket.connection.receive()).type is WSMsgType.TEXT:
+            said.append(json.loads(message.data))
+        return [*said, message.data, message.extra]
+
+
+def auth(token: str | None) -> bytes:
+    return json.dumps({"type": "auth", "token": token}).encode()
+
+
+@pytest.mark.parametrize("first", [b"{}", b"no JSON", b"null", auth("garbage"), auth("e30.e30.AAAA"), auth(None)])
+@pytest.mark.parametrize("route", SOCKETS, ids=" ".join)
+async def test_a_socket_is_for_who_is_signed_in(world: World, route: Route, first: bytes) -> None:
+    for ids in (world.ids, dict.fromkeys(world.ids, 10**30)):
+        code, reason = await heard(world.stranger, path_of(route, ids), first)
+        assert code == 4401
+        check_unmarked(reason)
+
+
+@pytest.mark.parametrize("number", [None, *IDS], ids=lambda number: str(number)[:20])
+@pytest.mark.parametrize("route", SOCKETS, ids=" ".join)
+async def test_a_socket_is_for_ones_own_conversation(world: World, route: Route, number: object) -> None:
+    before, calls = await world.zoes(), len(world.model.calls)
+    bob = await world.stranger.user()
+    path = path_of(route, world.ids if number is None else dict.fromkeys(world.ids, number))
+    message = body_of(route, world.ids["config_id"]) or b""
+    try:
+        code, reason = await heard(bob, path, auth(bob.token), message)
+    except WSServerHandshakeError as error:
+        assert number is not None
+        assert error.status in (400, 403, 404)
+    else:
+        assert code == 4404
+        check_unmarked(reason)
+    assert len(world.model.calls) == calls
+    assert await world.zoes() == before
+
+
+@pytest.mark.parametrize("route", SOCKETS, ids=" ".join)
+async def test_somebody_elses_configuration_does_not_serve_a_socket(world: World, route: Route) -> None:
+    calls = len(world.model.calls)
+    bob = await world.stranger.user()
+    own = path_of(route, {**world.ids, "conversation_id": await bob.conversation()})
+    frames = (body_of(route, world.ids["config_id"]) or b"", *(body for body in BODIES.values() if body))
+    async with knocking(bob, own.rpartition("/")[2]) as socket:
+        await socket.say("auth", token=bob.token)
+        await socket.ready()
+        for frame in frames:
+            if frame.isascii():
+                await socket.connection.send_str(frame.decode())
+                assert await socket.refusal() in ("not_found", "validation_failed")
+    assert len(world.model.calls) == calls
