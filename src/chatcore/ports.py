@@ -152,8 +152,8 @@ class ModelConfigRepo(Protocol):
         """Stores a configuration without a key (`sealed_key` and `api_key_hint` are empty)."""
 
     @abstractmethod
-    async def list(self, owner: UserId) -> Sequence[ModelConfig]:
-        """All of them, newest first."""
+    async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[ModelConfig]:
+        """The highest id first."""
 
     @abstractmethod
     async def get(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None: ...

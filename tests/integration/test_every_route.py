@@ -99,7 +99,23 @@ BODIES = {
     "numbers that are too large": b'{"content": "Hello", "config_id": 1e400, "max_tokens": ' + b"9" * 5_000 + b"}",
     "too deep": b"[" * 40_000,
 }
-IDS = [0, -1, 10**9, 2**63 - 1, 2**63, 10**30, "9" * 5_000, "one", "1.5", "1e3", "null", "%00", "%ff", "..%2f1", "%D9%A3"]
+IDS = [
+    0,
+    -1,
+    10**9,
+    2**63 - 1,
+    2**63,
+    10**30,
+    "9" * 5_000,
+    "one",
+    "1.5",
+    "1e3",
+    "null",
+    "%00",
+    "%ff",
+    "..%2f1",
+    "%D9%A3",
+]
 TOKENS = {
     "no token": {},
     "garbage": {"Authorization": "Bearer garbage"},

@@ -46,7 +46,7 @@ async def test_a_configuration_is_shown_without_its_key(ada: Api) -> None:
     assert (config["model_url"], config["model_name"]) == (CONFIG["model_url"], CONFIG["model_name"])
     assert config["api_key_hint"] == "WXYZ"
     listed = await ada.get("/auth/config")
-    assert listed.ok() == {"items": [config], "has_more": False}
+    assert listed.ok() == {"items": [config], "has_more": False, "limit": 100, "offset": 0}
     updated = await ada.post(f"/auth/config/{config['id']}/update", {"api_key": KEY})
     for seen in (answer, listed, updated):
         assert KEY.encode() not in seen.body

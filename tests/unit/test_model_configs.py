@@ -40,7 +40,7 @@ async def test_a_configuration_is_stored_with_its_key_sealed(world: World, ada: 
     config = await world.create_config(owner=ada, model_url=URL, model_name="gpt 🦄", api_key=KEY)
     assert (config.user_id, config.model_url, config.model_name, config.api_key_hint) == (ada, URL, "gpt 🦄", "abcd")
     assert config.created_at == config.updated_at == world.clock.now()
-    assert await world.list_configs(owner=ada) == [config]
+    assert (await world.list_configs(owner=ada)).items == [config]
     assert KEY not in config.sealed_key
     assert world.cipher.open(config.sealed_key, owner=ada, config_id=config.id) == KEY
 
@@ -68,7 +68,7 @@ async def test_the_newest_comes_first(world: World, ada: UserId) -> None:
     names = ["one", "two", "three"]
     for name in names:
         await world.config(ada, name)
-    assert [config.model_name for config in await world.list_configs(owner=ada)] == names[::-1]
+    assert [config.model_name for config in (await world.list_configs(owner=ada)).items] == names[::-1]
 
 
 async def test_an_update_changes_what_is_given_and_keeps_the_rest(world: World, ada: UserId) -> None:
@@ -82,7 +82,7 @@ async def test_an_update_changes_what_is_given_and_keeps_the_rest(world: World, 
     keyed = await world.update_config(owner=ada, config_id=config.id, api_key="sk-another-key-wxyz")
     assert (keyed.model_url, keyed.api_key_hint) == ("https://own.test/v2", "wxyz")
     assert world.cipher.open(keyed.sealed_key, owner=ada, config_id=config.id) == "sk-another-key-wxyz"
-    assert await world.list_configs(owner=ada) == [keyed]
+    assert (await world.list_configs(owner=ada)).items == [keyed]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ async def test_a_url_of_the_same_origin_keeps_the_key(world: World, ada: UserId,
     updated = await world.update_config(owner=ada, config_id=config.id, model_url=after)
     assert (updated.model_url, updated.api_key_hint) == (after, "abcd")
     assert world.cipher.open(updated.sealed_key, owner=ada, config_id=config.id) == KEY
-    assert await world.list_configs(owner=ada) == [updated]
+    assert (await world.list_configs(owner=ada)).items == [updated]
 
 
 ELSEWHERE = [
@@ -124,7 +124,7 @@ async def test_a_url_of_another_origin_forgets_the_key(world: World, ada: UserId
     config = await world.create_config(owner=ada, model_url=URL, model_name="gpt", api_key=KEY)
     updated = await world.update_config(owner=ada, config_id=config.id, model_url=url)
     assert (updated.model_url, updated.sealed_key, updated.api_key_hint) == (url, "", "")
-    assert await world.list_configs(owner=ada) == [updated]
+    assert (await world.list_configs(owner=ada)).items == [updated]
     back = await world.update_config(owner=ada, config_id=config.id, model_url=URL)
     assert (back.sealed_key, back.api_key_hint) == ("", "")
 
@@ -220,7 +220,7 @@ async def test_a_key_can_be_taken_away(world: World, ada: UserId) -> None:
 async def test_a_configuration_is_forgotten(world: World, ada: UserId) -> None:
     config = await world.config(ada)
     await world.delete_config(owner=ada, config_id=config.id)
-    assert await world.list_configs(owner=ada) == []
+    assert (await world.list_configs(owner=ada)).items == []
     with pytest.raises(NotFound):
         await world.delete_config(owner=ada, config_id=config.id)
 
@@ -247,8 +247,8 @@ async def test_anothers_and_a_missing_one_look_the_same(world: World, ada: UserI
                 await attempt
             details.add(raised.value.detail)
     assert details == {"There is no such model configuration."}
-    assert await world.list_configs(owner=bob) == []
-    assert await world.list_configs(owner=ada) == [adas]
+    assert (await world.list_configs(owner=bob)).items == []
+    assert (await world.list_configs(owner=ada)).items == [adas]
     assert world.model.checks == []
 
 
@@ -279,7 +279,7 @@ async def test_a_value_that_breaks_a_rule_is_named(world: World, ada: UserId, fi
     for error in (created.value, updated.value):
         assert [broken.field for broken in error.errors] == [field]
         assert not value.strip() or value not in error.detail
-    assert await world.list_configs(owner=ada) == [config]
+    assert (await world.list_configs(owner=ada)).items == [config]
 
 
 async def test_every_broken_rule_is_named_at_once(world: World, ada: UserId) -> None:
@@ -292,3 +292,14 @@ async def test_bounds_that_hold(world: World, ada: UserId) -> None:
     config = await world.create_config(owner=ada, model_url=URL, model_name="🦄" * 200, api_key="k" * 4096)
     assert len(config.model_name) == 200
     assert world.cipher.open(config.sealed_key, owner=ada, config_id=config.id) == "k" * 4096
+
+
+async def test_the_list_comes_in_pages(world: World, ada: UserId) -> None:
+    for name in ("one", "two", "three"):
+        await world.create_config(owner=ada, model_url=URL, model_name=name, api_key="")
+    first, last = [await world.list_configs(owner=ada, limit=2, offset=offset) for offset in (0, 2)]
+    assert [[config.model_name for config in page.items] for page in (first, last)] == [["three", "two"], ["one"]]
+    assert (first.has_more, last.has_more) == (True, False)
+    for bounds in ({"limit": 0}, {"limit": 101}, {"offset": -1}):
+        with pytest.raises(ValidationFailed):
+            await world.list_configs(owner=ada, **bounds)

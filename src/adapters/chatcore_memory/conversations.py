@@ -34,8 +34,8 @@ class MemoryModelConfigs(ModelConfigRepo):
 
         return await self._transaction.write(insert)
 
-    async def list(self, owner: UserId) -> Sequence[ModelConfig]:
-        return await self._transaction.read(lambda state: configs_of(state, owner))
+    async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[ModelConfig]:
+        return await self._transaction.read(lambda state: configs_of(state, owner)[offset : offset + limit])
 
     async def get(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None:
         return await self._transaction.read(lambda state: owned(state.model_configs, owner, config_id))

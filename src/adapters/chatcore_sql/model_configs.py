@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import Integer, bindparam, delete, insert, select, update
 
 from chatcore.entities import ModelConfig, ModelConfigId, UserId
 from chatcore.ports import ModelConfigRepo
@@ -23,8 +23,9 @@ _CONFIG = (
 )
 _THIS = (_m.user_id == bindparam("owner"), _m.id == bindparam("config"))
 _ADD = insert(model_configs)
-_LIST = select(*_CONFIG).where(_m.user_id == bindparam("owner")).order_by(_m.id.desc())
-_NEWEST = _LIST.limit(1)
+_NEWEST_FIRST = select(*_CONFIG).where(_m.user_id == bindparam("owner")).order_by(_m.id.desc())
+_LIST = _NEWEST_FIRST.limit(bindparam("limit", type_=Integer)).offset(bindparam("offset", type_=Integer))
+_NEWEST = _NEWEST_FIRST.limit(1)
 _GET = select(*_CONFIG).where(*_THIS)
 _SAVE = update(model_configs).where(*_THIS)
 _DELETE = delete(model_configs).where(*_THIS)
@@ -70,8 +71,9 @@ class SqlModelConfigRepo(ModelConfigRepo):
             updated_at=now,
         )
 
-    async def list(self, owner: UserId) -> Sequence[ModelConfig]:
-        return [_config_from(row) for row in await self._statements.rows(_LIST, owner=owner)]
+    async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[ModelConfig]:
+        rows = await self._statements.rows(_LIST, owner=owner, limit=limit, offset=offset)
+        return [_config_from(row) for row in rows]
 
     async def get(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None:
         row = await self._statements.first(_GET, owner=owner, config=config_id)

@@ -7,9 +7,11 @@ from chatcore.entities import (
     Failure,
     ModelConfig,
     ModelConfigId,
+    Page,
     Role,
     UserId,
     check,
+    check_page,
     key_hint,
     model_url_rule,
     origin_of,
@@ -24,13 +26,16 @@ _ONE_WORD = Prompt(messages=[PromptMessage(Role.USER, "Say hello.")], max_tokens
 
 @dataclass(frozen=True, kw_only=True)
 class ListModelConfigs:
-    """The owner: all of one's configurations, newest first, without their keys."""
+    """The owner: one's configurations, the newest first, without their keys."""
 
     unit_of_work: UnitOfWorkFactory
 
-    async def __call__(self, *, owner: UserId) -> Sequence[ModelConfig]:
+    async def __call__(self, *, owner: UserId, limit: int = 100, offset: int = 0) -> Page[ModelConfig]:
+        """`limit` 1 to 100, `offset` 0 to 1,000,000. Raises `ValidationFailed`."""
+        check_page(limit, offset)
         async with self.unit_of_work(read_only=True) as work:
-            return await work.model_configs.list(owner)
+            found = await work.model_configs.list(owner, limit=limit + 1, offset=offset)
+        return Page(found[:limit], len(found) > limit)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,9 +33,9 @@ class Edge(LitestarProvider):
 def create_app(settings: Settings, *providers: Provider) -> Litestar:
     """The application for these settings. A provider replaces what it provides: a test's model, an embedder's users."""
     container = make_container(settings, Edge(), *providers)
-    pages = docs.routers(settings.app_name, lambda: describe(settings, _api_routers()))
+    pages = docs.routers(settings.app_name, lambda: describe(settings, api_routers()))
     app = Litestar(
-        route_handlers=[*_api_routers(), *socket.routers(), *pages],
+        route_handlers=[*api_routers(), *socket.routers(), *pages],
         exception_handlers=exception_handlers(),
         lifespan=[_opened(container)],
         openapi_config=None,
@@ -52,7 +52,8 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
     return app
 
 
-def _api_routers() -> list[Router]:
+def api_routers() -> list[Router]:
+    """New ones at each call: what the OpenAPI document is about."""
     return [router for area in _API for router in area.routers()]
 
 

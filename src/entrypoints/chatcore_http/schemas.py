@@ -167,7 +167,9 @@ class ModelConfig(msgspec.Struct, frozen=True):
 
 class ModelConfigs(msgspec.Struct, frozen=True):
     items: list[ModelConfig]
-    has_more: bool = False
+    has_more: bool
+    limit: int
+    offset: int
 
 
 class NewModelConfig(msgspec.Struct, frozen=True):

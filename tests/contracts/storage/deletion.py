@@ -48,7 +48,7 @@ async def seen(unit_of_work: UnitOfWorkFactory, user: User, theirs: Belongings) 
             await work.tokens.caller(user.id, session.id),
             list(await work.tokens.sessions(user.id, limit=10, offset=0)),
             await work.tokens.refresh_token(theirs.token.digest),
-            list(await work.model_configs.list(user.id)),
+            list(await work.model_configs.list(user.id, limit=100, offset=0)),
             list(await work.conversations.list(user.id, limit=10, offset=0)),
             await work.messages.history(user.id, conversation.id, limit=10),
             await work.messages.sent_with(user.id, conversation.id, "key", since=NOW),

@@ -47,13 +47,14 @@ class ModelConfigRepoContract(StorageContract):
             assert await work.model_configs.get(owner.id, NO_CONFIG) is None
             assert await work.model_configs.get(stranger.id, config.id) is None
             assert await work.model_configs.newest(stranger.id) is None
-            assert list(await work.model_configs.list(stranger.id)) == []
+            assert list(await work.model_configs.list(stranger.id, limit=100, offset=0)) == []
 
     async def test_the_list_is_newest_first(self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User) -> None:
         async with unit_of_work() as work:
             configs = [await add_config(work, owner, seconds) for seconds in range(3)]
             await add_config(work, stranger, 9)
-            assert list(await work.model_configs.list(owner.id)) == configs[::-1]
+            assert list(await work.model_configs.list(owner.id, limit=100, offset=0)) == configs[::-1]
+            assert list(await work.model_configs.list(owner.id, limit=1, offset=1)) == [configs[1]]
 
     async def test_the_newest_has_the_highest_id(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:
         async with unit_of_work() as work:
@@ -93,8 +94,8 @@ class ModelConfigRepoContract(StorageContract):
         async with unit_of_work() as work:
             assert await work.model_configs.save(replace(changed, user_id=stranger.id)) is False
             assert await work.model_configs.save(replace(changed, id=NO_CONFIG)) is False
-            assert list(await work.model_configs.list(owner.id)) == [config]
-            assert list(await work.model_configs.list(stranger.id)) == []
+            assert list(await work.model_configs.list(owner.id, limit=100, offset=0)) == [config]
+            assert list(await work.model_configs.list(stranger.id, limit=100, offset=0)) == []
 
     async def test_deleting(self, unit_of_work: UnitOfWorkFactory, owner: User, config: ModelConfig) -> None:
         async with unit_of_work() as work:
@@ -103,7 +104,7 @@ class ModelConfigRepoContract(StorageContract):
             assert await work.model_configs.delete(owner.id, config.id) is False
             await work.commit()
         async with unit_of_work(read_only=True) as work:
-            assert list(await work.model_configs.list(owner.id)) == [other]
+            assert list(await work.model_configs.list(owner.id, limit=100, offset=0)) == [other]
 
     async def test_deleting_a_strangers_one_is_refused(
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, config: ModelConfig

@@ -3,7 +3,7 @@
 from dishka.integrations.litestar import FromDishka
 from litestar import Router, get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody
+from litestar.params import FromQuery, JSONBody
 
 from chatcore import (
     Caller,
@@ -20,10 +20,14 @@ from chatcore_http.routes._common import PathId, described, private_router
 
 @get("/", description=described(ListModelConfigs))
 async def list_configs(
-    caller: NamedDependency[Caller], list_model_configs: FromDishka[ListModelConfigs]
+    caller: NamedDependency[Caller],
+    list_model_configs: FromDishka[ListModelConfigs],
+    limit: FromQuery[int] = 100,
+    offset: FromQuery[int] = 0,
 ) -> schemas.ModelConfigs:
-    configs = await list_model_configs(owner=caller.user.id)
-    return schemas.ModelConfigs([schemas.ModelConfig.of(config) for config in configs])
+    page = await list_model_configs(owner=caller.user.id, limit=limit, offset=offset)
+    configs = [schemas.ModelConfig.of(config) for config in page.items]
+    return schemas.ModelConfigs(configs, page.has_more, limit, offset)
 
 
 @post("/create", status_code=201, description=described(CreateModelConfig))

@@ -1,0 +1,170 @@
+"""Whatever Schemathesis makes up from the OpenAPI document, valid and invalid: the application keeps what it says
+there, and never fails.
+
+    FUZZ_EXAMPLES   generated requests per operation, besides the ones that every run makes from the examples and the
+                    schemas' bounds. If it is set, they differ from run to run; `make fuzz` sets it.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from threading import Thread
+from typing import Any, Generic, TypeVar
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import CheckFunction
+from schemathesis.core.parameters import ParameterLocation
+
+from chatcore.ports import LLMGateway
+from chatcore_app import Settings
+from chatcore_http.app import api_routers
+from chatcore_http.openapi import describe
+from chatcore_memory import ScriptedModel
+from integration.http_app import Api, api_of, provided, settings_for
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "15"))
+EVERY_RUN_ALIKE = "FUZZ_EXAMPLES" not in os.environ
+HOW = settings(
+    max_examples=EXAMPLES,
+    derandomize=EVERY_RUN_ALIKE,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+T = TypeVar("T")
+
+
+# ---- the application, in a thread, since the tool waits for its answers ------------------------------------
+
+
+class InAThread(Generic[T]):
+    """What an asynchronous context manager yields, and its event loop."""
+
+    def __init__(self, thing: T, loop: asyncio.AbstractEventLoop) -> None:
+        self.thing = thing
+        self._loop = loop
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+@contextmanager
+def in_a_thread(manager: AbstractAsyncContextManager[T]) -> Iterator[InAThread[T]]:
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        thing = asyncio.run_coroutine_threadsafe(manager.__aenter__(), loop).result()
+        try:
+            yield InAThread(thing, loop)
+        finally:
+            asyncio.run_coroutine_threadsafe(manager.__aexit__(None, None, None), loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    api: Api
+    ids: dict[str, Any]
+    """What is theirs, by the name that a path has for it."""
+
+
+class Users:
+    """Somebody for each operation; for one that ends a session or deletes something, somebody new for each request."""
+
+    def __init__(self, stranger: Api) -> None:
+        self.stranger = stranger
+        self.url = str(stranger.http._base_url)
+        self._by_operation: dict[str, User] = {}
+
+    async def for_(self, operation: str) -> User:
+        if operation.endswith(("/logout", "/delete", "/password", "/revoke")):
+            return await self._new()
+        if operation not in self._by_operation:
+            self._by_operation[operation] = await self._new()
+        return self._by_operation[operation]
+
+    async def _new(self) -> User:
+        """With a configuration, and a conversation in which a reply was written."""
+        api = await self.stranger.user()
+        config = {"model_url": "https://own.test/v1", "model_name": "own", "api_key": "sk-0123456789ab"}
+        config_id = (await api.post("/auth/config/create", config)).ok(201)["id"]
+        conversation_id = await api.conversation()
+        (await api.post(f"/conversations/{conversation_id}/chat", {"content": "Hello"})).ok()
+        session_id = (await api.get("/auth/sessions")).ok()["items"][0]["id"]
+        return User(api, {"config_id": config_id, "conversation_id": conversation_id, "session_id": session_id})
+
+
+@asynccontextmanager
+async def users_of(folder: Any) -> AsyncIterator[Users]:
+    async with api_of(settings_for(folder), provided(LLMGateway, ScriptedModel("Hello"))) as stranger:
+        yield Users(stranger)
+
+
+@pytest.fixture(scope="module")
+def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InAThread[Users]]:
+    with in_a_thread(users_of(tmp_path_factory.mktemp("data"))) as users:
+        yield users
+
+
+# ---- what the tool reads and checks ------------------------------------------------------------------------
+
+
+def shown(document: dict[str, Any]) -> dict[str, Any]:
+    """The document as the tool reads it."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for response in operation["responses"].values():
+                show_one_event(response.get("content", {}))
+    return document
+
+
+def show_one_event(content: dict[str, Any]) -> None:
+    """OpenAPI 3.1 describes a stream as one text; the tool asks for the schema of each event."""
+    if stream := content.get("text/event-stream"):
+        data = {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": stream["schema"]["contentSchema"],
+        }
+        event = {"event": {"type": "string"}, "id": {"type": "string"}, "data": data}
+        stream["schema"] = {"type": "object", "properties": event, "required": list(event)}
+
+
+schema = schemathesis.openapi.from_dict(shown(describe(Settings(), api_routers())))
+schema.config.generation.update(with_security_parameters=False)
+
+
+async def test_the_document_is_the_one_that_is_served(users: InAThread[Users]) -> None:
+    served = users.run(users.thing.stranger.get("/openapi.json"))
+    assert shown(served.ok()) == schema.raw_schema
+
+
+@schema.parametrize()
+@HOW
+@pytest.mark.timeout(120 if EVERY_RUN_ALIKE else 0)
+def test_the_application_keeps_what_the_document_says(case: schemathesis.Case, users: InAThread[Users]) -> None:
+    user = users.run(users.thing.for_(case.operation.path))
+    give_own_ids(case, user.ids)
+    case.call_and_validate(users.thing.url, headers={"Authorization": f"Bearer {user.api.token}"})
+
+
+def give_own_ids(case: schemathesis.Case, ids: dict[str, Any]) -> None:
+    """What is made up belongs to nobody. Where an id was to be a valid one, it becomes that of the user's own."""
+    assert case.meta
+    if not case.meta.is_negative_at(ParameterLocation.PATH):
+        case.path_parameters.update({name: ids[name] for name in case.path_parameters.keys() & ids.keys()})
+    if (
+        isinstance(case.body, dict)
+        and "config_id" in case.body
+        and not case.meta.is_negative_at(ParameterLocation.BODY)
+    ):
+        case.body["config_id"] = ids["config_id"]
