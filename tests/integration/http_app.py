@@ -5,7 +5,7 @@ for granted: it reads what came byte for byte.
 import itertools
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +94,9 @@ def with_id(path: str, number: object) -> str:
 
 
 def settings_for(folder: Path, **environ: str) -> Settings:
-    """Those of an environment with nothing in it but `environ`."""
-    return Settings.load({"DATA_DIR": str(folder), **environ}, env_file=str(folder / ".env"))
+    """Those of an environment with nothing in it but `environ`. No model is asked for titles, unless that says so."""
+    given = {"DATA_DIR": str(folder), "AUTO_TITLE": "first-message", **environ}
+    return Settings.load(given, env_file=str(folder / ".env"))
 
 
 def provided(port: Any, thing: object) -> Provider:
@@ -113,6 +114,9 @@ class CurrentModel(LLMGateway):
 
     def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncIterator[Delta]:
         return self.model.stream(endpoint, prompt)
+
+    async def models(self, endpoint: ModelEndpoint) -> Sequence[str]:
+        return await self.model.models(endpoint)
 
 
 @asynccontextmanager

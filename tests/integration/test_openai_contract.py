@@ -1,6 +1,7 @@
 """The OpenAI gateway keeps the contract of the port, over real HTTP."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 
 import pytest
@@ -17,7 +18,7 @@ from chatcore.errors import (
 )
 from chatcore.ports import Delta, ModelEndpoint
 from chatcore_openai import OpenAIGateway
-from contracts.gateway import FOREIGN, GatewayContract, Play, Silence, Stage, Step
+from contracts.gateway import FOREIGN, GatewayContract, ModelListContract, Offer, Play, Silence, Stage, Step
 from integration.model_server import CUT, DONE, STALL, Answer, ModelServer, chunk, event, plain, raw, stream
 from integration.model_server import Step as Act
 
@@ -60,6 +61,30 @@ class TestOpenAIGateway(GatewayContract):
                 )
 
             yield play
+
+
+class TestOpenAIModelList(ModelListContract):
+    @pytest.fixture
+    async def offer(self) -> AsyncIterator[Offer]:
+        async with AsyncExitStack() as opened:
+
+            async def offer(names: Sequence[str] | type[ModelError]) -> Stage:
+                server = await opened.enter_async_context(ModelServer())
+                server.always = AT_ONCE[names] if isinstance(names, type) else listing_of(names)
+                impatient = names is ModelTimeout
+                gateway = await opened.enter_async_context(OpenAIGateway(idle_timeout=0.05 if impatient else 60))
+                endpoint = ModelEndpoint(url=server.url, model="scripted", api_key="sk-" + "k" * 20)
+                return Stage(gateway=gateway, endpoint=endpoint, calls=lambda: len(server.requests), left=nothing)
+
+            yield offer
+
+
+def listing_of(names: Sequence[str]) -> Answer:
+    return plain(200, json.dumps({"object": "list", "data": [{"id": name, "object": "model"} for name in names]}))
+
+
+async def nothing() -> None:
+    """Nobody leaves a listing half-read."""
 
 
 def answer_of(steps: tuple[Step, ...]) -> Answer:

@@ -6,6 +6,7 @@ there, and never fails.
 """
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -120,23 +121,24 @@ def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InAThread[Users]
 
 def shown(document: dict[str, Any]) -> dict[str, Any]:
     """The document as the tool reads it."""
+    document = json.loads(json.dumps(document))  # where no two places share a thing
     for operations in document["paths"].values():
         for operation in operations.values():
             for response in operation["responses"].values():
-                show_one_event(response.get("content", {}))
+                if stream := response.get("content", {}).get("text/event-stream"):
+                    stream["schema"] = one_event(stream["schema"]["contentSchema"])
     return document
 
 
-def show_one_event(content: dict[str, Any]) -> None:
+def one_event(schema: dict[str, Any]) -> dict[str, Any]:
     """OpenAPI 3.1 describes a stream as one text; the tool asks for the schema of each event."""
-    if stream := content.get("text/event-stream"):
-        data = {
-            "type": "string",
-            "contentMediaType": "application/json",
-            "contentSchema": stream["schema"]["contentSchema"],
-        }
-        event = {"event": {"type": "string"}, "id": {"type": "string"}, "data": data}
-        stream["schema"] = {"type": "object", "properties": event, "required": list(event)}
+    text = {"type": "string"}
+    data = {**text, "contentMediaType": "application/json", "contentSchema": schema}
+    return {
+        "type": "object",
+        "properties": {"event": text, "id": text, "data": data},
+        "required": ["event", "id", "data"],
+    }
 
 
 schema = schemathesis.openapi.from_dict(shown(describe(Settings(), api_routers())))

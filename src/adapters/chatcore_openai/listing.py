@@ -1,5 +1,6 @@
 """Which models an endpoint says that it has."""
 
+import json
 from collections.abc import Sequence
 
 import msgspec
@@ -22,7 +23,7 @@ class _Models(msgspec.Struct):
 def models_in(body: bytes) -> Sequence[str]:
     """The names in a listing of models, sorted. Raises `ModelProtocolError` if it is none."""
     try:
-        listing = msgspec.json.decode(body, type=_Models)
+        listing = msgspec.convert(json.loads(body.decode(errors="replace")), _Models)
     except (ValueError, RecursionError):
         raise ModelProtocolError("The model endpoint did not answer with a list of models.") from None
     return sorted({storable(model.id)[:_NAME_LENGTH] for model in listing.data})[:_AT_MOST]
