@@ -3,20 +3,22 @@
 #   PYTHON  which Python makes the virtual environment:   make test PYTHON=python3.13 VENV=.venv-3.13
 #   VENV    where that is kept
 #   ARGS    more for pytest or bench/relay.py:          make test ARGS="-k resume -x"
+#   FUZZ_EXAMPLES   generated requests per operation:   make fuzz FUZZ_EXAMPLES=5000
 #
 # Other variables on the command line reach what is run:  make run PORT=9000
-#                                                         make test DATABASE_URL=mysql://user:password@127.0.0.1/test
+#                                                         make test TEST_MYSQL_URL=mysql://user:password@127.0.0.1
 
 PYTHON = python3
 VENV = .venv
 ARGS =
+FUZZ_EXAMPLES = 500
 
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help run dev migrate test bench check lint types walls locked lock clean
+.PHONY: help run dev migrate test fuzz bench check lint types walls locked lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +34,9 @@ migrate: $(VENV)/.installed ## Bring the database of DATABASE_URL up to date
 
 test: $(VENV)/.developing ## Run the tests
 	$(BIN)/pytest $(ARGS)
+
+fuzz: $(VENV)/.developing ## Requests made up from the OpenAPI document, other ones each time, for minutes
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest tests/integration/test_schemathesis.py $(ARGS)
 
 bench: $(VENV)/.developing ## CPU per 1,000 relayed deltas, beside the same relay written the obvious way
 	$(BIN)/python bench/relay.py $(ARGS)
@@ -72,7 +77,7 @@ locked: $(VENV)/.developing
 		|| { echo "They do not: run 'make lock'." >&2; exit 1; }
 
 clean: ## Remove the virtual environment and the caches; the data in var/ stays
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # ---- what is installed: each of these files is the mark of a step that was completed ------------------------------
 

@@ -290,7 +290,7 @@ def key_hint(api_key: str) -> str:
 
 def title_from(content: str) -> str:
     """The first 50 characters of a message, on one line."""
-    return " ".join(content.lstrip()[: TITLE_LENGTH * 4].split())[:TITLE_LENGTH]
+    return " ".join(content.split())[:TITLE_LENGTH].rstrip()
 
 
 def title_of(answer: str) -> str:

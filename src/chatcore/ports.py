@@ -396,7 +396,7 @@ class TokenSigner(Protocol):
 class ModelEndpoint:
     """An OpenAI-compatible base URL (such as https://api.openai.com/v1), a model there, and the key for it.
 
-    `trusted`: named by the operator, not by a user; only such an endpoint may be anywhere in the network.
+    `trusted`: named by the operator, not by a user.
     """
 
     url: str

@@ -155,6 +155,7 @@ class Replies:
                 raise
             _uncancel()
         except ModelError as failure:
+            _log.warning("reply %d failed: %s", live.reply.id, failure.code)
             status, error = Status.FAILED, Failure(code=failure.code, detail=failure.detail)
         except Exception:
             _log.exception("reply %d failed for a reason that is not the model's", live.reply.id)
@@ -243,7 +244,7 @@ class Replies:
                 offset = event.offset
                 yield event
             if reply.status is not Status.WRITING:
-                yield ReplyEnded(reply.id, max(offset, _length(reply)), reply)
+                yield ReplyEnded(reply.id, _length(reply), reply)
                 return
             silent = 0.0 if said else silent + self._flush_every
             if silent >= self._silence:
@@ -267,7 +268,7 @@ class Replies:
                     offset += len(answer)
                     yield ReplyDelta(reply_id, offset, TextKind.ANSWER, answer)
             elif live.ended is not None:
-                yield ReplyEnded(reply_id, max(offset, _length(live.ended)), live.ended)
+                yield ReplyEnded(reply_id, _length(live.ended), live.ended)
                 return
             elif not await live.changed(self._silence):
                 yield Silence(reply_id, offset)

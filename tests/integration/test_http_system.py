@@ -54,7 +54,6 @@ async def test_the_docs_are_a_page(api: Api) -> None:
     page = await api.get("/docs")
     assert page.status == 200
     assert page.headers["Content-Type"].startswith("text/html")
-    assert b"/conversations/{conversation_id}/chat" in page.body
     (await api.get("/docs/nope")).problem(404, "not_found")
 
 
@@ -86,12 +85,14 @@ async def test_every_parameter_is_described_and_no_other(openapi: Any) -> None:
     assert described == {
         ("path", "conversation_id"),
         ("path", "config_id"),
+        ("path", "session_id"),
         ("query", "limit"),
         ("query", "offset"),
         ("query", "before_id"),
         ("query", "after"),
         ("query", "refresh_token"),
         ("header", "Last-Event-ID"),
+        ("header", "Idempotency-Key"),
     }
 
 

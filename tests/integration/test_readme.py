@@ -26,6 +26,7 @@ def server(tmp_path: Path) -> Iterator[str]:
     environ = {
         **os.environ,
         "PORT": "0",
+        "DATABASE_URL": "",
         "DATA_DIR": str(tmp_path / "var"),
         "OPENAI_API_KEY": "",
         "OPENAI_BASE_URL": "",
@@ -45,7 +46,7 @@ def test_the_walkthrough(server: str) -> None:
     script = "\n".join(blocks("sh", "<!-- walkthrough", "<!-- end of walkthrough -->"))
     assert script.count("curl ") >= 9
     done = subprocess.run(
-        ["sh", "-e"], input=script, env={**os.environ, "HOST": server}, capture_output=True, text=True, timeout=60
+        ["sh", "-e"], input=script, env={**os.environ, "CHATCORE": server}, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     assert '"username":"alice"' in done.stdout

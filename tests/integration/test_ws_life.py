@@ -17,7 +17,7 @@ import pytest_asyncio
 from aiohttp import ClientWebSocketResponse, WSMsgType
 from structlog.testing import capture_logs
 
-from chatcore import SessionWatch, SystemClock
+from chatcore import SessionWatch
 from chatcore.ports import Clock, LLMGateway
 from chatcore_http import open_sockets
 from chatcore_http.open_sockets import OpenSockets
@@ -26,20 +26,11 @@ from chatcore_memory import ScriptedModel, Stall
 from integration.http_app import PASSWORD, Api, provided, settings_for, text_of
 from integration.model_server import Gate, ModelServer, chunk, says, stream
 from integration.test_http_command import serving
-from integration.ws_client import Served, Socket, connected, knocking, served
+from integration.ws_client import Served, Socket, Tomorrow, connected, knocking, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MODEL = ScriptedModel("Hello")
-
-
-class Tomorrow(SystemClock):
-    """The system's clock, that may be set on."""
-
-    later = timedelta()
-
-    def now(self) -> Any:
-        return super().now() + self.later
 
 
 CLOCK = Tomorrow()
@@ -54,6 +45,7 @@ async def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def house(folder: Path) -> AsyncIterator[Served]:
     settings = settings_for(folder, AUTO_TITLE="first-message", SHUTDOWN_GRACE="1")
     async with served(settings, provided(LLMGateway, MODEL), provided(Clock, CLOCK)) as house:
+        await house.of(SessionWatch)  # has a task of its own, from its first use on
         yield house
 
 
@@ -187,7 +179,7 @@ def cut(socket: Socket) -> None:
     """As if the client's machine had gone: no close frame."""
     connection: ClientWebSocketResponse = socket.connection
     transport = connection._writer.transport  # pyright: ignore[reportPrivateUsage] - there is no public way
-    transport.abort()  # type: ignore[attr-defined]
+    transport.abort()
 
 
 @pytest.mark.parametrize("politely", [True, False])
@@ -229,7 +221,7 @@ async def test_connections_that_are_gone_leave_nothing_behind(
     """Whatever they were at, and however they went."""
     tokens = (await house.stranger.register("leaver"))["access_token"]
     leaver = house.stranger.with_token(tokens)
-    open_now: set[object] = (await house.of(OpenSockets))._open  # noqa: SLF001
+    open_now: set[object] = (await house.of(OpenSockets))._open
     await one_round(house, ada, 1)
     before = asyncio.all_tasks()
     await one_round(house, ada, 10)
@@ -242,7 +234,7 @@ async def test_connections_that_are_gone_leave_nothing_behind(
         assert [await socket.close_code() for socket in silent] == [4401] * 10
         await only_these(before)
     assert open_now == set()
-    assert (await house.of(SessionWatch))._watched == {}  # noqa: SLF001
+    assert (await house.of(SessionWatch))._watched == {}
 
 
 async def one_round(house: Served, ada: Api, each: int) -> None:
@@ -286,12 +278,15 @@ async def test_a_client_that_reads_nothing_is_dropped_and_slows_nobody(
     house: Served, ada: Api, conversation: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(open_sockets, "TAKEN_WITHIN", 0.1)
-    stall, piece = Stall(), "x" * 2**16
+    loop, stall, piece = asyncio.get_running_loop(), Stall(), "x" * 2**16
     MODEL.then("Hel", stall, *[piece] * 256)
     before = asyncio.all_tasks()
     with sockets.create_connection(("127.0.0.1", house.port)) as deaf, capture_logs() as logs:
         deaf.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
-        deaf.sendall(handshake(ada, conversation) + text_frame('{"type": "send", "content": "Hi"}'))
+        deaf.setblocking(False)
+        await loop.sock_sendall(deaf, handshake(ada, conversation))
+        assert (await loop.sock_recv(deaf, 1000)).startswith(b"HTTP/1.1 101")
+        await loop.sock_sendall(deaf, text_frame('{"type": "send", "content": "Hi"}'))
         await stall.reached()
         async with connected(ada, conversation) as reading:
             await reading.say("attach")
@@ -405,6 +400,7 @@ async def test_the_address_is_the_clients(tmp_path: Path) -> None:
     async with served(settings_for(tmp_path, TRUSTED_PROXIES="127.0.0.1")) as house:
         ada = await house.stranger.user()
         conversation = await ada.conversation()
+        await house.of(SessionWatch)
         before = asyncio.all_tasks()
         with capture_logs() as logs:
             async with connected(ada, conversation, headers={"X-Forwarded-For": "203.0.113.7"}):

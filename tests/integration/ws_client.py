@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 import uvicorn
@@ -10,6 +11,7 @@ from aiohttp import ClientWebSocketResponse, WSMsgType
 from dishka import Provider
 from litestar import Litestar
 
+from chatcore import SystemClock
 from chatcore.ports import PasswordHasher
 from chatcore_app import Settings
 from chatcore_cli.server import uvicorn_options
@@ -18,6 +20,15 @@ from chatcore_memory import PlainPasswords
 from integration.http_app import Api, Event, client_of, provided
 
 ENDS = {"reply.completed", "reply.stopped", "reply.interrupted", "reply.failed"}
+
+
+class Tomorrow(SystemClock):
+    """The system's clock, that may be set on."""
+
+    later = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.later
 
 
 class Served:

@@ -272,13 +272,16 @@ class Read:
 
 
 async def read(events: AsyncIterator[ReplyEvent]) -> Read:
-    """Reads to the end, and sees that each event's offset counts the text before it."""
+    """Reads to the end, and sees that each event's offset counts the text before it, the last one all that is stored."""
     seen: list[ReplyEvent] = []
     text, offset = "", None
     async for event in events:
         more = event.text if isinstance(event, ReplyDelta) else ""
         assert more or not isinstance(event, ReplyDelta)
-        assert offset is None or event.offset == offset + len(more)
+        if isinstance(event, ReplyEnded):
+            assert event.offset == len(event.message.reasoning or "") + len(event.message.content)
+        else:
+            assert offset is None or event.offset == offset + len(more)
         text, offset = text + more, event.offset
         seen.append(event)
     assert isinstance(seen[-1], ReplyEnded)

@@ -18,6 +18,7 @@ from chatcore_sql.unit_of_work import SqlUnitOfWork
 from chatcore_sql.url import engine_url, sqlite_file
 
 POOL_TIMEOUT = 5  # seconds to wait for a free connection
+WRITER_TIMEOUT = 25  # and for SQLite's only writer, which a burst of sends shares
 CONNECT_TIMEOUT = 5  # seconds
 RECYCLE_AFTER = 1800  # seconds; sooner than servers and the firewalls before them drop what is idle
 
@@ -56,7 +57,7 @@ class Database:
         if parsed.get_backend_name() == "sqlite":
             # One writer at a time is SQLite's rule; a pool of one queues them fairly, where SQLite lets them poll.
             # In memory, the one connection is the database, and readers queue too.
-            self._writing = _engine(parsed, 1)
+            self._writing = _engine(parsed, 1, pool_timeout=WRITER_TIMEOUT)
             self._reading = _engine(parsed, pool_size) if file else self._writing
             self._begin = "BEGIN IMMEDIATE"
 
@@ -92,6 +93,12 @@ class Database:
         finally:
             await transaction.close()
 
+    @property
+    def connections_in_use(self) -> int:
+        """How many of the pools' connections are working right now."""
+        pools = {self._reading.pool, self._writing.pool}
+        return sum(pool.checkedout() for pool in pools if isinstance(pool, AsyncAdaptedQueuePool))
+
     async def check(self) -> None:
         """Raises `Unavailable` unless the database answers."""
         await SingleReads(self._reading).rows(select(1))
@@ -121,7 +128,7 @@ class Database:
         await answer(work, patiently=True)
 
 
-def _engine(url: URL, pool_size: int) -> Engine:
+def _engine(url: URL, pool_size: int, *, pool_timeout: float = POOL_TIMEOUT) -> Engine:
     engine = create_async_engine(
         url,
         isolation_level="AUTOCOMMIT",
@@ -129,7 +136,7 @@ def _engine(url: URL, pool_size: int) -> Engine:
         poolclass=AsyncAdaptedQueuePool,
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=POOL_TIMEOUT,
+        pool_timeout=pool_timeout,
         pool_recycle=-1 if url.get_backend_name() == "sqlite" else RECYCLE_AFTER,
         pool_reset_on_return=None,
         hide_parameters=True,

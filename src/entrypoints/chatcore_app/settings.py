@@ -19,6 +19,8 @@ import msgspec
 from dotenv import dotenv_values
 from msgspec import Meta
 
+from chatcore.entities import model_url_rule
+
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 
@@ -98,6 +100,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
                 "ENCRYPTION_KEYS must name at least one Fernet key (32 random bytes in URL-safe base64). "
                 "Make one: openssl rand -base64 32 | tr '+/' '-_'"
             )
+        if self.openai_base_url and model_url_rule(self.openai_base_url):
+            raise SettingsError("OPENAI_BASE_URL must be an http(s) URL such as https://api.openai.com/v1")
         if self.workers > 1:
             raise SettingsError("WORKERS must be 1: replies are still written by a single process.")
         for origin in self.cors_origins:
@@ -112,7 +116,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     def make_data_dir(self) -> None:
         """Raises `SettingsError` if it cannot be made."""
         with blaming("DATA_DIR"):
-            self.data_dir.mkdir(parents=True, exist_ok=True)
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
     def resolved_database_url(self) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +12,7 @@ import uvicorn
 import uvloop
 from dishka import AsyncContainer
 
+import chatcore
 from chatcore import Replies, SendMessage
 from chatcore_app import Settings
 from chatcore_app.logs import configure_logging
@@ -26,7 +28,7 @@ _WELCOME = """
 A first command to try, in another terminal:
 
   curl -s {url}/auth/register -H 'Content-Type: application/json' \\
-    -d '{{"username": "alice", "password": "correct horse battery"}}'
+    -d '{{"username": "newcomer", "password": "correct horse battery"}}'
 """
 
 
@@ -34,7 +36,8 @@ def run(settings: Settings, *, reload: bool = False) -> None:
     """Serves until SIGINT or SIGTERM, then drains. Exits with a status other than 0 if it cannot listen."""
     configure_logging(settings)
     if reload:
-        uvicorn.run("chatcore_http.asgi:app", reload=True, **uvicorn_options(settings))
+        sources = sorted({str(Path(package).parent.parent) for package in (chatcore.__file__, __file__)})
+        uvicorn.run("chatcore_http.asgi:app", reload=True, reload_dirs=sources, **uvicorn_options(settings))
         return
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         started = runner.run(_serve(settings))
@@ -89,10 +92,19 @@ class _Server(uvicorn.Server):
         """Replies come to their end while their readers are still there to see it."""
         for server in self.servers:
             server.close()
-        draining = asyncio.create_task((await self._container.get(Replies)).drain())
-        await (await self._container.get(OpenSockets)).close(within=self._settings.shutdown_grace + _LAST_WORDS)
-        await draining
+        replies, sockets_open = await self._container.get(Replies), await self._container.get(OpenSockets)
+        await self._unless_forced(
+            asyncio.gather(replies.drain(), sockets_open.close(within=self._settings.shutdown_grace + _LAST_WORDS))
+        )
         await super().shutdown(sockets)
+
+    async def _unless_forced(self, leaving: asyncio.Future[Any]) -> None:
+        """A second Ctrl-C waits for nobody: what is being written ends as interrupted, at the next start at last."""
+        while not leaving.done():
+            await asyncio.wait((leaving,), timeout=0.2)
+            if self.force_exit:
+                leaving.cancel()
+                return
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

@@ -14,6 +14,7 @@ from chatcore import SendMessage
 from chatcore_app import Settings, make_container
 from chatcore_http.body_limits import UnreadBodies, refuse_compressed
 from chatcore_http.errors import exception_handlers
+from chatcore_http.json_bodies import JSONRequest
 from chatcore_http.open_sockets import OpenSockets
 from chatcore_http.openapi import describe
 from chatcore_http.request_log import RequestLog
@@ -41,6 +42,7 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
         openapi_config=None,
         cors_config=_cors(settings),
         before_request=refuse_compressed,
+        request_class=JSONRequest,
         request_max_body_size=settings.max_body_bytes,
         debug=False,
         logging_config=None,

@@ -68,6 +68,7 @@ def _chatcore_error(request: Request[Any, Any, Any], error: errors.ChatcoreError
         case errors.Unauthenticated():
             headers["WWW-Authenticate"] = _challenge(request, error)
         case errors.Unavailable():
+            _log.warning("unavailable: %s", type(error.__cause__ or error).__name__)
             headers["Retry-After"] = str(error.retry_after)
         case _:
             pass

@@ -96,7 +96,7 @@ EXAMPLES: dict[str, Any] = {
     "Session": _SESSION,
     "Sessions": {"items": [_SESSION], "has_more": False, "limit": 20, "offset": 0},
     "ModelConfig": _MODEL_CONFIG,
-    "ModelConfigs": {"items": [_MODEL_CONFIG], "has_more": False},
+    "ModelConfigs": {"items": [_MODEL_CONFIG], "has_more": False, "limit": 100, "offset": 0},
     "NewModelConfig": {
         "model_url": "https://api.openai.com/v1",
         "model_name": "gpt-4o-mini",

@@ -1,6 +1,6 @@
 """/conversations: what there is."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from dishka.integrations.litestar import FromDishka
 from litestar import Router, get, post
@@ -22,6 +22,11 @@ from chatcore.entities import check
 from chatcore.errors import FieldError
 from chatcore_http import schemas
 from chatcore_http.routes._common import PathId, described, private_router
+
+_ID: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1, "pattern": None, "one_of": None}
+BeforeId = Annotated[
+    str | None, QueryParameter(pattern="^[0-9]{0,19}$", description="A message's id.", schema_extra=_ID)
+]
 
 
 @get("/", description=described(ListConversations))
@@ -77,7 +82,7 @@ async def history(
     caller: NamedDependency[Caller],
     read_history: FromDishka[ReadHistory],
     limit: FromQuery[int] = 50,
-    before_id: Annotated[str | None, QueryParameter(pattern="^[0-9]{0,19}$", description="A message's id.")] = None,
+    before_id: BeforeId = None,
 ) -> schemas.History:
     page = await read_history(
         owner=caller.user.id,

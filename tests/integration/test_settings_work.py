@@ -77,7 +77,7 @@ def test_a_proxy_is_an_address_or_a_network(tmp_path: Path, proxy: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "asked"), [({}, True), ({"AUTO_TITLE": "model"}, True), ({"AUTO_TITLE": "first-message"}, False)]
+    ("value", "asked"), [({"AUTO_TITLE": "model"}, True), ({"AUTO_TITLE": "first-message"}, False)]
 )
 async def test_auto_title(tmp_path: Path, value: dict[str, str], asked: bool) -> None:
     defaults = await container_for(tmp_path, **value).get(ChatDefaults)

@@ -1,0 +1,119 @@
+"""What eight sign-ins at once cost everybody else: how long GET /health takes while they go on, and while nothing does.
+
+    python bench/sign_ins.py [--at-once 8] [--rounds 10] [--every 0.005]
+
+The server is `chatcore serve` on SQLite, a process of its own with one worker and the real Argon2id. /health is asked
+on a connection of its own, at a fixed pace: a request that is late because the one before it was slow counts from when
+it was due.
+"""
+
+import argparse
+import asyncio
+import math
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+import uvloop
+
+COMMAND = Path(sys.executable).with_name("chatcore")
+PASSWORD = "correct horse battery"
+
+
+@contextmanager
+def serving(folder: str) -> Iterator[str]:
+    """Its URL."""
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "PORT": "0"}
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen([COMMAND, "serve"], cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=log) as process,
+    ):
+        try:
+            assert process.stdout
+            while not (found := re.search(rb"http://[^/\s]+", line := process.stdout.readline())):
+                if not line:
+                    log.seek(0)
+                    sys.exit(f"chatcore did not start:\n{log.read()}")
+            yield found[0].decode()
+        finally:
+            process.kill()
+
+
+async def sign_in(session: aiohttp.ClientSession, name: str) -> float:
+    """Seconds that it took."""
+    started = time.perf_counter()
+    async with session.post("/auth/login", json={"username": name, "password": PASSWORD}) as answer:
+        await answer.read()
+    return time.perf_counter() - started
+
+
+async def sign_in_all(session: aiohttp.ClientSession, names: list[str], rounds: int) -> list[float]:
+    """All of them at once, and again."""
+    took = list[float]()
+    for _ in range(rounds):
+        took += await asyncio.gather(*(sign_in(session, name) for name in names))
+    return took
+
+
+async def poll(url: str, every: float, done: asyncio.Event) -> list[float]:
+    """Seconds from when each request was due to its answer."""
+    took = list[float]()
+    async with aiohttp.ClientSession(url, raise_for_status=True) as session:
+        due = time.perf_counter()
+        while not done.is_set():
+            async with session.get("/health") as answer:
+                await answer.read()
+            took.append(time.perf_counter() - due)
+            due += every
+            await asyncio.sleep(max(0, due - time.perf_counter()))
+    return took
+
+
+async def polled_during(url: str, every: float, work: Awaitable[list[float] | None]) -> tuple[list[float], list[float]]:
+    """The times of /health, and what the work itself gives."""
+    done = asyncio.Event()
+    polling = asyncio.create_task(poll(url, every, done))
+    result = await work
+    done.set()
+    return await polling, result or []
+
+
+def told(what: str, took: list[float]) -> str:
+    ordered = sorted(took)
+    p50, p99 = (ordered[math.ceil(len(ordered) * share) - 1] * 1000 for share in (0.5, 0.99))
+    return f"{what:32}{len(took):6}   p50 {p50:8.2f}   p99 {p99:8.2f}   max {ordered[-1] * 1000:8.2f}"
+
+
+async def measure(url: str, options: argparse.Namespace) -> None:
+    names = [f"user{number}" for number in range(options.at_once)]
+    async with aiohttp.ClientSession(url, raise_for_status=True) as session:
+        for name in names:
+            await session.post("/auth/register", json={"username": name, "password": PASSWORD})
+        await sign_in_all(session, names, 1)
+        idle, _ = await polled_during(url, options.every, asyncio.sleep(3))
+        busy, sign_ins = await polled_during(url, options.every, sign_in_all(session, names, options.rounds))
+    print(f"Milliseconds; {options.at_once} sign-ins at once, {os.cpu_count()} cores:")
+    print(told("/health, nothing else going on", idle))
+    print(told("/health, during sign-ins", busy))
+    print(told("sign-in", sign_ins))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--at-once", type=int, default=8, help="sign-ins at the same time")
+    parser.add_argument("--rounds", type=int, default=10, help="how often")
+    parser.add_argument("--every", type=float, default=0.005, help="seconds between two requests for /health")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, serving(folder) as url:
+        uvloop.run(measure(url, options))
+
+
+if __name__ == "__main__":
+    main()
