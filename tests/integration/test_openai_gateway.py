@@ -2,12 +2,14 @@
 
 import asyncio
 import gzip
+import json
 import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
+import httpx2
 import pytest
 
 from chatcore.entities import Role, Usage
@@ -104,6 +106,24 @@ async def test_temperature_and_max_tokens_are_sent_if_they_are_set(gateway: Open
     assert (body["messages"], body["temperature"], body["max_tokens"]) == ([], 0.0, 7)
 
 
+async def test_openai_itself_knows_max_tokens_by_a_newer_name(
+    gateway: OpenAIGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chatcore_openai.transport import AiohttpTransport
+
+    bodies: list[dict[str, object]] = []
+
+    async def answer(_: AiohttpTransport, request: httpx2.Request) -> httpx2.Response:
+        bodies.append(json.loads(request.content))
+        return httpx2.Response(200, headers={"Content-Type": "text/event-stream"}, stream=httpx2.ByteStream(FINISH))
+
+    monkeypatch.setattr(AiohttpTransport, "handle_async_request", answer)
+    endpoint = ModelEndpoint(url="https://api.openai.com/v1", model="o", api_key=KEY)
+    await heard(gateway, endpoint, Prompt(messages=[], max_tokens=7))
+    assert bodies[0].get("max_completion_tokens") == 7
+    assert "max_tokens" not in bodies[0]
+
+
 @pytest.mark.parametrize("suffix", ["", "/", "//"])
 async def test_the_path_is_appended_to_the_url(gateway: OpenAIGateway, server: ModelServer, suffix: str) -> None:
     await heard(gateway, at(server, url=server.url.removesuffix("/v1") + "/some%2Fwhere/v1" + suffix))
@@ -145,6 +165,33 @@ async def test_a_key_that_cannot_be_a_header_is_refused(gateway: OpenAIGateway, 
     assert type(error) is ModelUnauthorized
     assert key not in error.detail
     assert server.connections == 0
+
+
+async def test_without_a_key_none_is_sent(
+    gateway: OpenAIGateway, server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
+    await heard(gateway, at(server, key=""))
+    assert "authorization" not in server.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "http://",
+        "no url",
+        "ftp://127.0.0.1/",
+        "http://127.0.0.1:99999/",
+        "http://[::1",
+        "http://user:pw@127.0.0.1/",
+        "http://a..b/",
+        "http://\udcff/",
+    ],
+)
+async def test_what_is_no_url_is_refused(gateway: OpenAIGateway, url: str) -> None:
+    _, error = await failure(gateway, ModelEndpoint(url=url, model="scripted", api_key=KEY))
+    assert type(error) is ModelURLRefused
 
 
 async def test_no_cookie_is_kept(gateway: OpenAIGateway, server: ModelServer) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx2
 from openai import AsyncOpenAI, omit
 
-from chatcore.errors import ModelUnauthorized
+from chatcore.errors import ModelUnauthorized, ModelURLRefused
 from chatcore.ports import ModelEndpoint, Prompt
 from chatcore_openai.transport import AiohttpTransport
 
@@ -40,7 +40,10 @@ class ChatClient:
     @asynccontextmanager
     async def streaming(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[httpx2.Response, None]:
         """The response to one request, its body yet to be read. Leaving closes it."""
-        completions = self._client_for(endpoint.url).chat.completions.with_streaming_response
+        try:
+            completions = self._client_for(endpoint.url).chat.completions.with_streaming_response
+        except httpx2.InvalidURL:
+            raise ModelURLRefused from None
         limit = omit if prompt.max_tokens is None else prompt.max_tokens
         openais_own = urlsplit(endpoint.url).hostname == "api.openai.com"
         async with completions.create(
@@ -56,7 +59,7 @@ class ChatClient:
             # OpenAI's newer models refuse the old name; most other servers know no other.
             max_tokens=omit if openais_own else limit,
             max_completion_tokens=limit if openais_own else omit,
-            extra_headers={"Authorization": _bearer(endpoint.api_key)},
+            extra_headers={"Authorization": _bearer(endpoint.api_key) if endpoint.api_key else omit},
         ) as response:
             yield response.http_response
 

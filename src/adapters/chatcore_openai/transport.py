@@ -1,7 +1,7 @@
 """The HTTP underneath the OpenAI client: httpx2's transport interface on an aiohttp session.
 
-aiohttp reads a stream with about a third of the work that httpx2's own transport needs. What goes wrong leaves here
-as a `ModelError`, which httpx2 and the OpenAI client let pass.
+aiohttp reads a stream with less than half the work that httpx2's own transport needs. What goes wrong leaves here as a
+`ModelError`, which httpx2 and the OpenAI client let pass.
 """
 
 import ssl
@@ -51,6 +51,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             )
         except _TROUBLE as error:
             raise _failure_of(error) from None
+        except ValueError:  # a URL that only looks like one
+            raise ModelURLRefused from None
         if not 200 <= response.status < 300:
             response.close()
             raise failure_of_status(response.status)
@@ -95,7 +97,7 @@ def _failure_of(error: Exception) -> ModelError:
             return ModelTimeout("The model endpoint did not accept the connection in time.")
         case TimeoutError():
             return ModelTimeout()
-        case aiohttp.InvalidURL():
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return ModelURLRefused()
         case aiohttp.ClientConnectorError():
             return ModelUnavailable("The model endpoint cannot be reached.")
