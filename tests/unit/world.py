@@ -272,7 +272,7 @@ class Read:
 
 
 async def read(events: AsyncIterator[ReplyEvent]) -> Read:
-    """Reads to the end, and sees that each event's offset counts the text before it, the last one all that is stored."""
+    """Reads to the end, and sees that each event's offset counts the text before it, the last one what is stored."""
     seen: list[ReplyEvent] = []
     text, offset = "", None
     async for event in events:
