@@ -68,10 +68,10 @@ class TestOpenAIModelList(ModelListContract):
     async def offer(self) -> AsyncIterator[Offer]:
         async with AsyncExitStack() as opened:
 
-            async def offer(names: Sequence[str] | type[ModelError]) -> Stage:
+            async def offer(offered: Sequence[str] | type[ModelError]) -> Stage:
                 server = await opened.enter_async_context(ModelServer())
-                server.always = AT_ONCE[names] if isinstance(names, type) else listing_of(names)
-                impatient = names is ModelTimeout
+                server.always = AT_ONCE[offered] if isinstance(offered, type) else listing_of(offered)
+                impatient = offered is ModelTimeout
                 gateway = await opened.enter_async_context(OpenAIGateway(idle_timeout=0.05 if impatient else 60))
                 endpoint = ModelEndpoint(url=server.url, model="scripted", api_key="sk-" + "k" * 20)
                 return Stage(gateway=gateway, endpoint=endpoint, calls=lambda: len(server.requests), left=nothing)

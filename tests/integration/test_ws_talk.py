@@ -238,6 +238,55 @@ async def test_without_any_reply_there_is_nothing_to_attach_to(socket: Socket) -
     assert (await socket.ask())[-1].type == "reply.completed"
 
 
+async def test_silence_is_not_told(tmp_path: Path) -> None:
+    """The server's pings bridge it."""
+    stall, silences = Stall(), Silences()
+    model = ScriptedModel("Hel", stall, "lo")
+    settings = settings_for(tmp_path, AUTO_TITLE="first-message")
+    async with served(settings, provided(LLMGateway, model), silences) as house:
+        ada = await house.stranger.user()
+        async with connected(ada, await ada.conversation()) as socket:
+            await socket.say("send", content="Hi")
+            await socket.until("Hel")
+            await silences.passed.wait()
+            stall.release()
+            assert types(await socket.rest()) == ["reply.delta", "reply.completed"]
+
+
+class Silences(Provider):
+    """Replies that soon say that nothing was said; `passed` is set once they have, and been heard."""
+
+    scope = Scope.APP
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passed = asyncio.Event()
+
+    @provide
+    async def replies(
+        self, unit_of_work: UnitOfWorkFactory, gateway: LLMGateway, clock: Clock
+    ) -> AsyncIterable[Replies]:
+        async with Replies(unit_of_work=unit_of_work, gateway=gateway, clock=clock, silence=0.01) as replies:
+            yield replies
+
+    @decorate
+    def noted(self, follow_reply: FollowReply) -> FollowReply:
+        return Noted(replies=follow_reply.replies, passed=self.passed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted(FollowReply):
+    passed: asyncio.Event
+
+    async def __call__(self, **asked: Any) -> AsyncIterator[ReplyEvent]:
+        silences = 0
+        async for event in super().__call__(**asked):
+            yield event
+            silences += isinstance(event, Silence)
+            if silences == 3:
+                self.passed.set()
+
+
 # ---- sending again ---------------------------------------------------------------------------------------
 
 
@@ -256,6 +305,13 @@ async def test_a_message_sent_again_is_not_sent_twice(
     assert text_of(again) == "Hello"
     assert len(await ada.messages(conversation)) == 2
     assert len(MODEL.calls) == calls + 1
+
+
+async def test_an_older_message_sent_again_gets_its_own_reply(socket: Socket) -> None:
+    older = (await socket.ask(client_id="a"))[-1]
+    MODEL.then("Something else")
+    await socket.ask(client_id="b")
+    assert (await socket.ask(client_id="a"))[-1] == older
 
 
 async def test_a_key_that_was_used_for_something_else_is_refused(ada: Api, conversation: int, socket: Socket) -> None:

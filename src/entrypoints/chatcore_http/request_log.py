@@ -51,25 +51,26 @@ class RequestLog:
                 _log.info("request", method=scope["method"], status=status, **_common(scope, started))
 
     async def _socket(self, scope: WebSocketScope, receive: Receive, send: Send) -> None:
-        """The code is that of whoever closed first."""
         started = time.perf_counter()
-        codes: list[int] = []
+        code = _ABNORMAL
 
         async def noting_receive() -> Any:
+            nonlocal code
             message = await receive()
             if message["type"] == "websocket.disconnect":
-                codes.append(message["code"])
+                code = message["code"]
             return message
 
         async def noting_send(message: Message) -> None:
+            nonlocal code
             if message["type"] == "websocket.close":
-                codes.append(message["code"])
+                code = message["code"]
             await send(message)
 
         try:
             await self.app(scope, noting_receive, noting_send)
         finally:
-            _log.info("socket", code=codes[0] if codes else _ABNORMAL, **_common(scope, started))
+            _log.info("socket", code=code, **_common(scope, started))
 
 
 def _common(scope: HTTPScope | WebSocketScope, started: float) -> dict[str, Any]:
