@@ -73,7 +73,7 @@ class Server:
 
 @asynccontextmanager
 async def serving(folder: Path, **environ: str) -> AsyncIterator[Server]:
-    process = await start(folder, "serve", **{"PORT": "0", **environ})
+    process = await start(folder, "serve", **{"PORT": "0", "AUTO_TITLE": "first-message", **environ})
     assert process.stdout
     assert process.stderr
     welcome = ""

@@ -238,7 +238,7 @@ NOBODYS = [0, -1, 999, 2**63 - 1, 2**63, 2**64, 10**30]
 @pytest.mark.parametrize("number", [*NOBODYS, "9" * 5_000, "one", "1.5", "%ff"], ids=lambda number: str(number)[:30])
 @pytest.mark.parametrize(("method", "path"), [route for route in PRIVATE_ROUTES if "{" in route[1]])
 async def test_an_id_that_belongs_to_nothing_is_not_found(ada: Api, method: str, path: str, number: object) -> None:
-    body = b'{"content": "Hello"}' if method == "POST" else None
+    body = b'{"content": "Hello", "title": "New"}' if method == "POST" else None
     (await ada.call(method, with_id(path, number), body)).problem(404, "not_found")
 
 
@@ -294,7 +294,7 @@ async def test_the_scheme_is_read_without_case(ada: Api) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [route for route in PRIVATE_ROUTES if "{" in route[1]])
 async def test_what_is_somebody_elses_is_not_there(stranger: Api, ada: Api, method: str, path: str) -> None:
-    body = b'{"content": "Hello", "model_name": "changed"}' if method == "POST" else None
+    body = b'{"content": "Hello", "title": "New", "model_name": "changed"}' if method == "POST" else None
     bob = await stranger.user(f"bob{PRIVATE_ROUTES.index((method, path))}")
     foreign = await bob.call(method, with_id(path, 1), body)
     missing = await bob.call(method, with_id(path, 999), body)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from aiohttp import WSMsgType
+from dishka import Provider, Scope, provide
 
+from chatcore import Replies
 from chatcore.errors import ModelRateLimited
-from chatcore.ports import Delta, LLMGateway
+from chatcore.ports import Clock, Delta, LLMGateway, UnitOfWorkFactory
 from chatcore_memory import ScriptedModel, Stall
 from integration.http_app import EVENTS, MESSAGE, Api, Event, check_shape, provided, settings_for, text_of
 from integration.ws_client import Served, Socket, connected, knocking, served
@@ -239,28 +241,27 @@ async def test_without_any_reply_there_is_nothing_to_attach_to(socket: Socket) -
 
 
 async def test_silence_is_not_told(tmp_path: Path) -> None:
-    """The server's pings bridge it."""
-    stall, silences = Stall(), Silences()
-    model = ScriptedModel("Hel", stall, "lo")
-    settings = settings_for(tmp_path, AUTO_TITLE="first-message")
-    async with served(settings, provided(LLMGateway, model), silences) as house:
+    """The server's pings bridge it; a stream of events, which has none, has its comments."""
+    stall = Stall()
+    model = provided(LLMGateway, ScriptedModel("Hel", stall, "lo"))
+    async with served(settings_for(tmp_path, AUTO_TITLE="first-message"), model, Impatient()) as house:
         ada = await house.stranger.user()
-        async with connected(ada, await ada.conversation()) as socket:
+        conversation = await ada.conversation()
+        async with connected(ada, conversation) as socket:
             await socket.say("send", content="Hi")
             await socket.until("Hel")
-            await silences.passed.wait()
+            async with ada.events(f"/conversations/{conversation}/reply") as events:
+                await events.until("Hel")
+                for _ in range(3):
+                    assert (await events.block()).startswith(b":")
             stall.release()
             assert types(await socket.rest()) == ["reply.delta", "reply.completed"]
 
 
-class Silences(Provider):
-    """Replies that soon say that nothing was said; `passed` is set once they have, and been heard."""
+class Impatient(Provider):
+    """Replies that soon say that nothing was said."""
 
     scope = Scope.APP
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.passed = asyncio.Event()
 
     @provide
     async def replies(
@@ -268,23 +269,6 @@ class Silences(Provider):
     ) -> AsyncIterable[Replies]:
         async with Replies(unit_of_work=unit_of_work, gateway=gateway, clock=clock, silence=0.01) as replies:
             yield replies
-
-    @decorate
-    def noted(self, follow_reply: FollowReply) -> FollowReply:
-        return Noted(replies=follow_reply.replies, passed=self.passed)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Noted(FollowReply):
-    passed: asyncio.Event
-
-    async def __call__(self, **asked: Any) -> AsyncIterator[ReplyEvent]:
-        silences = 0
-        async for event in super().__call__(**asked):
-            yield event
-            silences += isinstance(event, Silence)
-            if silences == 3:
-                self.passed.set()
 
 
 # ---- sending again ---------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ once; after that the connection lives as long as its session.
 """
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -44,7 +43,6 @@ AUTH_WITHIN = 5.0
 _PROTOCOL = "chatcore.v1"
 _BEARER = "bearer."
 _PORTS = {"http": 80, "https": 443}
-_MAX_ID = 2**63 - 1
 
 
 class Auth(msgspec.Struct, frozen=True, tag="auth"):
@@ -160,11 +158,10 @@ def _frame_of(data: str | bytes) -> Frame:
 
 
 async def _check_conversation(read_history: ReadHistory, caller: Caller, conversation_id: int) -> None:
-    if 0 < conversation_id <= _MAX_ID:
-        with suppress(NotFound):
-            await read_history(owner=caller.user.id, conversation_id=ConversationId(conversation_id), limit=1)
-            return
-    raise Closed(NO_CONVERSATION, "There is no such conversation.")
+    try:
+        await read_history(owner=caller.user.id, conversation_id=ConversationId(conversation_id), limit=1)
+    except NotFound as error:
+        raise Closed(NO_CONVERSATION, error.detail) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
