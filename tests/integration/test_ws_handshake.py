@@ -90,6 +90,7 @@ async def test_the_protocol_without_a_token_leaves_the_first_frame_to_sign_in(ad
         "",
         "[" * 100_000,
         '{"type": "auth", "token": "x", "x": ' + "[" * 100_000,
+        '{"type": "%s"}' % ("🦄" * 10_000),
         '{"type": "auth"}',
         '{"type": "auth", "token": null}',
         '{"type": "auth", "token": ""}',

@@ -381,7 +381,7 @@ NONSENSE = [
     "{}",
     "[" * 200_00,
     '{"type": "send", "content": "Hi", "x": ' + "[" * 20_000 + "]" * 20_000 + "}",
-    '{"type": "send", "content": "Hi", "x": ' + '{"x":' * 5_000 + "1" + "}" * 5_000 + "}",
+    '{"type": "send", "content": "Hi", "x": ' + '{"x":' * 40_000 + "1" + "}" * 40_000 + "}",
     '{"type": "send", "content": "Hi"} {"type": "stop"}',
     '\ufeff{"type": "stop"}',
     '{"type": "nonsense"}',
@@ -450,6 +450,11 @@ async def test_what_is_wrong_is_said_without_what_was_sent(socket: Socket) -> No
         assert secret not in json.dumps(await socket.hear())
     await socket.say("send", content="Hi", config_id="1")
     assert "config_id" in (await socket.hear())["detail"]
+
+
+async def test_what_is_wrong_is_said_briefly(socket: Socket) -> None:
+    await socket.connection.send_json({"type": "x" * 40_000})
+    assert len((await socket.hear())["detail"]) <= 200
 
 
 async def test_fields_that_nobody_named_are_ignored(socket: Socket) -> None:

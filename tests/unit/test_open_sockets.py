@@ -27,6 +27,7 @@ class Client:
 
     def __init__(self) -> None:
         self.told: list[Any] = []
+        self.reason = ""
         self.takes = asyncio.Event()
         self.takes.set()
         self.failure: Exception | None = None
@@ -48,6 +49,7 @@ class Client:
         if self.failure is not None:
             raise self.failure
         kind = message["type"].removeprefix("websocket.")
+        self.reason = message.get("reason", "")
         self.told.append((kind, message["code"]) if kind == "close" else message.get("text") or kind)
 
 
@@ -153,6 +155,15 @@ async def test_what_is_raised_says_how_it_ends(
     await serve(sockets, client, raising(error))
     assert client.told == ["accept", *told]
     assert caplog.records == []
+
+
+async def test_a_reason_is_told_as_far_as_a_close_frame_carries_it(sockets: OpenSockets) -> None:
+    for reason in ("x" * 124, "🦄" * 31):
+        client = Client()
+        await serve(sockets, client, raising(Closed(4401, reason)))
+        assert client.told[-1] == ("close", 4401)
+        assert len(client.reason.encode()) in (123, 120)
+        assert reason.startswith(client.reason)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), NotFound(), TimeoutError()])

@@ -22,14 +22,16 @@ GOING_AWAY, TOO_LARGE, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1009, 1011, 1013 
 
 TAKEN_WITHIN = 20.0
 """Seconds. A client that takes nothing for so long has gone, whatever its network says."""
-TOLD_WITHIN = 2.0  # seconds, for all connections at once
+
+TOLD_WITHIN = 2.0
+"""Seconds for telling all connections at once that the server shuts down."""
 
 _log = logging.getLogger("chatcore.http")
 _encoder = msgspec.json.Encoder()
 
 
 class Closed(Exception):
-    """The connection is to be closed with this code; the reason has at most 123 bytes."""
+    """The connection is to be closed with this code. A client is told the reason's first 123 bytes (RFC 6455 §5.5)."""
 
     def __init__(self, code: int, reason: str) -> None:
         self.code = code
@@ -104,7 +106,7 @@ class Connection:
 
     async def _close(self, code: int, reason: str) -> None:
         with suppress(WebSocketDisconnect):
-            await _taken(self._socket.close(code, reason))
+            await _taken(self._socket.close(code, reason.encode()[:123].decode(errors="ignore")))
 
     def _cancel_beside(self) -> None:
         if self._beside is not None:

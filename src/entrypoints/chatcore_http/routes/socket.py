@@ -43,6 +43,7 @@ AUTH_WITHIN = 5.0
 _PROTOCOL = "chatcore.v1"
 _BEARER = "bearer."
 _PORTS = {"http": 80, "https": 443}
+_MAX_DETAIL = 200  # characters: what is said of a frame may quote it
 
 
 class Auth(msgspec.Struct, frozen=True, tag="auth"):
@@ -153,7 +154,7 @@ def _frame_of(data: str | bytes) -> Frame:
     except RecursionError:
         raise ValidationFailed(detail="The frame is not valid: it is nested too deeply.") from None
     except ValueError as error:
-        raise ValidationFailed(detail=f"The frame is not valid: {error}") from None
+        raise ValidationFailed(detail=f"The frame is not valid: {error}"[:_MAX_DETAIL]) from None
     return frame
 
 
