@@ -136,7 +136,8 @@ def serve_chatcore(model_url: str, data_dir: str) -> None:
     from chatcore_app import Settings
     from chatcore_cli.server import run
 
-    run(Settings.load({"OPENAI_BASE_URL": model_url, "PORT": "0", "DATA_DIR": data_dir}, env_file="/dev/null"))
+    environ = {"OPENAI_BASE_URL": model_url, "PORT": "0", "DATA_DIR": data_dir, "AUTO_TITLE": "first-message"}
+    run(Settings.load(environ, env_file="/dev/null"))
 
 
 def tell_cpu() -> None:
