@@ -381,7 +381,7 @@ NONSENSE = [
     "{}",
     "[" * 200_00,
     '{"type": "send", "content": "Hi", "x": ' + "[" * 20_000 + "]" * 20_000 + "}",
-    '{"type": "send", "content": "Hi", "x": ' + '{"x":' * 40_000 + "1" + "}" * 40_000 + "}",
+    '{"type": "send", "content": "Hi", "x": ' + '[{"":' * 6_900 + "1" + "}]" * 6_900 + "}",
     '{"type": "send", "content": "Hi"} {"type": "stop"}',
     '\ufeff{"type": "stop"}',
     '{"type": "nonsense"}',
