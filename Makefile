@@ -2,23 +2,27 @@
 #
 #   PYTHON  which Python makes the virtual environment:   make test PYTHON=python3.13 VENV=.venv-3.13
 #   VENV    where that is kept
-#   ARGS    more for pytest or bench/relay.py:          make test ARGS="-k resume -x"
+#   BENCH   which of bench/ to run:                     make bench BENCH=list
+#   ARGS    more for pytest or the bench:               make test ARGS="-k resume -x"
 #   FUZZ_EXAMPLES   generated requests per operation:   make fuzz FUZZ_EXAMPLES=5000
+#   RUNS    how often servers are killed, on each database:  make chaos RUNS=200 ARGS="-k 'sqlite or mysql'"
 #
 # Other variables on the command line reach what is run:  make run PORT=9000
-#                                                         make test TEST_MYSQL_URL=mysql://user:password@127.0.0.1
+#                                                         make test DATABASE_URL=mysql://user:password@127.0.0.1/chat
 
 PYTHON = python3
 VENV = .venv
+BENCH = relay
 ARGS =
 FUZZ_EXAMPLES = 500
+RUNS = 200
 
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help run dev migrate test fuzz bench check lint types walls locked lock clean
+.PHONY: help run dev migrate test fuzz chaos bench check lint types walls composed locked lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -32,16 +36,20 @@ dev: $(VENV)/.installed ## The same, and start again whenever a source file chan
 migrate: $(VENV)/.installed ## Bring the database of DATABASE_URL up to date
 	@exec $(BIN)/chatcore migrate
 
-test: $(VENV)/.developing ## Run the tests
+test: $(VENV)/.developing ## Run the tests, on SQLite, MariaDB and PostgreSQL; DATABASE_URL=… : on that server alone
 	$(BIN)/pytest $(ARGS)
 
 fuzz: $(VENV)/.developing ## Requests made up from the OpenAPI document, other ones each time, for minutes
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest tests/integration/test_schemathesis.py $(ARGS)
 
-bench: $(VENV)/.developing ## CPU per 1,000 relayed deltas, beside the same relay written the obvious way
-	$(BIN)/python bench/relay.py $(ARGS)
+chaos: $(VENV)/.developing ## Kill servers at random moments, RUNS times: is all there that they had promised?
+	CHAOS_RUNS=$(RUNS) PAUSE=30 $(BIN)/pytest tests/integration/test_chaos.py \
+		tests/integration/test_paused_and_cut_off.py $(ARGS)
 
-check: lint types walls locked ## Lint, format, types, the walls between packages, the lock files
+bench: $(VENV)/.developing ## Measure: BENCH=relay (a stream's CPU), list, history, replies (MariaDB, PostgreSQL), sign_ins
+	$(BIN)/python bench/$(BENCH).py $(ARGS)
+
+check: lint types walls composed locked ## Lint, format, types, the walls between packages, compose and lock files
 
 lint: $(VENV)/.developing
 	$(BIN)/ruff check
@@ -53,6 +61,11 @@ types: $(VENV)/.developing
 
 walls: $(VENV)/.developing
 	$(BIN)/lint-imports
+
+composed: $(VENV)/.developing
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec compose.yaml tests/compose.yaml
+	@if docker compose version >/dev/null 2>&1; then \
+		SECRET_KEY=x ENCRYPTION_KEYS=x MYSQL_PASSWORD=x docker compose --profile '*' config -q; fi
 
 # The lock files, made from pyproject.toml by uv: hashes for every platform, and the address of no index, though the
 # one that pip is configured with is asked, if it has one of its own. Pins that are there already are kept.

@@ -2,32 +2,28 @@
 
     python bench/relay.py [--live 100] [--seconds 30] [--full 2000] [--at-once 8]
 
-The obvious way is FastAPI, the OpenAI client's parsed stream, and an event per chunk: no users, no database. The
-chatcore side is `chatcore serve` on SQLite: signed in, every reply stored, logged and resumable. Both run on uvicorn
-with uvloop and httptools. Model server, relay and client are processes of their own; what is measured is the CPU of
-the relay's, system time included, and every client checks that it got the whole text.
+The obvious way is FastAPI, the OpenAI client's parsed stream, and an event per chunk: no users, no database. The bare
+way is aiohttp on both sides and not a look at the bytes: less than that, no relay in Python does. The chatcore side is
+`chatcore serve` on SQLite: signed in, every reply stored, logged and resumable. All run on uvloop, the first and the
+last on uvicorn with httptools. Model server, relay and client are processes of their own; what is measured is the CPU
+of the relay's, system time included, and every client checks that it got the whole text.
 
-Needs fastapi besides chatcore's own development packages.
+Needs chatcore's development packages.
 """
 
 import argparse
 import asyncio
 import json
-import os
-import re
-import resource
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import uvloop
+from processes import Child, child, tell
 
 WORD = "word "
 RATE = 20  # deltas per second of a stream that is talking at a model's pace
@@ -132,56 +128,48 @@ def serve_obvious(model_url: str) -> None:
     Server(config).run()
 
 
+def serve_bare(model_url: str) -> None:
+    """The least that a relay can do: the model's bytes, passed on as they come, unread."""
+    from aiohttp import web
+
+    async def chat(request: web.Request) -> web.StreamResponse:
+        content = (await request.json())["content"]
+        question = {"model": "scripted", "messages": [{"role": "user", "content": content}], "stream": True}
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        async with request.app[session].post(f"{model_url}/chat/completions", json=question) as upstream:
+            await answer.prepare(request)
+            async for data in upstream.content.iter_any():
+                await answer.write(data)
+        await answer.write_eof()
+        return answer
+
+    async def opened(app: web.Application) -> AsyncIterator[None]:
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector, timeout=NO_TIMEOUT) as app[session]:
+            yield
+
+    async def serve() -> None:
+        app = web.Application()
+        app.cleanup_ctx.append(opened)
+        app.router.add_post("/chat", chat)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0, backlog=2048)
+        await site.start()
+        print(f"running: http://127.0.0.1:{runner.addresses[0][1]}/", flush=True)
+        await asyncio.Event().wait()
+
+    session = web.AppKey("session", aiohttp.ClientSession)
+    uvloop.run(serve())
+
+
 def serve_chatcore(model_url: str, data_dir: str) -> None:
     from chatcore_app import Settings
     from chatcore_cli.server import run
 
     environ = {"OPENAI_BASE_URL": model_url, "PORT": "0", "DATA_DIR": data_dir, "AUTO_TITLE": "first-message"}
+    environ["MAX_REPLIES_PER_USER"] = "100000"
     run(Settings.load(environ, env_file="/dev/null"))
-
-
-def tell_cpu() -> None:
-    """A line on standard input asks for the CPU seconds that this process has used."""
-    for _ in sys.stdin:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        print(f"cpu {used.ru_utime + used.ru_stime}", flush=True)
-    os._exit(0)
-
-
-@dataclass(frozen=True)
-class Child:
-    """A process of this file in one of its roles."""
-
-    process: "subprocess.Popen[str]"
-    url: str
-
-    def cpu(self) -> float:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        while not (line := self.process.stdout.readline()).startswith("cpu "):
-            assert line, "the process has ended"
-        return float(line.split()[1])
-
-
-@contextmanager
-def child(*role: str) -> Iterator[Child]:
-    command = [sys.executable, __file__, *role]
-    pipe = subprocess.PIPE
-    with (
-        tempfile.TemporaryFile("w+") as log,
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True) as process,
-    ):
-        try:
-            assert process.stdout
-            while not (found := re.search(r"http://[^/\s]+", line := process.stdout.readline())):
-                if not line:
-                    log.seek(0)
-                    sys.exit(f"{role[0]} did not start:\n{log.read()}")
-            yield Child(process, found[0])
-        finally:
-            process.kill()
 
 
 # ---- the client ------------------------------------------------------------------------------------------
@@ -196,7 +184,7 @@ class Call:
     options: dict[str, Any]
 
 
-async def obvious_calls(_: aiohttp.ClientSession, url: str, number: int) -> list[Call]:
+async def plain_calls(_: aiohttp.ClientSession, url: str, number: int) -> list[Call]:
     return [Call(f"{url}/chat", {}, {})] * number
 
 
@@ -221,9 +209,15 @@ async def listen(session: aiohttp.ClientSession, call: Call, number: int, rate: 
         if answer.status != 503:
             break
         await asyncio.sleep(1)  # as Retry-After says: a relay with more work than it can do may refuse some
-    events = (json.loads(line[6:]) for line in body.split("\n") if line.startswith("data: "))
-    text = "".join(event.get("text", "") for event in events)
+    events = (json.loads(line[6:]) for line in body.split("\n") if line.startswith("data: {"))
+    text = "".join(text_of(event) for event in events)
     assert text == WORD * number, f"{answer.status}: {len(text)} of {number * len(WORD)} characters"
+
+
+def text_of(event: dict[str, Any]) -> str:
+    if choices := event.get("choices"):  # as the model said it
+        return str(choices[0]["delta"].get("content", ""))
+    return str(event.get("text", ""))
 
 
 async def cost(relay: Child, calls: list[Call], session: aiohttp.ClientSession, number: int, rate: int) -> float:
@@ -235,7 +229,11 @@ async def cost(relay: Child, calls: list[Call], session: aiohttp.ClientSession, 
 
 
 async def compare(options: argparse.Namespace) -> None:
-    relays = {"obvious": (obvious_calls, ()), "chatcore": (chatcore_calls, (options.data_dir,))}
+    relays = {
+        "obvious": (plain_calls, ()),
+        "bare": (plain_calls, ()),
+        "chatcore": (chatcore_calls, (options.data_dir,)),
+    }
     scenes = {
         f"full speed, {options.at_once} replies of {options.full} deltas at once": (options.at_once, options.full, 0),
         f"{RATE} deltas a second, {options.live} live replies, {options.seconds} s": (
@@ -256,10 +254,10 @@ async def compare(options: argparse.Namespace) -> None:
                         found[scene][name] = await cost(relay, calls[:streams], session, number, rate)
     print("CPU milliseconds of the relay per 1,000 deltas:")
     for scene, costs in found.items():
-        ratio = costs["chatcore"] / costs["obvious"]
         print(f"  {scene}")
-        obvious, ours = costs["obvious"] * 1000, costs["chatcore"] * 1000
-        print(f"    obvious {obvious:8.1f}   chatcore {ours:8.1f}   {ratio:.3f} of it")
+        for name, seconds in costs.items():
+            beside = "" if name == "chatcore" else f"   chatcore is {costs['chatcore'] / seconds:.3f} of it"
+            print(f"    {name:8} {seconds * 1000:8.1f}{beside}")
 
 
 def main() -> None:
@@ -276,13 +274,16 @@ def main() -> None:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["model"]:
-            threading.Thread(target=tell_cpu, daemon=True).start()
+            tell()
             uvloop.run(serve_model())
         case ["obvious", model_url]:
-            threading.Thread(target=tell_cpu, daemon=True).start()
+            tell()
             serve_obvious(model_url)
+        case ["bare", model_url]:
+            tell()
+            serve_bare(model_url)
         case ["chatcore", model_url, data_dir]:
-            threading.Thread(target=tell_cpu, daemon=True).start()
+            tell()
             serve_chatcore(model_url, data_dir)
         case _:
             main()

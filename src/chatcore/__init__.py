@@ -26,10 +26,12 @@ from chatcore.entities import (
 )
 from chatcore.errors import ChatcoreError
 from chatcore.events import ConversationTitled, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
-from chatcore.ports import Caller, ModelEndpoint, TextKind
+from chatcore.ports import Caller, ModelEndpoint, Rate, TextKind
 from chatcore.prompt import PromptLimits
+from chatcore.rate_limits import RateLimits
 from chatcore.replies import Replies
 from chatcore.session_watch import SessionWatch
+from chatcore.sweep import ExpirySweep
 from chatcore.use_cases.accounts import (
     ChangeEmail,
     ChangePassword,
@@ -39,7 +41,19 @@ from chatcore.use_cases.accounts import (
     Register,
     StepUp,
 )
-from chatcore.use_cases.chat import ChatDefaults, ChatOptions, FollowReply, SendMessage, Sent, StopReply
+from chatcore.use_cases.administration import (
+    CreateAdmin,
+    DeleteUser,
+    DisableUser,
+    EnableUser,
+    GrantRole,
+    ListSessionsOfUser,
+    ListUsers,
+    RevokeRole,
+    RevokeSessionsOfUser,
+)
+from chatcore.use_cases.asking import ChatDefaults, ChatOptions, Sent
+from chatcore.use_cases.chat import EditMessage, FollowReply, RegenerateReply, SendMessage, StopReply
 from chatcore.use_cases.conversations import (
     CreateConversation,
     DeleteConversation,
@@ -47,7 +61,9 @@ from chatcore.use_cases.conversations import (
     ListConversations,
     ReadHistory,
     RenameConversation,
+    SwitchBranch,
 )
+from chatcore.use_cases.encryption_keys import CountOldKeys, Rotated, RotateKeys
 from chatcore.use_cases.model_configs import (
     Checked,
     CheckModelConfig,
@@ -83,16 +99,26 @@ __all__ = [
     "Conversation",
     "ConversationId",
     "ConversationTitled",
+    "CountOldKeys",
+    "CreateAdmin",
     "CreateConversation",
     "CreateModelConfig",
     "DeleteAccount",
     "DeleteConversation",
     "DeleteModelConfig",
+    "DeleteUser",
+    "DisableUser",
+    "EditMessage",
+    "EnableUser",
+    "ExpirySweep",
     "FollowReply",
+    "GrantRole",
     "History",
     "ListConversations",
     "ListModelConfigs",
     "ListSessions",
+    "ListSessionsOfUser",
+    "ListUsers",
     "Message",
     "MessageId",
     "ModelConfig",
@@ -102,8 +128,11 @@ __all__ = [
     "PasswordPolicy",
     "Profile",
     "PromptLimits",
+    "Rate",
+    "RateLimits",
     "ReadHistory",
     "Refresh",
+    "RegenerateReply",
     "Register",
     "RenameConversation",
     "Replies",
@@ -112,8 +141,12 @@ __all__ = [
     "ReplyEvent",
     "ReplyStarted",
     "RevokeOtherSessions",
+    "RevokeRole",
     "RevokeSession",
+    "RevokeSessionsOfUser",
     "Role",
+    "RotateKeys",
+    "Rotated",
     "SendMessage",
     "Sent",
     "Session",
@@ -128,6 +161,7 @@ __all__ = [
     "Status",
     "StepUp",
     "StopReply",
+    "SwitchBranch",
     "SystemClock",
     "TextKind",
     "UpdateModelConfig",

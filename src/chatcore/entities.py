@@ -22,8 +22,11 @@ SessionId = NewType("SessionId", str)
 ModelConfigId = NewType("ModelConfigId", int)
 ConversationId = NewType("ConversationId", int)
 MessageId = NewType("MessageId", int)
+WorkerId = NewType("WorkerId", int)
 
 DEFAULT_ROLE = "user"
+ADMIN_ROLE = "admin"
+ROLES = frozenset({DEFAULT_ROLE, ADMIN_ROLE})
 TITLE_LENGTH = 50
 MAX_TITLE = 200
 MAX_CONTENT = 200_000
@@ -91,7 +94,10 @@ class RefreshToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """A user's own OpenAI-compatible endpoint. `sealed_key` opens only for this owner and this id."""
+    """A user's own OpenAI-compatible endpoint. `sealed_key` opens only for this owner and this id.
+
+    `sealed_with` is the name of the encryption key (`Cipher.newest`); empty where nothing is sealed.
+    """
 
     id: ModelConfigId
     user_id: UserId
@@ -99,6 +105,7 @@ class ModelConfig:
     model_name: str
     sealed_key: str = field(repr=False)
     api_key_hint: str
+    sealed_with: str = ""
     created_at: datetime
     updated_at: datetime
 
@@ -159,13 +166,15 @@ class Failure:
 class Message:
     """One message; an assistant's message is a reply. The reply's text is `reasoning`, then `content`.
 
-    `parent_id` is the message that it follows: of a reply, the user's message that it answers.
+    `parent_id` is the message that it follows: of a reply, the user's message that it answers. `siblings` are the ids
+    of all messages that follow the same one, its own among them, oldest first: the conversation's branches.
     """
 
     id: MessageId
     user_id: UserId
     conversation_id: ConversationId
     parent_id: MessageId | None = None
+    siblings: tuple[MessageId, ...] = field(default=(), compare=False)
     role: Role
     content: str
     reasoning: str | None = None
@@ -246,11 +255,15 @@ def profile_rules(profile: Profile) -> Iterable[FieldError | None]:
         yield text_rule(getattr(profile, name) or "", name, maximum=200)
 
 
+def role_rule(role: str, field: str = "role") -> FieldError | None:
+    return None if role in ROLES else FieldError(field, f"must be one of: {', '.join(sorted(ROLES))}")
+
+
 def model_url_rule(url: str, field: str = "model_url") -> FieldError | None:
     """An absolute http or https URL of at most 2,048 printable ASCII characters.
 
-    No user info, query or fragment: the gateway appends a path, and a secret in a URL ends up in logs.
-    Whether the host may be called is the egress guard's question.
+    No user info, query, fragment or zone of a network: the gateway appends a path, and a secret in a URL ends up in
+    logs. Whether the host may be called is the egress guard's question.
     """
     problem = FieldError(field, "must be an http(s) URL such as https://api.openai.com/v1")
     if len(url) > 2048 or not re.fullmatch(r"[!-\[\]-~]+", url):
@@ -261,7 +274,7 @@ def model_url_rule(url: str, field: str = "model_url") -> FieldError | None:
     except ValueError:
         return problem
     wellformed = parts.scheme in ("http", "https") and parts.hostname and port != 0
-    if wellformed and not ("@" in parts.netloc or "?" in url or "#" in url):
+    if wellformed and not ("@" in parts.netloc or "%" in parts.netloc or "?" in url or "#" in url):
         return None
     return problem
 

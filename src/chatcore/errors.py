@@ -12,9 +12,12 @@
     ├── Conflict
     │   ├── UsernameTaken
     │   ├── EmailTaken
+    │   ├── LastAdmin              nobody would be left who may administer
     │   └── ConversationBusy       a reply is being written there already
     ├── IdempotencyKeyReused       the same key came with another body
+    ├── RateLimited                this was tried too often, or too much of it goes on at once
     ├── Unavailable                a part of the system is down or draining; try again later
+    │   └── Contention             the database gave this unit of work up for another's sake: nothing of it is stored
     └── ModelError                 the model failed; what it had said is kept
         ├── ModelUnauthorized      the endpoint refused the key
         ├── ModelNotFound          no such model or URL at the endpoint
@@ -116,6 +119,11 @@ class EmailTaken(Conflict):
     default_detail = "This e-mail address is taken."
 
 
+class LastAdmin(Conflict):
+    code = "last_admin"
+    default_detail = "This is the last active administrator. Make another one first."
+
+
 class ConversationBusy(Conflict):
     code = "conversation_busy"
     default_detail = "A reply is being written in this conversation. Wait for it or stop it."
@@ -124,6 +132,17 @@ class ConversationBusy(Conflict):
 class IdempotencyKeyReused(ChatcoreError):
     code = "idempotency_key_reused"
     default_detail = "This idempotency key was used for something else. Take a new one for a new message."
+
+
+class RateLimited(ChatcoreError):
+    """`retry_after`: whole seconds after which another try makes sense."""
+
+    code = "rate_limited"
+    default_detail = "Too many tries. Wait a while."
+
+    def __init__(self, detail: str | None = None, retry_after: int = 60) -> None:
+        self.retry_after = retry_after
+        super().__init__(detail)
 
 
 class Unavailable(ChatcoreError):
@@ -135,6 +154,13 @@ class Unavailable(ChatcoreError):
     def __init__(self, detail: str | None = None, *, retry_after: int = 2) -> None:
         self.retry_after = retry_after
         super().__init__(detail)
+
+
+class Contention(Unavailable):
+    """The database rolled a unit of work back that stood in another's way, or let it wait too long for a lock.
+    Nothing of it has happened, so it may be run again (`shielding.repeatable`)."""
+
+    default_detail = "Too much happens to this at once. Try again shortly."
 
 
 class ModelError(ChatcoreError):

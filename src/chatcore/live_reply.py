@@ -4,17 +4,20 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from chatcore.entities import Message, Status, Usage
+from chatcore.entities import Message, Status, Usage, WorkerId
 from chatcore.ports import Delta, LogEntry, TextKind
 
-_MERGE = 256  # so many small pieces of text become one, so that a long reply stays small
+_MERGE = 64  # so many small pieces of text become one, so that a long reply stays small: each takes 100 bytes
 
 
 class LiveReply:
     """Readers hold nothing but an offset into this text, so a slow one neither costs memory nor slows the writer."""
 
-    def __init__(self, reply: Message) -> None:
+    def __init__(self, reply: Message, worker_id: WorkerId | None = None) -> None:
+        """`worker_id`: the worker in whose name it is written here."""
         self.reply = reply
+        self.worker_id = worker_id
+        self.lost = False  # that worker was taken for dead: others end the reply
         self.length = 0  # code points
         self.logged = 0  # so many of them are in the log
         self.usage: Usage | None = None
@@ -27,7 +30,9 @@ class LiveReply:
         self._starts: list[int] = []
         self._answer = 0  # index of the first piece that belongs to the answer
         self._merged = 0  # pieces before this index have been merged
-        self._waiting: set[asyncio.Future[bool]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None  # of those who wait
+        self._waiting: dict[asyncio.Future[bool], float] = {}  # and the loop's time at which each has waited enough
+        self._alarm: asyncio.TimerHandle | None = None  # at the earliest of these times, or before it
 
     def add(self, delta: Delta) -> None:
         """Reasoning that comes after the answer has begun is dropped: the cursor counts it before the answer."""
@@ -44,6 +49,9 @@ class LiveReply:
         """The reasoning and the answer from code point `offset` on."""
         if offset >= self.length:
             return "", ""
+        if offset == self._starts[-1]:  # as a rule, for a reader that keeps up
+            last = self._pieces[-1]
+            return ("", last) if self._answer < len(self._pieces) else (last, "")
         first = bisect_right(self._starts, offset) - 1
         pieces = self._pieces[first:]
         pieces[0] = pieces[0][offset - self._starts[first] :]
@@ -73,18 +81,27 @@ class LiveReply:
     def end(self, ended: Message) -> None:
         self.ended = ended
         self._wake()
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def end_as(self, ended: Message) -> None:
+        """As `end`, for a message that was stored elsewhere and may have more text."""
+        reasoning = ended.reasoning or ""
+        self.add(Delta(reasoning=reasoning[self.length :]))
+        self.add(Delta(text=ended.content[max(self.length - len(reasoning), 0) :]))
+        self.end(ended)
 
     async def changed(self, timeout: float) -> bool:
         """Waits until there is more text or the end; False after `timeout` seconds without either."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()  # which asks the system each time
         future: asyncio.Future[bool] = loop.create_future()
-        self._waiting.add(future)
-        timer = loop.call_later(timeout, _resolve, future, False)
+        self._waiting[future] = enough = loop.time() + timeout
+        if self._alarm is None or self._alarm.when() > enough:
+            self._set_alarm(enough)
         try:
             return await future
         finally:
-            timer.cancel()
-            self._waiting.discard(future)
+            self._waiting.pop(future, None)
 
     def _append(self, text: str) -> None:
         self._starts.append(self.length)
@@ -110,9 +127,19 @@ class LiveReply:
 
     def _wake(self) -> None:
         for future in self._waiting:
-            _resolve(future, True)
+            if not future.done():
+                future.set_result(True)
 
+    def _set_alarm(self, time: float) -> None:
+        """One timer for all who wait, which is looked after when it rings: one for each wait costs more than a wait."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_at(time, self._ring)
 
-def _resolve(future: asyncio.Future[bool], value: bool) -> None:
-    if not future.done():
-        future.set_result(value)
+    def _ring(self) -> None:
+        self._alarm, now = None, asyncio.get_running_loop().time()
+        for future, enough in self._waiting.items():
+            if enough <= now and not future.done():
+                future.set_result(False)
+        if later := [enough for enough in self._waiting.values() if enough > now]:
+            self._set_alarm(min(later))

@@ -4,18 +4,21 @@ Adapters subclass these, so that a missing method fails when the adapter is made
 here is held by the abstract tests in tests/contracts, for the in-memory adapters and the real ones alike.
 
 Owned things are asked for with their owner; another's thing and a missing thing give the same answer, `None`
-or `False`. The two ports that see across owners say so: `TokenStore`, where the secret itself is the proof,
-and `UnfinishedReplies`.
+or `False`. The ports that see across owners say so: `TokenStore`, where the secret itself is the proof, `Workers`,
+`UnfinishedReplies`, `Administration` and `SealedKeys`.
 
-Any method that reaches a database raises `Unavailable` when that is gone. None is interrupted by the
-cancellation of its caller: it goes on to its end, and then the cancellation is raised.
+Any method that reaches a database raises `Unavailable` when that is gone, and all but `UnitOfWork.commit` raise
+`Contention` when the database gives the unit of work up for the sake of others: a deadlock, or a lock that was
+waited for too long. Nothing of that unit is stored then, and it may be run again from its beginning.
+
+No method is interrupted by the cancellation of its caller: it goes on to its end, and then the cancellation is raised.
 """
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Collection, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
@@ -34,6 +37,7 @@ from chatcore.entities import (
     Usage,
     User,
     UserId,
+    WorkerId,
 )
 
 
@@ -128,6 +132,10 @@ class TokenStore(Protocol):
         """As `revoke`, all of the user's sessions but this one."""
 
     @abstractmethod
+    async def revoke_all(self, user_id: UserId, *, now: datetime) -> None:
+        """As `revoke`, all of the user's sessions."""
+
+    @abstractmethod
     async def add_refresh_token(self, token: RefreshToken) -> None: ...
 
     @abstractmethod
@@ -145,6 +153,12 @@ class TokenStore(Protocol):
         Of any number of callers at once exactly one gets True; the others, once that one has committed, False.
         """
 
+    @abstractmethod
+    async def delete_expired(self, *, before: datetime, limit: int) -> int:
+        """Deletes, of whatever users, at most `limit` sessions that expired before then, with their refresh tokens, and
+        at most `limit` other refresh tokens that did. How many rows that were; 0 as well if somebody else was quicker.
+        """
+
 
 class ModelConfigRepo(Protocol):
     @abstractmethod
@@ -159,12 +173,16 @@ class ModelConfigRepo(Protocol):
     async def get(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None: ...
 
     @abstractmethod
+    async def lock(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None:
+        """As `get`, and nobody else changes it until this unit of work is closed."""
+
+    @abstractmethod
     async def newest(self, owner: UserId) -> ModelConfig | None:
         """The one with the highest id."""
 
     @abstractmethod
     async def save(self, config: ModelConfig) -> bool:
-        """Overwrites URL, name, sealed key, hint and `updated_at`. False: there is none with this owner and id."""
+        """Overwrites URL, name, all about the key, and `updated_at`. False: there is none with this owner and id."""
 
     @abstractmethod
     async def delete(self, owner: UserId, config_id: ModelConfigId) -> bool:
@@ -203,16 +221,28 @@ class ConversationRepo(Protocol):
 
     @abstractmethod
     async def claim(
-        self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId, *, now: datetime
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        reply_id: MessageId,
+        worker_id: WorkerId,
+        *,
+        now: datetime,
     ) -> bool:
-        """Makes this reply the one being written and sets `updated_at`. One conditional UPDATE: False if there
-        is no such conversation or another reply is being written in it."""
+        """Makes this reply the one being written, by this worker, and sets `updated_at`. One conditional UPDATE: False
+        if there is no such conversation or another reply is being written in it."""
 
     @abstractmethod
     async def release(
         self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId, *, now: datetime
     ) -> bool:
-        """Gives the claim back and sets `updated_at`. False if this reply did not hold it."""
+        """Gives the claim back and sets `updated_at`. One conditional UPDATE: of any number of callers at once exactly
+        one gets True, and may say how the reply ended. False if this reply did not hold it."""
+
+    @abstractmethod
+    async def request_stop(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId) -> bool:
+        """Asks the worker that writes this reply to stop; it hears of it when it next renews its lease. False: the
+        reply is not being written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +251,15 @@ class Idempotency:
 
     key: str
     digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A message's place in its conversation. `active`: it is in the branch that the history shows."""
+
+    id: MessageId
+    parent_id: MessageId | None
+    active: bool
 
 
 class MessageRepo(Protocol):
@@ -238,7 +277,8 @@ class MessageRepo(Protocol):
         now: datetime,
         idempotency: Idempotency | None = None,
     ) -> Message:
-        """Ids grow in the order of adding within a conversation. `writing`: a reply that is yet to be written.
+        """Ids grow in the order of adding within a conversation. The message is in the active branch, where `parent_id`
+        has to be the last one. `writing`: a reply that is yet to be written. `siblings` are not looked up.
 
         Raises `NotFound` if there is no such conversation, `IdempotencyKeyReused` if a message of it has this key.
         """
@@ -260,12 +300,23 @@ class MessageRepo(Protocol):
     async def history(
         self, owner: UserId, conversation_id: ConversationId, *, limit: int, before: MessageId | None = None
     ) -> tuple[Conversation, Sequence[Message]] | None:
-        """The conversation and its newest `limit` messages, those older than `before` if given, oldest first.
-        One query, by key: a deep page costs what the first costs. None: there is no such conversation."""
+        """The conversation and the newest `limit` messages of its active branch, those older than `before` if given,
+        oldest first. One query, by key: a deep page costs what the first costs. None: there is no such conversation."""
 
     @abstractmethod
     async def last_reply(self, owner: UserId, conversation_id: ConversationId) -> Message | None:
-        """The assistant's message with the highest id."""
+        """The reply that is being written, else the last one of the active branch."""
+
+    @abstractmethod
+    async def tree(self, owner: UserId, conversation_id: ConversationId) -> Sequence[Node]:
+        """All messages of the conversation without their texts, by id. Its cost grows with the conversation."""
+
+    @abstractmethod
+    async def activate(
+        self, owner: UserId, conversation_id: ConversationId, *, after: MessageId | None, path: Sequence[MessageId]
+    ) -> None:
+        """The active branch is what it was up to the message `after` (None: nothing of it), and then `path`. The caller
+        has the conversation's lock."""
 
     @abstractmethod
     async def finish(self, reply: Message) -> None:
@@ -288,6 +339,15 @@ class LogEntry:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How many code points of a reply somebody has."""
+
+    user_id: UserId
+    reply_id: MessageId
+    offset: int
+
+
 class ReplyLog(Protocol):
     """What replies being written have said so far, as rows that may be cut and merged at will."""
 
@@ -301,15 +361,105 @@ class ReplyLog(Protocol):
         """By offset, without gaps, from 0; empty if nothing has reached the log."""
 
     @abstractmethod
+    async def since(self, cursors: Sequence[Cursor]) -> Sequence[LogEntry]:
+        """The entries that begin at each reply's offset or after it, by reply and offset: one query for them all."""
+
+    @abstractmethod
     async def delete(self, owner: UserId, reply_id: MessageId) -> None: ...
 
 
-class UnfinishedReplies(Protocol):
-    """Sees across owners: what a process that died has left."""
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """`at`: the database's time. `stops`: replies of the worker that somebody asked to stop."""
+
+    at: datetime
+    stops: Set[MessageId]
+
+
+class Workers(Protocol):
+    """The processes that write replies to this database, each with a lease that it has to renew. Its id is its epoch:
+    none is given twice. Time is the database's. Sees across owners."""
 
     @abstractmethod
-    async def list(self) -> Sequence[Message]:
-        """Every reply that holds its conversation's claim."""
+    async def join(self) -> tuple[WorkerId, datetime]:
+        """A new worker, and the time."""
+
+    @abstractmethod
+    async def renew(self, worker_id: WorkerId) -> Pulse | None:
+        """None: it was taken for dead. Otherwise nobody can take it for dead before this unit of work is over, so that
+        what else it writes in it is written by a living worker."""
+
+    @abstractmethod
+    async def silent(self, *, longer_than: timedelta) -> Sequence[WorkerId]:
+        """Those that have not renewed for longer than that."""
+
+    @abstractmethod
+    async def bury(self, worker_id: WorkerId, *, longer_than: timedelta) -> None:
+        """Takes a worker for dead if it still has not renewed for longer than that. It waits for one that is just
+        renewing."""
+
+
+class UnfinishedReplies(Protocol):
+    """Replies that are being written. Sees across owners."""
+
+    @abstractmethod
+    async def orphans(self, *, limit: int) -> Sequence[Message]:
+        """Those whose worker is dead, at most `limit` of them."""
+
+    @abstractmethod
+    async def still(self, reply_ids: Collection[MessageId]) -> Set[MessageId]:
+        """Those among these that are being written."""
+
+    @abstractmethod
+    async def of(self, owner: UserId) -> Sequence[Message]:
+        """All of one user's."""
+
+
+class Administration(Protocol):
+    """Accounts, for whoever administers them. Sees across owners."""
+
+    @abstractmethod
+    async def users(self, *, containing: str = "", before: UserId | None = None, limit: int) -> Sequence[User]:
+        """The highest id first, those below `before` if given; only those with this in the username or the e-mail
+        address, compared by `identity_key`. Its cost grows with how many do not match."""
+
+    @abstractmethod
+    async def user(self, user_id: UserId) -> User | None: ...
+
+    @abstractmethod
+    async def only_admin(self) -> UserId | None:
+        """The one active user with the role `admin`, if there is one and no second. Nobody else gets an answer until
+        this unit of work is closed: of two admins that go at once, the later one is the last. It has to be the unit's
+        first call."""
+
+    @abstractmethod
+    async def set_active(self, user_id: UserId, active: bool, *, now: datetime) -> bool:
+        """False: there is no such user."""
+
+    @abstractmethod
+    async def grant(self, user_id: UserId, role: str, *, now: datetime) -> None:
+        """Nothing happens if the user has the role. Raises `NotFound` if there is no such user, or no such role."""
+
+    @abstractmethod
+    async def revoke(self, user_id: UserId, role: str, *, now: datetime) -> None:
+        """Nothing happens if the user does not have the role, or is gone."""
+
+
+class SealedKeys(Protocol):
+    """Everybody's sealed API keys, for a change of the encryption key. Sees across owners."""
+
+    @abstractmethod
+    async def count(self, *, but: str, limit: int) -> int:
+        """How many are sealed with any encryption key but the one of this name; `limit` means that many or more."""
+
+    @abstractmethod
+    async def list(self, *, but: str, after: ModelConfigId | None = None, limit: int) -> Sequence[ModelConfig]:
+        """Those of them with an id above `after`, by id."""
+
+    @abstractmethod
+    async def replace(self, config: ModelConfig, *, sealed_key: str, sealed_with: str) -> bool:
+        """Overwrites these two if the sealed key is still that of `config`: one conditional UPDATE. False: it was
+        changed or deleted meanwhile, and stays so."""
 
 
 class UnitOfWork(Protocol):
@@ -321,22 +471,31 @@ class UnitOfWork(Protocol):
     conversations: ConversationRepo
     messages: MessageRepo
     reply_log: ReplyLog
+    workers: Workers
     unfinished: UnfinishedReplies
+    administration: Administration
+    sealed_keys: SealedKeys
 
     @abstractmethod
     async def commit(self) -> None:
-        """When this returns, what was written is durable. Once per unit."""
+        """When this returns, what was written is durable. Once per unit.
+
+        Whether a commit that failed took place is not known: it raises `Unavailable`, never `Contention`, and is not
+        to be run again blindly.
+        """
 
 
 class UnitOfWorkFactory(Protocol):
     """`async with unit_of_work() as work:` rolls back on leaving, unless `work.commit()` was called.
 
     A unit sees what was committed before it began and what it wrote itself. `read_only` costs no transaction:
-    each read then sees the newest committed state, and writing or committing is a `RuntimeError`.
+    each read then sees the newest committed state, and writing or committing is a `RuntimeError`. `urgent` units
+    come one after the other, but never wait for a connection that others have: a process under load must still show
+    that it is alive.
     """
 
     @abstractmethod
-    def __call__(self, *, read_only: bool = False) -> AbstractAsyncContextManager[UnitOfWork]: ...
+    def __call__(self, *, read_only: bool = False, urgent: bool = False) -> AbstractAsyncContextManager[UnitOfWork]: ...
 
 
 # ---- secrets ---------------------------------------------------------------------------------------------
@@ -345,7 +504,10 @@ class UnitOfWorkFactory(Protocol):
 class PasswordHasher(Protocol):
     @abstractmethod
     async def hash(self, password: str) -> str:
-        """A PHC string with its own random salt. Runs beside the event loop, a bounded number at once."""
+        """A PHC string with its own random salt. Runs beside the event loop, a bounded number at once.
+
+        Raises `Unavailable` if too many wait already; so does `verify`.
+        """
 
     @abstractmethod
     async def verify(self, password: str, password_hash: str | None) -> bool:
@@ -358,7 +520,12 @@ class PasswordHasher(Protocol):
 
 
 class Cipher(Protocol):
-    """Seals API keys. What was sealed for one owner and configuration opens for no other."""
+    """Seals API keys. What was sealed for one owner and configuration opens for no other.
+
+    `newest` names the encryption key that `seal` uses, in at most 32 ASCII characters that tell nothing else about it.
+    """
+
+    newest: str
 
     @abstractmethod
     def seal(self, api_key: str, *, owner: UserId, config_id: ModelConfigId) -> str: ...
@@ -387,6 +554,28 @@ class TokenSigner(Protocol):
     @abstractmethod
     def verify(self, token: str, *, now: datetime) -> AccessClaims:
         """Raises `Unauthenticated` for whatever `sign` did not make, and once `expires_at` has come."""
+
+
+# ---- limits ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many times (at least 1) in so many seconds."""
+
+    times: int
+    seconds: int
+
+
+class RateLimiter(Protocol):
+    @abstractmethod
+    async def hit(self, rate: Rate, *who: str) -> int | None:
+        """Counts one try, and says None as long as there were no more than `rate.times` since the first of them, which
+        is forgotten after `rate.seconds`. Else: how many whole seconds are left until then, at least 1.
+
+        Each `rate` and each `who` is counted by itself. It never raises: a limiter that has lost what it counts in
+        goes on with something else.
+        """
 
 
 # ---- the model -------------------------------------------------------------------------------------------
@@ -445,3 +634,8 @@ class LLMGateway(Protocol):
 
         Raises a `ModelError` if it does not answer as an OpenAI-compatible endpoint does.
         """
+
+    @abstractmethod
+    async def may_call(self, url: str) -> bool:
+        """Whether a user's endpoint may be at this URL, as far as its addresses are known now. False is an answer for
+        good; True is not: the address is looked at again whenever it is called."""

@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Generator, Set
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator, Set
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
 from chatcore.entities import SessionId
-from chatcore.errors import Unavailable
+from chatcore.errors import Unauthenticated, Unavailable
 from chatcore.ports import Clock, UnitOfWorkFactory
 
 _log = logging.getLogger("chatcore.sessions")
@@ -51,6 +51,26 @@ class SessionWatch:
                 callbacks.remove(on_end)
             if not callbacks:
                 self._watched.pop(session_id, None)
+
+    @asynccontextmanager
+    async def while_alive(self, session_id: SessionId) -> AsyncGenerator[None, None]:
+        """What waits inside is cancelled when the session ends, and `Unauthenticated` is raised."""
+        lifetime = asyncio.timeout(None)
+        try:
+            async with lifetime:
+                with self.watching(session_id, lambda: lifetime.reschedule(0)):
+                    yield
+        except TimeoutError:
+            if not lifetime.expired():
+                raise
+            raise Unauthenticated("The session has ended.") from None
+
+    async def check(self, session_id: SessionId) -> None:
+        """For what is asked on a connection that is open already. Raises `Unauthenticated` if the session has ended:
+        now, not within half a second."""
+        async with self._unit_of_work(read_only=True) as work:
+            if not await work.tokens.alive({session_id}, now=self._clock.now()):
+                raise Unauthenticated("The session has ended.")
 
     async def _poll_forever(self) -> None:
         while True:

@@ -1,10 +1,42 @@
-"""What has begun goes on to its end, whatever becomes of the one who asked for it."""
+"""What has begun goes on to its end, whatever becomes of the one who asked for it, and whoever stands in its way."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+import random
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from chatcore.errors import Contention
 
 T = TypeVar("T")
+P = ParamSpec("P")
+
+TRIES = 5
+REPEAT_WITHIN = 10.0  # seconds; later than this nothing is begun again
+_FIRST_PAUSE = 0.02  # seconds; each pause is longer than the one before
+
+
+def repeatable(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """`work`, run again after a short random pause when it raises `Contention`: at most `TRIES` times in all.
+
+    It opens its unit of work itself, and has no effect but in the database before its commit, and none that could
+    raise `Contention` after it.
+    """
+
+    @wraps(work)
+    async def repeated(*args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        for pause in (_FIRST_PAUSE * 2**n for n in range(TRIES - 1)):
+            try:
+                return await work(*args, **kwargs)
+            except Contention:
+                if loop.time() - begun > REPEAT_WITHIN:
+                    raise
+            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - so that two don't meet again
+        return await work(*args, **kwargs)
+
+    return repeated
 
 
 async def settled(work: Coroutine[Any, Any, T]) -> T:

@@ -10,4 +10,6 @@ Inherit a contract in a test module and provide the fixture that its base class 
 
 import pytest
 
-pytest.register_assert_rewrite("contracts.storage", "contracts.secrets", "contracts.gateway", "contracts.clock")
+pytest.register_assert_rewrite(
+    "contracts.storage", "contracts.secrets", "contracts.gateway", "contracts.clock", "contracts.limits"
+)

@@ -111,6 +111,12 @@ class CipherContract:
         self.refuses(cipher, sealed, owner=UserId(1), config_id=ModelConfigId(17))
         self.refuses(cipher, sealed, owner=UserId(11), config_id=ModelConfigId(7))
 
+    def test_its_name_is_its_own_and_tells_nothing(self, cipher: Cipher, stranger: Cipher) -> None:
+        assert cipher.newest != stranger.newest
+        assert 1 <= len(cipher.newest) <= 32
+        assert cipher.newest.isascii()
+        assert cipher.newest == cipher.newest.strip().lower() != "unknown"
+
     def test_it_does_not_open_when_it_was_changed(self, cipher: Cipher) -> None:
         sealed = cipher.seal(API_KEY, owner=OWNER, config_id=CONFIG)
         for place in range(0, len(sealed) - 4, 5):

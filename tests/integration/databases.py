@@ -1,7 +1,8 @@
 """Databases for tests: each is made under a random name, migrated, and dropped afterwards.
 
-The servers are those of compose.yaml, or named by `TEST_MYSQL_URL` and `TEST_POSTGRESQL_URL` (without a database).
-Where one does not answer its tests are skipped; in CI they fail.
+The servers are those of tests/compose.yaml; where one does not answer its tests are skipped, and in CI they fail.
+`DATABASE_URL` names another, and the tests run on that alone: what it has already is left alone, its user must be
+allowed to make databases, and it must answer.
 """
 
 import asyncio
@@ -23,15 +24,25 @@ from chatcore_sql.tables import metadata
 from chatcore_sql.url import engine_url
 
 SERVERS = {
-    "mysql": os.environ.get("TEST_MYSQL_URL", "mysql://root@127.0.0.1:3306"),
-    "postgresql": os.environ.get("TEST_POSTGRESQL_URL", "postgresql://postgres@127.0.0.1:5432/postgres"),
+    "mysql": "mysql://root@127.0.0.1:3306",
+    "postgresql": "postgresql://postgres@127.0.0.1:5432/postgres",
 }
-KINDS = ("sqlite", *SERVERS)
+KINDS = ["sqlite", *SERVERS]
+"""What the tests run on. MariaDB is a MySQL here."""
+
+if GIVEN := os.environ.get("DATABASE_URL"):
+    KINDS = [engine_url(GIVEN).get_backend_name()]
+    SERVERS.update(dict.fromkeys(KINDS, GIVEN))
+
+only_servers = pytest.mark.parametrize("database_url", ["mysql", "postgresql"], indirect=True)
+"""For what a SQLite file cannot have: more than one process."""
 
 
 @contextmanager
 def new_database(kind: str, folder: Path) -> Iterator[str]:
     """The URL of an empty database, not migrated. `folder`: for the SQLite file."""
+    if kind not in KINDS:
+        pytest.skip(f"not on {kind}: DATABASE_URL names another database")
     name = f"chatcore_test_{secrets.token_hex(6)}"
     if kind == "sqlite":
         yield f"sqlite:///{folder / name}.db"
@@ -40,10 +51,10 @@ def new_database(kind: str, folder: Path) -> Iterator[str]:
     try:
         asyncio.run(execute(server, f"CREATE DATABASE {name}"))
     except (DBAPIError, OSError) as error:
-        problem = f"no {kind} server at {make_url(server).host}: `docker compose up -d` gives one ({error})"
-        if os.environ.get("CI"):
+        problem = f"no {kind} server at {make_url(server).host} that makes databases ({error})"
+        if GIVEN or os.environ.get("CI"):
             pytest.fail(problem)
-        pytest.skip(problem)
+        pytest.skip(f"{problem}: `docker compose -f tests/compose.yaml up -d` gives one")
     try:
         yield make_url(server).set(database=name).render_as_string(hide_password=False)
     finally:
@@ -79,3 +90,36 @@ async def execute(url: str, *statements: str) -> Sequence[Sequence[Any]]:
             result = await connection.exec_driver_sql(statement)
             rows = result.all() if result.returns_rows else []
     return rows
+
+
+_OF_INNODB = (
+    "SELECT COUNT(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p "
+    "ON p.id = t.trx_mysql_thread_id WHERE p.db = '{name}'"
+)
+_OF_POSTGRESQL = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = '{name}'"
+
+
+async def nobody_in_a_transaction(url: str) -> None:
+    """Waits until no connection of the server has begun what it has not ended."""
+    await _until(url, 0, _OF_INNODB, f"{_OF_POSTGRESQL} AND state LIKE 'idle in transaction%%'")
+
+
+async def somebody_waits(url: str) -> None:
+    """Waits until one connection of the server waits for a lock."""
+    await _until(
+        url, 1, f"{_OF_INNODB} AND t.trx_state = 'LOCK WAIT'", f"{_OF_POSTGRESQL} AND wait_event_type = 'Lock'"
+    )
+
+
+async def _until(url: str, count: int, innodb: str, postgresql: str) -> None:
+    parsed = make_url(url)
+    kind = parsed.get_backend_name()
+    query = (postgresql if kind == "postgresql" else innodb).format(name=parsed.database)
+    async with asyncio.timeout(20):
+        while (await execute(SERVERS[kind], query))[0][0] != count:
+            await asyncio.sleep(0.2)  # InnoDB looks again only when nobody has asked for a tenth of a second
+
+
+def idle(database: Database) -> bool:
+    """Whether every connection is back in its pool."""
+    return database.connections_in_use == 0

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import uvicorn
-from aiohttp import ClientResponse, ClientSession, ClientTimeout
-from dishka import Provider, Scope
+from aiohttp import ClientResponse, ClientSession, ClientTimeout, TCPConnector
+from dishka import AsyncContainer, Provider, Scope
 from litestar import Litestar
 
+from chatcore import CreateAdmin
 from chatcore.ports import Delta, LLMGateway, ModelEndpoint, PasswordHasher, Prompt
 from chatcore_app import Settings
 from chatcore_http import create_app
@@ -38,6 +39,8 @@ CONVERSATION = {"id", "title", "config_id", "created_at", "updated_at"}
 MESSAGE = {
     "id",
     "conversation_id",
+    "parent_id",
+    "siblings",
     "role",
     "content",
     "reasoning",
@@ -79,9 +82,24 @@ PRIVATE_ROUTES = [
     ("POST", "/conversations/{conversation_id}/delete"),
     ("POST", "/conversations/{conversation_id}/chat"),
     ("POST", "/conversations/{conversation_id}/messages"),
+    ("POST", "/conversations/{conversation_id}/regenerate"),
+    ("POST", "/conversations/{conversation_id}/messages/{message_id}/edit"),
+    ("POST", "/conversations/{conversation_id}/branch"),
     ("GET", "/conversations/{conversation_id}/reply"),
     ("POST", "/conversations/{conversation_id}/stop"),
 ]
+ADMIN_ROUTES = [
+    ("GET", "/admin/users"),
+    ("GET", "/admin/users/{user_id}/sessions"),
+    ("POST", "/admin/users/{user_id}/disable"),
+    ("POST", "/admin/users/{user_id}/enable"),
+    ("POST", "/admin/users/{user_id}/roles/grant"),
+    ("POST", "/admin/users/{user_id}/roles/revoke"),
+    ("POST", "/admin/users/{user_id}/sessions/revoke"),
+    ("POST", "/admin/users/{user_id}/delete"),
+]
+"""For who has the role `admin`."""
+
 EVENTS = {"Accept": "text/event-stream"}
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -127,12 +145,16 @@ class CurrentModel(LLMGateway):
     async def models(self, endpoint: ModelEndpoint) -> Sequence[str]:
         return await self.model.models(endpoint)
 
+    async def may_call(self, url: str) -> bool:
+        return await self.model.may_call(url)
+
 
 @asynccontextmanager
 async def api_of(settings: Settings, *providers: Provider) -> AsyncGenerator["Api", None]:
     """A client of the application, where only passwords are hashed faster than is good for them."""
     app = create_app(settings, provided(PasswordHasher, PlainPasswords()), *providers)
     async with serving(app) as url, client_of(url) as api:
+        api.container = app.state.dishka_container
         yield api
 
 
@@ -153,8 +175,10 @@ async def serving(app: Litestar) -> AsyncGenerator[str, None]:
 
 
 @asynccontextmanager
-async def client_of(url: str) -> AsyncGenerator["Api", None]:
-    async with ClientSession(url, timeout=ClientTimeout(total=30), read_bufsize=2**22) as http:
+async def client_of(url: str, *, within: float = 30, connections: int = 100) -> AsyncGenerator["Api", None]:
+    """`within`: seconds in which an answer must have come, to its end. `connections`: at most so many at once."""
+    connector = TCPConnector(limit=connections)
+    async with ClientSession(url, timeout=ClientTimeout(total=within), read_bufsize=2**22, connector=connector) as http:
         yield Api(http)
 
 
@@ -253,9 +277,12 @@ class Api:
     def __init__(self, http: ClientSession, token: str | None = None) -> None:
         self.http = http
         self.token = token
+        self.container: AsyncContainer | None = None
 
     def with_token(self, token: str | None) -> "Api":
-        return Api(self.http, token)
+        api = Api(self.http, token)
+        api.container = self.container
+        return api
 
     async def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
         return await self.call("GET", path, headers=headers)
@@ -293,6 +320,14 @@ class Api:
     async def user(self, username: str | None = None) -> "Api":
         """A new account's client."""
         return self.with_token((await self.register(username or f"user{next(_numbers)}"))["access_token"])
+
+    async def admin(self, username: str | None = None) -> "Api":
+        """As `user`, of an administrator."""
+        assert self.container, "for clients of api_of"
+        username = username or f"admin{next(_numbers)}"
+        admin = await self.user(username)
+        await (await self.container.get(CreateAdmin)).promote(name=username)
+        return admin
 
     async def conversation(self, title: str | None = None) -> int:
         created = (await self.post("/conversations/create", {"title": title})).ok(201)

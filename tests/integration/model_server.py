@@ -8,7 +8,7 @@
         await server.requests[1].ended()
 
 A step of an answer is bytes, which go out as one chunk of the response as soon as it is their turn, or what happens
-then: `STALL`, `CUT`, `RESET`, or a `Gate`.
+then: `STALL`, `CUT`, `RESET`, a `Gate`, or a number of seconds in which the model thinks.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ class Gate:
         await self._open.wait()
 
 
-Step: TypeAlias = bytes | Gate | Sign
+Step: TypeAlias = bytes | float | Gate | Sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +226,8 @@ async def _play(answer: Answer, writer: asyncio.StreamWriter) -> bool:
             await asyncio.Event().wait()
         elif isinstance(step, Gate):
             await step.wait()
+        elif isinstance(step, int | float):
+            await asyncio.sleep(step)
         else:
             writer.write(step if answer.raw else b"%x\r\n%b\r\n" % (len(step), step))
             await writer.drain()

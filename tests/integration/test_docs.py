@@ -17,6 +17,7 @@ from chatcore_http.routes import system
 from chatcore_memory import ScriptedModel
 from integration.browser import Page, chromium
 from integration.http_app import (
+    ADMIN_ROUTES,
     EVENTS,
     PASSWORD,
     PRIVATE_ROUTES,
@@ -81,7 +82,7 @@ async def test_it_is_valid_openapi(document: Json) -> None:
 
 async def test_every_route_is_described(document: Json) -> None:
     described = {(method, path) for method, path, _ in operations(document)}
-    assert described >= {*PUBLIC_ROUTES, *PRIVATE_ROUTES}
+    assert described >= {*PUBLIC_ROUTES, *PRIVATE_ROUTES, *ADMIN_ROUTES}
     for _, path, operation in operations(document):
         assert operation["summary"], path
         assert operation["description"], path
@@ -101,7 +102,7 @@ async def test_operation_ids_are_stable_and_each_is_one_operations(document: Jso
     known = {
         "about", "health", "ready", "auth_register", "auth_login", "auth_me", "auth_me_password", "auth_config",
         "auth_config_create", "conversations", "conversations_history", "conversations_chat", "conversations_messages",
-        "conversations_reply",
+        "conversations_reply", "conversations_regenerate", "conversations_messages_edit", "conversations_branch",
     }  # fmt: skip
     assert known <= set(ids)
 
@@ -145,18 +146,32 @@ async def test_every_error_is_a_problem_with_its_codes(document: Json) -> None:
         ("get", "/ready", {"unavailable"}),
         (
             "post",
+            "/admin/users/{user_id}/roles/revoke",
+            {
+                *("validation_failed", "unauthenticated", "account_disabled", "forbidden", "not_found", "last_admin"),
+                *("payload_too_large", "unavailable", "rate_limited"),
+            },
+        ),
+        (
+            "post",
             "/auth/register",
-            {"validation_failed", "username_taken", "email_taken", "payload_too_large", "unavailable"},
+            {
+                *("validation_failed", "username_taken", "email_taken", "payload_too_large", "unavailable"),
+                "rate_limited",
+            },
         ),
         (
             "post",
             "/auth/login",
-            {"validation_failed", "invalid_credentials", "account_disabled", "payload_too_large", "unavailable"},
+            {
+                *("validation_failed", "invalid_credentials", "account_disabled", "payload_too_large", "unavailable"),
+                "rate_limited",
+            },
         ),
         (
             "get",
             "/conversations/{conversation_id}",
-            {"validation_failed", "unauthenticated", "account_disabled", "not_found", "unavailable"},
+            {"validation_failed", "unauthenticated", "account_disabled", "not_found", "unavailable", "rate_limited"},
         ),
         (
             "post",
@@ -165,7 +180,7 @@ async def test_every_error_is_a_problem_with_its_codes(document: Json) -> None:
                 *("validation_failed", "unauthenticated", "account_disabled", "not_found", "unavailable"),
                 *("payload_too_large", "model_not_configured", "conversation_busy", "idempotency_key_reused"),
                 *("model_unauthorized", "model_not_found", "model_rate_limited", "model_refused", "model_unavailable"),
-                *("model_protocol", "model_url_refused", "model_timeout"),
+                *("model_protocol", "model_url_refused", "model_timeout", "rate_limited"),
             },
         ),
     ],
@@ -187,7 +202,13 @@ async def test_a_stream_names_the_schemas_of_its_events(document: Json) -> None:
         for _, _, operation in operations(document)
         if "text/event-stream" in operation["responses"]["201" if "201" in operation["responses"] else "200"]["content"]
     }
-    assert streaming == {"conversations_chat", "conversations_messages", "conversations_reply"}
+    assert streaming == {
+        "conversations_chat",
+        "conversations_messages",
+        "conversations_messages_edit",
+        "conversations_regenerate",
+        "conversations_reply",
+    }
     stream = document["paths"]["/conversations/{conversation_id}/reply"]["get"]["responses"]["200"]["content"]
     assert stream["text/event-stream"]["schema"]["contentSchema"] == {"$ref": "#/components/schemas/Event"}
 
@@ -238,6 +259,8 @@ def has_example(document: Json, schema: Json) -> bool:
         ("/conversations/{conversation_id}", "before_id", (1, 2**63 - 1)),
         ("/conversations/{conversation_id}/reply", "after", (0, 2**53)),
         ("/auth/sessions", "limit", (1, 100)),
+        ("/admin/users", "limit", (1, 100)),
+        ("/admin/users/{user_id}/sessions", "limit", (1, 100)),
         ("/auth/sessions", "offset", (0, 1_000_000)),
     ],
 )
@@ -252,7 +275,7 @@ async def test_every_list_is_bounded_as_described_and_says_so(document: Json, ad
     bounded = set[tuple[str, str]]()
     for method, path, operation in operations(document):
         for parameter in operation.get("parameters", ()):
-            if method == "GET" and parameter["in"] == "query":
+            if method == "GET" and parameter["in"] == "query" and not path.startswith("/admin"):
                 await check_bounds(ada, with_id(path, 1), parameter["name"], parameter["schema"])
                 bounded.add((path, parameter["name"]))
     assert len(bounded) >= 7
@@ -266,12 +289,21 @@ async def check_bounds(api: Api, path: str, name: str, schema: Json) -> None:
         (await api.get(f"{path}?{name}={bad}")).problem(400, "validation_failed", name)
 
 
+REGENERATE = "/conversations/{conversation_id}/regenerate"
+
+
 async def test_a_body_that_may_be_absent_is_not_required(document: Json) -> None:
     bodies = {
         path: operation["requestBody"] for _, path, operation in operations(document) if "requestBody" in operation
     }
     assert bodies["/auth/register"]["required"]
-    for path in ("/auth/logout", "/auth/me/delete", "/auth/config/{config_id}/update", "/conversations/create"):
+    for path in (
+        "/auth/logout",
+        "/auth/me/delete",
+        "/auth/config/{config_id}/update",
+        "/conversations/create",
+        REGENERATE,
+    ):
         assert not bodies[path]["required"]
         assert set(bodies[path]["content"]["application/json"]["schema"]) == {"$ref"}
 
@@ -300,6 +332,8 @@ BODIES: dict[str, Json] = {
     "/conversations/{conversation_id}/chat": {"content": "Hello"},
     "/conversations/{conversation_id}/messages": {"content": "Hello"},
     "/conversations/{conversation_id}/rename": {"title": "Renamed"},
+    "/conversations/{conversation_id}/messages/{message_id}/edit": {"content": "Hi"},
+    "/conversations/{conversation_id}/branch": {"message_id": 1},
 }
 LEFT_ALONE = {
     "/auth/logout",

@@ -65,9 +65,22 @@ PRIVATE: dict[Route, Any] = {
     ("POST", "/conversations/{conversation_id}/delete"): None,
     ("POST", "/conversations/{conversation_id}/chat"): {"content": "Hello", "config_id": THEIRS},
     ("POST", "/conversations/{conversation_id}/messages"): {"content": "Hello", "stream": True},
+    ("POST", "/conversations/{conversation_id}/regenerate"): {"config_id": THEIRS},
+    ("POST", "/conversations/{conversation_id}/messages/{message_id}/edit"): {"content": "Hi", "config_id": THEIRS},
+    ("POST", "/conversations/{conversation_id}/branch"): {"message_id": 1},
     ("GET", "/conversations/{conversation_id}/reply"): None,
     ("POST", "/conversations/{conversation_id}/stop"): None,
     ("WS", "/conversations/ws/{conversation_id}"): {"type": "send", "content": "Hello", "config_id": THEIRS},
+}
+ADMIN: dict[Route, Any] = {
+    ("GET", "/admin/users"): None,
+    ("GET", "/admin/users/{user_id}/sessions"): None,
+    ("POST", "/admin/users/{user_id}/disable"): None,
+    ("POST", "/admin/users/{user_id}/enable"): None,
+    ("POST", "/admin/users/{user_id}/roles/grant"): {"role": "admin"},
+    ("POST", "/admin/users/{user_id}/roles/revoke"): {"role": "user"},
+    ("POST", "/admin/users/{user_id}/sessions/revoke"): None,
+    ("POST", "/admin/users/{user_id}/delete"): None,
 }
 
 
@@ -146,19 +159,26 @@ class World:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def world(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    settings = settings_for(tmp_path_factory.mktemp("data"), DATABASE_URL=database_url)
     model = ScriptedModel("Hello")
     model.then("zanzibar, says the model")
-    async with api_of(settings_for(tmp_path_factory.mktemp("data")), provided(LLMGateway, model)) as stranger:
+    async with api_of(settings, provided(LLMGateway, model)) as stranger:
         account = {"username": "zanzibar", "email": "zanzibar@example.com", "password": PASSWORD}
         tokens = (await stranger.post("/auth/register", account, {"User-Agent": "zanzibar"})).ok(201)
         zoe = stranger.with_token(tokens["access_token"])
         config = {"model_url": "https://zanzibar.test/v1", "model_name": "zanzibar", "api_key": "sk-0123456789ZZQX"}
         config_id = (await zoe.post("/auth/config/create", config)).ok(201)["id"]
         conversation_id = await zoe.conversation("zanzibar in summer")
-        (await zoe.post(f"/conversations/{conversation_id}/chat", {"content": "Where is zanzibar?"})).ok()
+        said = (await zoe.post(f"/conversations/{conversation_id}/chat", {"content": "Where is zanzibar?"})).ok()
         session_id = (await zoe.get("/auth/sessions")).ok()["items"][0]["id"]
-        ids = {"config_id": config_id, "conversation_id": conversation_id, "session_id": session_id}
+        ids = {
+            "config_id": config_id,
+            "conversation_id": conversation_id,
+            "message_id": said["message"]["id"],
+            "session_id": session_id,
+            "user_id": tokens["user"]["id"],
+        }
         yield World(stranger, model, zoe, ids)
 
 
@@ -167,7 +187,7 @@ def path_of(route: Route, ids: Mapping[str, object]) -> str:
 
 
 def body_of(route: Route, config_id: object) -> bytes | None:
-    body = {**PUBLIC, **PRIVATE}[route]
+    body = {**PUBLIC, **PRIVATE, **ADMIN}[route]
     if body is None:
         return None
     return json.dumps({name: config_id if value == THEIRS else value for name, value in body.items()}).encode()
@@ -194,8 +214,8 @@ def check_unmarked(*things: object) -> None:
 
 
 async def test_of_every_route_it_is_known_whom_it_answers_to() -> None:
-    assert set(ROUTES) == PUBLIC.keys() | PRIVATE.keys()
-    assert not PUBLIC.keys() & PRIVATE.keys()
+    assert set(ROUTES) == PUBLIC.keys() | PRIVATE.keys() | ADMIN.keys()
+    assert len(ROUTES) == len(PUBLIC) + len(PRIVATE) + len(ADMIN)
 
 
 async def test_all_of_zoes_things_are_marked(world: World) -> None:
@@ -240,7 +260,9 @@ async def test_somebody_elses_things_are_not_there(world: World, route: Route) -
     bob = await world.stranger.user()
     answer = await bob.call(route[0], path_of(route, world.ids), body_of(route, world.ids["config_id"]))
     check_harmless(answer)
-    if "_id}" in route[1]:
+    if route in ADMIN:
+        answer.problem(403, "forbidden")
+    elif "_id}" in route[1]:
         answer.problem(404, "not_found")
     check_unmarked(world.model.calls[calls:])
     assert await world.zoes() == before
@@ -248,9 +270,11 @@ async def test_somebody_elses_things_are_not_there(world: World, route: Route) -
 
 @pytest.mark.parametrize("route", [route for route in PRIVATE_HTTP if THEIRS in str(PRIVATE.get(route))], ids=" ".join)
 async def test_somebody_elses_configuration_does_not_serve_ones_own_conversation(world: World, route: Route) -> None:
-    before, calls, checks = await world.zoes(), len(world.model.calls), len(world.model.checks)
     bob = await world.stranger.user()
-    own = {**world.ids, "conversation_id": await bob.conversation()}
+    conversation_id = await bob.conversation()
+    said = (await bob.post(f"/conversations/{conversation_id}/chat", {"content": "Hello"})).ok()
+    own = {**world.ids, "conversation_id": conversation_id, "message_id": said["message"]["id"]}
+    before, calls, checks = await world.zoes(), len(world.model.calls), len(world.model.checks)
     answer = await bob.call(route[0], path_of(route, own), body_of(route, world.ids["config_id"]))
     check_harmless(answer)
     assert answer.status == 404
@@ -266,7 +290,7 @@ async def test_an_absurd_id_is_one_of_nothing(world: World, route: Route, number
     for body in (body_of(route, number), body_of(route, 10**30)):
         answer = await bob.call(route[0], path_of(route, ids), body)
         check_harmless(answer)
-        assert answer.status in (400, 404)
+        assert answer.status in ((403, 404) if route in ADMIN else (400, 404))
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
@@ -275,6 +299,45 @@ async def test_a_body_that_makes_no_sense_does_no_harm(world: World, route: Rout
     bob = await world.stranger.user()
     for ids in (world.ids, {**world.ids, "conversation_id": await bob.conversation()}):
         check_harmless(await bob.call(route[0], path_of(route, ids), body))
+
+
+# ---- who is no administrator, and what nobody may set ------------------------------------------------------
+
+
+@pytest.mark.parametrize("route", ADMIN, ids=" ".join)
+async def test_who_is_no_administrator_learns_only_that(world: World, route: Route) -> None:
+    before, bob = await world.zoes(), await world.stranger.user()
+    own = (await bob.get("/auth/me")).ok()["id"]
+    for user_id in (world.ids["user_id"], own, 10**9):
+        for body in (body_of(route, 1), *BODIES.values()):
+            answer = await bob.call(route[0], path_of(route, {"user_id": user_id}), body)
+            answer.problem(403, "forbidden")
+    assert (await bob.get("/auth/me")).ok()["roles"] == ["user"]
+    assert await world.zoes() == before
+
+
+@pytest.mark.parametrize("route", HTTP, ids=" ".join)
+async def test_what_a_body_says_of_roles_ids_and_state_is_nothing(world: World, route: Route) -> None:
+    """Mass assignment (OWASP API3:2023)."""
+    before, bob = await world.zoes(), await world.stranger.user()
+    me = (await bob.get("/auth/me")).ok()
+    more = {"role": "admin", "roles": ["admin"], "is_active": False, "id": world.ids["user_id"], "is_admin": True}
+    more |= {"user_id": world.ids["user_id"], "owner": world.ids["user_id"], "created_at": "2001-01-01T00:00:00Z"}
+    named = f"b{me['id']}x{abs(hash(route)) % 10**6}"
+    body = {**json.loads(body_of(route, None) or b"{}"), **more, "user": more, "profile": more, "username": named}
+    if "email" in body:
+        body["email"] = f"{named}@example.com"
+    ids = {**world.ids, "conversation_id": await bob.conversation(), "user_id": me["id"]}
+    answer = await bob.call(route[0], path_of(route, ids), json.dumps(body).encode())
+    check_harmless(answer)
+    made = json.loads(answer.body) if answer.status == 201 else {}
+    users = [made["user"]] if "user" in made else []
+    if (now := await bob.get("/auth/me")).status == 200:
+        users.append(now.ok())
+    for user in users:
+        assert (user["roles"], user["is_active"]) == (["user"], True)
+        assert user["id"] != world.ids["user_id"]
+    assert await world.zoes() == before
 
 
 # ---- the sockets -----------------------------------------------------------------------------------------

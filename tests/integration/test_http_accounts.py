@@ -8,6 +8,7 @@ import pytest
 
 from chatcore.ports import Clock
 from chatcore_memory import HandClock
+from integration.databases import empty
 from integration.http_app import (
     PASSWORD,
     PROFILE,
@@ -30,8 +31,9 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-async def api(tmp_path: Path, clock: HandClock) -> AsyncIterator[Api]:
-    async with api_of(settings_for(tmp_path), provided(Clock, clock)) as api:
+async def api(database_url: str, tmp_path: Path, clock: HandClock) -> AsyncIterator[Api]:
+    await empty(database_url)
+    async with api_of(settings_for(tmp_path, DATABASE_URL=database_url), provided(Clock, clock)) as api:
         yield api
 
 
@@ -54,8 +56,9 @@ async def test_registering_makes_an_account_and_signs_it_in(api: Api) -> None:
     tokens = answer.ok(201)
     check_shape(tokens, TOKENS)
     check_shape(tokens["user"], USER)
+    assert tokens["user"]["id"] > 0
     assert tokens["user"] == {
-        "id": 1,
+        "id": tokens["user"]["id"],
         "username": "Ada🦄",
         "email": "Ada@Example.org",
         "roles": ["user"],

@@ -1,12 +1,10 @@
 """/conversations/{id}/chat: the same reply as JSON, as events and in the history."""
 
-from collections.abc import AsyncIterator
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from chatcore import Usage
 from chatcore.entities import Role
@@ -16,7 +14,6 @@ from integration.http_app import (
     EVENTS,
     MESSAGE,
     Api,
-    CurrentModel,
     Event,
     api_of,
     check_shape,
@@ -29,7 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PRODUCTION = {
     "ENVIRONMENT": "production",
-    "SECRET_KEY": "s" * 32,
+    "SECRET_KEY": "b3e7f0a94c5d4d1f8a6b2c90d7e1f358",
     "ENCRYPTION_KEYS": "kWb1p0S3yHqgM2xq0v6yCw8T9d3m5uX7nLr4oJ1aBcE=",
 }
 TEXTS = {
@@ -45,23 +42,7 @@ TEXTS = {
 
 @pytest.fixture
 def model() -> ScriptedModel:
-    CURRENT.model = model = ScriptedModel("Hello", " world")
-    return model
-
-
-CURRENT = CurrentModel()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stranger(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
-    settings = settings_for(tmp_path_factory.mktemp("data"), SHUTDOWN_GRACE="1")
-    async with api_of(settings, provided(LLMGateway, CURRENT)) as api:
-        yield api
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def ada(stranger: Api) -> Api:
-    return await stranger.user()
+    return ScriptedModel("Hello", " world")
 
 
 async def streamed(api: Api, conversation: int, content: str) -> list[Event]:
@@ -104,6 +85,8 @@ async def test_a_chat_as_json(ada: Api, model: ScriptedModel, route: str) -> Non
     assert message == {
         "id": message["id"],
         "conversation_id": conversation,
+        "parent_id": None,
+        "siblings": [message["id"]],
         "role": "user",
         "content": "Hi",
         "reasoning": None,
@@ -116,6 +99,8 @@ async def test_a_chat_as_json(ada: Api, model: ScriptedModel, route: str) -> Non
     assert reply == {
         "id": reply["id"],
         "conversation_id": conversation,
+        "parent_id": message["id"],
+        "siblings": [reply["id"]],
         "role": "assistant",
         "content": "Hello world",
         "reasoning": "Hm.",

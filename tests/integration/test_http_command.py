@@ -4,13 +4,11 @@ import asyncio
 import json
 import logging
 import os
-import re
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,76 +16,11 @@ from typing import Any
 import pytest
 
 from chatcore_cli import main
-from integration.http_app import EVENTS, Api, api_of, client_of, settings_for, text_of
+from chatcore_sql import Database
+from integration.databases import SERVERS, execute, new_database, only_servers
+from integration.http_app import EVENTS, Api, api_of, settings_for, text_of
 from integration.model_server import STALL, Gate, ModelServer, chunk, plain, says, stream
-
-COMMAND = Path(sys.executable).with_name("chatcore")
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    code: int
-    stdout: str
-    stderr: str
-
-
-async def start(folder: Path, *arguments: str, **environ: str) -> asyncio.subprocess.Process:
-    """In this folder, with nothing else in the environment."""
-    return await asyncio.create_subprocess_exec(
-        COMMAND,
-        *arguments,
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], **environ},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        limit=2**20,
-    )
-
-
-async def run(folder: Path, *arguments: str, **environ: str) -> Ended:
-    process = await start(folder, *arguments, **environ)
-    stdout, stderr = await process.communicate()
-    return Ended(process.returncode or 0, stdout.decode(), stderr.decode())
-
-
-class Server:
-    """`chatcore serve` after it has said where it listens."""
-
-    def __init__(self, process: asyncio.subprocess.Process, welcome: str, url: str, api: Api) -> None:
-        self.welcome = welcome
-        self.url = url
-        self.api = api
-        self._process = process
-
-    async def stop(self, number: int = signal.SIGTERM) -> Ended:
-        self.send(number)
-        return await self.ended()
-
-    def send(self, number: int) -> None:
-        self._process.send_signal(number)
-
-    async def ended(self) -> Ended:
-        stdout, stderr = await self._process.communicate()
-        return Ended(self._process.returncode or 0, self.welcome + stdout.decode(), stderr.decode())
-
-
-@asynccontextmanager
-async def serving(folder: Path, **environ: str) -> AsyncIterator[Server]:
-    process = await start(folder, "serve", **{"PORT": "0", "AUTO_TITLE": "first-message", **environ})
-    assert process.stdout
-    assert process.stderr
-    welcome = ""
-    try:
-        while not (found := re.search(r"(http://\S+)/docs.*", welcome, re.DOTALL)) or "password" not in found[0]:
-            line = (await process.stdout.readline()).decode()
-            assert line, (await process.stderr.read()).decode()
-            welcome += line
-        async with client_of(found[1]) as api:
-            yield Server(process, welcome, found[1], api)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+from integration.processes import Ended, run, serving, several_serving
 
 
 def check_sentence(ended: Ended, *parts: str) -> None:
@@ -106,6 +39,27 @@ async def test_migrate_may_be_run_twice_in_any_folder(tmp_path: Path) -> None:
     for _ in range(2):
         assert await run(tmp_path, "migrate") == Ended(0, "The database is up to date.\n", "")
     assert {path.name for path in (tmp_path / "var").iterdir()} >= {"chatcore.db", "secrets.env"}
+
+
+@pytest.fixture(params=SERVERS)
+def server_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Of an empty database, without tables."""
+    with new_database(request.param, tmp_path) as url:
+        yield url
+
+
+async def test_of_two_that_migrate_at_once_one_waits(tmp_path: Path, server_url: str) -> None:
+    ended = await asyncio.gather(*(run(tmp_path, "migrate", DATABASE_URL=server_url) for _ in range(2)))
+    assert [(each.code, each.stdout) for each in ended] == [(0, "The database is up to date.\n")] * 2, ended
+    assert len(await execute(server_url, "SELECT name FROM roles")) == 2
+
+
+async def test_a_database_without_its_tables_is_not_served(tmp_path: Path, server_url: str) -> None:
+    check_sentence(await run(tmp_path, "serve", DATABASE_URL=server_url, PORT="0"), "Run: chatcore migrate")
+    assert (await run(tmp_path, "migrate", DATABASE_URL=server_url)).code == 0
+    async with Database(server_url) as database:
+        await database.downgrade("0001")
+    check_sentence(await run(tmp_path, "serve", DATABASE_URL=server_url, PORT="0"), "Run: chatcore migrate")
 
 
 async def test_serve_says_where_it_is_and_ends_when_told(tmp_path: Path) -> None:
@@ -130,6 +84,25 @@ async def test_serve_says_where_it_is_and_ends_when_told(tmp_path: Path) -> None
         assert server.url == (f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
         assert (await server.api.with_token(tokens["access_token"]).get("/auth/me")).ok() == tokens["user"]
         assert (await server.stop(signal.SIGINT)).code == 0
+
+
+@only_servers
+async def test_servers_on_one_database_are_one(database_url: str, tmp_path: Path) -> None:
+    """What is done at one is known at the other at once, though one that is held or killed knows nothing."""
+    async with several_serving(2, tmp_path, DATABASE_URL=database_url) as (one, other):
+        ada = await one.api.user()
+        ada_there = other.api.with_token(ada.token)
+        path = f"/conversations/{await ada.conversation()}"
+        one.send(signal.SIGSTOP)
+        (await ada_there.get(path)).ok()
+        (await ada_there.post(f"{path}/delete")).ok()
+        one.send(signal.SIGCONT)
+        (await ada.get(path)).problem(404, "not_found")
+        (await ada.post("/auth/logout")).ok()
+        (await ada_there.get("/auth/me")).problem(401, "unauthenticated")
+        assert (await one.stop(signal.SIGKILL)).code == -signal.SIGKILL
+        await other.api.user()
+        assert (await other.stop()).code == 0
 
 
 def free_address() -> tuple[str, int]:
@@ -184,17 +157,21 @@ def test_settings_that_do_not_hold_are_said_in_a_sentence(
 # ---- the end, with replies in flight ---------------------------------------------------------------------
 
 
-async def messages_of(folder: Path, conversation: int, token: str) -> list[Any]:
-    """What the next process shows."""
-    async with api_of(settings_for(folder / "var")) as api:
-        return await api.with_token(token).messages(conversation)
+async def messages_of(folder: Path, database_url: str, conversation: int, token: str) -> list[Any]:
+    """What the next process shows, once nothing is being written: on a server, a dead one's lease has run out then."""
+    async with api_of(settings_for(folder / "var", DATABASE_URL=database_url)) as api, asyncio.timeout(30):
+        while (messages := await api.with_token(token).messages(conversation))[-1]["status"] == "writing":
+            await asyncio.sleep(0.2)
+        return messages
 
 
-async def test_a_stop_waits_for_replies_in_flight_whether_somebody_reads_them_or_not(tmp_path: Path) -> None:
+async def test_a_stop_waits_for_replies_in_flight_whether_somebody_reads_them_or_not(
+    database_url: str, tmp_path: Path
+) -> None:
     gate = Gate()
     async with ModelServer() as model:
         model.always = stream(chunk("Hel"), gate, chunk("lo"), chunk(finish="stop"))
-        async with serving(tmp_path, OPENAI_BASE_URL=model.url) as server:
+        async with serving(tmp_path, DATABASE_URL=database_url, OPENAI_BASE_URL=model.url) as server:
             ada = await server.api.user()
             assert ada.token
             read, unread = await ada.conversation(), await ada.conversation()
@@ -208,17 +185,20 @@ async def test_a_stop_waits_for_replies_in_flight_whether_somebody_reads_them_or
             assert (await server.ended()).code == 0
     assert text_of(rest) == "lo"
     assert rest[-1].type == "reply.completed"
-    assert (await messages_of(tmp_path, read, ada.token))[-1] == rest[-1].data["message"]
-    reply = (await messages_of(tmp_path, unread, ada.token))[-1]
+    assert (await messages_of(tmp_path, database_url, read, ada.token))[-1] == rest[-1].data["message"]
+    reply = (await messages_of(tmp_path, database_url, unread, ada.token))[-1]
     assert (reply["content"], reply["status"]) == ("Hello", "complete")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-async def test_a_reply_that_is_cut_off_is_interrupted_with_its_text(tmp_path: Path, number: int) -> None:
+async def test_a_reply_that_is_cut_off_is_interrupted_with_its_text(
+    database_url: str, tmp_path: Path, number: int
+) -> None:
     """By the end of the grace, or by the end of the process: then with what had reached the log."""
     async with ModelServer() as model:
         model.script(stream(chunk("Hel"), STALL))
-        async with serving(tmp_path, OPENAI_BASE_URL=model.url, SHUTDOWN_GRACE="0") as server:
+        environ = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": model.url, "SHUTDOWN_GRACE": "0"}
+        async with serving(tmp_path, **environ) as server:
             ada = await server.api.user()
             assert ada.token
             conversation = await ada.conversation()
@@ -227,7 +207,7 @@ async def test_a_reply_that_is_cut_off_is_interrupted_with_its_text(tmp_path: Pa
             while not (await ada.messages(conversation))[-1]["content"]:
                 pass  # until the log has it
             assert (await server.stop(number)).code == (0 if number == signal.SIGTERM else -signal.SIGKILL)
-    reply = (await messages_of(tmp_path, conversation, ada.token))[-1]
+    reply = (await messages_of(tmp_path, database_url, conversation, ada.token))[-1]
     assert (reply["content"], reply["status"]) == ("Hel", "interrupted")
 
 

@@ -1,28 +1,12 @@
 """/conversations: begin, list, read, delete."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from chatcore.ports import LLMGateway
-from chatcore_memory import ScriptedModel
-from integration.http_app import CONVERSATION, HISTORY, MESSAGE, Api, api_of, check_shape, provided, settings_for
+from integration.http_app import CONVERSATION, HISTORY, MESSAGE, Api, check_shape
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stranger(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
-    settings = settings_for(tmp_path_factory.mktemp("data"))
-    async with api_of(settings, provided(LLMGateway, ScriptedModel("Hello"))) as api:
-        yield api
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def ada(stranger: Api) -> Api:
-    return await stranger.user()
 
 
 async def say(api: Api, conversation_id: int, content: str) -> Any:

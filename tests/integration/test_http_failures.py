@@ -20,6 +20,7 @@ from chatcore.errors import (
     Unavailable,
 )
 from chatcore.ports import LLMGateway, UnitOfWork, UnitOfWorkFactory
+from chatcore.shielding import TRIES
 from chatcore_app import Readiness
 from chatcore_memory import MemoryDatabase, ScriptedModel, Stall
 from integration.http_app import (
@@ -140,6 +141,15 @@ async def test_without_its_database_it_says_to_try_again(api: Api, database: Mem
     (await ada.get("/auth/me")).ok()
 
 
+async def test_contention_that_does_not_pass_says_to_try_again(api: Api, database: MemoryDatabase) -> None:
+    ada = await api.user("ada")
+    conversation = await ada.conversation()
+    database.contend(TRIES)
+    check_unavailable(await ada.post(f"/conversations/{conversation}/rename", {"title": "Mine"}))
+    database.contend(TRIES - 1)
+    assert (await ada.post(f"/conversations/{conversation}/rename", {"title": "Mine"})).ok()["title"] == "Mine"
+
+
 async def test_it_is_ready_while_its_parts_are(api: Api, database: MemoryDatabase) -> None:
     assert (await api.get("/ready")).status == 200
     with database.outage():
@@ -190,10 +200,10 @@ async def test_a_fault_of_its_own_tells_nothing_of_itself(tmp_path: Path, caplog
     broken = False
 
     @asynccontextmanager
-    async def unit_of_work(*, read_only: bool = False) -> AsyncGenerator[UnitOfWork, None]:
+    async def unit_of_work(*, read_only: bool = False, urgent: bool = False) -> AsyncGenerator[UnitOfWork, None]:
         if broken:
             raise ZeroDivisionError("details that are nobody's business")
-        async with healthy.unit_of_work(read_only=read_only) as work:
+        async with healthy.unit_of_work(read_only=read_only, urgent=urgent) as work:
             yield work
 
     async with api_of(settings_for(tmp_path), provided(UnitOfWorkFactory, unit_of_work)) as api:

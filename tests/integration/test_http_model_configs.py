@@ -1,11 +1,9 @@
 """/auth/config: the user's own model endpoints."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from chatcore.ports import LLMGateway, ModelEndpoint
 from chatcore_memory import ScriptedModel
@@ -14,20 +12,12 @@ from integration.http_app import MODEL_CONFIG, Api, api_of, check_shape, provide
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 KEY = "sk-proj-0123456789-WXYZ"
 CONFIG = {"model_url": "https://own.test/v1", "model_name": "own-model", "api_key": KEY}
-
-
 MODEL = ScriptedModel("Hello")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stranger(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
-    async with api_of(settings_for(tmp_path_factory.mktemp("data")), provided(LLMGateway, MODEL)) as api:
-        yield api
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def ada(stranger: Api) -> Api:
-    return await stranger.user()
+@pytest.fixture
+def model() -> ScriptedModel:
+    return MODEL
 
 
 async def created(api: Api, **change: str) -> Any:

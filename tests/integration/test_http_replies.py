@@ -1,13 +1,12 @@
 """The life of a reply as a client sees it: leaving, coming back, stopping, meeting another."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from dishka import Provider, Scope, provide
 
 from chatcore import Replies
@@ -17,7 +16,6 @@ from integration.http_app import (
     EVENTS,
     MESSAGE,
     Api,
-    CurrentModel,
     Event,
     api_of,
     check_shape,
@@ -53,28 +51,7 @@ def stall() -> Iterator[Stall]:
 
 @pytest.fixture
 def model(stall: Stall) -> ScriptedModel:
-    CURRENT.model = model = ScriptedModel("Hel", stall, "lo")
-    return model
-
-
-CURRENT = CurrentModel()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stranger(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
-    settings = settings_for(tmp_path_factory.mktemp("data"), SHUTDOWN_GRACE="1")
-    async with api_of(settings, provided(LLMGateway, CURRENT)) as api:
-        yield api
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def ada(stranger: Api) -> Api:
-    return await stranger.user()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def conversation(ada: Api, model: ScriptedModel) -> int:
-    return await ada.conversation()
+    return ScriptedModel("Hel", stall, "lo")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -10,6 +11,7 @@ import pytest_asyncio
 from chatcore.ports import LLMGateway
 from chatcore_memory import ScriptedModel
 from integration.http_app import (
+    ADMIN_ROUTES,
     PASSWORD,
     PRIVATE_ROUTES,
     PUBLIC_ROUTES,
@@ -26,14 +28,20 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 MAX_BODY = 250_000
 REGISTRATION = {"username": "grace", "password": PASSWORD}
 CONFIG = {"model_url": "https://own.test/v1", "model_name": "own", "api_key": "sk-0123456789ab"}
-NEEDED_BODIES = {
+NEEDED_BODIES: dict[str, dict[str, Any]] = {
     "/auth/register": REGISTRATION,
     "/auth/login": {"username": "ada", "password": PASSWORD},
     "/auth/refresh": {"refresh_token": "x"},
     "/auth/config/create": CONFIG,
     "/conversations/{conversation_id}/chat": {"content": "Hello"},
+    "/conversations/{conversation_id}/messages/{message_id}/edit": {"content": "Hi"},
+    "/conversations/{conversation_id}/branch": {"message_id": 1},
 }
-OPTIONAL_BODIES = ["/auth/config/{config_id}/update", "/conversations/create"]
+OPTIONAL_BODIES = [
+    "/auth/config/{config_id}/update",
+    "/conversations/create",
+    "/conversations/{conversation_id}/regenerate",
+]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -130,6 +138,9 @@ FIELDS = {
     "/auth/logout": ["refresh_token"],
     "/conversations/create": ["title"],
     "/conversations/{conversation_id}/chat": ["content", "system"],
+    "/conversations/{conversation_id}/messages/{message_id}/edit": ["content", "system"],
+    "/conversations/{conversation_id}/regenerate": ["system"],
+    "/conversations/{conversation_id}/branch": [],
 }
 TEXTS = [(path, field) for path, fields in FIELDS.items() for field in fields]
 
@@ -223,7 +234,7 @@ async def test_an_unknown_route_is_not_found(ada: Api, method: str, path: str) -
     (await ada.call(method, path)).problem(404, "not_found")
 
 
-@pytest.mark.parametrize(("method", "path"), [*PUBLIC_ROUTES, *PRIVATE_ROUTES])
+@pytest.mark.parametrize(("method", "path"), [*PUBLIC_ROUTES, *PRIVATE_ROUTES, *ADMIN_ROUTES])
 async def test_another_method_is_not_allowed(stranger: Api, ada: Api, method: str, path: str) -> None:
     for wrong in {"GET", "POST", "PUT", "PATCH", "DELETE"} - {method}:
         for api in (stranger, ada):
@@ -238,7 +249,7 @@ NOBODYS = [0, -1, 999, 2**63 - 1, 2**63, 2**64, 10**30]
 @pytest.mark.parametrize("number", [*NOBODYS, "9" * 5_000, "one", "1.5", "%ff"], ids=lambda number: str(number)[:30])
 @pytest.mark.parametrize(("method", "path"), [route for route in PRIVATE_ROUTES if "{" in route[1]])
 async def test_an_id_that_belongs_to_nothing_is_not_found(ada: Api, method: str, path: str, number: object) -> None:
-    body = b'{"content": "Hello", "title": "New"}' if method == "POST" else None
+    body = b'{"content": "Hello", "title": "New", "message_id": 1}' if method == "POST" else None
     (await ada.call(method, with_id(path, number), body)).problem(404, "not_found")
 
 
@@ -267,7 +278,7 @@ async def test_all_bounds_are_named_at_once(ada: Api) -> None:
 # ---- who asks --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("method", "path"), PRIVATE_ROUTES)
+@pytest.mark.parametrize(("method", "path"), [*PRIVATE_ROUTES, *ADMIN_ROUTES])
 async def test_a_stranger_is_turned_away_before_anything_is_parsed(stranger: Api, method: str, path: str) -> None:
     for number in (1, 2**64, -1):
         for body in (None, b"{", b"\xff", b"x" * (2 * MAX_BODY)):
@@ -294,7 +305,8 @@ async def test_the_scheme_is_read_without_case(ada: Api) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [route for route in PRIVATE_ROUTES if "{" in route[1]])
 async def test_what_is_somebody_elses_is_not_there(stranger: Api, ada: Api, method: str, path: str) -> None:
-    body = b'{"content": "Hello", "title": "New", "model_name": "changed"}' if method == "POST" else None
+    given = b'{"content": "Hello", "title": "New", "model_name": "changed", "message_id": 1}'
+    body = given if method == "POST" else None
     bob = await stranger.user(f"bob{PRIVATE_ROUTES.index((method, path))}")
     foreign = await bob.call(method, with_id(path, 1), body)
     missing = await bob.call(method, with_id(path, 999), body)

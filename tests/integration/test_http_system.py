@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from integration.http_app import (
+    ADMIN_ROUTES,
     CONVERSATION,
     HISTORY,
     MESSAGE,
@@ -41,7 +42,7 @@ async def openapi(api: Api) -> Any:
 async def test_it_says_what_it_is(api: Api) -> None:
     assert (await api.get("/")).ok() == {"name": "chatcore", "version": version("chatcore"), "status": "running"}
     assert (await api.get("/health")).ok() == {"status": "healthy"}
-    assert (await api.get("/ready")).ok() == {"status": "ready"}
+    assert (await api.get("/ready")).ok() == {"status": "ready", "old_keys": 0}
 
 
 async def test_it_has_the_name_that_the_settings_give_it(tmp_path: Path) -> None:
@@ -59,7 +60,7 @@ async def test_the_docs_are_a_page(api: Api) -> None:
 
 async def test_every_route_is_described_and_no_other(openapi: Any) -> None:
     described = {(method.upper(), path) for path, methods in openapi["paths"].items() for method in methods}
-    assert described == {*PUBLIC_ROUTES, *PRIVATE_ROUTES}
+    assert described == {*PUBLIC_ROUTES, *PRIVATE_ROUTES, *ADMIN_ROUTES}
     for methods in openapi["paths"].values():
         for operation in methods.values():
             assert operation["description"]
@@ -68,7 +69,7 @@ async def test_every_route_is_described_and_no_other(openapi: Any) -> None:
 async def test_what_needs_a_token_says_so(openapi: Any) -> None:
     ((name, scheme),) = openapi["components"]["securitySchemes"].items()
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
-    for method, path in PRIVATE_ROUTES:
+    for method, path in [*PRIVATE_ROUTES, *ADMIN_ROUTES]:
         assert openapi["paths"][path][method.lower()]["security"] == [{name: []}]
     for method, path in PUBLIC_ROUTES:
         assert not openapi["paths"][path][method.lower()].get("security")
@@ -84,8 +85,12 @@ async def test_every_parameter_is_described_and_no_other(openapi: Any) -> None:
     }
     assert described == {
         ("path", "conversation_id"),
+        ("path", "message_id"),
         ("path", "config_id"),
         ("path", "session_id"),
+        ("path", "user_id"),
+        ("query", "q"),
+        ("query", "cursor"),
         ("query", "limit"),
         ("query", "offset"),
         ("query", "before_id"),

@@ -8,7 +8,7 @@ import pytest
 from chatcore.entities import Role
 from chatcore.errors import ModelError, ModelNotFound, ModelProtocolError, ModelRateLimited, ModelUnavailable
 from chatcore.ports import Delta, ModelEndpoint, Prompt, PromptMessage
-from chatcore_openai import OpenAIGateway
+from chatcore_openai import LOOPBACK, OpenAIGateway
 from integration.aimock import aimock
 
 ANSWER = "Hello 🦄 👩🏽‍💻\r\n\r\ndata: [DONE]\n\n\u2028end"
@@ -30,7 +30,7 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[OpenAIGateway]:
-    async with OpenAIGateway() as gateway:
+    async with OpenAIGateway(allow=LOOPBACK) as gateway:
         yield gateway
 
 

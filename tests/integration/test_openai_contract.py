@@ -17,7 +17,7 @@ from chatcore.errors import (
     ModelUnavailable,
 )
 from chatcore.ports import Delta, ModelEndpoint
-from chatcore_openai import OpenAIGateway
+from chatcore_openai import LOOPBACK, OpenAIGateway
 from contracts.gateway import FOREIGN, GatewayContract, ModelListContract, Offer, Play, Silence, Stage, Step
 from integration.model_server import CUT, DONE, STALL, Answer, ModelServer, chunk, event, plain, raw, stream
 from integration.model_server import Step as Act
@@ -47,7 +47,9 @@ class TestOpenAIGateway(GatewayContract):
                 server = await opened.enter_async_context(ModelServer())
                 server.always = answer_of(steps)
                 impatient = ModelTimeout in steps
-                gateway = await opened.enter_async_context(OpenAIGateway(idle_timeout=0.05 if impatient else 60))
+                gateway = await opened.enter_async_context(
+                    OpenAIGateway(idle_timeout=0.05 if impatient else 60, allow=LOOPBACK)
+                )
 
                 async def left() -> None:
                     await server.requests[-1].ended()
@@ -72,7 +74,9 @@ class TestOpenAIModelList(ModelListContract):
                 server = await opened.enter_async_context(ModelServer())
                 server.always = AT_ONCE[offered] if isinstance(offered, type) else listing_of(offered)
                 impatient = offered is ModelTimeout
-                gateway = await opened.enter_async_context(OpenAIGateway(idle_timeout=0.05 if impatient else 60))
+                gateway = await opened.enter_async_context(
+                    OpenAIGateway(idle_timeout=0.05 if impatient else 60, allow=LOOPBACK)
+                )
                 endpoint = ModelEndpoint(url=server.url, model="scripted", api_key="sk-" + "k" * 20)
                 return Stage(gateway=gateway, endpoint=endpoint, calls=lambda: len(server.requests), left=nothing)
 

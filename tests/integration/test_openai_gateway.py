@@ -2,14 +2,12 @@
 
 import asyncio
 import gzip
-import json
 import logging
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-import httpx2
 import pytest
 
 from chatcore.entities import Role, Usage
@@ -25,7 +23,7 @@ from chatcore.errors import (
     ModelURLRefused,
 )
 from chatcore.ports import Delta, ModelEndpoint, Prompt, PromptMessage
-from chatcore_openai import OpenAIGateway
+from chatcore_openai import LOOPBACK, OpenAIGateway
 from integration.model_server import (
     CUT,
     DONE,
@@ -56,7 +54,7 @@ async def server() -> AsyncIterator[ModelServer]:
 
 @pytest.fixture
 async def gateway() -> AsyncIterator[OpenAIGateway]:
-    async with OpenAIGateway() as gateway:
+    async with OpenAIGateway(allow=LOOPBACK) as gateway:
         yield gateway
 
 
@@ -107,21 +105,13 @@ async def test_temperature_and_max_tokens_are_sent_if_they_are_set(gateway: Open
 
 
 async def test_openai_itself_knows_max_tokens_by_a_newer_name(
-    gateway: OpenAIGateway, monkeypatch: pytest.MonkeyPatch
+    gateway: OpenAIGateway, server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chatcore_openai.transport import AiohttpTransport
-
-    bodies: list[dict[str, object]] = []
-
-    async def answer(_: AiohttpTransport, request: httpx2.Request) -> httpx2.Response:
-        bodies.append(json.loads(request.content))
-        return httpx2.Response(200, headers={"Content-Type": "text/event-stream"}, stream=httpx2.ByteStream(FINISH))
-
-    monkeypatch.setattr(AiohttpTransport, "handle_async_request", answer)
-    endpoint = ModelEndpoint(url="https://api.openai.com/v1", model="o", api_key=KEY)
-    await heard(gateway, endpoint, Prompt(messages=[], max_tokens=7))
-    assert bodies[0].get("max_completion_tokens") == 7
-    assert "max_tokens" not in bodies[0]
+    monkeypatch.setattr("chatcore_openai.client._OPENAI", "127.0.0.1")
+    await heard(gateway, at(server), Prompt(messages=[], max_tokens=7))
+    body = server.requests[0].body
+    assert body.get("max_completion_tokens") == 7
+    assert "max_tokens" not in body
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "//"])
@@ -345,7 +335,7 @@ async def test_a_server_that_speaks_no_tls(gateway: OpenAIGateway) -> None:
 @pytest.mark.parametrize("limits", [(0.05, 600), (60, 0.05)], ids=["idle", "total"])
 async def test_a_model_that_falls_silent(server: ModelServer, answer: Answer, limits: tuple[float, float]) -> None:
     server.script(answer)
-    async with OpenAIGateway(idle_timeout=limits[0], total_timeout=limits[1]) as gateway:
+    async with OpenAIGateway(idle_timeout=limits[0], total_timeout=limits[1], allow=LOOPBACK) as gateway:
         await gateway.warm()
         said, error = await failure(gateway, at(server))
     assert (said, type(error)) == ("Hel" if chunk("Hel") in answer.steps else "", ModelTimeout)
@@ -355,14 +345,14 @@ async def test_a_model_that_falls_silent(server: ModelServer, answer: Answer, li
 
 async def test_a_model_that_never_ends(server: ModelServer) -> None:
     server.script(stream(*[chunk("x")] * 100_000))
-    async with OpenAIGateway(total_timeout=0.3) as gateway:
+    async with OpenAIGateway(total_timeout=0.3, allow=LOOPBACK) as gateway:
         await gateway.warm()
         said, error = await failure(gateway, at(server))
     assert (set(said), type(error)) == ({"x"}, ModelTimeout)
 
 
 async def test_a_connection_that_is_never_made(server: ModelServer) -> None:
-    async with OpenAIGateway(connect_timeout=0.05) as gateway:
+    async with OpenAIGateway(connect_timeout=0.05, allow=LOOPBACK) as gateway:
         # The server waits for a request while the client waits for an answer to its TLS handshake.
         _, error = await failure(gateway, at(server, url=server.url.replace("http", "https")))
     assert type(error) is ModelTimeout
@@ -372,7 +362,10 @@ async def test_a_connection_that_is_never_made(server: ModelServer) -> None:
 async def test_a_model_that_says_too_much(server: ModelServer) -> None:
     gate = Gate()
     server.script(stream(chunk("x" * 900), gate, chunk("y" * 200), STALL))
-    async with OpenAIGateway(max_bytes=1000) as gateway, aclosing(gateway.stream(at(server), PROMPT)) as deltas:
+    async with (
+        OpenAIGateway(max_bytes=1000, allow=LOOPBACK) as gateway,
+        aclosing(gateway.stream(at(server), PROMPT)) as deltas,
+    ):
         assert await anext(deltas) == Delta(text="x" * 900)
         gate.open()
         with pytest.raises(ModelProtocolError):
@@ -427,7 +420,7 @@ async def test_many_at_once(gateway: OpenAIGateway, server: ModelServer) -> None
 
 
 async def test_leaving_the_gateway_closes_its_connections(server: ModelServer) -> None:
-    async with OpenAIGateway() as gateway:
+    async with OpenAIGateway(allow=LOOPBACK) as gateway:
         await heard(gateway, at(server))
         assert server.open_connections == 1
     while server.open_connections:

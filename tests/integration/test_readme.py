@@ -2,12 +2,17 @@
 
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
+
+from integration.databases import new_database
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -54,7 +59,57 @@ def test_the_walkthrough(server: str) -> None:
     assert "event: reply.started" in done.stdout
     assert '"offset":12,' in done.stdout
     assert "event: reply.completed" in done.stdout
+    assert "[4, 5]\n" in done.stdout
+    assert "[1, 6]\n" in done.stdout
+    assert "You asked: “Why is the sea blue? 🌊”" not in done.stdout  # what comes back is the first branch
     assert '"model_name":"llama3.2"' in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["mysql", "postgresql"])
+def test_two_servers_one_of_which_is_killed(kind: str, tmp_path: Path) -> None:
+    script = "\n".join(blocks("sh", "<!-- two servers", "<!-- end of two servers -->"))
+    commands = Path(sys.executable).parent
+    with new_database(kind, tmp_path) as url, ExitStack() as stack:
+        environ = {
+            "PATH": f"{commands}:{os.environ['PATH']}",
+            "DATABASE_URL": url,
+            "A_PORT": str(free_port()),
+            "B_PORT": str(free_port()),
+        }
+        shell = subprocess.Popen(
+            ["sh", "-e"],
+            env=environ,
+            cwd=tmp_path,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        stack.callback(end_all_of, shell)
+        said, errors = shell.communicate(script, timeout=60)
+    assert shell.returncode == 0, errors
+    assert "event: reply.interrupted" in said
+    assert "\ninterrupted\n" in said
+    assert "You asked: “Still there?”" in said
+    heard = (tmp_path / "heard-on-b").read_text()
+    assert heard.startswith("event: reply.started\n")
+    assert "You asked: “Count, please: 1 2 " in "".join(re.findall(r'"text":"([^"]*)"', heard))
+    assert "reply.completed" not in heard
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def end_all_of(shell: "subprocess.Popen[str]") -> None:
+    """The servers that the shell has started go with it, however far it came."""
+    with suppress(ProcessLookupError):
+        os.killpg(shell.pid, signal.SIGKILL)
+    shell.communicate()
 
 
 def test_the_library_in_an_environment_without_the_http_packages(tmp_path: Path) -> None:

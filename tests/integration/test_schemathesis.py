@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from threading import Thread
 from typing import Any, Generic, TypeVar
 
@@ -114,15 +113,16 @@ class Users:
 
 
 @asynccontextmanager
-async def users_of(folder: Path) -> AsyncIterator[Users]:
+async def users_of(settings: Settings) -> AsyncIterator[Users]:
     model, passwords = provided(LLMGateway, ScriptedModel("Hello")), provided(PasswordHasher, PlainPasswords())
-    async with serving(create_app(settings_for(folder), model, passwords)) as url, client_of(url) as stranger:
+    async with serving(create_app(settings, model, passwords)) as url, client_of(url) as stranger:
         yield Users(url, stranger)
 
 
 @pytest.fixture(scope="module")
-def users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InAThread[Users]]:
-    with in_a_thread(users_of(tmp_path_factory.mktemp("data"))) as users:
+def users(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InAThread[Users]]:
+    settings = settings_for(tmp_path_factory.mktemp("data"), DATABASE_URL=database_url)
+    with in_a_thread(users_of(settings)) as users:
         yield users
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import argon2
 import pytest
 
+from chatcore.errors import Unavailable
 from chatcore_security import Argon2Passwords
 
 
@@ -97,6 +98,34 @@ async def test_the_loop_runs_on_while_hashing_and_no_more_than_the_workers_hash(
     assert running == 2
     go_on.set()
     assert await asyncio.gather(*hashes) == ["a hash"] * 5
+
+
+async def test_no_more_than_so_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    passwords = Argon2Passwords(workers=1, waiting=2)
+    go_on = threading.Event()
+
+    def waiting(self: argon2.PasswordHasher, password: bytes) -> str:
+        assert go_on.wait(timeout=60)
+        return "a hash"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(argon2.PasswordHasher, "hash", waiting)
+        hashes = [asyncio.create_task(passwords.hash("correct horse")) for _ in range(3)]
+        await asyncio.sleep(0)
+        for refused in (passwords.hash("correct horse"), passwords.verify("correct horse", None)):
+            with pytest.raises(Unavailable) as raised:
+                await refused
+            assert raised.value.retry_after >= 1
+        hashes[-1].cancel()  # its place is free, and those of the others are not
+        await asyncio.wait(hashes[-1:])
+        hashes[-1] = asyncio.create_task(passwords.hash("correct horse"))
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable):
+            await passwords.hash("correct horse")
+        go_on.set()
+        assert await asyncio.gather(*hashes) == ["a hash"] * 3
+    assert await passwords.verify("correct horse", await passwords.hash("correct horse"))
+    passwords.close()
 
 
 async def test_after_closing_nothing_is_hashed() -> None:

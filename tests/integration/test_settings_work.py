@@ -14,7 +14,7 @@ from integration.http_app import PASSWORD, api_of, provided, settings_for
 COMMON = "Password123"
 PRODUCTION = {
     "ENVIRONMENT": "production",
-    "SECRET_KEY": "s" * 32,
+    "SECRET_KEY": "b3e7f0a94c5d4d1f8a6b2c90d7e1f358",
     "ENCRYPTION_KEYS": "kWb1p0S3yHqgM2xq0v6yCw8T9d3m5uX7nLr4oJ1aBcE=",
 }
 
@@ -85,7 +85,7 @@ async def test_auto_title(tmp_path: Path, value: dict[str, str], asked: bool) ->
 
 
 def test_auto_title_is_nothing_else(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"^AUTO_TITLE: "):
+    with pytest.raises(SettingsError, match=r"^AUTO_TITLE must be model or first-message\.$"):
         settings_for(tmp_path, AUTO_TITLE="never")
 
 

@@ -1,6 +1,6 @@
 """The storage contracts on SQLite, MySQL (or MariaDB) and PostgreSQL."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -8,29 +8,28 @@ from chatcore.ports import UnitOfWorkFactory
 from chatcore_sql import Database
 from contracts.storage import (
     AccountDeletionContract,
+    AdministrationContract,
+    BranchesContract,
     ConversationRepoContract,
+    ExpiryContract,
     IdempotencyContract,
     MessageRepoContract,
     ModelConfigRepoContract,
     ReplyLogContract,
+    SealedKeysContract,
     TokenStoreContract,
     UnfinishedRepliesContract,
     UnitOfWorkContract,
     UserRepoContract,
+    WorkersContract,
 )
-from integration.databases import KINDS, empty, migrated_database
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with migrated_database(request.param, tmp_path_factory.mktemp("databases")) as url:
-        yield url
+from integration.databases import empty
 
 
 @pytest.fixture
-async def unit_of_work(url: str) -> AsyncIterator[UnitOfWorkFactory]:
-    await empty(url)
-    async with Database(url) as database:
+async def unit_of_work(database_url: str) -> AsyncIterator[UnitOfWorkFactory]:
+    await empty(database_url)
+    async with Database(database_url) as database:
         yield database.unit_of_work
 
 
@@ -66,7 +65,27 @@ class TestReplyLog(ReplyLogContract):
     pass
 
 
+class TestWorkers(WorkersContract):
+    pass
+
+
+class TestBranches(BranchesContract):
+    pass
+
+
 class TestUnfinishedReplies(UnfinishedRepliesContract):
+    pass
+
+
+class TestAdministration(AdministrationContract):
+    pass
+
+
+class TestSealedKeys(SealedKeysContract):
+    pass
+
+
+class TestExpiry(ExpiryContract):
     pass
 
 

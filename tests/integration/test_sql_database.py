@@ -10,12 +10,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from sqlalchemy import AsyncAdaptedQueuePool, event, make_url, text
+from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from chatcore.entities import Conversation, ConversationId, MessageId, Status, UserId
 from chatcore.errors import EmailTaken, NotFound, Unavailable, UsernameTaken
-from chatcore.ports import LogEntry, TextKind
+from chatcore.ports import Idempotency, LogEntry, TextKind
 from chatcore_sql import Database, DatabaseInUse
 from chatcore_sql import database as module
 from chatcore_sql.statements import SingleReads
@@ -28,7 +28,7 @@ from contracts.storage.base import (
     stored_user,
     the_conversation,
 )
-from integration.databases import KINDS, SERVERS, empty, execute, migrated_database
+from integration.databases import KINDS, SERVERS, empty, execute, idle, migrated_database
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -61,12 +61,6 @@ async def cut_connections(url: str) -> None:
         await execute(SERVERS["mysql"], *(f"KILL {session[0]}" for session in sessions))
 
 
-def idle(database: Database) -> bool:
-    """Whether every connection is back in its pool."""
-    pools = (database._reading.pool, database._writing.pool)
-    return all(isinstance(pool, AsyncAdaptedQueuePool) and pool.checkedout() == 0 for pool in pools)
-
-
 # ---- what is sent ----
 
 
@@ -96,6 +90,54 @@ async def test_a_read_costs_one_round_trip_and_a_unit_begins_and_commits(url: st
         assert await questions() - before == 3 + 3 + 0 + 1
 
 
+async def test_a_read_goes_to_the_driver_and_not_through_sqlalchemy(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await stored_user(database.unit_of_work, "ada")
+    conversation = await stored_conversation(database.unit_of_work, user)
+    reply = await stored_reply(database.unit_of_work, conversation)
+    monkeypatch.setattr(SingleReads, "_by_sqlalchemy", None)
+    async with database.unit_of_work(read_only=True) as work:
+        assert await work.conversations.get(user.id, conversation.id) is not None
+        assert await work.messages.get(user.id, conversation.id, reply.id) == reply
+        assert await work.messages.history(user.id, conversation.id, limit=10) is not None
+        assert await work.users.find("ada") == user
+        assert await work.workers.silent(longer_than=timedelta(seconds=5)) == []
+        assert await work.unfinished.orphans(limit=10) == []
+        assert await work.unfinished.of(user.id) == []
+
+
+@only_servers
+async def test_what_is_urgent_waits_for_no_connection_that_others_have(url: str) -> None:
+    await empty(url)
+    async with Database(url, pool_size=1) as database:
+        async with database.unit_of_work() as busy:
+            await busy.workers.silent(longer_than=timedelta())
+            async with database.unit_of_work(urgent=True) as work:
+                worker_id, _ = await work.workers.join()
+                await work.commit()
+            async with database.unit_of_work(urgent=True) as work:
+                assert await work.workers.renew(worker_id) is not None
+        assert idle(database)
+
+
+@only_servers
+async def test_a_connection_that_has_become_old_is_replaced(url: str) -> None:
+    await empty(url)
+    async with Database(url, pool_size=1) as database:
+        first = await database._reading.take()
+        database._reading.give(first)
+        assert await database._reading.take() is first
+        database._reading.give(first)
+        database._reading._opened[first] -= module.RECYCLE_AFTER + 1
+        await database.check()
+        second = await database._reading.take()
+        database._reading.give(second)
+        assert second is not first
+        assert first.closed
+        assert idle(database)
+
+
 @only_mysql
 async def test_a_batch_of_the_log_is_one_statement(url: str) -> None:
     async with Database(url, pool_size=1) as database:
@@ -114,31 +156,27 @@ async def test_a_batch_of_the_log_is_one_statement(url: str) -> None:
         assert await inserts() - before == 2
 
 
-PLANS = {
-    "SELECT id FROM messages WHERE user_id = 1 AND conversation_id = 1 AND parent_id = 1 AND role = 'assistant' "
-    "ORDER BY id LIMIT 1": "ix_messages_user_id_parent_id_id (user_id=? AND parent_id=?)",
-    "SELECT id FROM messages WHERE user_id = 1 AND conversation_id = 1 AND idempotency_key = 'key'": (
-        "uq_messages_user_id_idempotency_key_conversation_id (user_id=? AND idempotency_key=? AND conversation_id=?)"
-    ),
-    "SELECT address FROM sessions WHERE user_id = 1 ORDER BY login_time DESC, id DESC LIMIT 20": (
-        "ix_sessions_user_id_login_time_id (user_id=?)"
-    ),
-}
-
-
-@only_sqlite
-@pytest.mark.parametrize("query", PLANS)
-async def test_an_index_of_the_owners_serves_the_query_and_its_order(database: Database, query: str) -> None:
-    plan = await SingleReads(database._reading).rows(text(f"EXPLAIN QUERY PLAN {query}"))
-    assert [row[-1].split("INDEX ")[-1] for row in plan] == [PLANS[query]]
-
-
 @pytest.mark.parametrize(
     ("url", "settings"),
     [
         ("sqlite", {"PRAGMA journal_mode": "wal", "PRAGMA synchronous": 2, "PRAGMA foreign_keys": 1}),
-        ("mysql", {"SELECT @@session.time_zone": "+00:00", "SELECT @@character_set_client": "utf8mb4"}),
-        ("postgresql", {"SHOW transaction_isolation": "read committed", "SHOW timezone": "UTC"}),
+        (
+            "mysql",
+            {
+                "SELECT @@session.time_zone": "+00:00",
+                "SELECT @@character_set_client": "utf8mb4",
+                "SELECT @@session.innodb_lock_wait_timeout": 5,
+            },
+        ),
+        (
+            "postgresql",
+            {
+                "SHOW transaction_isolation": "read committed",
+                "SHOW timezone": "UTC",
+                "SHOW lock_timeout": "5s",
+                "SHOW idle_in_transaction_session_timeout": "5s",
+            },
+        ),
     ],
     indirect=["url"],
 )
@@ -171,6 +209,28 @@ async def test_every_text_is_compared_exactly(url: str) -> None:
     )
     assert {row[0] for row in columns} <= {"utf8mb4_nopad_bin", "utf8mb4_0900_bin"}
     assert len(columns) == 1
+
+
+@pytest.mark.parametrize("other", ["🐴", "🦄 ", "🦄\u200b"])
+async def test_a_title_and_a_key_are_compared_to_the_code_point(database: Database, other: str) -> None:
+    """And a name without case, by the column that is for that."""
+    user = await stored_user(database.unit_of_work, "Straße")
+    conversation = await stored_conversation(database.unit_of_work, user, "🦄")
+    async with database.unit_of_work() as work:
+        for key in ("🦄", other):
+            await add_message(work, conversation, key, idempotency=Idempotency(key, bytes(32)))
+        await work.commit()
+    counts = [
+        await SingleReads(database._reading).first(text(f"SELECT count(*) FROM {column}"))
+        for column in (
+            f"conversations WHERE title = '{other}'",
+            f"messages WHERE content = '{other}'",
+            f"messages WHERE idempotency_key = '{other}'",
+            "users WHERE username = 'STRASSE'",
+            "users WHERE username_key = 'strasse'",
+        )
+    ]
+    assert [count and count[0] for count in counts] == [0, 1, 1, 0, 1]
 
 
 async def test_a_space_at_the_end_makes_another_name(database: Database) -> None:
@@ -438,13 +498,13 @@ async def test_a_connection_that_cannot_end_its_transaction_is_given_up(url: str
 
     await empty(url)
     async with Database(url, pool_size=1) as database:
-        event.listen(database._writing, "before_cursor_execute", fail)
+        event.listen(database._writing.engine, "before_cursor_execute", fail)
         async with database.unit_of_work() as work:
             await add_user(work, "ada")
             if end == "COMMIT":
                 with pytest.raises(Unavailable):
                     await work.commit()
-        event.remove(database._writing, "before_cursor_execute", fail)
+        event.remove(database._writing.engine, "before_cursor_execute", fail)
         assert idle(database)
         await stored_user(database.unit_of_work, "grace")
         assert await the_user(database) is None

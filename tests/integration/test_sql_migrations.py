@@ -2,21 +2,25 @@
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+import chatcore_sql
 from chatcore.entities import RefreshToken, Session, SessionId
 from chatcore.ports import Idempotency, LogEntry, TextKind
-from chatcore_sql import Database
+from chatcore_sql import Database, migration_script
 from chatcore_sql.tables import metadata
 from chatcore_sql.url import engine_url
-from contracts.storage.base import NOW, add_message, add_reply, add_user
+from contracts.storage.base import NOW, WORKER, add_message, add_reply, add_user, stored_conversation, stored_user
+from contracts.storage.branches import add
 from integration.databases import KINDS, execute, new_database
 
 
@@ -41,7 +45,8 @@ async def fill(database: Database) -> None:
         conversation = await work.conversations.add(user.id, title="🦄", config_id=config.id, now=NOW)
         await add_message(work, conversation, idempotency=Idempotency("🦄", bytes(32)))
         reply = await add_reply(work, conversation)
-        await work.conversations.claim(user.id, conversation.id, reply.id, now=NOW)
+        worker_id, _ = await work.workers.join()
+        await work.conversations.claim(user.id, conversation.id, reply.id, worker_id, now=NOW)
         await work.reply_log.append([LogEntry(user.id, reply.id, 0, TextKind.ANSWER, "text")])
         await work.commit()
 
@@ -63,6 +68,48 @@ async def test_the_migrations_make_what_the_statements_expect(url: str) -> None:
         assert len(await looked_at(url, differences)) == 1
 
 
+async def schema_of(url: str) -> list[Any]:
+    """Everything that the database itself says of its tables."""
+    if url.startswith("sqlite"):
+        stored = await execute(url, "SELECT sql FROM sqlite_master WHERE name <> 'sqlite_sequence' ORDER BY name")
+        return [" ".join((row[0] or "").split()) for row in stored]
+    if url.startswith("mysql"):
+        tables = sorted([*metadata.tables, "alembic_version"])
+        shown = [(await execute(url, f"SHOW CREATE TABLE {table}"))[0][1] for table in tables]
+        return [sorted(line.rstrip(",") for line in table.splitlines()) for table in shown]  # indexes have no order
+    columns = (
+        "SELECT table_name, column_name, data_type, character_maximum_length, datetime_precision, collation_name, "
+        "is_nullable, column_default FROM information_schema.columns WHERE table_schema = 'public' "
+        "ORDER BY table_name, column_name"
+    )
+    indexes = "SELECT * FROM pg_indexes WHERE schemaname = 'public' ORDER BY indexname"
+    rules = "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint ORDER BY conname"
+    return [await execute(url, look) for look in (columns, indexes, rules)]
+
+
+async def scheme_of(url: str) -> str:
+    """The URL with the name of the server that it leads to: both answer to mysql://."""
+    if url.startswith("mysql") and "MariaDB" in (await execute(url, "SELECT VERSION()"))[0][0]:
+        return "mariadb" + url.removeprefix("mysql")
+    return url
+
+
+@pytest.mark.parametrize("start", ["base", "0001"])
+async def test_the_script_makes_the_same_as_the_migrations(url: str, start: str) -> None:
+    async with Database(url) as database:
+        await database.migrate()
+        made = await schema_of(url)
+        await database.downgrade(start)
+        if start == "base":
+            await execute(url, "DROP TABLE alembic_version")
+        script = migration_script(await scheme_of(url), start)
+        await execute(url, *(statement for statement in script.split(";\n") if statement.strip()))
+        assert await schema_of(url) == made
+        assert await database.is_migrated()
+        assert {row[0] for row in await execute(url, "SELECT name FROM roles")} == {"admin", "user"}
+        await fill(database)
+
+
 async def test_up_and_down_and_up_again_with_data(url: str) -> None:
     def tables(connection: Connection) -> set[str]:
         return set(inspect(connection).get_table_names())
@@ -78,6 +125,49 @@ async def test_up_and_down_and_up_again_with_data(url: str) -> None:
                 assert await execute(url, f"SELECT * FROM {table}"), f"nothing in {table}"
             await database.downgrade()
             assert await looked_at(url, tables) == {"alembic_version"}
+
+
+def rows_of(connection: Connection) -> dict[str, list[dict[str, Any]]]:
+    """All that there is, by table. That a message follows no other is said by 0, and was by NULL."""
+    return {
+        name: [
+            {column: value or None if column == "parent_id" else value for column, value in row.items()}
+            for row in connection.exec_driver_sql(f"SELECT * FROM {name}").mappings()
+        ]
+        for name in inspect(connection).get_table_names()
+        if name != "alembic_version"
+    }
+
+
+def check_same(before: dict[str, list[dict[str, Any]]], after: dict[str, list[dict[str, Any]]]) -> None:
+    """In every column that there was before and is after."""
+    for table in before.keys() & after.keys():
+        both = before[table][0].keys() & after[table][0].keys()
+        kept, found = ([{name: row[name] for name in both} for row in rows[table]] for rows in (before, after))
+        assert found == kept, table
+
+
+REVISIONS = [
+    script.revision
+    for script in ScriptDirectory(str(Path(chatcore_sql.__file__).with_name("migrations"))).walk_revisions()
+]
+"""The newest first."""
+
+
+@pytest.mark.parametrize("revision", REVISIONS[1:])
+async def test_what_has_its_column_in_both_revisions_survives_the_way_down_and_up(url: str, revision: str) -> None:
+    async with Database(url) as database:
+        await database.migrate()
+        await fill(database)
+        newest = await looked_at(url, rows_of)
+        await database.downgrade(revision)
+        older = await looked_at(url, rows_of)
+        await database.migrate()
+        again = await looked_at(url, rows_of)
+    assert older.keys() <= newest.keys() == again.keys()
+    assert all(older.values())
+    check_same(newest, older)
+    check_same(older, again)
 
 
 async def test_a_title_from_before_own_titles_were_known_counts_as_the_users(url: str) -> None:
@@ -97,6 +187,51 @@ async def test_a_title_from_before_own_titles_were_known_counts_as_the_users(url
     assert {each.title: each.titled_by_user for each in stored} == {"🦄": True, "": False}
     assert untitled in stored
     assert sorted(len(page[1]) for page in histories if page) == [0, 2]
+
+
+async def test_of_a_conversation_with_branches_the_one_that_is_shown_survives_the_way_down(url: str) -> None:
+    async with Database(url) as database:
+        await database.migrate()
+        user = await stored_user(database.unit_of_work, "ada")
+        conversation = await stored_conversation(database.unit_of_work, user)
+        async with database.unit_of_work() as work:
+            first = await add(work, conversation, None)
+            lost = await add_reply(work, conversation, first)
+            await work.conversations.claim(user.id, conversation.id, lost.id, WORKER, now=NOW)
+            await work.reply_log.append([LogEntry(user.id, lost.id, 0, TextKind.ANSWER, "text")])
+            await work.messages.activate(user.id, conversation.id, after=first.id, path=[])
+            kept = await add(work, conversation, first)
+            await work.commit()
+        await database.downgrade("0002")
+        assert await execute(url, "SELECT id, parent_id FROM messages ORDER BY id") == [
+            (first.id, None),
+            (kept.id, first.id),
+        ]
+        await database.migrate()
+        async with database.unit_of_work(read_only=True) as work:
+            found = await work.messages.history(user.id, conversation.id, limit=10)
+            assert list(await work.unfinished.of(user.id)) == []
+            assert list(await work.reply_log.read(user.id, lost.id)) == []
+    assert found is not None
+    assert found[0].writing_reply_id is None
+    assert [(each.id, each.parent_id, each.siblings) for each in found[1]] == [
+        (first.id, None, (first.id,)),
+        (kept.id, first.id, (kept.id,)),
+    ]
+
+
+async def test_what_was_being_written_before_there_were_workers_is_a_dead_ones(url: str) -> None:
+    async with Database(url) as database:
+        await database.migrate()
+        await fill(database)
+        async with database.unit_of_work(read_only=True) as work:
+            assert list(await work.unfinished.orphans(limit=10)) == []
+        await database.downgrade("0002")
+        await database.migrate()
+        async with database.unit_of_work(read_only=True) as work:
+            (orphan,) = await work.unfinished.orphans(limit=10)
+            stored = await work.reply_log.read(orphan.user_id, orphan.id)
+    assert [entry.text for entry in stored] == ["text"]
 
 
 async def test_migrating_what_is_migrated_changes_nothing(url: str) -> None:
@@ -140,5 +275,5 @@ async def test_deleting_a_user_takes_all_that_they_own_along(url: str) -> None:
             assert user is not None
             assert await work.users.delete(user.id) is True
             await work.commit()
-        for table in set(metadata.tables) - {"roles"}:
+        for table in set(metadata.tables) - {"roles", "workers"}:
             assert await execute(url, f"SELECT * FROM {table}") == []

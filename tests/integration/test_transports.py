@@ -26,8 +26,8 @@ CLOCK = Tomorrow()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    settings = settings_for(tmp_path_factory.mktemp("data"), AUTO_TITLE="first-message", SHUTDOWN_GRACE="1")
+async def house(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    settings = settings_for(tmp_path_factory.mktemp("data"), DATABASE_URL=database_url, SHUTDOWN_GRACE="1")
     async with served(settings, provided(LLMGateway, MODEL), provided(Clock, CLOCK)) as house:
         yield house
 
@@ -214,9 +214,13 @@ async def test_what_is_stored_and_what_the_model_is_asked_is_the_same(ada: Api) 
 
 
 async def transcript(ada: Api, conversation: int) -> list[dict[str, Any]]:
-    """The messages as they are stored, without what makes each one itself."""
+    """The messages as they are stored, without what makes each one itself, and with places for numbers."""
     messages = (await ada.get(f"/conversations/{conversation}?limit=200")).ok()["messages"]
     own = {"id", "conversation_id", "created_at"}
+    places = {message["id"]: place for place, message in enumerate(messages)}
+    for message in messages:
+        message["parent_id"] = places.get(message["parent_id"])
+        message["siblings"] = [places[sibling] for sibling in message["siblings"]]
     return [{name: value for name, value in message.items() if name not in own} for message in messages]
 
 

@@ -27,10 +27,9 @@ MODEL = ScriptedModel("Hello")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    settings = settings_for(
-        tmp_path_factory.mktemp("data"), AUTO_TITLE="first-message", MAX_BODY_BYTES=str(MAX_BODY), SHUTDOWN_GRACE="1"
-    )
+async def house(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
+    environ = {"DATABASE_URL": database_url, "MAX_BODY_BYTES": str(MAX_BODY), "SHUTDOWN_GRACE": "1"}
+    settings = settings_for(tmp_path_factory.mktemp("data"), **environ)
     async with served(settings, provided(LLMGateway, MODEL)) as house:
         yield house
 

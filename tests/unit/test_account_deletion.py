@@ -7,7 +7,7 @@ import pytest
 from chatcore import SignedIn, Status, UserId
 from chatcore.errors import InvalidCredentials, NotFound, Unauthenticated, Unavailable
 from chatcore_memory import Stall
-from unit.world import LAST_STEP, PASSWORD, Process, World, at_every_step, nothing, read, refused, step
+from unit.world import LAST_STEP, PASSWORD, Process, World, at_every_step, nothing, read, read_until, refused, step
 
 
 @pytest.fixture
@@ -143,39 +143,41 @@ async def test_a_send_that_fails_at_that_moment_is_not_waited_for(
     assert (process.replies.writing_now, await world.unfinished(), left_of(world, ada.user.id)) == (0, [], [])
 
 
-async def test_text_that_another_process_goes_on_writing_does_not_stay(world: World, ada: SignedIn) -> None:
+@pytest.mark.parametrize("what", ["account", "conversation"])
+async def test_a_reply_that_another_process_writes_is_stopped_first(world: World, ada: SignedIn, what: str) -> None:
     async with world.process() as elsewhere, world.process() as process:
+        chat = await process.chat_of(ada.user.id)
+        world.model.then("Hel", Stall(), "lo")
+        sent = await chat.send()
+        events = chat.follow()
+        await read_until(events, "Hel")
+        if what == "account":
+            await delete(elsewhere, ada)
+        else:
+            await chat.seen_from(elsewhere).delete()
+        reply = (await read(events)).message
+        assert (reply.content, reply.status) == ("Hel", Status.STOPPED)
+        assert (process.replies.writing_now, await world.log_of(sent.reply)) == (0, [])
+
+
+async def test_text_that_a_process_goes_on_writing_does_not_stay(
+    world: World, ada: SignedIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not heard in time that it should stop."""
+    monkeypatch.setattr("chatcore.use_cases.accounts.STOP_BEFORE_DELETION", 0)
+    async with world.process() as elsewhere, world.process(flush_every=0.05) as process:
         chat = await process.chat_of(ada.user.id)
         first, second = Stall(), Stall()
         world.model.then("Hel", first, "lo", second)
         sent = await chat.send()
         await first.reached()
-        reading = asyncio.create_task(read(chat.follow()))
-        await step(LAST_STEP)
         await delete(elsewhere, ada)
         first.release()
         while not await world.log_of(sent.reply):  # until the next flush
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.01)
         second.release()
-        assert (await reading).text == "Hello"
-        assert (process.replies.writing_now, left_of(world, ada.user.id)) == (0, [])
-
-
-async def test_a_conversation_deleted_elsewhere_leaves_no_text_either(world: World, ada: SignedIn) -> None:
-    async with world.process() as elsewhere, world.process() as process:
-        chat = await process.chat_of(ada.user.id)
-        first, second = Stall(), Stall()
-        world.model.then("Hel", first, "lo", second)
-        sent = await chat.send()
-        await first.reached()
-        reading = asyncio.create_task(read(chat.follow()))
-        await step(LAST_STEP)
-        await chat.seen_from(elsewhere).delete()
-        first.release()
-        while not await world.log_of(sent.reply):  # until the next flush
-            await asyncio.sleep(0)
-        second.release()
-        await reading
+        while process.replies.writing_now:
+            await asyncio.sleep(0.01)
         assert await world.log_of(sent.reply) == []
 
 

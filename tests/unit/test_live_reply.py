@@ -1,6 +1,8 @@
 """A reply in the making: one text, read from any offset, however it came in."""
 
 import asyncio
+import gc
+import weakref
 from datetime import UTC, datetime
 from random import Random
 
@@ -162,6 +164,41 @@ async def test_more_text_and_the_end_wake_everybody_who_waits() -> None:
 
 async def test_silence_is_told_after_a_while() -> None:
     assert await a_reply().changed(0.001) is False
+
+
+async def test_everybody_waits_as_long_as_they_said() -> None:
+    live = a_reply()
+    patient = asyncio.create_task(live.changed(60))
+    await asyncio.sleep(0)
+    assert await live.changed(0.001) is False
+    assert not patient.done()
+    assert await live.changed(0.001) is False
+    live.add(Delta(text="x"))
+    assert await patient is True
+
+
+async def test_text_puts_silence_off() -> None:
+    live = a_reply()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    waiting = asyncio.create_task(live.changed(0.02))
+    await asyncio.sleep(0.01)
+    live.add(Delta(text="x"))
+    assert await waiting is True
+    assert await live.changed(0.02) is False
+    assert loop.time() - began > 0.029
+
+
+async def test_an_ended_reply_leaves_no_timer() -> None:
+    live = a_reply()
+    waiting = asyncio.create_task(live.changed(60))
+    await asyncio.sleep(0)
+    gone = weakref.ref(live)
+    live.end(live.reply)
+    assert await waiting is True
+    del live, waiting
+    gc.collect()
+    assert gone() is None
 
 
 async def test_who_stops_waiting_is_forgotten() -> None:

@@ -5,10 +5,20 @@ from collections.abc import Sequence
 import pytest
 
 from chatcore.errors import ModelError
-from chatcore.ports import Cipher, Clock, Delta, ModelEndpoint, PasswordHasher, TokenSigner, UnitOfWorkFactory
+from chatcore.ports import (
+    Cipher,
+    Clock,
+    Delta,
+    ModelEndpoint,
+    PasswordHasher,
+    RateLimiter,
+    TokenSigner,
+    UnitOfWorkFactory,
+)
 from chatcore_memory import (
     HandClock,
     MemoryDatabase,
+    MemoryLimiter,
     PlainCipher,
     PlainPasswords,
     PlainSigner,
@@ -18,18 +28,24 @@ from chatcore_memory import (
 from chatcore_memory import Step as ScriptStep
 from contracts.clock import ClockContract
 from contracts.gateway import GatewayContract, ModelListContract, Offer, Play, Silence, Stage, Step
+from contracts.limits import RateLimiterContract
 from contracts.secrets import CipherContract, PasswordHasherContract, TokenSignerContract
 from contracts.storage import (
     AccountDeletionContract,
+    AdministrationContract,
+    BranchesContract,
     ConversationRepoContract,
+    ExpiryContract,
     IdempotencyContract,
     MessageRepoContract,
     ModelConfigRepoContract,
     ReplyLogContract,
+    SealedKeysContract,
     TokenStoreContract,
     UnfinishedRepliesContract,
     UnitOfWorkContract,
     UserRepoContract,
+    WorkersContract,
 )
 
 # ---- storage ----
@@ -72,7 +88,27 @@ class TestReplyLog(ReplyLogContract):
     pass
 
 
+class TestWorkers(WorkersContract):
+    pass
+
+
+class TestBranches(BranchesContract):
+    pass
+
+
 class TestUnfinishedReplies(UnfinishedRepliesContract):
+    pass
+
+
+class TestAdministration(AdministrationContract):
+    pass
+
+
+class TestSealedKeys(SealedKeysContract):
+    pass
+
+
+class TestExpiry(ExpiryContract):
     pass
 
 
@@ -162,3 +198,13 @@ class TestClock(ClockContract):
     @pytest.fixture
     def clock(self) -> Clock:
         return HandClock()
+
+
+class TestLimiter(RateLimiterContract):
+    @pytest.fixture
+    def limiter(self) -> RateLimiter:
+        self.hands = HandClock()
+        return MemoryLimiter(self.hands)
+
+    async def pass_a_second(self) -> None:
+        self.hands.advance(1)

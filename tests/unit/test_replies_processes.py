@@ -33,7 +33,7 @@ def test_the_next_process_ends_what_a_dead_one_was_writing(
 
     async def second_life(chat: Chat) -> None:
         (orphan,) = await world.unfinished()
-        async with world.process() as process:
+        async with world.process(lease=None) as process:
             chat = chat.seen_from(process)
             seen = await read(chat.follow())
             assert (seen.message.id, seen.message.status) == (orphan.id, Status.INTERRUPTED)
@@ -58,7 +58,7 @@ async def test_a_reply_that_another_process_ended_stays_as_that_stored_it(world:
         await read_until(chat.seen_from(elsewhere).follow(), "Hel")
         events = chat.follow()
         await read_until(events, "Hel")
-        async with world.process():
+        async with world.process(lease=None):
             stall.release()
             reply = (await read(events)).message
     assert (reply.content, reply.status) == ("Hel", Status.INTERRUPTED)
@@ -129,7 +129,7 @@ async def test_a_process_leaves_without_its_database_too_and_the_next_one_ends_i
         with world.database.outage():
             await process.__aexit__()
     assert len(await world.unfinished()) == 1
-    async with world.process() as process:
+    async with world.process(lease=None) as process:
         reply = await chat.seen_from(process).end()
         assert (reply.content, reply.status) == ("Hel", Status.INTERRUPTED)
 

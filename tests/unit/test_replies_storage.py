@@ -147,7 +147,7 @@ async def test_a_stop_during_an_outage_holds(world: World, chat: Chat) -> None:
     sent = await chat.send()
     await stall.reached()
     with world.database.outage():
-        stopping = asyncio.create_task(chat.process.replies.stop(sent.reply.id))
+        stopping = asyncio.create_task(chat.process.replies.stop(sent.reply))
         await world.storage.refused.wait()
         assert not stopping.done()
     stopped = await stopping
@@ -178,7 +178,7 @@ async def test_what_was_said_is_logged_with_its_kind(world: World) -> None:
 
 
 async def test_one_transaction_logs_all_replies(world: World) -> None:
-    async with world.process() as elsewhere, world.process() as process:
+    async with world.process(lease=None) as elsewhere, world.process(lease=None) as process:
         chats = [await process.chat(f"user-{number}") for number in range(6)]
         speak, end, commit = [Stall() for _ in chats], [Stall() for _ in chats], Stall()
         for number, chat in enumerate(chats):
@@ -232,7 +232,7 @@ async def test_an_end_waits_for_the_batch_before_it(world: World, chat: Chat) ->
 
 
 async def test_nothing_is_committed_while_nothing_is_said(world: World) -> None:
-    async with world.process() as elsewhere, world.process(silence=0.05) as process:
+    async with world.process(lease=None) as elsewhere, world.process(lease=None, silence=0.05) as process:
         chat = await process.chat()
         stall = Stall()
         world.model.then("Hel", stall)

@@ -10,7 +10,7 @@ from datetime import datetime
 import pytest
 
 from chatcore import Session, SessionId, SessionWatch, SignedIn
-from chatcore.errors import Unavailable
+from chatcore.errors import Unauthenticated, Unavailable
 from chatcore.ports import UnitOfWork, UnitOfWorkFactory
 from unit.world import World, step
 
@@ -28,7 +28,7 @@ class Asked(UnitOfWorkFactory):
         self._inner = inner
 
     @asynccontextmanager
-    async def __call__(self, *, read_only: bool = False) -> AsyncGenerator[UnitOfWork, None]:
+    async def __call__(self, *, read_only: bool = False, urgent: bool = False) -> AsyncGenerator[UnitOfWork, None]:
         assert read_only
         async with self._inner(read_only=True) as work:
             alive = work.tokens.alive
@@ -211,3 +211,37 @@ async def test_leaving_leaves_nothing_behind(world: World, asked: Asked, ada: Si
         await step(ROUND)
         assert len(asyncio.all_tasks()) == len(before) + 1
     assert asyncio.all_tasks() == before
+
+
+# ---- what waits, and what is asked on an open connection -------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [revoke, expire, disable, delete])
+async def test_who_waits_is_told_that_the_session_has_ended(
+    world: World, watch: SessionWatch, ada: SignedIn, how: object
+) -> None:
+    async def waits() -> None:
+        async with watch.while_alive(ada.session.id):
+            await step(ROUND)
+            await how(world, ada.session)  # type: ignore[operator]
+            await asyncio.Event().wait()
+
+    with pytest.raises(Unauthenticated):
+        await waits()
+
+
+async def test_what_else_goes_wrong_while_a_session_lives_is_itself(watch: SessionWatch, ada: SignedIn) -> None:
+    async with watch.while_alive(ada.session.id):
+        await step(ROUND)
+    for error in (TimeoutError, asyncio.CancelledError, ValueError):
+        with pytest.raises(error):
+            async with watch.while_alive(ada.session.id):
+                raise error
+
+
+@pytest.mark.parametrize("how", [revoke, expire, disable, delete])
+async def test_a_check_knows_at_once(world: World, watch: SessionWatch, ada: SignedIn, how: object) -> None:
+    await watch.check(ada.session.id)
+    await how(world, ada.session)  # type: ignore[operator]
+    with pytest.raises(Unauthenticated):
+        await watch.check(ada.session.id)

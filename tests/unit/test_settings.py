@@ -1,5 +1,7 @@
 """What an operator may set, from where it is taken, and what is said about what does not hold."""
 
+import secrets
+from base64 import urlsafe_b64encode
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -7,9 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from chatcore import Rate
 from chatcore_app import Settings, SettingsError, database_of
 
-SECRET_KEY = "s" * 32
+SECRET_KEY = "b3e7f0a94c5d4d1f8a6b2c90d7e1f358"
 ENCRYPTION_KEY = "kWb1p0S3yHqgM2xq0v6yCw8T9d3m5uX7nLr4oJ1aBcE="
 SECRETS = {"SECRET_KEY": SECRET_KEY, "ENCRYPTION_KEYS": ENCRYPTION_KEY}
 PRODUCTION = {"ENVIRONMENT": "production", **SECRETS}
@@ -25,6 +28,7 @@ DEFAULTS = {
     "DATA_DIR": Path("var"),
     "DATABASE_URL": "",
     "DATABASE_POOL_SIZE": 10,
+    "REDIS_URL": "",
     "SECRET_KEY": SECRET_KEY,
     "REFRESH_SECRET_KEY": "",
     "ALGORITHM": "HS256",
@@ -36,6 +40,9 @@ DEFAULTS = {
     "PASSWORD_MIN_LENGTH": 8,
     "CORS_ORIGINS": (),
     "TRUSTED_PROXIES": (),
+    "REFRESH_COOKIE": False,
+    "COOKIE_SECURE": True,
+    "COOKIE_SAMESITE": "lax",
     "OPENAI_API_KEY": "",
     "OPENAI_BASE_URL": "",
     "OPENAI_MODEL": "",
@@ -45,11 +52,17 @@ DEFAULTS = {
     "PROMPT_MAX_MESSAGES": 100,
     "PROMPT_MAX_CHARS": 48_000,
     "AUTO_TITLE": "model",
+    "MODEL_URL_ALLOW": (),
     "MODEL_CONNECT_TIMEOUT": 10,
     "MODEL_IDLE_TIMEOUT": 60,
     "MODEL_TOTAL_TIMEOUT": 600,
     "MODEL_MAX_BYTES": 4 * 1024**2,
     "MAX_BODY_BYTES": 1024**2,
+    "RATE_LIMIT_SIGN_IN": "10/minute",
+    "RATE_LIMIT_REGISTER": "",
+    "RATE_LIMIT_SEND": "",
+    "RATE_LIMIT_REQUESTS": "",
+    "MAX_REPLIES_PER_USER": 20,
     "SHUTDOWN_GRACE": 20,
     "LOG_FORMAT": None,
 }
@@ -141,6 +154,11 @@ def test_the_secret_key_has_another_name() -> None:
         ("MODEL_CONNECT_TIMEOUT", "0"),
         ("MODEL_TOTAL_TIMEOUT", "ten"),
         ("MAX_BODY_BYTES", "1 MiB"),
+        ("RATE_LIMIT_SIGN_IN", "10"),
+        ("RATE_LIMIT_REGISTER", "0/hour"),
+        ("RATE_LIMIT_SEND", "5/fortnight"),
+        ("RATE_LIMIT_REQUESTS", "-1/minute"),
+        ("MAX_REPLIES_PER_USER", "0"),
         ("SHUTDOWN_GRACE", "-1"),
         ("LOG_FORMAT", "xml"),
     ],
@@ -152,10 +170,45 @@ def test_a_value_that_does_not_hold_is_said_with_its_name(name: str, text: str) 
     assert str(raised.value).startswith(name.removeprefix("JWT_"))
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("ENVIRONMENT", "prod", "ENVIRONMENT must be development or production."),
+        ("ALGORITHM", "none", "ALGORITHM must be HS256 or HS384 or HS512."),
+        ("AUTO_TITLE", "never", "AUTO_TITLE must be model or first-message."),
+        ("COOKIE_SAMESITE", "Lax", "COOKIE_SAMESITE must be lax or strict or none."),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT must be console or json."),
+    ],
+)
+def test_of_a_few_words_the_allowed_ones_are_said(name: str, text: str, sentence: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.load({**SECRETS, name: text})
+    assert str(raised.value) == sentence
+
+
 def test_a_secret_that_does_not_hold_is_not_repeated() -> None:
     with pytest.raises(SettingsError) as raised:
         Settings.load({**SECRETS, "SECRET_KEY": "too short a secret"})
     assert "too short a secret" not in str(raised.value)
+
+
+RATES = ("sign_in", "register", "send", "requests")
+
+
+@pytest.mark.parametrize(
+    ("environ", "rates"),
+    [
+        (SECRETS, (Rate(10, 60), None, None, None)),
+        (PRODUCTION, (Rate(10, 60), Rate(20, 3600), Rate(60, 60), Rate(1200, 60))),
+        ({**SECRETS, "RATE_LIMIT_SIGN_IN": "off", "RATE_LIMIT_SEND": "3/second"}, (None, None, Rate(3, 1), None)),
+        (
+            {**PRODUCTION, "RATE_LIMIT_REGISTER": "2/day", "RATE_LIMIT_REQUESTS": "off"},
+            (Rate(10, 60), Rate(2, 86_400), Rate(60, 60), None),
+        ),
+    ],
+)
+def test_rates_of_development_production_and_ones_own(environ: dict[str, str], rates: tuple[Rate | None, ...]) -> None:
+    assert Settings.load(environ).rate_limits == dict(zip(RATES, rates, strict=True))
 
 
 # ---- sources ---------------------------------------------------------------------------------------------
@@ -239,6 +292,69 @@ def test_production_wants_secrets_of_its_own(folder: Path, missing: str) -> None
     with pytest.raises(SettingsError, match=f"^{missing}"):
         Settings.load({name: value for name, value in PRODUCTION.items() if name != missing})
     assert Settings.load(PRODUCTION).environment == "production"
+
+
+def test_all_secrets_that_are_missing_are_said_at_once() -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.load({"ENVIRONMENT": "production", "REFRESH_SECRET_KEY": "geheim"})
+    for name in ("SECRET_KEY", "REFRESH_SECRET_KEY", "ENCRYPTION_KEYS"):
+        assert f"{name} must " in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert "geheim" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "s" * 32,
+        "0" * 64,
+        "abcd" * 16,
+        "b3e7f0a94c5d4d1f" * 2,
+        "change-me-" + "b3e7f0a94c5d4d1f8a6b2c90d7e1f358",
+        "your-secret-key-at-least-32-characters-long",
+        "your-refresh-secret-key-at-least-32-characters-long",
+    ],
+)
+@pytest.mark.parametrize("name", ["SECRET_KEY", "REFRESH_SECRET_KEY"])
+def test_production_refuses_secrets_that_can_be_guessed(name: str, secret: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name} can be guessed") as raised:
+        Settings.load({**PRODUCTION, name: secret})
+    assert secret not in str(raised.value)
+    Settings.load({**SECRETS, name: secret})
+
+
+def test_production_refuses_an_encryption_key_that_can_be_guessed() -> None:
+    with pytest.raises(SettingsError, match=r"^ENCRYPTION_KEYS can be guessed"):
+        Settings.load({**PRODUCTION, "ENCRYPTION_KEYS": f"{ENCRYPTION_KEY},{'A' * 43}="})
+
+
+@pytest.mark.parametrize(
+    "same", [{"REFRESH_SECRET_KEY": SECRET_KEY}, {"SECRET_KEY": ENCRYPTION_KEY}], ids=lambda same: next(iter(same))
+)
+def test_production_refuses_one_secret_for_two_purposes(same: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match=r"^SECRET_KEY must be no other secret"):
+        Settings.load({**PRODUCTION, **same})
+
+
+def test_production_takes_what_is_made_as_it_is_told() -> None:
+    for _ in range(1_000):
+        keys = {"SECRET_KEY": secrets.token_hex(32), "REFRESH_SECRET_KEY": secrets.token_hex(16)}
+        keys["ENCRYPTION_KEYS"] = urlsafe_b64encode(secrets.token_bytes(32)).decode()
+        Settings.load({"ENVIRONMENT": "production", **keys})
+
+
+# ---- cookies ---------------------------------------------------------------------------------------------
+
+
+def test_a_cookie_that_browsers_would_refuse_is_said() -> None:
+    with pytest.raises(SettingsError, match=r"^COOKIE_SAMESITE may be none only with COOKIE_SECURE=true"):
+        Settings.load({**SECRETS, "COOKIE_SECURE": "false", "COOKIE_SAMESITE": "none"})
+
+
+def test_production_sends_its_cookie_over_https_alone() -> None:
+    with pytest.raises(SettingsError, match=r"^COOKIE_SECURE must be true in production"):
+        Settings.load({**PRODUCTION, "REFRESH_COOKIE": "true", "COOKIE_SECURE": "false"})
+    Settings.load({**SECRETS, "REFRESH_COOKIE": "true", "COOKIE_SECURE": "false"})
 
 
 # ---- the database ----------------------------------------------------------------------------------------

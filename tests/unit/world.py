@@ -24,7 +24,9 @@ from chatcore import (
     DeleteAccount,
     DeleteConversation,
     DeleteModelConfig,
+    EditMessage,
     FollowReply,
+    History,
     ListConversations,
     ListModelConfigs,
     ListSessions,
@@ -33,8 +35,10 @@ from chatcore import (
     ModelConfig,
     ModelEndpoint,
     PasswordPolicy,
+    RateLimits,
     ReadHistory,
     Refresh,
+    RegenerateReply,
     Register,
     RenameConversation,
     Replies,
@@ -54,16 +58,20 @@ from chatcore import (
     Status,
     StepUp,
     StopReply,
+    SwitchBranch,
     UpdateModelConfig,
     UserId,
 )
 from chatcore.errors import Unauthenticated, Unavailable
 from chatcore.ports import LogEntry, UnitOfWork, UnitOfWorkFactory
+from chatcore.rate_limits import UNLIMITED
 from chatcore_memory import HandClock, MemoryDatabase, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel, Stall
 
 PASSWORD = "correct horse"
 NO_OPTIONS = ChatOptions()
 LAST_STEP = 29
+LEASE = 3600.0
+"""So long that nobody renews while a test runs, unless it is about that."""
 at_every_step = pytest.mark.parametrize("steps", range(LAST_STEP + 1))
 """So many turns of the event loop; after `LAST_STEP` of them any use case is through."""
 
@@ -74,9 +82,10 @@ class World:
     """One database with its clock and its model, and the use cases that need no `Replies`."""
 
     def __init__(self) -> None:
-        self.database = MemoryDatabase()
         self.clock = clock = HandClock()
+        self.database = MemoryDatabase(clock)
         self.model = ScriptedModel("Hello", " world")
+        self.owners: list[UserId] = []
         self.passwords = PlainPasswords()
         self.cipher = cipher = PlainCipher()
         self.signer = PlainSigner()
@@ -89,33 +98,45 @@ class World:
         self.change_username = ChangeUsername(unit_of_work=unit_of_work, clock=clock)
         self.authenticate = Authenticate(unit_of_work=unit_of_work, signer=self.signer, clock=clock)
         self.password_policy = PasswordPolicy()
+        self.limits = UNLIMITED
         self.set_policy(SessionPolicy(refresh_secret=b"refresh secret"))
         self.list_configs = ListModelConfigs(unit_of_work=unit_of_work)
-        self.create_config = CreateModelConfig(unit_of_work=unit_of_work, cipher=cipher, clock=clock)
-        self.update_config = UpdateModelConfig(unit_of_work=unit_of_work, cipher=cipher, clock=clock)
+        self.create_config = CreateModelConfig(
+            unit_of_work=unit_of_work, gateway=self.model, cipher=cipher, clock=clock
+        )
+        self.update_config = UpdateModelConfig(
+            unit_of_work=unit_of_work, gateway=self.model, cipher=cipher, clock=clock
+        )
         self.delete_config = DeleteModelConfig(unit_of_work=unit_of_work)
         self.check_config = CheckModelConfig(unit_of_work=unit_of_work, gateway=self.model, cipher=cipher)
         self.list_conversations = ListConversations(unit_of_work=unit_of_work)
         self.create_conversation = CreateConversation(unit_of_work=unit_of_work, clock=clock)
         self.rename_conversation = RenameConversation(unit_of_work=unit_of_work)
         self.read_history = ReadHistory(unit_of_work=unit_of_work)
+        self.switch_branch = SwitchBranch(unit_of_work=unit_of_work, read_history=self.read_history)
 
     def set_password_policy(self, policy: PasswordPolicy) -> None:
         """As `set_policy`."""
         self.password_policy = policy
         self.set_policy(self.policy)
 
+    def set_limits(self, limits: RateLimits) -> None:
+        """As `set_policy`; and for processes that are made after it."""
+        self.limits = limits
+        self.set_policy(self.policy)
+
     def set_policy(self, policy: SessionPolicy) -> None:
         """Restarts everything about accounts and sessions with other settings."""
         self.policy = policy
         self.issuer = sessions = SessionIssuer(signer=self.signer, policy=policy)
-        self.step_up = step_up = StepUp(passwords=self.passwords, policy=self.password_policy)
+        self.step_up = step_up = StepUp(passwords=self.passwords, policy=self.password_policy, limits=self.limits)
         self.register = Register(
             unit_of_work=self.storage,
             passwords=self.passwords,
             policy=self.password_policy,
             sessions=sessions,
             clock=self.clock,
+            limits=self.limits,
         )
         self.change_email = ChangeEmail(unit_of_work=self.storage, step_up=step_up, clock=self.clock)
         self.change_password = ChangePassword(
@@ -126,13 +147,25 @@ class World:
             sessions=sessions,
             clock=self.clock,
         )
-        self.sign_in = SignIn(unit_of_work=self.storage, passwords=self.passwords, sessions=sessions, clock=self.clock)
+        self.sign_in = SignIn(
+            unit_of_work=self.storage,
+            passwords=self.passwords,
+            sessions=sessions,
+            clock=self.clock,
+            limits=self.limits,
+        )
         self.refresh = Refresh(unit_of_work=self.storage, sessions=sessions, clock=self.clock)
 
     def process(
-        self, *, flush_every: float = 0.01, silence: float = 15, grace: float = 1, defaults: ChatDefaults | None = None
+        self,
+        *,
+        flush_every: float = 0.01,
+        silence: float = 15,
+        grace: float = 1,
+        lease: float | None = LEASE,
+        defaults: ChatDefaults | None = None,
     ) -> "Process":
-        """A process on this database; `async with` it. All of them may live at once."""
+        """A process on this database; `async with` it. All of them may live at once, unless one has no lease."""
         replies = Replies(
             unit_of_work=self.storage,
             gateway=self.model,
@@ -140,11 +173,15 @@ class World:
             flush_every=flush_every,
             silence=silence,
             grace=grace,
+            lease=lease,
         )
         return Process(self, replies, defaults or ChatDefaults(model=SERVER_MODEL))
 
     async def signed_in(self, username: str = "ada") -> SignedIn:
         return await self.register(username=username, password=PASSWORD, email=f"{username}@example.org")
+
+    async def sign_in_again(self, username: str) -> SignedIn:
+        return await self.sign_in(name=username, password=PASSWORD)
 
     async def caller(self, signed_in: SignedIn) -> Caller:
         return await self.authenticate(access_token=signed_in.access_token)
@@ -160,7 +197,9 @@ class World:
         return found.session
 
     async def owner(self, username: str = "ada") -> UserId:
-        return (await self.signed_in(username)).user.id
+        owner = (await self.signed_in(username)).user.id
+        self.owners.append(owner)
+        return owner
 
     async def config(self, owner: UserId, model_name: str = "own-model", api_key: str = "sk-0123456789") -> ModelConfig:
         return await self.create_config(
@@ -174,7 +213,7 @@ class World:
     async def unfinished(self) -> Sequence[Message]:
         """Every reply that somebody has to bring to its end yet."""
         async with self.storage(read_only=True) as work:
-            return await work.unfinished.list()
+            return [reply for owner in self.owners for reply in await work.unfinished.of(owner)]
 
 
 async def refused(world: World, *signed_in: SignedIn) -> None:
@@ -194,6 +233,17 @@ class Process:
         self.world = world
         self.replies = replies
         self.send = SendMessage(
+            unit_of_work=unit_of_work,
+            replies=replies,
+            cipher=world.cipher,
+            defaults=defaults,
+            clock=world.clock,
+            limits=world.limits,
+        )
+        self.edit = EditMessage(
+            unit_of_work=unit_of_work, replies=replies, cipher=world.cipher, defaults=defaults, clock=world.clock
+        )
+        self.regenerate = RegenerateReply(
             unit_of_work=unit_of_work, replies=replies, cipher=world.cipher, defaults=defaults, clock=world.clock
         )
         self.follow = FollowReply(replies=replies)
@@ -235,12 +285,28 @@ class Chat:
             owner=self.owner, conversation_id=self.id, content=content, options=options, idempotency_key=key
         )
 
+    async def edit(self, message_id: MessageId, content: str = "Hi?", options: ChatOptions = NO_OPTIONS) -> Sent:
+        return await self.process.edit(
+            owner=self.owner, conversation_id=self.id, message_id=message_id, content=content, options=options
+        )
+
+    async def regenerate(self, message_id: MessageId | None = None, options: ChatOptions = NO_OPTIONS) -> Sent:
+        return await self.process.regenerate(
+            owner=self.owner, conversation_id=self.id, message_id=message_id, options=options
+        )
+
+    async def switch(self, message_id: MessageId) -> History:
+        return await self.process.world.switch_branch(owner=self.owner, conversation_id=self.id, message_id=message_id)
+
     def follow(self, after: int = 0, reply_id: MessageId | None = None) -> AsyncIterator[ReplyEvent]:
         return self.process.follow(owner=self.owner, conversation_id=self.id, reply_id=reply_id, after=after)
 
     async def end(self) -> Message:
         """The last reply, once it has ended."""
         return (await read(self.follow())).message
+
+    async def end_of(self, reply_id: MessageId) -> Message:
+        return (await read(self.follow(reply_id=reply_id))).message
 
     async def ask(self, content: str = "Hello?") -> Message:
         await self.send(content)
@@ -333,11 +399,11 @@ class Storage(UnitOfWorkFactory):
         self._inner = inner
 
     @asynccontextmanager
-    async def __call__(self, *, read_only: bool = False) -> AsyncGenerator[UnitOfWork, None]:
+    async def __call__(self, *, read_only: bool = False, urgent: bool = False) -> AsyncGenerator[UnitOfWork, None]:
         if not read_only:
             await self.before_unit()
         try:
-            async with self._inner(read_only=read_only) as work:
+            async with self._inner(read_only=read_only, urgent=urgent) as work:
                 yield work if read_only else Unit(work, self)
         except Unavailable:
             self.refused.set()
@@ -373,7 +439,10 @@ class Unit(UnitOfWork):
         self.conversations = inner.conversations
         self.messages = inner.messages
         self.reply_log = inner.reply_log
+        self.workers = inner.workers
         self.unfinished = inner.unfinished
+        self.administration = inner.administration
+        self.sealed_keys = inner.sealed_keys
 
     async def commit(self) -> None:
         await self._storage.before_commit()

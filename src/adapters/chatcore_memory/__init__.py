@@ -12,6 +12,7 @@ from chatcore_memory.clock import HandClock
 from chatcore_memory.database import MemoryDatabase
 from chatcore_memory.demo import DEMO_ENDPOINT, DemoModel
 from chatcore_memory.model import Call, ScriptedModel, Stall, Step
+from chatcore_memory.rate_limits import MemoryLimiter
 from chatcore_memory.secrets import PlainCipher, PlainPasswords, PlainSigner
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "DemoModel",
     "HandClock",
     "MemoryDatabase",
+    "MemoryLimiter",
     "PlainCipher",
     "PlainPasswords",
     "PlainSigner",

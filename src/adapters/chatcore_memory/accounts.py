@@ -85,6 +85,7 @@ class MemoryUsers(UserRepo):
             state.messages = without(state.messages, user_id)
             state.idempotency = {key: named for key, named in state.idempotency.items() if key in state.messages}
             state.reply_log = without(state.reply_log, user_id)
+            state.writers = {key: worker for key, worker in state.writers.items() if key in state.messages}
             return True
 
         return await self._transaction.write(remove)
@@ -166,6 +167,9 @@ class MemoryTokens(TokenStore):
 
         await self._transaction.write(update)
 
+    async def revoke_all(self, user_id: UserId, *, now: datetime) -> None:
+        await self.revoke_others(user_id, SessionId(""), now=now)
+
     async def add_refresh_token(self, token: RefreshToken) -> None:
         def insert(state: State) -> None:
             if owned(state.sessions, token.user_id, token.session_id) is None:
@@ -194,3 +198,18 @@ class MemoryTokens(TokenStore):
             return True
 
         return await self._transaction.write(update)
+
+    async def delete_expired(self, *, before: datetime, limit: int) -> int:
+        def remove(state: State) -> int:
+            sessions = [each.id for each in state.sessions.values() if each.expires_at < before][:limit]
+            for session_id in sessions:
+                del state.sessions[session_id]
+            state.refresh_tokens = {
+                digest: token for digest, token in state.refresh_tokens.items() if token.session_id in state.sessions
+            }
+            tokens = [each.digest for each in state.refresh_tokens.values() if each.expires_at < before][:limit]
+            for digest in tokens:
+                del state.refresh_tokens[digest]
+            return len(sessions) + len(tokens)
+
+        return await self._transaction.write(remove)

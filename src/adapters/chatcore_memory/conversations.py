@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfig, ModelConfigId, UserId
+from chatcore.entities import (
+    Conversation,
+    ConversationId,
+    MessageId,
+    ModelConfig,
+    ModelConfigId,
+    UserId,
+    WorkerId,
+)
 from chatcore.errors import NotFound
 from chatcore.ports import ConversationRepo, ModelConfigRepo
 from chatcore_memory.state import State, Transaction, owned
@@ -39,6 +47,10 @@ class MemoryModelConfigs(ModelConfigRepo):
 
     async def get(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None:
         return await self._transaction.read(lambda state: owned(state.model_configs, owner, config_id))
+
+    async def lock(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None:
+        """Whoever writes is alone."""
+        return await self._transaction.write(lambda state: owned(state.model_configs, owner, config_id))
 
     async def newest(self, owner: UserId) -> ModelConfig | None:
         return await self._transaction.read(lambda state: next(iter(configs_of(state, owner)), None))
@@ -131,34 +143,62 @@ class MemoryConversations(ConversationRepo):
             state.messages = {key: message for key, message in state.messages.items() if key not in gone}
             state.idempotency = {key: named for key, named in state.idempotency.items() if key not in gone}
             state.reply_log = {key: entry for key, entry in state.reply_log.items() if entry.reply_id not in gone}
+            state.writers = {key: worker for key, worker in state.writers.items() if key not in gone}
             return True
 
         return await self._transaction.write(remove)
 
     async def claim(
-        self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId, *, now: datetime
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        reply_id: MessageId,
+        worker_id: WorkerId,
+        *,
+        now: datetime,
     ) -> bool:
-        return await self._pass_claim(owner, conversation_id, held_by=None, to=reply_id, now=now)
+        def update(state: State) -> bool:
+            claimed = pass_claim(state, owner, conversation_id, held_by=None, to=reply_id, now=now)
+            if claimed:
+                state.writers[reply_id] = worker_id
+            return claimed
+
+        return await self._transaction.write(update)
 
     async def release(
         self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId, *, now: datetime
     ) -> bool:
-        return await self._pass_claim(owner, conversation_id, held_by=reply_id, to=None, now=now)
+        def update(state: State) -> bool:
+            released = pass_claim(state, owner, conversation_id, held_by=reply_id, to=None, now=now)
+            if released:
+                del state.writers[reply_id]
+                state.stops.discard(reply_id)
+            return released
 
-    async def _pass_claim(
-        self,
-        owner: UserId,
-        conversation_id: ConversationId,
-        *,
-        held_by: MessageId | None,
-        to: MessageId | None,
-        now: datetime,
-    ) -> bool:
+        return await self._transaction.write(update)
+
+    async def request_stop(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId) -> bool:
         def update(state: State) -> bool:
             conversation = owned(state.conversations, owner, conversation_id)
-            if conversation is None or conversation.writing_reply_id != held_by:
+            if conversation is None or conversation.writing_reply_id != reply_id:
                 return False
-            state.conversations[conversation_id] = replace(conversation, writing_reply_id=to, updated_at=now)
+            state.stops.add(reply_id)
             return True
 
         return await self._transaction.write(update)
+
+
+def pass_claim(
+    state: State,
+    owner: UserId,
+    conversation_id: ConversationId,
+    *,
+    held_by: MessageId | None,
+    to: MessageId | None,
+    now: datetime,
+) -> bool:
+    conversation = owned(state.conversations, owner, conversation_id)
+    if conversation is None or conversation.writing_reply_id != held_by:
+        return False
+    state.conversations[conversation_id] = replace(conversation, writing_reply_id=to, updated_at=now)
+    return True

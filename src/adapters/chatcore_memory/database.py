@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 
-from chatcore.ports import UnitOfWork
+from chatcore.clock import SystemClock
+from chatcore.ports import Clock, UnitOfWork
 from chatcore_memory.accounts import MemoryTokens, MemoryUsers
+from chatcore_memory.administration import MemoryAdministration, MemorySealedKeys
 from chatcore_memory.conversations import MemoryConversations, MemoryModelConfigs
-from chatcore_memory.messages import MemoryMessages, MemoryReplyLog, MemoryUnfinished
+from chatcore_memory.messages import MemoryMessages, MemoryReplyLog
 from chatcore_memory.state import Store, Transaction
+from chatcore_memory.workers import MemoryUnfinished, MemoryWorkers
 
 
 class MemoryDatabase:
@@ -18,13 +21,14 @@ class MemoryDatabase:
     is committed at the moment of each read.
     """
 
-    def __init__(self) -> None:
-        self._store = Store()
+    def __init__(self, clock: Clock | None = None) -> None:
+        """`clock`: the database's own, which leases go by."""
+        self._store = Store(clock or SystemClock())
         self._lock = asyncio.Lock()
         self._writer: asyncio.Task[object] | None = None
 
     @asynccontextmanager
-    async def unit_of_work(self, *, read_only: bool = False) -> AsyncGenerator[UnitOfWork, None]:
+    async def unit_of_work(self, *, read_only: bool = False, urgent: bool = False) -> AsyncGenerator[UnitOfWork, None]:
         """The `UnitOfWorkFactory`. A writing unit inside another one of the same task is a `RuntimeError`: it
         would wait for itself."""
         await asyncio.sleep(0)
@@ -48,6 +52,12 @@ class MemoryDatabase:
         finally:
             self._store.gone = False
 
+    def contend(self, units: int, *, after: int = 0) -> None:
+        """Makes so many of the writing units of work that begin from now on the losers of a deadlock: each raises
+        `Contention` at the call that follows `after` others, unless it has committed before.
+        """
+        self._store.losing = [after] * units
+
     @asynccontextmanager
     async def _turn(self) -> AsyncGenerator[None, None]:
         if self._writer is asyncio.current_task():
@@ -69,7 +79,10 @@ class MemoryUnitOfWork(UnitOfWork):
         self.conversations = MemoryConversations(transaction)
         self.messages = MemoryMessages(transaction)
         self.reply_log = MemoryReplyLog(transaction)
+        self.workers = MemoryWorkers(transaction)
         self.unfinished = MemoryUnfinished(transaction)
+        self.administration = MemoryAdministration(transaction)
+        self.sealed_keys = MemorySealedKeys(transaction)
 
     async def commit(self) -> None:
         await self._transaction.commit()

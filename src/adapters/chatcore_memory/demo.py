@@ -47,6 +47,9 @@ class DemoModel(LLMGateway):
             raise ModelUnavailable(ONLY_DEMO)
         return await self._then.models(endpoint)
 
+    async def may_call(self, url: str) -> bool:
+        return self._then is None or await self._then.may_call(url)
+
     async def _answer(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncIterator[Delta]:
         if endpoint.url != DEMO_ENDPOINT.url:
             raise ModelUnavailable(ONLY_DEMO)

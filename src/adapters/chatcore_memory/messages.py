@@ -6,7 +6,7 @@ from datetime import datetime
 
 from chatcore.entities import Conversation, ConversationId, Message, MessageId, Role, Status, UserId
 from chatcore.errors import IdempotencyKeyReused, NotFound
-from chatcore.ports import Idempotency, LogEntry, MessageRepo, ReplyLog, UnfinishedReplies
+from chatcore.ports import Cursor, Idempotency, LogEntry, MessageRepo, Node, ReplyLog
 from chatcore_memory.state import State, Transaction, owned
 
 
@@ -47,14 +47,14 @@ class MemoryMessages(MessageRepo):
                     raise IdempotencyKeyReused
                 state.idempotency[message.id] = idempotency
             state.messages[message.id] = message
-            return message
+            return replace(message, siblings=(message.id,))
 
         return await self._transaction.write(insert)
 
     async def get(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
         def select(state: State) -> Message | None:
             message = owned(state.messages, owner, message_id)
-            return message if message and message.conversation_id == conversation_id else None
+            return with_siblings(state, message) if message and message.conversation_id == conversation_id else None
 
         return await self._transaction.read(select)
 
@@ -70,7 +70,7 @@ class MemoryMessages(MessageRepo):
     async def reply_to(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
         def select(state: State) -> Message | None:
             replies = (each for each in messages_of(state, owner, conversation_id) if each.role is Role.ASSISTANT)
-            return next((reply for reply in replies if reply.parent_id == message_id), None)
+            return next((with_siblings(state, reply) for reply in replies if reply.parent_id == message_id), None)
 
         return await self._transaction.read(select)
 
@@ -81,17 +81,39 @@ class MemoryMessages(MessageRepo):
             conversation = owned(state.conversations, owner, conversation_id)
             if conversation is None:
                 return None
-            messages = messages_of(state, owner, conversation_id)
-            return conversation, [message for message in messages if before is None or message.id < before][-limit:]
+            messages = [each for each in messages_of(state, owner, conversation_id) if each.id not in state.inactive]
+            page = [message for message in messages if before is None or message.id < before][-limit:]
+            return conversation, [with_siblings(state, message) for message in page]
 
         return await self._transaction.read(select)
 
     async def last_reply(self, owner: UserId, conversation_id: ConversationId) -> Message | None:
         def select(state: State) -> Message | None:
-            messages = reversed(messages_of(state, owner, conversation_id))
-            return next((message for message in messages if message.role is Role.ASSISTANT), None)
+            conversation = owned(state.conversations, owner, conversation_id)
+            writing = conversation and conversation.writing_reply_id
+            for message in reversed(messages_of(state, owner, conversation_id)):
+                if message.id == writing or (writing is None and is_active_reply(state, message)):
+                    return with_siblings(state, message)
+            return None
 
         return await self._transaction.read(select)
+
+    async def tree(self, owner: UserId, conversation_id: ConversationId) -> Sequence[Node]:
+        def select(state: State) -> Sequence[Node]:
+            messages = messages_of(state, owner, conversation_id)
+            return [Node(message.id, message.parent_id, message.id not in state.inactive) for message in messages]
+
+        return await self._transaction.read(select)
+
+    async def activate(
+        self, owner: UserId, conversation_id: ConversationId, *, after: MessageId | None, path: Sequence[MessageId]
+    ) -> None:
+        def update(state: State) -> None:
+            theirs = {message.id for message in messages_of(state, owner, conversation_id)}
+            state.inactive |= {message_id for message_id in theirs if message_id > (after or 0)}
+            state.inactive -= theirs.intersection(path)
+
+        await self._transaction.write(update)
 
     async def finish(self, reply: Message) -> None:
         def update(state: State) -> None:
@@ -117,6 +139,16 @@ def messages_of(state: State, owner: UserId, conversation_id: ConversationId) ->
     ]
 
 
+def with_siblings(state: State, message: Message) -> Message:
+    place = (message.conversation_id, message.parent_id)
+    siblings = (each.id for each in state.messages.values() if (each.conversation_id, each.parent_id) == place)
+    return replace(message, siblings=tuple(siblings))
+
+
+def is_active_reply(state: State, message: Message) -> bool:
+    return message.role is Role.ASSISTANT and message.id not in state.inactive
+
+
 def named_message(
     state: State, owner: UserId, conversation_id: ConversationId, key: str
 ) -> tuple[Message, Idempotency] | None:
@@ -124,7 +156,7 @@ def named_message(
     for message in messages_of(state, owner, conversation_id):
         named = state.idempotency.get(message.id)
         if named and named.key == key:
-            return message, named
+            return with_siblings(state, message), named
     return None
 
 
@@ -141,6 +173,17 @@ class MemoryReplyLog(ReplyLog):
     async def read(self, owner: UserId, reply_id: MessageId) -> Sequence[LogEntry]:
         return await self._transaction.read(lambda state: log_of(state, owner, reply_id))
 
+    async def since(self, cursors: Sequence[Cursor]) -> Sequence[LogEntry]:
+        def select(state: State) -> Sequence[LogEntry]:
+            return [
+                entry
+                for cursor in sorted(set(cursors), key=lambda cursor: cursor.reply_id)
+                for entry in log_of(state, cursor.user_id, cursor.reply_id)
+                if entry.offset >= cursor.offset
+            ]
+
+        return await self._transaction.read(select)
+
     async def delete(self, owner: UserId, reply_id: MessageId) -> None:
         def remove(state: State) -> None:
             for entry in log_of(state, owner, reply_id):
@@ -152,15 +195,3 @@ class MemoryReplyLog(ReplyLog):
 def log_of(state: State, owner: UserId, reply_id: MessageId) -> Sequence[LogEntry]:
     entries = [entry for entry in state.reply_log.values() if (entry.user_id, entry.reply_id) == (owner, reply_id)]
     return sorted(entries, key=lambda entry: entry.offset)
-
-
-class MemoryUnfinished(UnfinishedReplies):
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction = transaction
-
-    async def list(self) -> Sequence[Message]:
-        def select(state: State) -> Sequence[Message]:
-            claims = (conversation.writing_reply_id for conversation in state.conversations.values())
-            return [state.messages[reply_id] for reply_id in claims if reply_id is not None]
-
-        return await self._transaction.read(select)

@@ -68,13 +68,15 @@ class ScriptedModel(LLMGateway):
 
     A connection that drops is `ScriptedModel("Hel", ModelUnavailable())`, an answer that turns into garbage
     `ScriptedModel("Hel", ModelProtocolError())`. `offers` are the names that it gives for its models, or the failure
-    to give any; `checks` tells for which endpoints it was asked for them.
+    to give any; `checks` tells for which endpoints it was asked for them. `forbidden` are the URLs that no user's
+    endpoint may be at.
     """
 
     def __init__(self, *answer: Step) -> None:
         self.calls: list[Call] = []
         self.offers: Sequence[str] | Exception = ("scripted",)
         self.checks: list[ModelEndpoint] = []
+        self.forbidden: set[str] = set()
         self._answer = answer
         self._next: deque[tuple[Step, ...]] = deque()
 
@@ -99,6 +101,10 @@ class ScriptedModel(LLMGateway):
         finally:
             if call.ending is None:
                 call.end("closed")
+
+    async def may_call(self, url: str) -> bool:
+        await asyncio.sleep(0)
+        return url not in self.forbidden
 
     async def models(self, endpoint: ModelEndpoint) -> Sequence[str]:
         self.checks.append(endpoint)

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol, TypeVar
 
 from chatcore.entities import (
@@ -18,9 +19,10 @@ from chatcore.entities import (
     SessionId,
     User,
     UserId,
+    WorkerId,
 )
-from chatcore.errors import Unavailable
-from chatcore.ports import Idempotency, LogEntry
+from chatcore.errors import Contention, Unavailable
+from chatcore.ports import Clock, Idempotency, LogEntry
 
 T = TypeVar("T")
 
@@ -55,7 +57,11 @@ class State:
     conversations: dict[ConversationId, Conversation] = field(default_factory=dict[ConversationId, Conversation])
     messages: dict[MessageId, Message] = field(default_factory=dict[MessageId, Message])
     idempotency: dict[MessageId, Idempotency] = field(default_factory=dict[MessageId, Idempotency])
+    inactive: set[MessageId] = field(default_factory=set[MessageId])
     reply_log: dict[tuple[MessageId, int], LogEntry] = field(default_factory=dict[tuple[MessageId, int], LogEntry])
+    workers: dict[WorkerId, datetime] = field(default_factory=dict[WorkerId, datetime])
+    writers: dict[MessageId, WorkerId] = field(default_factory=dict[MessageId, WorkerId])
+    stops: set[MessageId] = field(default_factory=set[MessageId])
 
     def copy(self) -> "State":
         return State(
@@ -66,21 +72,28 @@ class State:
             conversations=self.conversations.copy(),
             messages=self.messages.copy(),
             idempotency=self.idempotency.copy(),
+            inactive=self.inactive.copy(),
             reply_log=self.reply_log.copy(),
+            workers=self.workers.copy(),
+            writers=self.writers.copy(),
+            stops=self.stops.copy(),
         )
 
 
 class Store:
-    """What is committed, and whether it can be reached.
+    """What is committed, whether it can be reached, and who loses against others: each writing unit that begins takes
+    one of `losing`, and gives up after so many calls.
 
     Ids are never given twice, and no two things of whatever kind have the same one: a conversation's id in the
     place of a message's finds nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
         self.committed = State()
         self.next_id = itertools.count(1)
         self.gone = False
+        self.losing = list[int]()
 
     def reach(self) -> None:
         if self.gone:
@@ -98,15 +111,20 @@ class Transaction:
         self._store = store
         self._draft = None if read_only else store.committed.copy()
         self._ended = False
+        self._loses_after = store.losing.pop() if store.losing and not read_only else None
+        self._calls = 0
+
+    def now(self) -> datetime:
+        return self._store.clock.now()
 
     def new_id(self) -> int:
         return next(self._store.next_id)
 
     async def read(self, query: Callable[[State], T]) -> T:
-        return await self._run(lambda: query(self._store.committed if self._draft is None else self._draft))
+        return await self._call(lambda: query(self._store.committed if self._draft is None else self._draft))
 
     async def write(self, change: Callable[[State], T]) -> T:
-        return await self._run(lambda: change(self._writable()))
+        return await self._call(lambda: change(self._writable()))
 
     async def commit(self) -> None:
         def publish() -> None:
@@ -117,6 +135,15 @@ class Transaction:
 
     def end(self) -> None:
         self._ended = True
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        def contended() -> T:
+            if self._calls == self._loses_after:
+                raise Contention
+            self._calls += 1
+            return work()
+
+        return await self._run(contended)
 
     def _writable(self) -> State:
         if self._draft is None:

@@ -4,6 +4,7 @@ Needs the extra `chatcore[openai]`. Importing this costs little: the HTTP librar
 ahead of it by `OpenAIGateway.warm`.
 """
 
+from chatcore_openai.egress import LOOPBACK
 from chatcore_openai.gateway import OpenAIGateway
 
-__all__ = ["OpenAIGateway"]
+__all__ = ["LOOPBACK", "OpenAIGateway"]

@@ -4,14 +4,18 @@ import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from typing import cast
 from urllib.parse import urlsplit
 
 import httpx2
-from openai import AsyncOpenAI, omit
+from openai import AsyncOpenAI, AsyncStream, omit
 
 from chatcore.errors import ModelUnauthorized, ModelURLRefused
 from chatcore.ports import ModelEndpoint, Prompt
-from chatcore_openai.transport import AiohttpTransport
+from chatcore_openai.egress import Egress
+from chatcore_openai.transport import BODY, AiohttpTransport, Body
+
+_OPENAI = "api.openai.com"
 
 
 def tls_context() -> ssl.SSLContext:
@@ -26,11 +30,22 @@ class ChatClient:
     """
 
     def __init__(
-        self, *, connect_timeout: float, idle_timeout: float, total_timeout: float, tls: ssl.SSLContext
+        self,
+        *,
+        connect_timeout: float,
+        idle_timeout: float,
+        total_timeout: float,
+        tls: ssl.SSLContext,
+        egress: Egress | None,
     ) -> None:
+        """As `AiohttpTransport`."""
         self._http = httpx2.AsyncClient(
             transport=AiohttpTransport(
-                connect_timeout=connect_timeout, idle_timeout=idle_timeout, total_timeout=total_timeout, tls=tls
+                connect_timeout=connect_timeout,
+                idle_timeout=idle_timeout,
+                total_timeout=total_timeout,
+                tls=tls,
+                egress=egress,
             ),
             follow_redirects=False,
             trust_env=False,
@@ -38,43 +53,61 @@ class ChatClient:
         self._client_for = lru_cache(maxsize=64)(self._new_client)
 
     @asynccontextmanager
-    async def streaming(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[httpx2.Response, None]:
-        """The response to one request, its body yet to be read. Leaving closes it."""
+    async def streaming(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[Body, None]:
+        """The answer to one request, its body yet to be read. Leaving closes it."""
+        body = await self._asked(endpoint, prompt)  # and the libraries' view of question and answer may go: 10 KiB
         try:
-            completions = self._client_for(endpoint.url).chat.completions.with_streaming_response
+            yield body
+        finally:
+            await body.aclose()
+
+    async def _asked(self, endpoint: ModelEndpoint, prompt: Prompt) -> Body:
+        try:
+            client = self._client_for(endpoint.url)
         except httpx2.InvalidURL:
             raise ModelURLRefused from None
-        limit = omit if prompt.max_tokens is None else prompt.max_tokens
-        openais_own = urlsplit(endpoint.url).hostname == "api.openai.com"
-        async with completions.create(
-            model=endpoint.model,
-            # Messages that pass through the client's own parameter cost it 0.2 ms each.
-            messages=[],
-            extra_body={
-                "messages": [{"role": message.role, "content": message.content} for message in prompt.messages]
-            },
+        response = await client.post(  # `chat.completions.create` first looks through it all, for half a millisecond
+            "/chat/completions",
+            body=_question(endpoint, prompt),
+            options={"headers": {"Authorization": _bearer(endpoint.api_key) if endpoint.api_key else omit}},
+            cast_to=httpx2.Response,
             stream=True,
-            stream_options={"include_usage": True},
-            temperature=omit if prompt.temperature is None else prompt.temperature,
-            # OpenAI's newer models refuse the old name; most other servers know no other.
-            max_tokens=omit if openais_own else limit,
-            max_completion_tokens=limit if openais_own else omit,
-            extra_headers={"Authorization": _bearer(endpoint.api_key) if endpoint.api_key else omit},
-        ) as response:
-            yield response.http_response
+            stream_cls=AsyncStream[object],
+        )
+        return _body_of(cast("httpx2.Response", response))
 
     @asynccontextmanager
-    async def listing(self, endpoint: ModelEndpoint) -> AsyncGenerator[httpx2.Response, None]:
-        """The response to the question which models there are."""
+    async def listing(self, endpoint: ModelEndpoint) -> AsyncGenerator[Body, None]:
+        """The answer to the question which models there are."""
         models = self._client_for(endpoint.url).models.with_streaming_response
         async with models.list(extra_headers={"Authorization": _bearer(endpoint.api_key)}) as response:
-            yield response.http_response
+            yield _body_of(response.http_response)
 
     async def aclose(self) -> None:
         await self._http.aclose()
 
     def _new_client(self, url: str) -> AsyncOpenAI:
         return AsyncOpenAI(api_key="in each call", base_url=url, http_client=self._http, max_retries=0, timeout=None)
+
+
+def _question(endpoint: ModelEndpoint, prompt: Prompt) -> dict[str, object]:
+    # OpenAI's newer models refuse the old name; most other servers know no other.
+    limit = "max_completion_tokens" if urlsplit(endpoint.url).hostname == _OPENAI else "max_tokens"
+    asked = {
+        "model": endpoint.model,
+        "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": prompt.temperature,
+        limit: prompt.max_tokens,
+    }
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _body_of(response: httpx2.Response) -> Body:
+    """To be read past httpx2, whose layers cost more for a delta than all else that is done with it."""
+    body: Body = response.extensions[BODY]
+    return body
 
 
 def _bearer(api_key: str) -> str:

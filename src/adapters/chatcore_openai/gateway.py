@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from chatcore.entities import origin_of
 from chatcore.errors import ModelError, ModelProtocolError, ModelTimeout
 from chatcore.ports import Delta, LLMGateway, ModelEndpoint, Prompt
+from chatcore_openai.egress import Egress
 from chatcore_openai.listing import models_in
 from chatcore_openai.reply import ReplyReader
 from chatcore_openai.sse import WholeBody
@@ -16,8 +19,10 @@ if TYPE_CHECKING:
     import ssl
 
     from chatcore_openai.client import ChatClient
+    from chatcore_openai.transport import Body
 
 _LIST_WITHIN = 20  # seconds
+_LOOK_UP_WITHIN = 5  # seconds
 _MAX_LISTING = 1024 * 1024  # bytes
 _END_WITHIN = 0.1  # seconds from [DONE] to the response's end
 
@@ -27,6 +32,9 @@ class OpenAIGateway(LLMGateway):
 
     Times are in seconds: `connect_timeout` to reach the endpoint, `idle_timeout` between any two bytes of its answer,
     `total_timeout` for the whole reply. `max_bytes` bounds what the model says, in UTF-8.
+
+    An endpoint that is not trusted has to have a public address, or one that `allow` names as `scheme://network:port`
+    (such as `http://127.0.0.0/8:11434`); everything else raises `ModelURLRefused` before anything is sent.
 
     One delta holds what arrived together, however many events that were. Reasoning that comes after the first text
     of the answer is dropped. A server that does not stream, but answers with one JSON completion, gives one delta.
@@ -39,12 +47,15 @@ class OpenAIGateway(LLMGateway):
         idle_timeout: float = 60,
         total_timeout: float = 600,
         max_bytes: int = 4 * 1024 * 1024,
+        allow: Sequence[str] = (),
     ) -> None:
+        """Raises `ValueError` for an `allow` of another form."""
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
         self._total_timeout = total_timeout
         self._max_bytes = max_bytes
-        self._client: ChatClient | None = None
+        self._egress = Egress(allow)
+        self._clients: tuple[ChatClient, ChatClient] | None = None  # for users' endpoints, and for trusted ones
         self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -53,20 +64,20 @@ class OpenAIGateway(LLMGateway):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        for client in self._clients or ():
+            await client.aclose()
 
     async def warm(self) -> None:
         """Imports the HTTP libraries, in a thread. Without it the first call waits for that, about a second."""
         await self._opened()
 
     async def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[Delta, None]:
-        client = await self._opened()
-        async with client.streaming(endpoint, prompt) as response, aclosing(response.aiter_raw()) as pieces:
-            reader = ReplyReader(max_bytes=self._max_bytes, streamed=_streamed(response.headers["Content-Type"]))
+        client = (await self._opened())[endpoint.trusted]
+        async with client.streaming(endpoint, prompt) as body:
+            reader = ReplyReader(max_bytes=self._max_bytes, streamed=_streamed(body.content_type))
             cut: ModelError | None = None
             try:
-                async for piece in pieces:
+                while piece := await body.read():
                     if delta := reader.feed(piece):
                         yield delta
                     if reader.done:
@@ -79,26 +90,38 @@ class OpenAIGateway(LLMGateway):
                 raise cut
             if reader.failure is not None:
                 raise reader.failure
-            await _to_the_end(pieces)
+            await _to_the_end(body)
 
     async def models(self, endpoint: ModelEndpoint) -> Sequence[str]:
-        client = await self._opened()
-        body = WholeBody(_MAX_LISTING)
+        client = (await self._opened())[endpoint.trusted]
+        listing = WholeBody(_MAX_LISTING)
         try:
-            async with asyncio.timeout(_LIST_WITHIN), client.listing(endpoint) as response:
-                async for piece in response.aiter_raw():
-                    body.feed(piece)
+            async with asyncio.timeout(_LIST_WITHIN), client.listing(endpoint) as body:
+                while piece := await body.read():
+                    listing.feed(piece)
         except TimeoutError:
             raise ModelTimeout from None
-        return models_in(b"".join(body.rest()))
+        return models_in(b"".join(listing.rest()))
 
-    async def _opened(self) -> "ChatClient":
+    async def may_call(self, url: str) -> bool:
+        await self._opened()  # which imports what looks names up
+        from chatcore_openai.guard import all_permitted
+
+        scheme, host, port = origin_of(url)
+        try:
+            async with asyncio.timeout(_LOOK_UP_WITHIN):
+                return await all_permitted(partial(self._egress.permits, scheme), host, port)
+        except TimeoutError:
+            return True
+
+    async def _opened(self) -> "tuple[ChatClient, ChatClient]":
         async with self._opening:
-            if self._client is None:
-                self._client = self._open(await asyncio.to_thread(_import_libraries))
-            return self._client
+            if self._clients is None:
+                tls = await asyncio.to_thread(_import_client)
+                self._clients = self._open(tls, self._egress), self._open(tls, None)
+            return self._clients
 
-    def _open(self, tls: "ssl.SSLContext") -> "ChatClient":
+    def _open(self, tls: "ssl.SSLContext", egress: Egress | None) -> "ChatClient":
         from chatcore_openai.client import ChatClient
 
         return ChatClient(
@@ -106,10 +129,11 @@ class OpenAIGateway(LLMGateway):
             idle_timeout=self._idle_timeout,
             total_timeout=self._total_timeout,
             tls=tls,
+            egress=egress,
         )
 
 
-def _import_libraries() -> "ssl.SSLContext":
+def _import_client() -> "ssl.SSLContext":
     from chatcore_openai.client import tls_context
 
     return tls_context()
@@ -125,8 +149,8 @@ def _streamed(content_type: str) -> bool:
             raise ModelProtocolError
 
 
-async def _to_the_end(pieces: AsyncGenerator[bytes, None]) -> None:
+async def _to_the_end(body: "Body") -> None:
     """A connection is used again only if its response was read to the end, which as a rule comes with [DONE]."""
-    with suppress(TimeoutError, ModelError, StopAsyncIteration):
+    with suppress(TimeoutError, ModelError):
         async with asyncio.timeout(_END_WITHIN):
-            await anext(pieces)
+            await body.read()

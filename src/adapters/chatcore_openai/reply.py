@@ -16,7 +16,7 @@ CUT = "The model endpoint closed the connection before the reply's end."
 _MAX_COUNT = 2**31 - 1
 
 
-class _Said(msgspec.Struct):
+class _Said(msgspec.Struct, gc=False):
     """`reasoning_content` is DeepSeek's and vLLM's word for it, `reasoning` is OpenRouter's and Ollama's."""
 
     content: str | None = None
@@ -24,7 +24,7 @@ class _Said(msgspec.Struct):
     reasoning: str | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     """`message` instead of `delta`: the server has not streamed."""
 
     delta: _Said | None = None
@@ -32,7 +32,7 @@ class _Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: Sequence[_Choice] | None = None
     usage: Any = None
     error: Any = None
@@ -158,10 +158,10 @@ class _Text:
         text = self._held + "".join(pieces)
         self._held = ""
         try:
-            self.size += len(text.encode())
+            self.size += len(text) if text.isascii() else len(text.encode())
         except UnicodeEncodeError:
             return self._mended(text)
-        return text.replace("\0", "\ufffd")
+        return text.replace("\0", "\ufffd") if "\0" in text else text
 
     def rest(self) -> str:
         held, self._held = self._held, ""

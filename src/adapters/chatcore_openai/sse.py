@@ -24,8 +24,12 @@ class EventSplitter:
     def feed(self, data: bytes) -> list[bytes]:
         """The data of the events that end within `data`, in order; an event without any data is left out."""
         buffer = self._buffer
-        data = self._with_lf(data)
+        if self._after_cr or b"\r" in data:
+            data = self._with_lf(data)
         if not buffer and data.endswith(b"\n\n"):  # as a rule a read ends where an event does
+            if data.startswith(b"data: ") and data.find(b"\n") == len(data) - 2:  # and has no other
+                self._began = True
+                return [data[6:-2]]
             return self._events_of(data[:-2])
         scanned = max(len(buffer) - 1, 0)
         buffer += data
@@ -50,7 +54,7 @@ class EventSplitter:
             self._after_cr = False
         if data:
             self._after_cr = data.endswith(b"\r")
-        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _events_of(self, block: bytes) -> list[bytes]:
         if not self._began and block:

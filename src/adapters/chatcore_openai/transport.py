@@ -4,21 +4,29 @@ aiohttp reads a stream with less than half the work that httpx2's own transport 
 `ModelError`, which httpx2 and the OpenAI client let pass.
 """
 
+import asyncio
+import math
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from functools import partial
 
 import aiohttp
 import httpx2
 import yarl
 
 from chatcore.errors import ModelError, ModelProtocolError, ModelTimeout, ModelUnavailable, ModelURLRefused
+from chatcore_openai.egress import Egress
 from chatcore_openai.failures import failure_of_status
+from chatcore_openai.guard import GuardedResolver, Refused, guarded_socket
 from chatcore_openai.reply import CUT
 
 # Nothing else of what the client would send goes out: it describes this machine, and takes more from the environment.
 _SENT = ("Accept", "Authorization", "Content-Type")
 _OURS = {"User-Agent": "chatcore", "Accept-Encoding": "identity"}
+BODY = "chatcore_body"
+"""The name of the response's extension that holds its `Body`."""
+
 _TROUBLE = (aiohttp.ClientError, OSError, TimeoutError)
 
 
@@ -27,60 +35,125 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
     Times are in seconds: `connect_timeout` until a connection stands, name look-up and TLS included, `idle_timeout`
     between two reads, `total_timeout` from the call to the last byte. Must be made within a running event loop.
+
+    `egress`: where it may connect to; None is anywhere. Connections are not shared between schemes, nor with another
+    transport: what one may reach the other need not.
     """
 
     def __init__(
-        self, *, connect_timeout: float, idle_timeout: float, total_timeout: float, tls: ssl.SSLContext
+        self,
+        *,
+        connect_timeout: float,
+        idle_timeout: float,
+        total_timeout: float,
+        tls: ssl.SSLContext,
+        egress: Egress | None,
     ) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=tls),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=total_timeout, connect=connect_timeout, sock_read=idle_timeout),
-            trust_env=False,
-        )
+        self._idle_timeout = idle_timeout
+        self._total_timeout = total_timeout
+        timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_read=idle_timeout)
+        self._sessions = {
+            scheme: aiohttp.ClientSession(
+                connector=_connector(scheme, tls, egress),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=timeout,
+                trust_env=False,
+            )
+            for scheme in ("http", "https")
+        }
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         headers = {name: request.headers[name] for name in _SENT if name in request.headers}
+        content = await request.aread()
+        deadline = asyncio.get_running_loop().time() + self._total_timeout
         try:
-            response = await self._session.request(
-                request.method,
-                yarl.URL(str(request.url), encoded=True),
-                headers=headers | _OURS,
-                data=await request.aread(),
-                allow_redirects=False,
-            )
+            async with asyncio.timeout_at(deadline):
+                response = await self._sessions[request.url.scheme].request(
+                    request.method,
+                    yarl.URL(str(request.url), encoded=True),
+                    headers=headers | _OURS,
+                    data=content,
+                    allow_redirects=False,
+                )
         except _TROUBLE as error:
             raise _failure_of(error) from None
-        except ValueError:  # a URL that only looks like one
+        except (KeyError, ValueError):  # a URL that only looks like one
             raise ModelURLRefused from None
         if not 200 <= response.status < 300:
             response.close()
             raise failure_of_status(response.status)
-        kind = response.headers.get("Content-Type", "")
-        return httpx2.Response(response.status, headers={"Content-Type": kind}, stream=_Body(response))
+        body = Body(response, idle_timeout=self._idle_timeout, deadline=deadline)
+        return httpx2.Response(response.status, stream=body, extensions={BODY: body})
 
     async def aclose(self) -> None:
-        await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
 
-class _Body(httpx2.AsyncByteStream):
-    """Everything that has arrived, each time something has. A connection that is closed half-read is not used again."""
+def _connector(scheme: str, tls: ssl.SSLContext, egress: Egress | None) -> aiohttp.TCPConnector:
+    if egress is None:
+        return aiohttp.TCPConnector(limit=0, ssl=tls)
+    permits = partial(egress.permits, scheme)
+    return aiohttp.TCPConnector(
+        limit=0, ssl=tls, resolver=GuardedResolver(permits), socket_factory=guarded_socket(permits)
+    )
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+
+class Body(httpx2.AsyncByteStream):
+    """An answer's body, as it arrives. A connection that is closed half-read is not used again.
+
+    It keeps the times itself, with one timer that is looked after when it rings: aiohttp's own cost it a tenth of the
+    work for a delta.
+    """
+
+    def __init__(self, response: aiohttp.ClientResponse, *, idle_timeout: float, deadline: float) -> None:
+        """`deadline`, for the last byte, is a time of the running event loop."""
+        self.content_type = response.headers.get("Content-Type", "")
         self._response = response
+        self._content = response.content
+        self._idle_timeout = idle_timeout
+        self._deadline = deadline
+        self._since = math.inf  # when the wait for more began
+        self._trouble: ModelError | None = None
+        self._loop = asyncio.get_running_loop()
+        if response.connection is not None and (protocol := response.connection.protocol) is not None:
+            protocol.read_timeout = None
+            protocol.start_timeout()  # which stops the one that runs
+        self._timer = self._loop.call_at(self._next_look(), self._look)
+
+    async def read(self) -> bytes:
+        """Everything that has arrived, once something has; nothing at the end. Raises a `ModelError`."""
+        if self._trouble is not None:
+            raise self._trouble
+        self._since = self._loop.time()
+        try:
+            return await self._content.readany()
+        except _TROUBLE as error:
+            self._trouble = _failure_of(error)
+            if data := _unread(self._content):
+                return data
+            raise self._trouble from None
+        finally:
+            self._since = math.inf
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        content = self._response.content
-        try:
-            while data := await content.readany():
-                yield data
-        except _TROUBLE as error:
-            if data := _unread(content):
-                yield data
-            raise _failure_of(error) from None
+        """For httpx2. What is read many times a second is read by `read`: each layer between costs as much."""
+        while data := await self.read():
+            yield data
 
     async def aclose(self) -> None:
+        self._timer.cancel()
         self._response.close()
+
+    def _next_look(self) -> float:
+        return min(self._deadline, min(self._since, self._loop.time()) + self._idle_timeout)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        if now >= self._deadline or now >= self._since + self._idle_timeout:
+            self._content.set_exception(TimeoutError())
+        else:
+            self._timer = self._loop.call_at(self._next_look(), self._look)
 
 
 def _unread(content: aiohttp.StreamReader) -> bytes:
@@ -98,6 +171,8 @@ def _failure_of(error: Exception) -> ModelError:
         case TimeoutError():
             return ModelTimeout()
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return ModelURLRefused()
+        case aiohttp.ClientConnectorError() if isinstance(error.os_error, Refused):
             return ModelURLRefused()
         case aiohttp.ClientConnectorError():
             return ModelUnavailable("The model endpoint cannot be reached.")

@@ -1,5 +1,6 @@
 """API keys at rest: Fernet (AES-128-CBC with HMAC-SHA256)."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 
@@ -27,6 +28,7 @@ class FernetCipher(Cipher):
                     f"Encryption key {number} of {len(keys)} is no Fernet key: "
                     "32 random bytes in URL-safe base64, which makes 44 characters."
                 )
+        self.newest = hashlib.sha256(b"chatcore encryption key " + keys[0].encode()).hexdigest()[:16]
         self._fernet = MultiFernet([Fernet(key) for key in keys])
 
     def seal(self, api_key: str, *, owner: UserId, config_id: ModelConfigId) -> str:

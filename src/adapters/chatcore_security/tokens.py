@@ -2,6 +2,7 @@
 
 import secrets
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import jwt
@@ -13,6 +14,7 @@ from chatcore.ports import AccessClaims, TokenSigner
 ALGORITHMS = ("HS256", "HS384", "HS512")
 MIN_SECRET = 32
 MAX_TOKEN = 4096
+VERIFIED_TOKENS = 1024  # of the least recently used the signature is checked again
 MAX_CLOCK_SKEW = timedelta(seconds=60)
 
 _TYPE = "at+jwt"
@@ -44,6 +46,9 @@ class JWTSigner(TokenSigner):
         self._algorithm = algorithm
         self._issuer = issuer
         self._audience = audience
+        # What a signature says never changes, a client repeats its token for an hour, and to check one costs as much as
+        # a query. Only when a token is good is asked each time.
+        self._signed = lru_cache(maxsize=VERIFIED_TOKENS)(self._claims)
 
     def sign(self, claims: AccessClaims) -> str:
         payload = {
@@ -62,12 +67,15 @@ class JWTSigner(TokenSigner):
         if len(token) > MAX_TOKEN:
             raise Unauthenticated
         try:
-            claims = _claims(self._payload(token))
+            claims = self._signed(token)
         except (jwt.PyJWTError, ValueError, OverflowError, OSError):  # the last two: no such date
             raise Unauthenticated from None
         if claims.expires_at <= now or claims.issued_at > now + MAX_CLOCK_SKEW:
             raise Unauthenticated
         return claims
+
+    def _claims(self, token: str) -> AccessClaims:
+        return _claims(self._payload(token))
 
     def _payload(self, token: str) -> dict[str, Any]:
         decoded = jwt.decode_complete(

@@ -6,10 +6,13 @@
             ...
             await work.commit()
 
-The forms of URL are those of `chatcore_sql.url`. Each statement is built once, beside the repository that uses it.
+The forms of URL are those of `chatcore_sql.url`, with the parameters of `chatcore_sql.tls`. Each statement is built
+once, beside the repository that uses it.
 """
 
 from chatcore_sql.database import Database
 from chatcore_sql.file_lock import DatabaseInUse
+from chatcore_sql.schema import migration_script
+from chatcore_sql.unreachable import DatabaseUnreachable
 
-__all__ = ["Database", "DatabaseInUse"]
+__all__ = ["Database", "DatabaseInUse", "DatabaseUnreachable", "migration_script"]

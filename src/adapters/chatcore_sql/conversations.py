@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Integer, bindparam, delete, false, insert, select, update
 
-from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, UserId
+from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, UserId, WorkerId
 from chatcore.ports import ConversationRepo
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.tables import conversations, messages, reply_log
@@ -38,7 +38,9 @@ _LIST = (
 _UPDATE = update(conversations).where(*THIS_CONVERSATION).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
 _PROPOSE_TITLE = _UPDATE.where(_c.titled_by_user.is_(false()))
 _CLAIM = _UPDATE.where(_c.writing_reply_id.is_(None))
-_RELEASE = _UPDATE.where(_c.writing_reply_id == bindparam("reply")).values(writing_reply_id=None)
+_OF_REPLY = _UPDATE.where(_c.writing_reply_id == bindparam("reply"))
+_RELEASE = _OF_REPLY.values(writing_reply_id=None, writing_worker_id=None, stop_requested=False)
+_REQUEST_STOP = _OF_REPLY.values(stop_requested=True)
 _DELETE = delete(conversations).where(*THIS_CONVERSATION)
 _DELETE_LOG = delete(reply_log).where(
     reply_log.c.user_id == bindparam("owner"),
@@ -121,10 +123,21 @@ class SqlConversationRepo(ConversationRepo):
         return await self._statements.change(_DELETE, owner=owner, conversation=conversation_id) == 1
 
     async def claim(
-        self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId, *, now: datetime
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        reply_id: MessageId,
+        worker_id: WorkerId,
+        *,
+        now: datetime,
     ) -> bool:
         claimed = await self._statements.change(
-            _CLAIM, owner=owner, conversation=conversation_id, writing_reply_id=reply_id, updated_at=now
+            _CLAIM,
+            owner=owner,
+            conversation=conversation_id,
+            writing_reply_id=reply_id,
+            writing_worker_id=worker_id,
+            updated_at=now,
         )
         return claimed == 1
 
@@ -135,3 +148,7 @@ class SqlConversationRepo(ConversationRepo):
             _RELEASE, owner=owner, conversation=conversation_id, reply=reply_id, updated_at=now
         )
         return released == 1
+
+    async def request_stop(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId) -> bool:
+        asked = await self._statements.change(_REQUEST_STOP, owner=owner, conversation=conversation_id, reply=reply_id)
+        return asked == 1

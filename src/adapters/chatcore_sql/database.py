@@ -2,10 +2,11 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from math import inf
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from sqlalchemy import URL, AsyncAdaptedQueuePool, Connection, Engine, event, select
+from sqlalchemy import URL, Connection, NullPool, select
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
@@ -13,29 +14,33 @@ from chatcore.ports import UnitOfWork
 from chatcore.shielding import settled
 from chatcore_sql import schema
 from chatcore_sql.file_lock import FileLock
-from chatcore_sql.statements import SingleReads, Transaction, answer
+from chatcore_sql.pool import Pool
+from chatcore_sql.sqlite import set_up as set_up_sqlite
+from chatcore_sql.statements import URGENT_WITHIN, SingleReads, Transaction, Work, answer
+from chatcore_sql.tls import tls_of
 from chatcore_sql.unit_of_work import SqlUnitOfWork
+from chatcore_sql.unreachable import located
 from chatcore_sql.url import engine_url, sqlite_file
+
+T = TypeVar("T")
 
 POOL_TIMEOUT = 5  # seconds to wait for a free connection
 WRITER_TIMEOUT = 25  # and for SQLite's only writer, which a burst of sends shares
 CONNECT_TIMEOUT = 5  # seconds
+LOCK_TIMEOUT = 5  # seconds to wait for a row that another transaction has locked
+IDLE_TIMEOUT = 5  # seconds that a transaction may say nothing: then its process is gone, and its locks shall go too
 RECYCLE_AFTER = 1800  # seconds; sooner than servers and the firewalls before them drop what is idle
 
 # MySQL and MariaDB give the isolation level different names; each reads only the comment that is meant for it.
 # TRADITIONAL refuses what does not fit, where a lax server would cut it.
 _MYSQL_SESSION = (
     "SET /*!80000 transaction_isolation = */ /*M! tx_isolation = */ 'READ-COMMITTED', "
-    "time_zone = '+00:00', sql_mode = 'TRADITIONAL'"
+    "/*M! idle_transaction_timeout = {idle}, */ innodb_lock_wait_timeout = {lock}, "
+    "time_zone = '+00:00', sql_mode = 'TRADITIONAL', group_concat_max_len = 1048576"
 )
-_CONNECT_ARGS: dict[str, dict[str, Any]] = {
-    "sqlite": {"timeout": 5},
-    "mysql": {"autocommit": True, "connect_timeout": CONNECT_TIMEOUT, "init_command": _MYSQL_SESSION},
-    "postgresql": {
-        "timeout": CONNECT_TIMEOUT,
-        "server_settings": {"default_transaction_isolation": "read committed", "timezone": "UTC"},
-    },
-}
+
+
+_ANYTHING = select(1)
 
 
 class Database:
@@ -45,20 +50,23 @@ class Database:
     """
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
-        """For the form of `url` see `chatcore_sql.url`. `pool_size`: most connections at once; with SQLite, readers.
+        """For the form of `url` see `chatcore_sql.url` and `chatcore_sql.tls`. `pool_size`: most connections at once,
+        besides one that is kept for what is urgent; with SQLite, readers.
 
         Raises `ValueError` for a URL that is none. Connects to nothing yet.
         """
         parsed = engine_url(url)
         file = sqlite_file(parsed)
         self._lock = FileLock(file) if file else None
-        self._reading = self._writing = _engine(parsed, pool_size)
+        self._reading = self._writing = _pool(parsed, pool_size)
+        self._urgent = _pool(parsed, 1, connect_within=URGENT_WITHIN)
+        self._url = parsed
         self._begin = "BEGIN"
         if parsed.get_backend_name() == "sqlite":
             # One writer at a time is SQLite's rule; a pool of one queues them fairly, where SQLite lets them poll.
             # In memory, the one connection is the database, and readers queue too.
-            self._writing = _engine(parsed, 1, pool_timeout=WRITER_TIMEOUT)
-            self._reading = _engine(parsed, pool_size) if file else self._writing
+            self._writing = self._urgent = _pool(parsed, 1, timeout=WRITER_TIMEOUT)
+            self._reading = _pool(parsed, pool_size) if file else self._writing
             self._begin = "BEGIN IMMEDIATE"
 
     async def __aenter__(self) -> Self:
@@ -73,21 +81,24 @@ class Database:
 
     async def close(self) -> None:
         """Closes every connection, and lets go of a SQLite file."""
-        await settled(greenlet_spawn(self._close_now))
+        await settled(self._close())
 
-    def _close_now(self) -> None:
-        self._reading.dispose()
-        self._writing.dispose()
+    async def _close(self) -> None:
+        for pool in self._pools:
+            await pool.close()
         if self._lock:
             self._lock.release()
 
     @asynccontextmanager
-    async def unit_of_work(self, *, read_only: bool = False) -> AsyncGenerator[UnitOfWork, None]:
+    async def unit_of_work(self, *, read_only: bool = False, urgent: bool = False) -> AsyncGenerator[UnitOfWork, None]:
         """The `UnitOfWorkFactory`. A unit that only reads holds no connection between its reads."""
         if read_only:
             yield SqlUnitOfWork(SingleReads(self._reading))
             return
-        transaction = Transaction(self._writing, self._begin)
+        if urgent and self._urgent is not self._writing:
+            transaction = Transaction(self._urgent, self._begin, within=URGENT_WITHIN)
+        else:
+            transaction = Transaction(self._writing, self._begin)
         try:
             yield SqlUnitOfWork(transaction)
         finally:
@@ -96,15 +107,21 @@ class Database:
     @property
     def connections_in_use(self) -> int:
         """How many of the pools' connections are working right now."""
-        pools = {self._reading.pool, self._writing.pool}
-        return sum(pool.checkedout() for pool in pools if isinstance(pool, AsyncAdaptedQueuePool))
+        return sum(pool.in_use for pool in self._pools)
+
+    @property
+    def _pools(self) -> set[Pool]:
+        return {self._reading, self._writing, self._urgent}
 
     async def check(self) -> None:
         """Raises `Unavailable` unless the database answers."""
-        await SingleReads(self._reading).rows(select(1))
+        await SingleReads(self._reading).rows(_ANYTHING)
 
     async def migrate(self) -> None:
-        """Brings the schema to the newest revision. Of two at once, one waits and then finds nothing to do."""
+        """Brings the schema to the newest revision. Of two at once, one waits and then finds nothing to do.
+
+        Raises `DatabaseUnreachable`, as do the next two.
+        """
         await self._alter(schema.upgrade)
 
     async def downgrade(self, revision: str = "base") -> None:
@@ -113,42 +130,65 @@ class Database:
 
     async def is_migrated(self) -> bool:
         """Whether the schema is at the newest revision, which is the one that this code needs."""
-
-        def look() -> bool:
-            with self._reading.connect() as connection:
-                return schema.is_current(connection)
-
-        return await answer(look)
+        with located(self._url):
+            return await settled(answer(_with_one(self._reading, schema.is_current)))
 
     async def _alter(self, change: Callable[[Connection, str], None]) -> None:
-        def work() -> None:
-            with self._writing.connect() as connection:
-                change(connection, self._begin)
-
-        await answer(work, patiently=True)
+        altered = _with_one(self._writing, lambda connection: change(connection, self._begin))
+        with located(self._url):
+            await settled(answer(altered, patiently=True))
 
 
-def _engine(url: URL, pool_size: int, *, pool_timeout: float = POOL_TIMEOUT) -> Engine:
+async def _with_one(pool: Pool, work: Work[T]) -> T:
+    """What `work` returns, which may do anything with the connection."""
+    connection = await pool.take()
+    try:
+        done = await greenlet_spawn(work, connection)
+    except BaseException:
+        await pool.discard(connection)
+        raise
+    pool.give(connection)
+    return done
+
+
+def _pool(url: URL, size: int, *, timeout: float | None = None, connect_within: float | None = None) -> Pool:
+    url, tls = tls_of(url)
+    sqlite = url.get_backend_name() == "sqlite"
     engine = create_async_engine(
         url,
         isolation_level="AUTOCOMMIT",
         skip_autocommit_rollback=True,
-        poolclass=AsyncAdaptedQueuePool,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=pool_timeout,
-        pool_recycle=-1 if url.get_backend_name() == "sqlite" else RECYCLE_AFTER,
+        poolclass=NullPool,  # connections are kept by `Pool`
         pool_reset_on_return=None,
         hide_parameters=True,
-        connect_args=_CONNECT_ARGS[url.get_backend_name()],
+        connect_args=_connect_args(url.get_backend_name()) | tls,
     ).sync_engine
-    if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _set_up_sqlite)
-    return engine
+    if sqlite:
+        set_up_sqlite(engine)
+    return Pool(
+        engine,
+        size,
+        timeout=POOL_TIMEOUT if timeout is None else timeout,
+        connect_within=2 * CONNECT_TIMEOUT if connect_within is None else connect_within,
+        recycle_after=inf if sqlite else RECYCLE_AFTER,
+    )
 
 
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _connect_args(backend: str) -> dict[str, Any]:
+    match backend:
+        case "sqlite":
+            return {"timeout": LOCK_TIMEOUT}
+        case "mysql":
+            session = _MYSQL_SESSION.format(idle=IDLE_TIMEOUT, lock=LOCK_TIMEOUT)
+            return {"autocommit": True, "connect_timeout": CONNECT_TIMEOUT, "init_command": session}
+        case _:
+            settings = {
+                "default_transaction_isolation": "read committed",
+                "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT}s",
+                "lock_timeout": f"{LOCK_TIMEOUT}s",
+                "timezone": "UTC",
+                # One plan whatever the values. Where one owner has nearly everything, the plan for that owner walks the
+                # primary key in search of their rows.
+                "plan_cache_mode": "force_generic_plan",
+            }
+            return {"timeout": CONNECT_TIMEOUT, "server_settings": settings}

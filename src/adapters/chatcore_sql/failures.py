@@ -5,11 +5,13 @@ import sqlite3
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from chatcore.errors import NotFound, Unavailable
+from chatcore.errors import Contention, NotFound, Unavailable
 
 FAILURES = (DBAPIError, PoolTimeout, TimeoutError, OSError)
 
 # Classes of SQLSTATE (the standard's, and PostgreSQL's manual, appendix A).
+_CONTENTION = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock time-out
+_LOST_TO_ANOTHER = (1020, 1205, 1213)  # MySQL, MariaDB: record changed since it was read, lock time-out, deadlock
 _PASSING = ("08", "40", "53", "55", "57", "58")  # connection, rollback, resources, object state, operator, system
 _MISTAKE = "42"  # in the statement or the schema: trying again is no use
 _MISSING_REFERENCE = "23503"
@@ -17,12 +19,14 @@ _NO_REFERENCED_ROW = (1216, 1452)  # the same in MySQL, whose 23000 says less
 
 
 def meaning(error: Exception) -> Exception:
-    """`Unavailable` if the database is gone, overloaded or gave up; `NotFound` if what is referred to is not there;
-    else the error itself, which is a mistake of ours."""
+    """`Contention` if the database gave up this transaction for another's sake; `Unavailable` if it is gone or
+    overloaded; `NotFound` if what is referred to is not there; else the error itself, which is a mistake of ours."""
     if not isinstance(error, DBAPIError):
         return Unavailable()
     if isinstance(error, IntegrityError):
         return NotFound() if _dangles(error) else error
+    if _contends(error):
+        return Contention()
     unconnected = error.statement is None or error.connection_invalidated
     return Unavailable() if unconnected or _passes(error) else error
 
@@ -31,6 +35,15 @@ def violates(error: IntegrityError, key: str) -> bool:
     """Whether this unique key is the one: MySQL and PostgreSQL end their message with the constraint, SQLite with the
     column. The value, which MySQL repeats before it, is the user's and proves nothing."""
     return _message(error).rstrip("'\"").endswith(key)
+
+
+def _contends(error: DBAPIError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # the primary code, of which there are extended ones
+    return (
+        _sqlstate(error) in _CONTENTION
+        or (error.orig is not None and error.orig.args[:1] in {(number,) for number in _LOST_TO_ANOTHER})
+        or code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    )
 
 
 def _passes(error: DBAPIError) -> bool:

@@ -2,25 +2,42 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Integer, bindparam, insert, select, true, update
+from sqlalchemy import Integer, String, bindparam, cast, func, insert, literal_column, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from chatcore.entities import Conversation, ConversationId, Failure, Message, MessageId, Role, Status, Usage, UserId
 from chatcore.errors import IdempotencyKeyReused
-from chatcore.ports import Idempotency, MessageRepo, UnfinishedReplies
+from chatcore.ports import Idempotency, MessageRepo, Node
 from chatcore_sql.conversations import CONVERSATION, THIS_CONVERSATION, conversation_from
 from chatcore_sql.failures import violates
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.tables import LARGEST_ID, conversations, messages
 
+_AT_ONCE = 1000  # messages to activate with one statement
+
 _m = messages.c
-_MESSAGE = (
+_OTHER = messages.alias("other")
+_other = _OTHER.c
+_COMMA: Any = literal_column("','", String())  # a value would be put into the text anew each time
+_SIBLINGS = (
+    select(func.aggregate_strings(cast(_other.id, String(20)), _COMMA))
+    .where(
+        _other.user_id == _m.user_id,
+        _other.parent_id == _m.parent_id,
+        _other.conversation_id == _m.conversation_id,
+    )
+    .scalar_subquery()
+    .correlate(messages)
+)
+MESSAGE = (
     _m.id,
     _m.user_id,
     _m.conversation_id,
     _m.parent_id,
+    _SIBLINGS,
     _m.role,
     _m.content,
     _m.reasoning,
@@ -37,52 +54,80 @@ _OF_CONVERSATION = (_m.user_id == bindparam("owner"), _m.conversation_id == bind
 _NEWEST_FIRST = _m.id.desc()
 
 _ADD = insert(messages)
-_GET = select(*_MESSAGE).where(*_OF_CONVERSATION, _m.id == bindparam("message"))
-_SENT_WITH = select(*_MESSAGE, _m.idempotency_digest).where(*_OF_CONVERSATION, _m.idempotency_key == bindparam("key"))
+_GET = select(*MESSAGE).where(*_OF_CONVERSATION, _m.id == bindparam("message"))
+_SENT_WITH = select(*MESSAGE, _m.idempotency_digest).where(
+    _m.user_id == bindparam("owner"),
+    _m.idempotency_key == bindparam("key"),
+    _m.conversation_id + 0 == bindparam("conversation"),  # or PostgreSQL walks the conversation in search of the key
+)
 _FORGET_KEY = (
     update(messages)
     .where(*_OF_CONVERSATION, _m.id == bindparam("message"))
     .values(idempotency_key=None, idempotency_digest=None)
 )
 _REPLY_TO = (
-    select(*_MESSAGE)
+    select(*MESSAGE)
     .where(*_OF_CONVERSATION, _m.parent_id == bindparam("message"), _m.role == Role.ASSISTANT.value)
     .order_by(_m.id)
     .limit(1)
 )
-_LAST_REPLY = (
-    select(*_MESSAGE).where(*_OF_CONVERSATION, _m.role == Role.ASSISTANT.value).order_by(_NEWEST_FIRST).limit(1)
+# Of a conversation with a good part of all messages, MySQL would rather walk the primary key in search of them.
+_IN_ORDER = "FORCE INDEX (ix_messages_user_id_conversation_id_active_id)"
+_LAST_REPLY = select(*MESSAGE).where(
+    *_OF_CONVERSATION,
+    _m.id
+    == func.coalesce(
+        select(conversations.c.writing_reply_id).where(*THIS_CONVERSATION).scalar_subquery(),
+        select(_other.id)
+        .with_hint(_OTHER, _IN_ORDER, dialect_name="mysql")
+        .where(
+            _other.user_id == bindparam("owner"),
+            _other.conversation_id == bindparam("conversation"),
+            _other.active == true(),
+            _other.role == Role.ASSISTANT.value,
+        )
+        .order_by(_other.id.desc())
+        .limit(1)
+        .scalar_subquery(),
+    ),
 )
+_TREE = (
+    select(_m.id, _m.parent_id, _m.active).with_hint(messages, _IN_ORDER, dialect_name="mysql").where(*_OF_CONVERSATION)
+)
+_DEACTIVATE = (
+    update(messages)
+    .with_hint(_IN_ORDER, dialect_name="mysql")
+    .where(*_OF_CONVERSATION, _m.active == true(), _m.id > bindparam("after"))
+    .values(active=False)
+)
+_ACTIVATE = update(messages).where(*_OF_CONVERSATION, _m.id.in_(bindparam("path", expanding=True))).values(active=True)
 _FINISH = update(messages).where(_m.user_id == bindparam("owner"), _m.id == bindparam("message"))
 
 # The page is found in the index alone; only its messages' texts are read.
 _PAGE = (
     select(_m.id)
-    .where(*_OF_CONVERSATION, _m.id < bindparam("before"))
+    .with_hint(messages, _IN_ORDER, dialect_name="mysql")
+    .where(*_OF_CONVERSATION, _m.active == true(), _m.id < bindparam("before"))
     .order_by(_NEWEST_FIRST)
     .limit(bindparam("limit", type_=Integer))
     .subquery("page")
 )
 _HISTORY = (
-    select(*CONVERSATION, *_MESSAGE)
+    select(*CONVERSATION, *MESSAGE)
     .select_from(conversations.outerjoin(_PAGE, true()).outerjoin(messages, _m.id == _PAGE.c.id))
     .where(*THIS_CONVERSATION)
 )
-_UNFINISHED = (
-    select(*_MESSAGE)
-    .select_from(conversations.join(messages, conversations.c.writing_reply_id == _m.id))
-    .where(conversations.c.writing_reply_id.is_not(None))
-)
 
 
-def _message_from(row: Row) -> Message:
-    id_, user_id, conversation_id, parent_id, role, content, reasoning, status, model, *rest = row
+def message_from(row: Row) -> Message:
+    id_, user_id, conversation_id, parent_id, siblings, role, content, reasoning, status, model, *rest = row
     prompt_tokens, completion_tokens, total_tokens, error_code, error_detail, created_at = rest
     return Message(
         id=id_,
         user_id=user_id,
         conversation_id=conversation_id,
-        parent_id=parent_id,
+        parent_id=parent_id or None,
+        siblings=tuple(sorted(MessageId(int(sibling)) for sibling in siblings.split(","))),
         role=Role(role),
         content=content,
         reasoning=reasoning,
@@ -119,7 +164,7 @@ class SqlMessageRepo(MessageRepo):
                 _ADD,
                 user_id=owner,
                 conversation_id=conversation_id,
-                parent_id=parent_id,
+                parent_id=parent_id or 0,
                 role=role.value,
                 content=content,
                 status=status.value,
@@ -137,6 +182,7 @@ class SqlMessageRepo(MessageRepo):
             user_id=owner,
             conversation_id=conversation_id,
             parent_id=parent_id,
+            siblings=(message_id,),
             role=role,
             content=content,
             status=status,
@@ -146,7 +192,7 @@ class SqlMessageRepo(MessageRepo):
 
     async def get(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
         row = await self._statements.first(_GET, owner=owner, conversation=conversation_id, message=message_id)
-        return _message_from(row) if row else None
+        return message_from(row) if row else None
 
     async def sent_with(
         self, owner: UserId, conversation_id: ConversationId, key: str, *, since: datetime
@@ -154,7 +200,7 @@ class SqlMessageRepo(MessageRepo):
         row = await self._statements.first(_SENT_WITH, owner=owner, conversation=conversation_id, key=key)
         if row is None:
             return None
-        message = _message_from(row[:-1])
+        message = message_from(row[:-1])
         if message.created_at >= since:
             return message, Idempotency(key, row[-1])
         await self._statements.change(_FORGET_KEY, owner=owner, conversation=conversation_id, message=message.id)
@@ -162,7 +208,7 @@ class SqlMessageRepo(MessageRepo):
 
     async def reply_to(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
         row = await self._statements.first(_REPLY_TO, owner=owner, conversation=conversation_id, message=message_id)
-        return _message_from(row) if row else None
+        return message_from(row) if row else None
 
     async def history(
         self, owner: UserId, conversation_id: ConversationId, *, limit: int, before: MessageId | None = None
@@ -177,12 +223,24 @@ class SqlMessageRepo(MessageRepo):
         if not rows:
             return None
         width = len(CONVERSATION)
-        page = [_message_from(row[width:]) for row in rows if row[width] is not None]
+        page = [message_from(row[width:]) for row in rows if row[width] is not None]
         return conversation_from(rows[0][:width]), sorted(page, key=lambda message: message.id)
 
     async def last_reply(self, owner: UserId, conversation_id: ConversationId) -> Message | None:
         row = await self._statements.first(_LAST_REPLY, owner=owner, conversation=conversation_id)
-        return _message_from(row) if row else None
+        return message_from(row) if row else None
+
+    async def tree(self, owner: UserId, conversation_id: ConversationId) -> Sequence[Node]:
+        rows = await self._statements.rows(_TREE, owner=owner, conversation=conversation_id)
+        return [Node(id_, parent_id or None, active) for id_, parent_id, active in sorted(rows, key=itemgetter(0))]
+
+    async def activate(
+        self, owner: UserId, conversation_id: ConversationId, *, after: MessageId | None, path: Sequence[MessageId]
+    ) -> None:
+        this = {"owner": owner, "conversation": conversation_id}
+        await self._statements.change(_DEACTIVATE, **this, after=after or 0)
+        for start in range(0, len(path), _AT_ONCE):
+            await self._statements.change(_ACTIVATE, **this, path=path[start : start + _AT_ONCE])
 
     async def finish(self, reply: Message) -> None:
         await self._statements.change(
@@ -195,14 +253,6 @@ class SqlMessageRepo(MessageRepo):
             **_usage_columns(reply.usage),
             **_error_columns(reply.error),
         )
-
-
-class SqlUnfinishedReplies(UnfinishedReplies):
-    def __init__(self, statements: Statements) -> None:
-        self._statements = statements
-
-    async def list(self) -> Sequence[Message]:
-        return [_message_from(row) for row in await self._statements.rows(_UNFINISHED)]
 
 
 def _usage_columns(usage: Usage | None) -> dict[str, Any]:

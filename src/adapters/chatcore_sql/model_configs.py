@@ -11,28 +11,33 @@ from chatcore_sql.statements import Row, Statements
 from chatcore_sql.tables import model_configs
 
 _m = model_configs.c
-_CONFIG = (
+CONFIG = (
     _m.id,
     _m.user_id,
     _m.model_url,
     _m.model_name,
     _m.sealed_key,
     _m.api_key_hint,
+    _m.sealed_with,
     _m.created_at,
     _m.updated_at,
 )
 _THIS = (_m.user_id == bindparam("owner"), _m.id == bindparam("config"))
 _ADD = insert(model_configs)
-_NEWEST_FIRST = select(*_CONFIG).where(_m.user_id == bindparam("owner")).order_by(_m.id.desc())
+_NEWEST_FIRST = select(*CONFIG).where(_m.user_id == bindparam("owner")).order_by(_m.id.desc())
 _LIST = _NEWEST_FIRST.limit(bindparam("limit", type_=Integer)).offset(bindparam("offset", type_=Integer))
 _NEWEST = _NEWEST_FIRST.limit(1)
-_GET = select(*_CONFIG).where(*_THIS)
-_SAVE = update(model_configs).where(*_THIS)
+_GET = select(*CONFIG).where(*_THIS)
+# On MySQL all who change a row find it by its primary key: who comes by another index has its entry first, and the two
+# wait for each other.
+BY_KEY = "FORCE INDEX (PRIMARY)"
+_LOCK = _GET.with_hint(model_configs, BY_KEY, dialect_name="mysql").with_for_update()
+_SAVE = update(model_configs).where(*_THIS).with_hint(BY_KEY, dialect_name="mysql")
 _DELETE = delete(model_configs).where(*_THIS)
 
 
-def _config_from(row: Row) -> ModelConfig:
-    id_, user_id, model_url, model_name, sealed_key, api_key_hint, created_at, updated_at = row
+def config_from(row: Row) -> ModelConfig:
+    id_, user_id, model_url, model_name, sealed_key, api_key_hint, sealed_with, created_at, updated_at = row
     return ModelConfig(
         id=id_,
         user_id=user_id,
@@ -40,6 +45,7 @@ def _config_from(row: Row) -> ModelConfig:
         model_name=model_name,
         sealed_key=sealed_key,
         api_key_hint=api_key_hint,
+        sealed_with=sealed_with,
         created_at=created_at,
         updated_at=updated_at,
     )
@@ -57,6 +63,7 @@ class SqlModelConfigRepo(ModelConfigRepo):
             model_name=model_name,
             sealed_key="",
             api_key_hint="",
+            sealed_with="",
             created_at=now,
             updated_at=now,
         )
@@ -73,15 +80,19 @@ class SqlModelConfigRepo(ModelConfigRepo):
 
     async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[ModelConfig]:
         rows = await self._statements.rows(_LIST, owner=owner, limit=limit, offset=offset)
-        return [_config_from(row) for row in rows]
+        return [config_from(row) for row in rows]
 
     async def get(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None:
         row = await self._statements.first(_GET, owner=owner, config=config_id)
-        return _config_from(row) if row else None
+        return config_from(row) if row else None
+
+    async def lock(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None:
+        row = await self._statements.lock(_LOCK, owner=owner, config=config_id)
+        return config_from(row) if row else None
 
     async def newest(self, owner: UserId) -> ModelConfig | None:
         row = await self._statements.first(_NEWEST, owner=owner)
-        return _config_from(row) if row else None
+        return config_from(row) if row else None
 
     async def save(self, config: ModelConfig) -> bool:
         saved = await self._statements.change(
@@ -92,6 +103,7 @@ class SqlModelConfigRepo(ModelConfigRepo):
             model_name=config.model_name,
             sealed_key=config.sealed_key,
             api_key_hint=config.api_key_hint,
+            sealed_with=config.sealed_with,
             updated_at=config.updated_at,
         )
         return saved == 1

@@ -1,12 +1,13 @@
 """The text of replies that are being written."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import Select, and_, bindparam, delete, or_, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from chatcore.entities import MessageId, UserId
-from chatcore.ports import LogEntry, ReplyLog, TextKind
+from chatcore.ports import Cursor, LogEntry, ReplyLog, TextKind
 from chatcore_sql.statements import Statements
 from chatcore_sql.tables import reply_log
 
@@ -50,5 +51,42 @@ class SqlReplyLog(ReplyLog):
         rows = await self._statements.rows(_READ, owner=owner, reply=reply_id)
         return [LogEntry(owner, reply_id, offset, TextKind(kind), text) for offset, kind, text in rows]
 
+    async def since(self, cursors: Sequence[Cursor]) -> Sequence[LogEntry]:
+        if not cursors:
+            return []
+        rows = await self._statements.rows(_since(_size(len(cursors))), **_numbered(cursors))
+        found = [LogEntry(owner, reply, offset, TextKind(kind), text) for owner, reply, offset, kind, text in rows]
+        return sorted(found, key=lambda entry: (entry.reply_id, entry.offset))
+
     async def delete(self, owner: UserId, reply_id: MessageId) -> None:
         await self._statements.change(_DELETE, owner=owner, reply=reply_id)
+
+
+def _size(cursors: int) -> int:
+    """The next power of two: a handful of statements serves any number of replies."""
+    return 1 << max(cursors - 1, 0).bit_length()
+
+
+@lru_cache(maxsize=16)
+def _since(size: int) -> Select[int, int, int, str, str]:
+    places = (
+        and_(
+            _r.user_id == bindparam(f"owner{number}"),
+            _r.reply_id == bindparam(f"reply{number}"),
+            _r.text_offset >= bindparam(f"offset{number}"),
+        )
+        for number in range(size)
+    )
+    return select(_r.user_id, _r.reply_id, _r.text_offset, _r.kind, _r.text).where(or_(*places))
+
+
+def _numbered(cursors: Sequence[Cursor]) -> dict[str, int]:
+    values: dict[str, int] = {}
+    for number in range(_size(len(cursors))):
+        cursor = cursors[min(number, len(cursors) - 1)]  # the last one fills up: a place named twice is one place
+        values |= {
+            f"owner{number}": cursor.user_id,
+            f"reply{number}": cursor.reply_id,
+            f"offset{number}": cursor.offset,
+        }
+    return values

@@ -2,21 +2,26 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from io import StringIO
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection
 
+from chatcore_sql.url import engine_url, names_mariadb
+
+_SCRIPTS = "chatcore_sql:migrations"
 _LOCK_KEY = 0x63686174636F7265  # "chatcore"
 _LOCK = {
-    "mysql": "SELECT GET_LOCK(LEFT(CONCAT('chatcore ', DATABASE()), 64), 86400)",
-    "postgresql": f"SELECT pg_advisory_lock({_LOCK_KEY})",
+    "mysql": ("SELECT GET_LOCK(LEFT(CONCAT('chatcore ', DATABASE()), 64), 86400)",),
+    "postgresql": ("SET lock_timeout = 0", f"SELECT pg_advisory_lock({_LOCK_KEY})"),
 }
 _UNLOCK = {
-    "mysql": "SELECT RELEASE_LOCK(LEFT(CONCAT('chatcore ', DATABASE()), 64))",
-    "postgresql": f"SELECT pg_advisory_unlock({_LOCK_KEY})",
+    "mysql": ("SELECT RELEASE_LOCK(LEFT(CONCAT('chatcore ', DATABASE()), 64))",),
+    "postgresql": (f"SELECT pg_advisory_unlock({_LOCK_KEY})", "RESET lock_timeout"),
 }
 
 
@@ -30,6 +35,25 @@ def downgrade(connection: Connection, begin: str, revision: str) -> None:
         command.downgrade(_config(connection), revision)
 
 
+def migration_script(url: str, start: str = "base") -> str:
+    """The SQL that brings a database at the revision `start`, by default an empty one, to the newest. Nothing is
+    connected to, so that the URL has to say whether it is `mysql://` or `mariadb://`.
+
+    Raises `ValueError` for a URL that is none, `LookupError` for a revision that is none.
+    """
+    backend = engine_url(url).get_backend_name()
+    options = {"is_mariadb": names_mariadb(url)} if backend == "mysql" else {}
+    script = {"dialect_name": backend, "dialect_opts": options, "transactional_ddl": backend != "mysql"}
+    written = StringIO()
+    config = Config(attributes={"script": script}, output_buffer=written)
+    config.set_main_option("script_location", _SCRIPTS)
+    try:
+        command.upgrade(config, f"{start}:head", sql=True)
+    except CommandError as error:
+        raise LookupError(str(error)) from None
+    return written.getvalue()
+
+
 def is_current(connection: Connection) -> bool:
     heads = ScriptDirectory.from_config(_config(connection)).get_heads()
     return set(MigrationContext.configure(connection).get_current_heads()) == set(heads)
@@ -37,7 +61,7 @@ def is_current(connection: Connection) -> bool:
 
 def _config(connection: Connection) -> Config:
     config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", "chatcore_sql:migrations")
+    config.set_main_option("script_location", _SCRIPTS)
     return config
 
 
@@ -49,13 +73,13 @@ def _alone(connection: Connection, begin: str) -> Generator[None, None, None]:
     """
     dialect = connection.dialect.name
     try:
-        if dialect in _LOCK:
-            connection.exec_driver_sql(_LOCK[dialect])
+        for statement in _LOCK.get(dialect, ()):
+            connection.exec_driver_sql(statement)
         connection.exec_driver_sql(begin)
         yield
         connection.exec_driver_sql("COMMIT")
-        if dialect in _UNLOCK:
-            connection.exec_driver_sql(_UNLOCK[dialect])
+        for statement in _UNLOCK.get(dialect, ()):
+            connection.exec_driver_sql(statement)
     except BaseException:
         connection.invalidate()
         raise

@@ -2,45 +2,44 @@
 
 Every connection is in the driver's autocommit mode. A read costs one round trip, and giving a connection back costs
 none; a transaction says its BEGIN and COMMIT itself. Statements are built once, at import, with named values:
-SQLAlchemy then has nothing to compile or to compare when they run.
+SQLAlchemy then has nothing to compile or to compare when they run. Calls of its synchronous API run on the event loop,
+in a greenlet.
 
 Whatever has begun goes on to its end, whoever is cancelled meanwhile.
 """
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Delete, Engine, Executable, Insert, Update
+from sqlalchemy import Connection, Delete, Insert, Update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import greenlet_spawn
 
-from chatcore.errors import Unavailable
+from chatcore.errors import Contention, Unavailable
 from chatcore.shielding import settled
 from chatcore_sql.failures import FAILURES, meaning
+from chatcore_sql.pool import Pool
+from chatcore_sql.queries import Query, fetch
+from chatcore_sql.queries import Row as Row
 
 T = TypeVar("T")
-Row = Sequence[Any]
 Work = Callable[[Connection], T]
 
 ANSWER_WITHIN = 30.0  # seconds; a database that takes longer is as good as gone
+URGENT_WITHIN = 2.0  # the same for what shows others that this process is alive, which has to be tried again soon
 
 
-async def answer(work: Callable[[], T], *, turn: asyncio.Lock | None = None, patiently: bool = False) -> T:
-    """What `work` returns; in it, calls of the synchronous SQLAlchemy API run on the event loop.
+async def answer(work: Awaitable[T], *, within: float | None = None, patiently: bool = False) -> T:
+    """What `work` returns, `within` so many seconds if not in the usual time, unless `patiently`.
 
-    `turn`: held meanwhile. `patiently`: however long it takes. Raises core errors in place of SQLAlchemy's, where
-    they have a meaning.
+    Raises core errors in place of SQLAlchemy's, where they have a meaning.
     """
-
-    async def in_time() -> T:
-        async with asyncio.timeout(None if patiently else ANSWER_WITHIN), turn or nullcontext():
-            return await greenlet_spawn(work)
-
     try:
-        return await settled(in_time())
+        async with asyncio.timeout(None if patiently else within or ANSWER_WITHIN):
+            return await work
     except FAILURES as error:
         meant = meaning(error)
         if meant is error:
@@ -52,7 +51,7 @@ class Statements(ABC):
     """What a repository may do."""
 
     @abstractmethod
-    async def _read(self, work: Work[T]) -> T: ...
+    async def rows(self, query: Query, **values: object) -> Sequence[Row]: ...
 
     @abstractmethod
     async def _write(self, work: Work[T]) -> T: ...
@@ -60,15 +59,13 @@ class Statements(ABC):
     @abstractmethod
     async def commit(self) -> None: ...
 
-    async def rows(self, statement: Executable, **values: object) -> Sequence[Row]:
-        return await self._read(lambda connection: connection.execute(statement, values).all())
+    async def first(self, query: Query, **values: object) -> Row | None:
+        rows = await self.rows(query, **values)
+        return rows[0] if rows else None
 
-    async def first(self, statement: Executable, **values: object) -> Row | None:
-        return await self._read(lambda connection: connection.execute(statement, values).first())
-
-    async def lock(self, statement: Executable, **values: object) -> Row | None:
-        """As `first`, of a statement that locks."""
-        return await self._write(lambda connection: connection.execute(statement, values).first())
+    async def lock(self, query: Query, **values: object) -> Row | None:
+        """As `first`, of a query that locks."""
+        return await self._write(lambda connection: connection.execute(query, values).first())
 
     async def insert(self, statement: Insert, **values: object) -> Any:
         """The new row's primary key, if that is one column."""
@@ -99,11 +96,11 @@ class Statements(ABC):
 class SingleReads(Statements):
     """Each read on a connection of its own, which is given back at once."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
 
-    async def _read(self, work: Work[T]) -> T:
-        return await answer(lambda: self._read_now(work))
+    async def rows(self, query: Query, **values: object) -> Sequence[Row]:
+        return await settled(answer(self._rows(query, values)))
 
     async def _write(self, work: Work[T]) -> T:
         raise RuntimeError("this unit of work is read-only")
@@ -111,15 +108,43 @@ class SingleReads(Statements):
     async def commit(self) -> None:
         raise RuntimeError("this unit of work is read-only")
 
-    def _read_now(self, work: Work[T]) -> T:
+    async def _rows(self, query: Query, values: Mapping[str, object]) -> Sequence[Row]:
+        connection = await self._pool.take()
         try:
-            with self._engine.connect() as connection:
-                return work(connection)
+            rows = await fetch(connection, query, values)
+        except BaseException as error:
+            await self._leave(connection)
+            if not isinstance(error, Exception):
+                raise
+            rows = None  # whatever it was: SQLAlchemy, asked again, knows what that means
+        else:
+            self._pool.give(connection)
+        return await self._by_sqlalchemy(query, values) if rows is None else rows
+
+    async def _by_sqlalchemy(self, query: Query, values: Mapping[str, object]) -> Sequence[Row]:
+        try:
+            return await self._once_by_sqlalchemy(query, values)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-        with self._engine.connect() as connection:  # that one had died in the pool, which has been emptied since
-            return work(connection)
+        return await self._once_by_sqlalchemy(query, values)  # the pool has been emptied of what had died in it
+
+    async def _once_by_sqlalchemy(self, query: Query, values: Mapping[str, object]) -> Sequence[Row]:
+        connection = await self._pool.take()
+        try:
+            rows = await greenlet_spawn(lambda: connection.execute(query, values).all())
+        except BaseException:
+            await self._leave(connection)
+            raise
+        self._pool.give(connection)
+        return rows
+
+    async def _leave(self, connection: Connection) -> None:
+        """A server's answer may be under way still. SQLite's connections do one thing after the other."""
+        if connection.dialect.name == "sqlite" and not connection.invalidated:
+            self._pool.give(connection)
+        else:
+            await self._pool.discard(connection)
 
 
 class Transaction(Statements):
@@ -128,80 +153,90 @@ class Transaction(Statements):
     After any failure it is only good for closing: MySQL has rolled back and would commit what follows piece by piece.
     """
 
-    def __init__(self, engine: Engine, begin: str) -> None:
-        self._engine = engine
+    def __init__(self, pool: Pool, begin: str, *, within: float | None = None) -> None:
+        """`within`: seconds for each statement, if not the usual ones."""
+        self._pool = pool
         self._begin = begin
+        self._within = within
         self._connection: Connection | None = None
         self._turn = asyncio.Lock()
         self._over = False
 
-    async def _read(self, work: Work[T]) -> T:
-        return await self._write(work)
+    async def rows(self, query: Query, **values: object) -> Sequence[Row]:
+        return await self._write(lambda connection: connection.execute(query, values).all())
 
     async def _write(self, work: Work[T]) -> T:
-        return await answer(lambda: self._work_now(work), turn=self._turn)
+        return await self._in_turn(lambda: self._work(work))
 
     async def commit(self) -> None:
-        await answer(self._commit_now, turn=self._turn)
+        try:
+            await self._in_turn(self._commit)
+        except Contention as error:  # of a commit nobody may think that it is safe to repeat
+            raise Unavailable from error
 
     async def close(self) -> None:
         """Rolls back what was not committed."""
         self._over = True
         if self._connection is not None or self._turn.locked():
             with suppress(Unavailable):  # a connection that is lost has rolled back as well
-                await answer(lambda: self._end("ROLLBACK"), turn=self._turn)
+                await self._in_turn(lambda: self._end("ROLLBACK"))
+
+    async def _in_turn(self, work: Callable[[], Awaitable[T]]) -> T:
+        async def turn() -> T:
+            async with self._turn:
+                return await work()
+
+        return await settled(answer(turn(), within=self._within))
 
     def _check(self) -> None:
         if self._over:
             raise RuntimeError("this unit of work is over: it was committed, was left, or has failed")
 
-    def _work_now(self, work: Work[T]) -> T:
+    async def _work(self, work: Work[T]) -> T:
         self._check()
         try:
             if self._connection is None:
-                self._connection = self._opened()
-            return work(self._connection)
-        except BaseException:
+                self._connection = await self._begun()
+            return await greenlet_spawn(work, self._connection)
+        except BaseException as error:
             self._over = True
+            if not isinstance(error, Exception):  # its time is over, and the answer may still come
+                await self._forget()
             raise
 
-    def _commit_now(self) -> None:
+    async def _forget(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await self._pool.discard(connection)
+
+    async def _commit(self) -> None:
         self._check()
         self._over = True
-        self._end("COMMIT")
+        await self._end("COMMIT")
 
-    def _opened(self) -> Connection:
+    async def _begun(self) -> Connection:
         try:
-            return self._begin_now()
+            return await self._said(await self._pool.take(), self._begin)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-        return self._begin_now()  # that one had died in the pool, which has been emptied since
+        # That one had died in the pool, which has been emptied since.
+        return await self._said(await self._pool.take(), self._begin)
 
-    def _begin_now(self) -> Connection:
-        connection = self._engine.connect()
-        try:
-            connection.exec_driver_sql(self._begin)
-        except BaseException:
-            _discard(connection)
-            raise
-        return connection
-
-    def _end(self, statement: str) -> None:
+    async def _end(self, statement: str) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        if not connection.invalidated:
-            try:
-                connection.exec_driver_sql(statement)
-            except BaseException:
-                _discard(connection)
-                raise
-        connection.close()
+        if connection.invalidated:
+            await self._pool.discard(connection)
+        else:
+            self._pool.give(await self._said(connection, statement))
 
-
-def _discard(connection: Connection) -> None:
-    """Nobody shall get a connection that may be inside a transaction."""
-    if not connection.invalidated:
-        connection.invalidate()
-    connection.close()
+    async def _said(self, connection: Connection, statement: str) -> Connection:
+        """The connection, which nobody shall get if it may be inside a transaction."""
+        try:
+            await greenlet_spawn(connection.exec_driver_sql, statement)
+        except BaseException:
+            await self._pool.discard(connection)
+            raise
+        return connection

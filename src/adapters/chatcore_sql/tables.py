@@ -7,6 +7,7 @@ are compared by a `_key` column, which holds their `chatcore.entities.identity_k
 """
 
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -25,11 +26,13 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    true,
 )
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 LARGEST_ID = 2**63 - 1
+UNKNOWN_KEY = "unknown"  # what sealed a key before that was written down
 
 
 class Id(TypeDecorator[int]):
@@ -59,8 +62,20 @@ class Moment(TypeDecorator[datetime]):
             raise ValueError("a time without its offset cannot be stored")
         return value and value.astimezone(UTC)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        return value and value.replace(tzinfo=UTC)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """What `process_result_value` would be, with one call less for each value."""
+        read = self.impl_instance.result_processor(dialect, coltype)
+        if read is None:
+            return _utc
+
+        def process(value: Any) -> datetime | None:
+            return _utc(read(value))
+
+        return process
+
+
+def _utc(value: datetime | None) -> datetime | None:
+    return value and value.replace(tzinfo=UTC)
 
 
 LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")  # a TEXT of MySQL's ends at 64 KiB
@@ -123,6 +138,7 @@ sessions = Table(
     Column("address", String(64), nullable=False),
     UniqueConstraint("user_id", "id"),
     Index(None, "user_id", "login_time", "id"),
+    Index(None, "expires_at"),  # without the owner, as that of the refresh tokens: what has expired is swept away
 )
 
 refresh_tokens = Table(
@@ -136,6 +152,7 @@ refresh_tokens = Table(
     Column("used_at", Moment),
     ForeignKeyConstraint(["user_id", "session_id"], ["sessions.user_id", "sessions.id"], ondelete="CASCADE"),
     Index(None, "user_id", "session_id"),
+    Index(None, "expires_at"),
 )
 
 model_configs = Table(
@@ -147,6 +164,8 @@ model_configs = Table(
     Column("model_name", String(200), nullable=False),
     Column("sealed_key", Text, nullable=False),
     Column("api_key_hint", String(4), nullable=False),
+    # Which encryption key, by `Cipher.newest`. Indexed without the owner: what old keys have sealed is everybody's.
+    Column("sealed_with", String(32), nullable=False, server_default=UNKNOWN_KEY, index=True),
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
     Index(None, "user_id", "id"),
@@ -162,12 +181,15 @@ conversations = Table(
     Column("titled_by_user", Boolean, nullable=False, server_default=false()),
     # Alone, without the owner: ON DELETE SET NULL would empty the owner too. Its index is what the foreign key needs.
     Column("config_id", Id, ForeignKey("model_configs.id", ondelete="SET NULL"), index=True),
-    # For whoever looks, across owners, for what a dead process has left.
     Column("writing_reply_id", Id, unique=True),
+    Column("writing_worker_id", Id),
+    Column("stop_requested", Boolean, nullable=False, server_default=false()),
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
     UniqueConstraint("user_id", "id"),
     Index(None, "user_id", "updated_at", "id"),
+    # Without the owner: a worker asks for what it is to stop, and all of them for what a dead one has left.
+    Index(None, "writing_worker_id", "stop_requested"),
     sqlite_autoincrement=True,
 )
 
@@ -177,8 +199,9 @@ messages = Table(
     Column("id", Id, primary_key=True),
     Column("user_id", Id, nullable=False),
     Column("conversation_id", Id, nullable=False),
-    # No foreign key: a cascade down a long conversation would recurse once per message.
+    # No foreign key: a cascade down a long conversation would recurse once per message. 0: it follows no message.
     Column("parent_id", Id),
+    Column("active", Boolean, nullable=False, server_default=true()),
     Column("role", String(16), nullable=False),
     Column("content", LongText, nullable=False),
     Column("reasoning", LongText),
@@ -195,10 +218,10 @@ messages = Table(
     ForeignKeyConstraint(
         ["user_id", "conversation_id"], ["conversations.user_id", "conversations.id"], ondelete="CASCADE"
     ),
-    Index(None, "user_id", "conversation_id", "id"),
+    Index(None, "user_id", "conversation_id", "active", "id"),
     # The owner alone before a column that may be NULL: an index that begins as the foreign key does and goes on with a
     # NULL makes MySQL 9.7 take the reference for absent, and anything is accepted.
-    Index(None, "user_id", "parent_id", "id"),
+    Index(None, "user_id", "parent_id", "conversation_id", "id"),
     # An index, not a constraint: those SQLite cannot add to a table that is there.
     Index(
         "uq_messages_user_id_idempotency_key_conversation_id",
@@ -219,4 +242,13 @@ reply_log = Table(
     Column("text_offset", Integer, primary_key=True, autoincrement=False),
     Column("kind", String(16), nullable=False),
     Column("text", LongText, nullable=False),
+)
+
+# A worker's id is its epoch. Its time is the database's, as microseconds since 1970: all can reckon with that.
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("renewed_at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
 )

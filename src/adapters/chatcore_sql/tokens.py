@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence, Set
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import Integer, bindparam, insert, select, update
+from sqlalchemy import Integer, bindparam, delete, insert, select, update
 
-from chatcore.entities import RefreshToken, Session, SessionId, UserId
+from chatcore.entities import RefreshToken, Session, SessionId, UserId, storable
 from chatcore.ports import Caller, TokenStore
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.tables import refresh_tokens, sessions, user_roles, users
@@ -49,8 +49,16 @@ _LIST = (
 )
 _UPDATE = update(sessions).where(*_THIS)
 _REVOKE = _UPDATE.where(_s.logout_time.is_(None))
-_REVOKE_OTHERS = update(sessions).where(
-    _s.user_id == bindparam("user"), _s.id != bindparam("session"), _s.logout_time.is_(None)
+# Of somebody with a good part of all sessions MySQL would read, and lock, everybody's.
+_REVOKE_OTHERS = (
+    update(sessions)
+    .where(_s.user_id == bindparam("user"), _s.id != bindparam("session"), _s.logout_time.is_(None))
+    .with_hint("FORCE INDEX (uq_sessions_user_id_id)", dialect_name="mysql")
+)
+_REVOKE_ALL = (
+    update(sessions)
+    .where(_s.user_id == bindparam("user"), _s.logout_time.is_(None))
+    .with_hint("FORCE INDEX (uq_sessions_user_id_id)", dialect_name="mysql")
 )
 _ADD_TOKEN = insert(refresh_tokens)
 _TOKEN_OF = select(*_TOKEN).where(_t.digest == bindparam("token"))
@@ -70,6 +78,22 @@ _USE_UP = update(refresh_tokens).where(
 _EXCHANGE = update(refresh_tokens).where(
     _t.digest == bindparam("token"), _t.used_at.is_(None), _t.expires_at > bindparam("now")
 )
+
+# First looked for, then deleted by key: a range that is deleted locks what lies beside it.
+_EXPIRED_SESSIONS = (
+    select(_s.id)
+    .where(_s.expires_at < bindparam("before"))
+    .order_by(_s.expires_at)
+    .limit(bindparam("limit", type_=Integer))
+)
+_EXPIRED_TOKENS = (
+    select(_t.digest)
+    .where(_t.expires_at < bindparam("before"))
+    .order_by(_t.expires_at)
+    .limit(bindparam("limit", type_=Integer))
+)
+_DELETE_SESSIONS = delete(sessions).where(_s.id.in_(bindparam("keys", expanding=True)))
+_DELETE_TOKENS = delete(refresh_tokens).where(_t.digest.in_(bindparam("keys", expanding=True)))
 
 
 def _session_from(row: Row) -> Session:
@@ -95,6 +119,8 @@ class SqlTokenStore(TokenStore):
         await self._statements.insert(_ADD_SESSION, **asdict(session))
 
     async def caller(self, user_id: UserId, session_id: SessionId) -> Caller | None:
+        if storable(session_id) != session_id:
+            return None
         rows = await self._statements.rows(_CALLER, user=user_id, session=session_id)
         if not rows:
             return None
@@ -122,6 +148,9 @@ class SqlTokenStore(TokenStore):
     async def revoke_others(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
         await self._statements.change(_REVOKE_OTHERS, user=user_id, session=session_id, logout_time=now)
 
+    async def revoke_all(self, user_id: UserId, *, now: datetime) -> None:
+        await self._statements.change(_REVOKE_ALL, user=user_id, logout_time=now)
+
     async def add_refresh_token(self, token: RefreshToken) -> None:
         await self._statements.insert(_ADD_TOKEN, **asdict(token))
 
@@ -146,3 +175,11 @@ class SqlTokenStore(TokenStore):
     async def exchange(self, digest: bytes, *, now: datetime) -> bool:
         await self._statements.lock(_LOCK_OF_TOKEN, token=digest)
         return await self._statements.change(_EXCHANGE, token=digest, now=now, used_at=now) == 1
+
+    async def delete_expired(self, *, before: datetime, limit: int) -> int:
+        deleted = 0
+        for expired, deletion in ((_EXPIRED_SESSIONS, _DELETE_SESSIONS), (_EXPIRED_TOKENS, _DELETE_TOKENS)):
+            rows = await self._statements.rows(expired, before=before, limit=limit)
+            if keys := sorted(row[0] for row in rows):
+                deleted += await self._statements.change(deletion, keys=keys)
+        return deleted

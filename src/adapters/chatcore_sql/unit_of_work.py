@@ -1,13 +1,15 @@
 """One unit of work: the repositories on one way of running statements."""
 
 from chatcore.ports import UnitOfWork
+from chatcore_sql.administration import SqlAdministration, SqlSealedKeys
 from chatcore_sql.conversations import SqlConversationRepo
-from chatcore_sql.messages import SqlMessageRepo, SqlUnfinishedReplies
+from chatcore_sql.messages import SqlMessageRepo
 from chatcore_sql.model_configs import SqlModelConfigRepo
 from chatcore_sql.reply_log import SqlReplyLog
 from chatcore_sql.statements import Statements
 from chatcore_sql.tokens import SqlTokenStore
 from chatcore_sql.users import SqlUserRepo
+from chatcore_sql.workers import SqlUnfinishedReplies, SqlWorkers
 
 
 class SqlUnitOfWork(UnitOfWork):
@@ -19,7 +21,10 @@ class SqlUnitOfWork(UnitOfWork):
         self.conversations = SqlConversationRepo(statements)
         self.messages = SqlMessageRepo(statements)
         self.reply_log = SqlReplyLog(statements)
+        self.workers = SqlWorkers(statements)
         self.unfinished = SqlUnfinishedReplies(statements)
+        self.administration = SqlAdministration(statements)
+        self.sealed_keys = SqlSealedKeys(statements)
 
     async def commit(self) -> None:
         await self._statements.commit()

@@ -4,10 +4,13 @@ from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from chatcore import audit
 from chatcore.entities import (
+    ADMIN_ROLE,
     DEFAULT_ROLE,
     Profile,
     User,
+    UserId,
     check,
     email_rule,
     normal_password,
@@ -16,10 +19,12 @@ from chatcore.entities import (
     storable,
     username_rule,
 )
-from chatcore.errors import FieldError, InsufficientUserAuthentication, InvalidCredentials, NotFound
+from chatcore.errors import FieldError, InsufficientUserAuthentication, InvalidCredentials, LastAdmin, NotFound
 from chatcore.ports import Caller, Clock, PasswordHasher, UnitOfWork, UnitOfWorkFactory
-from chatcore.replies import Replies
-from chatcore.use_cases.sessions import SessionIssuer, SignedIn
+from chatcore.rate_limits import UNLIMITED, RateLimits
+from chatcore.replies import STOP_BEFORE_DELETION, Replies
+from chatcore.shielding import repeatable
+from chatcore.use_cases.sessions import SessionIssuer, SignedIn, note_sign_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,7 @@ class Register:
     policy: PasswordPolicy
     sessions: SessionIssuer
     clock: Clock
+    limits: RateLimits = UNLIMITED
 
     async def __call__(
         self,
@@ -62,14 +68,23 @@ class Register:
         user_agent: str = "",
         address: str = "",
     ) -> SignedIn:
-        """Raises `ValidationFailed`, `UsernameTaken`, `EmailTaken`."""
+        """Raises `ValidationFailed`, `UsernameTaken`, `EmailTaken`, `RateLimited`."""
         check(
             username_rule(username),
             email_rule(email) if email is not None else None,
             self.policy.rule(password),
             *profile_rules(profile),
         )
+        await self.limits.try_register(address)
         password_hash = await self.passwords.hash(normal_password(password))
+        signed_in = await self._store(username, email, password_hash, profile, user_agent, address)
+        note_sign_in("account_created", signed_in)
+        return signed_in
+
+    @repeatable
+    async def _store(
+        self, username: str, email: str | None, password_hash: str, profile: Profile, user_agent: str, address: str
+    ) -> SignedIn:
         now = self.clock.now()
         async with self.unit_of_work() as work:
             user = await work.users.add(
@@ -91,12 +106,16 @@ class StepUp:
 
     passwords: PasswordHasher
     policy: PasswordPolicy
+    limits: RateLimits = UNLIMITED
 
     async def __call__(self, caller: Caller, current_password: str | None, *, now: datetime) -> bool:
-        """True if the password was checked just now. Raises `InsufficientUserAuthentication`, `InvalidCredentials`."""
+        """True if the password was checked just now. Raises `InsufficientUserAuthentication`, `InvalidCredentials`,
+        `RateLimited`."""
         if current_password is not None:
+            await self.limits.try_password(caller.user.id)
             given = normal_password(storable(current_password))
             if not await self.passwords.verify(given, caller.user.password_hash):
+                _note_change("password_failed", caller)
                 raise InvalidCredentials("The current password is wrong.")
             return True
         if self.policy.always_ask or now - caller.session.authenticated_at > self.policy.recent:
@@ -111,6 +130,7 @@ class ChangeUsername:
     unit_of_work: UnitOfWorkFactory
     clock: Clock
 
+    @repeatable
     async def __call__(self, *, caller: Caller, username: str) -> User:
         """Raises `ValidationFailed`, `UsernameTaken`."""
         check(username_rule(username))
@@ -118,6 +138,7 @@ class ChangeUsername:
         async with self.unit_of_work() as work:
             await work.users.set_username(caller.user.id, username, now=now)
             await work.commit()
+        _note_change("username_changed", caller, username=username)
         return replace(caller.user, username=username, updated_at=now)
 
 
@@ -131,15 +152,21 @@ class ChangeEmail:
     clock: Clock
 
     async def __call__(self, *, caller: Caller, email: str, current_password: str | None = None) -> User:
-        """Raises `ValidationFailed`, `EmailTaken`, `InsufficientUserAuthentication`, `InvalidCredentials`."""
+        """Raises `ValidationFailed`, `EmailTaken`, `InsufficientUserAuthentication`, `InvalidCredentials`,
+        `RateLimited`."""
         check(email_rule(email))
         now = self.clock.now()
         checked = await self.step_up(caller, current_password, now=now)
+        await self._store(caller, email, checked, now)
+        _note_change("email_changed", caller)
+        return replace(caller.user, email=email, updated_at=now)
+
+    @repeatable
+    async def _store(self, caller: Caller, email: str, checked: bool, now: datetime) -> None:
         async with self.unit_of_work() as work:
             await work.users.set_email(caller.user.id, email, now=now)
             await _note(work, caller, checked, now)
             await work.commit()
-        return replace(caller.user, email=email, updated_at=now)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,11 +182,17 @@ class ChangePassword:
     clock: Clock
 
     async def __call__(self, *, caller: Caller, password: str, current_password: str | None = None) -> SignedIn:
-        """Raises `ValidationFailed`, `InsufficientUserAuthentication`, `InvalidCredentials`."""
+        """Raises `ValidationFailed`, `InsufficientUserAuthentication`, `InvalidCredentials`, `RateLimited`."""
         check(self.policy.rule(password))
         now = self.clock.now()
         checked = await self.step_up(caller, current_password, now=now)
         password_hash = await self.passwords.hash(normal_password(password))
+        signed_in = await self._store(caller, password_hash, checked, now)
+        _note_change("password_changed", caller)
+        return signed_in
+
+    @repeatable
+    async def _store(self, caller: Caller, password_hash: str, checked: bool, now: datetime) -> SignedIn:
         async with self.unit_of_work() as work:
             await work.users.set_password_hash(caller.user.id, password_hash, now=now)
             await work.tokens.revoke_others(caller.user.id, caller.session.id, now=now)
@@ -175,7 +208,8 @@ class ChangePassword:
 @dataclass(frozen=True, kw_only=True)
 class DeleteAccount:
     """The caller: deletes the account and all that it owns. Replies that are being written are stopped first. Works
-    within five minutes of a password check in this session, later with the current password."""
+    within five minutes of a password check in this session, later with the current password. The last active
+    administrator stays."""
 
     unit_of_work: UnitOfWorkFactory
     replies: Replies
@@ -183,16 +217,55 @@ class DeleteAccount:
     clock: Clock
 
     async def __call__(self, *, caller: Caller, current_password: str | None = None) -> None:
-        """Raises `InsufficientUserAuthentication`, `InvalidCredentials`."""
+        """Raises `InsufficientUserAuthentication`, `InvalidCredentials`, `RateLimited`, `LastAdmin`."""
         await self.step_up(caller, current_password, now=self.clock.now())
-        await self.replies.stop_all(caller.user.id)
+        deletion = Deletion(unit_of_work=self.unit_of_work, replies=self.replies)
+        await deletion(caller.user.id, may_be_admin=ADMIN_ROLE in caller.user.roles)
+        _note_change("account_deleted", caller)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deletion:
+    """Deletes a user with everything they own, and stops what is being written for them before and after: what began in
+    between finds nothing to be stored in."""
+
+    unit_of_work: UnitOfWorkFactory
+    replies: Replies
+
+    async def __call__(self, user_id: UserId, *, may_be_admin: bool) -> None:
+        """Raises `NotFound`, `LastAdmin`; then nothing has been stopped."""
+        if may_be_admin:
+            await self._check(user_id)
+        await self.replies.stop_all(user_id, within=STOP_BEFORE_DELETION)
+        await self._delete(user_id, may_be_admin)
+        await self.replies.stop_all(user_id, within=STOP_BEFORE_DELETION)
+
+    @repeatable
+    async def _check(self, user_id: UserId) -> None:
         async with self.unit_of_work() as work:
-            if not await work.users.delete(caller.user.id):
+            await keep_an_admin(work, user_id)
+
+    @repeatable
+    async def _delete(self, user_id: UserId, may_be_admin: bool) -> None:
+        async with self.unit_of_work() as work:
+            if may_be_admin:
+                await keep_an_admin(work, user_id)
+            if not await work.users.delete(user_id):
                 raise NotFound("This account is deleted already.")
             await work.commit()
-        await self.replies.stop_all(caller.user.id)  # what began in between finds nothing to be stored in
 
 
 async def _note(work: UnitOfWork, caller: Caller, checked: bool, now: datetime) -> None:
     if checked:
         await work.tokens.password_checked(caller.user.id, caller.session.id, now=now)
+
+
+def _note_change(event: str, caller: Caller, **more: str) -> None:
+    audit.record(event, user_id=caller.user.id, session_id=caller.session.id, **more)
+
+
+async def keep_an_admin(work: UnitOfWork, leaving: UserId) -> None:
+    """Raises `LastAdmin` if this user is the one who is left, and else sees to it that this stays so until the unit of
+    work is closed. It has to be the unit's first call."""
+    if await work.administration.only_admin() == leaving:
+        raise LastAdmin

@@ -1,9 +1,9 @@
-"""Talking to a model: send, follow, stop."""
+"""Talking to a model: send, edit, regenerate, follow, stop."""
 
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import astuple, dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import astuple, dataclass
+from datetime import timedelta
 
 from chatcore.entities import (
     MAX_CONTENT,
@@ -11,62 +11,25 @@ from chatcore.entities import (
     ConversationId,
     Message,
     MessageId,
-    ModelConfigId,
     Role,
     UserId,
     check,
     range_rule,
     text_rule,
-    title_from,
 )
-from chatcore.errors import ConversationBusy, FieldError, IdempotencyKeyReused, ModelNotConfigured, NotFound
+from chatcore.errors import ConversationBusy, FieldError, IdempotencyKeyReused, NotFound
 from chatcore.events import ReplyEvent
-from chatcore.ports import Cipher, Clock, Idempotency, ModelEndpoint, Prompt, UnitOfWork, UnitOfWorkFactory
-from chatcore.prompt import PromptLimits, build_prompt, build_title_prompt
-from chatcore.replies import Replies, ReplyJob, with_logged_text
-from chatcore.shielding import settled
-from chatcore.use_cases.model_configs import endpoint_of
+from chatcore.ports import Idempotency, UnitOfWork, UnitOfWorkFactory
+from chatcore.replies import Replies, with_logged_text
+from chatcore.shielding import repeatable, settled
+from chatcore.use_cases.asking import MISSING, AskModel, ChatOptions, Sent
 
-_MISSING = "There is no such conversation."
+NO_OPTIONS = ChatOptions()
 _REMEMBERED = timedelta(hours=24)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatDefaults:
-    """What holds where a request says nothing. `model`: the server's own endpoint, if it has one.
-
-    `model_titles`: a new conversation's title is asked of the model, beside the first reply.
-    """
-
-    model: ModelEndpoint | None = None
-    system_prompt: str = ""
-    model_titles: bool = False
-    temperature: float | None = None
-    max_tokens: int | None = None
-    limits: PromptLimits = field(default_factory=PromptLimits)
-
-
-@dataclass(frozen=True, slots=True)
-class ChatOptions:
-    """What one request may choose: `config_id` one of the owner's configurations, `system` at most 48,000
-    characters, `temperature` 0 to 2, `max_tokens` 1 to 1,000,000."""
-
-    config_id: ModelConfigId | None = None
-    system: str | None = None
-    temperature: float | None = None
-    max_tokens: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """The stored message and the reply to it, which is being written."""
-
-    message: Message
-    reply: Message
-
-
 @dataclass(frozen=True, kw_only=True)
-class SendMessage:
+class SendMessage(AskModel):
     """The owner: says something and has a model reply.
 
     When it returns, the message is stored and the reply is being written, whoever stays to read it. The model is
@@ -76,131 +39,148 @@ class SendMessage:
     sent twice; with other content or options it is refused.
     """
 
-    unit_of_work: UnitOfWorkFactory
-    replies: Replies
-    cipher: Cipher
-    defaults: ChatDefaults
-    clock: Clock
-
     async def __call__(
         self,
         *,
         owner: UserId,
         conversation_id: ConversationId,
         content: str,
-        options: ChatOptions = ChatOptions(),
+        options: ChatOptions = NO_OPTIONS,
         idempotency_key: str | None = None,
     ) -> Sent:
         """`content`: 1 to 200,000 characters, `idempotency_key`: 1 to 255. Raises `ValidationFailed`, `NotFound`,
-        `IdempotencyKeyReused`, `ConversationBusy`, `ModelNotConfigured`, and `Unavailable` while shutting down;
-        nothing is stored then."""
+        `IdempotencyKeyReused`, `ConversationBusy`, `ModelNotConfigured`, `RateLimited`, and `Unavailable` while
+        shutting down; nothing is stored then."""
         check(
-            text_rule(content, "content", minimum=1, maximum=MAX_CONTENT),
-            text_rule(options.system or "", "system", maximum=48_000),
-            range_rule(options.temperature, "temperature", minimum=0, maximum=2),
-            range_rule(options.max_tokens, "max_tokens", minimum=1, maximum=1_000_000),
+            *_rules(content, options),
             None if idempotency_key is None else text_rule(idempotency_key, "Idempotency-Key", minimum=1, maximum=255),
         )
         named = None if idempotency_key is None else Idempotency(idempotency_key, _digest(content, options))
-        return await settled(self._send(_Request(owner, conversation_id, content, options, named)))
+        await self.limits.try_send(owner)
+        return await settled(self._send(owner, conversation_id, content, options, named))
 
-    async def _send(self, request: "_Request") -> Sent:
-        now, options = self.clock.now(), request.options
+    @repeatable
+    async def _send(
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        content: str,
+        options: ChatOptions,
+        named: Idempotency | None,
+    ) -> Sent:
+        worker_id = await self.replies.claimant()
         async with self.unit_of_work() as work:
-            conversation = await work.conversations.lock(request.owner, request.conversation_id)
-            if conversation is None:
-                raise NotFound(_MISSING)
-            if sent := await self._sent_before(work, request, now):
+            conversation = await self._lock(work, owner, conversation_id)
+            if named is not None and (sent := await self._sent_before(work, conversation, named)):
                 return sent
             if conversation.writing_reply_id is not None:
                 raise ConversationBusy
-            endpoint = await self._endpoint(work, conversation, options.config_id)
-            history = await self._history(work, conversation)
-            sent = await self._store(work, request, history[-1].id if history else None, endpoint.model, now)
-            if not conversation.title:
-                await work.conversations.set_title(request.owner, conversation.id, title_from(request.content))
-            if not await work.conversations.claim(request.owner, conversation.id, sent.reply.id, now=now):
-                raise ConversationBusy
-            untitled = self.defaults.model_titles and not history and not conversation.titled_by_user
-            job = ReplyJob(
-                reply=sent.reply,
-                endpoint=endpoint,
-                prompt=self._prompt([*history, sent.message], options),
-                title_prompt=build_title_prompt(request.content) if untitled else None,
-            )
-            async with self.replies.writing(job):
-                await work.commit()
-        return sent
+            return await self._say(work, conversation, content, options, worker_id, named=named)
 
-    async def _store(
-        self, work: UnitOfWork, request: "_Request", parent_id: MessageId | None, model: str, now: datetime
-    ) -> Sent:
-        message = await work.messages.add(
-            request.owner,
-            request.conversation_id,
-            parent_id=parent_id,
-            role=Role.USER,
-            content=request.content,
-            writing=False,
-            model=None,
-            now=now,
-            idempotency=request.idempotency,
-        )
-        reply = await work.messages.add(
-            request.owner,
-            request.conversation_id,
-            parent_id=message.id,
-            role=Role.ASSISTANT,
-            content="",
-            writing=True,
-            model=model,
-            now=now,
-        )
-        return Sent(message, reply)
-
-    async def _sent_before(self, work: UnitOfWork, request: "_Request", now: datetime) -> Sent | None:
-        if request.idempotency is None:
-            return None
-        owner, conversation_id, key = request.owner, request.conversation_id, request.idempotency.key
-        found = await work.messages.sent_with(owner, conversation_id, key, since=now - _REMEMBERED)
+    async def _sent_before(self, work: UnitOfWork, conversation: Conversation, named: Idempotency) -> Sent | None:
+        owner, conversation_id, since = conversation.user_id, conversation.id, self.clock.now() - _REMEMBERED
+        found = await work.messages.sent_with(owner, conversation_id, named.key, since=since)
         if found is None:
             return None
         message, before = found
-        if before.digest != request.idempotency.digest:
+        if before.digest != named.digest:
             raise IdempotencyKeyReused
         reply = await work.messages.reply_to(owner, conversation_id, message.id)
         return Sent(message, reply) if reply else None
 
-    async def _endpoint(
-        self, work: UnitOfWork, conversation: Conversation, config_id: ModelConfigId | None
-    ) -> ModelEndpoint:
-        owner, chosen = conversation.user_id, config_id or conversation.config_id
-        if chosen is not None:
-            config = await work.model_configs.get(owner, chosen)
-            if config is None:
-                raise NotFound("There is no such model configuration.")
+
+@dataclass(frozen=True, kw_only=True)
+class EditMessage(AskModel):
+    """The owner: says something else in the place of an earlier message and has a model reply, in a branch of its own.
+    The earlier message and all that followed it stay as they are: its siblings."""
+
+    async def __call__(
+        self,
+        *,
+        owner: UserId,
+        conversation_id: ConversationId,
+        message_id: MessageId,
+        content: str,
+        options: ChatOptions = NO_OPTIONS,
+    ) -> Sent:
+        """As `SendMessage`. Raises `NotFound` also for a message that is not a user's."""
+        check(*_rules(content, options))
+        await self.limits.try_send(owner)
+        return await settled(self._edit(owner, conversation_id, message_id, content, options))
+
+    @repeatable
+    async def _edit(
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        message_id: MessageId,
+        content: str,
+        options: ChatOptions,
+    ) -> Sent:
+        worker_id = await self.replies.claimant()
+        async with self.unit_of_work() as work:
+            conversation = await self._lock(work, owner, conversation_id)
+            edited = await work.messages.get(owner, conversation_id, message_id)
+            if edited is None or edited.role is not Role.USER:
+                raise NotFound("There is no such message of a user.")
+            if conversation.writing_reply_id is not None:
+                raise ConversationBusy
+            await self._make_last(work, owner, conversation_id, edited.parent_id)
+            return await self._say(work, conversation, content, options, worker_id, siblings=edited.siblings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegenerateReply(AskModel):
+    """The owner: has a model reply once more to a message that has a reply, in a branch of its own. The earlier reply
+    and all that followed it stay as they are: its siblings."""
+
+    async def __call__(
+        self,
+        *,
+        owner: UserId,
+        conversation_id: ConversationId,
+        message_id: MessageId | None = None,
+        options: ChatOptions = NO_OPTIONS,
+    ) -> Sent:
+        """`message_id`: the reply, or the message to reply to; None is the last reply of the active branch. Raises as
+        `SendMessage`, and `NotFound` if there is no such message."""
+        check(*_rules(None, options))
+        await self.limits.try_send(owner)
+        return await settled(self._regenerate(owner, conversation_id, message_id, options))
+
+    @repeatable
+    async def _regenerate(
+        self, owner: UserId, conversation_id: ConversationId, message_id: MessageId | None, options: ChatOptions
+    ) -> Sent:
+        worker_id = await self.replies.claimant()
+        async with self.unit_of_work() as work:
+            conversation = await self._lock(work, owner, conversation_id)
+            message, replies = await self._question(work, conversation, message_id)
+            if conversation.writing_reply_id is not None:
+                raise ConversationBusy
+            await self._make_last(work, owner, conversation_id, message.id)
+            endpoint = await self._endpoint(work, conversation, options.config_id)
+            history = await self._history(work, conversation)
+            return await self._answer(work, conversation, endpoint, history, options, worker_id, siblings=replies)
+
+    async def _question(
+        self, work: UnitOfWork, conversation: Conversation, message_id: MessageId | None
+    ) -> tuple[Message, tuple[MessageId, ...]]:
+        """The message to reply to, and the replies that it has."""
+        owner, conversation_id = conversation.user_id, conversation.id
+        if message_id is None:
+            named = await work.messages.last_reply(owner, conversation_id)
         else:
-            config = await work.model_configs.newest(owner)
-        if config is not None:
-            return endpoint_of(config, self.cipher)
-        if self.defaults.model is None:
-            raise ModelNotConfigured
-        return self.defaults.model
-
-    async def _history(self, work: UnitOfWork, conversation: Conversation) -> list[Message]:
-        found = await work.messages.history(
-            conversation.user_id, conversation.id, limit=self.defaults.limits.max_messages
-        )
-        return list(found[1]) if found else []
-
-    def _prompt(self, history: list[Message], options: ChatOptions) -> Prompt:
-        defaults = self.defaults
-        system = defaults.system_prompt if options.system is None else options.system
-        return Prompt(
-            messages=build_prompt(history, system=system, limits=defaults.limits),
-            temperature=defaults.temperature if options.temperature is None else options.temperature,
-            max_tokens=defaults.max_tokens if options.max_tokens is None else options.max_tokens,
-        )
+            named = await work.messages.get(owner, conversation_id, message_id)
+        if named is None or named.role is Role.USER:
+            question = named
+            reply = await work.messages.reply_to(owner, conversation_id, named.id) if named else None
+        else:
+            question = await work.messages.get(owner, conversation_id, named.parent_id) if named.parent_id else None
+            reply = named
+        if question is None or question.role is not Role.USER:
+            raise NotFound("There is no reply to be written again.")
+        return question, reply.siblings if reply else ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,25 +209,25 @@ class StopReply:
         """Raises `NotFound` also where there never was a reply."""
         async with self.unit_of_work(read_only=True) as work:
             if await work.conversations.get(owner, conversation_id) is None:
-                raise NotFound(_MISSING)
+                raise NotFound(MISSING)
             last = await work.messages.last_reply(owner, conversation_id)
         if last is None:
             raise NotFound("No reply was ever written in this conversation.")
-        stopped = await self.replies.stop(last.id)
+        stopped = await self.replies.stop(last)
         if stopped is not None:
             return stopped
         async with self.unit_of_work(read_only=True) as work:
             return await with_logged_text(work, last)
 
 
+def _rules(content: str | None, options: ChatOptions) -> tuple[FieldError | None, ...]:
+    return (
+        None if content is None else text_rule(content, "content", minimum=1, maximum=MAX_CONTENT),
+        text_rule(options.system or "", "system", maximum=48_000),
+        range_rule(options.temperature, "temperature", minimum=0, maximum=2),
+        range_rule(options.max_tokens, "max_tokens", minimum=1, maximum=1_000_000),
+    )
+
+
 def _digest(content: str, options: ChatOptions) -> bytes:
     return hashlib.sha256(repr((content, *astuple(options))).encode()).digest()
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    owner: UserId
-    conversation_id: ConversationId
-    content: str
-    options: ChatOptions
-    idempotency: Idempotency | None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chatcore.branches import newest_below, way_to
 from chatcore.entities import (
     MAX_TITLE,
     Conversation,
@@ -19,7 +20,8 @@ from chatcore.entities import (
 )
 from chatcore.errors import NotFound
 from chatcore.ports import Clock, UnitOfWorkFactory
-from chatcore.replies import Replies, with_logged_text
+from chatcore.replies import STOP_BEFORE_DELETION, Replies, with_logged_text
+from chatcore.shielding import repeatable
 
 _MISSING = "There is no such conversation."
 
@@ -45,6 +47,7 @@ class CreateConversation:
     unit_of_work: UnitOfWorkFactory
     clock: Clock
 
+    @repeatable
     async def __call__(
         self, *, owner: UserId, title: str | None = None, config_id: ModelConfigId | None = None
     ) -> Conversation:
@@ -66,6 +69,7 @@ class RenameConversation:
 
     unit_of_work: UnitOfWorkFactory
 
+    @repeatable
     async def __call__(self, *, owner: UserId, conversation_id: ConversationId, title: str) -> Conversation:
         """`title`: 1 to 200 characters. Raises `ValidationFailed`, `NotFound`."""
         check(text_rule(title, "title", minimum=1, maximum=MAX_TITLE))
@@ -85,21 +89,24 @@ class DeleteConversation:
     unit_of_work: UnitOfWorkFactory
     replies: Replies
 
+    @repeatable
     async def __call__(self, *, owner: UserId, conversation_id: ConversationId) -> None:
         """Raises `NotFound`."""
-        elsewhere: MessageId | None = None
+        stopped: MessageId | None = None
         while True:
             async with self.unit_of_work() as work:
                 conversation = await work.conversations.lock(owner, conversation_id)
                 if conversation is None:
                     raise NotFound(_MISSING)
                 reply_id = conversation.writing_reply_id  # under the lock: none begins between this and the deletion
-                if reply_id is None or reply_id == elsewhere:
+                if reply_id is None or reply_id == stopped:
                     await work.conversations.delete(owner, conversation_id)
                     await work.commit()
                     return
-            if await self.replies.stop(reply_id) is None:
-                elsewhere = reply_id
+                reply = await work.messages.get(owner, conversation_id, reply_id)
+            stopped = reply_id
+            if reply is not None:
+                await self.replies.stop(reply, within=STOP_BEFORE_DELETION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +120,8 @@ class History:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadHistory:
-    """The owner: the newest messages, or those before a given one. A reply that is being written shows what of it
-    has reached the log."""
+    """The owner: the newest messages of the active branch, or those before a given one. A reply that is being written
+    shows what of it has reached the log."""
 
     unit_of_work: UnitOfWorkFactory
 
@@ -130,3 +137,29 @@ class ReadHistory:
             conversation, messages = found
             page = [await with_logged_text(work, message) for message in messages[-limit:]]
         return History(conversation, page, page[0].id if len(messages) > limit else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwitchBranch:
+    """The owner: shows another branch of a conversation, the one that goes through a given message to the newest one
+    below it. The next message goes there too. Nothing is lost, and a reply that is being written goes on."""
+
+    unit_of_work: UnitOfWorkFactory
+    read_history: ReadHistory
+
+    async def __call__(self, *, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> History:
+        """The newest messages of that branch. Raises `NotFound`."""
+        await self._switch(owner, conversation_id, message_id)
+        return await self.read_history(owner=owner, conversation_id=conversation_id)
+
+    @repeatable
+    async def _switch(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> None:
+        async with self.unit_of_work() as work:
+            if await work.conversations.lock(owner, conversation_id) is None:
+                raise NotFound(_MISSING)
+            tree = await work.messages.tree(owner, conversation_id)
+            if all(node.id != message_id for node in tree):
+                raise NotFound("There is no such message.")
+            fork, path = way_to(tree, newest_below(tree, message_id))
+            await work.messages.activate(owner, conversation_id, after=fork, path=path)
+            await work.commit()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from chatcore import audit
 from chatcore.entities import (
     Failure,
     ModelConfig,
@@ -17,8 +18,17 @@ from chatcore.entities import (
     origin_of,
     text_rule,
 )
-from chatcore.errors import FieldError, ModelError, ModelNotConfigured, ModelNotFound, ModelRefused, NotFound
+from chatcore.errors import (
+    FieldError,
+    ModelError,
+    ModelNotConfigured,
+    ModelNotFound,
+    ModelRefused,
+    ModelUnauthorized,
+    NotFound,
+)
 from chatcore.ports import Cipher, Clock, LLMGateway, ModelEndpoint, Prompt, PromptMessage, UnitOfWorkFactory
+from chatcore.shielding import repeatable
 
 _MISSING = "There is no such model configuration."
 _ONE_WORD = Prompt(messages=[PromptMessage(Role.USER, "Say hello.")], max_tokens=8)
@@ -43,12 +53,15 @@ class CreateModelConfig:
     """The owner: adds an OpenAI-compatible endpoint. The key may be empty; it is sealed and never shown again."""
 
     unit_of_work: UnitOfWorkFactory
+    gateway: LLMGateway
     cipher: Cipher
     clock: Clock
 
+    @repeatable
     async def __call__(self, *, owner: UserId, model_url: str, model_name: str, api_key: str) -> ModelConfig:
         """Raises `ValidationFailed`."""
         check(model_url_rule(model_url), _name_rule(model_name), _key_rule(api_key))
+        await _check_target(self.gateway, model_url)
         async with self.unit_of_work() as work:
             config = await work.model_configs.add(
                 owner, model_url=model_url, model_name=model_name, now=self.clock.now()
@@ -67,9 +80,11 @@ class UpdateModelConfig:
     """
 
     unit_of_work: UnitOfWorkFactory
+    gateway: LLMGateway
     cipher: Cipher
     clock: Clock
 
+    @repeatable
     async def __call__(
         self,
         *,
@@ -85,8 +100,10 @@ class UpdateModelConfig:
             _name_rule(model_name) if model_name is not None else None,
             _key_rule(api_key) if api_key is not None else None,
         )
+        if model_url is not None:
+            await _check_target(self.gateway, model_url)
         async with self.unit_of_work() as work:
-            config = await work.model_configs.get(owner, config_id)
+            config = await work.model_configs.lock(owner, config_id)
             if config is None:
                 raise NotFound(_MISSING)
             moved = model_url is not None and origin_of(model_url) != origin_of(config.model_url)
@@ -130,6 +147,8 @@ class CheckModelConfig:
         try:
             return Checked(await self._models(endpoint))
         except ModelError as error:
+            if isinstance(error, ModelUnauthorized):
+                audit.record("model_key_refused", user_id=owner, model_host=origin_of(endpoint.url)[1])
             return Checked(failure=Failure(code=error.code, detail=error.detail))
 
     async def _models(self, endpoint: ModelEndpoint) -> Sequence[str]:
@@ -147,6 +166,7 @@ class DeleteModelConfig:
 
     unit_of_work: UnitOfWorkFactory
 
+    @repeatable
     async def __call__(self, *, owner: UserId, config_id: ModelConfigId) -> None:
         """Raises `NotFound`."""
         async with self.unit_of_work() as work:
@@ -164,9 +184,16 @@ def endpoint_of(config: ModelConfig, cipher: Cipher) -> ModelEndpoint:
     return ModelEndpoint(url=config.model_url, model=config.model_name, api_key=api_key)
 
 
+async def _check_target(gateway: LLMGateway, model_url: str) -> None:
+    """At once, so that a person sees a mistake where they make it; every call looks again."""
+    allowed = await gateway.may_call(model_url)
+    check(None if allowed else FieldError("model_url", "must not lead into a private network"))
+
+
 def _with_key(config: ModelConfig, api_key: str, cipher: Cipher) -> ModelConfig:
     sealed = cipher.seal(api_key, owner=config.user_id, config_id=config.id) if api_key else ""
-    return replace(config, sealed_key=sealed, api_key_hint=key_hint(api_key))
+    sealed_with = cipher.newest if sealed else ""
+    return replace(config, sealed_key=sealed, api_key_hint=key_hint(api_key), sealed_with=sealed_with)
 
 
 def _name_rule(model_name: str) -> FieldError | None:

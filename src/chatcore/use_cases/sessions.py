@@ -13,10 +13,12 @@ from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from chatcore import audit
 from chatcore.entities import Page, RefreshToken, Session, SessionId, User, check_page, normal_password, storable
 from chatcore.errors import AccountDisabled, InvalidCredentials, NotFound, Unauthenticated
 from chatcore.ports import AccessClaims, Caller, Clock, PasswordHasher, TokenSigner, UnitOfWork, UnitOfWorkFactory
-from chatcore.shielding import settled
+from chatcore.rate_limits import UNLIMITED, RateLimits
+from chatcore.shielding import repeatable, settled
 
 _TOUCH_EVERY = timedelta(minutes=1)
 
@@ -118,28 +120,38 @@ class SignIn:
     passwords: PasswordHasher
     sessions: SessionIssuer
     clock: Clock
+    limits: RateLimits = UNLIMITED
 
     async def __call__(self, *, name: str, password: str, user_agent: str = "", address: str = "") -> SignedIn:
-        """Raises `InvalidCredentials`, `AccountDisabled`."""
+        """Raises `InvalidCredentials`, `AccountDisabled`, `RateLimited`."""
+        await self.limits.try_sign_in(name, address)
         password = normal_password(password)
         async with self.unit_of_work(read_only=True) as work:
             user = await work.users.find(storable(name))
         if not await self.passwords.verify(password, user.password_hash if user else None) or user is None:
+            _note_failure(user, "wrong password" if user else "unknown name", user_agent, address)
             raise InvalidCredentials
         if not user.is_active:
+            _note_failure(user, "disabled", user_agent, address)
             raise AccountDisabled
         rehashed = None
         if self.passwords.needs_rehash(user.password_hash):
             rehashed = await self.passwords.hash(password)
-        now = self.clock.now()
         try:
-            async with self.unit_of_work() as work:
-                if rehashed:
-                    await work.users.set_password_hash(user.id, rehashed, now=now)
-                signed_in = await self.sessions.open(work, user, user_agent=user_agent, address=address, now=now)
-                await work.commit()
+            signed_in = await self._open(user, rehashed, user_agent, address)
         except NotFound:  # deleted meanwhile
             raise InvalidCredentials from None
+        note_sign_in("sign_in", signed_in)
+        return signed_in
+
+    @repeatable
+    async def _open(self, user: User, rehashed: str | None, user_agent: str, address: str) -> SignedIn:
+        now = self.clock.now()
+        async with self.unit_of_work() as work:
+            if rehashed:
+                await work.users.set_password_hash(user.id, rehashed, now=now)
+            signed_in = await self.sessions.open(work, user, user_agent=user_agent, address=address, now=now)
+            await work.commit()
         return signed_in
 
 
@@ -159,6 +171,7 @@ class Refresh:
         """Raises `Unauthenticated`, `AccountDisabled`."""
         return await settled(self._refresh(refresh_token))
 
+    @repeatable
     async def _refresh(self, token: str) -> SignedIn:
         now, digest, successor = self.clock.now(), digest_of(token), self.sessions.successor(token)
         async with self.unit_of_work() as work:
@@ -177,8 +190,10 @@ class Refresh:
             elif not await self._in_grace(work, stored.used_at, successor, now):
                 await work.tokens.revoke(caller.user.id, caller.session.id, now=now)
                 await work.commit()
+                audit.record("refresh_reused", user_id=caller.user.id, session_id=caller.session.id)
                 raise Unauthenticated("This refresh token was used before. The session has been ended.")
             await work.commit()
+        audit.record("refresh", user_id=caller.user.id, session_id=caller.session.id)
         return self.sessions.signed_in(caller.user, caller.session, successor, now=now)
 
     async def _in_grace(self, work: UnitOfWork, used_at: datetime, successor: str, now: datetime) -> bool:
@@ -207,10 +222,14 @@ class Authenticate:
         if not caller.user.is_active:
             raise AccountDisabled
         if now - caller.session.last_used_at > _TOUCH_EVERY:
-            async with self.unit_of_work() as work:
-                await work.tokens.touch(claims.user_id, claims.session_id, now=now)
-                await work.commit()
+            await self._touch(caller, now)
         return caller
+
+    @repeatable
+    async def _touch(self, caller: Caller, now: datetime) -> None:
+        async with self.unit_of_work() as work:
+            await work.tokens.touch(caller.user.id, caller.session.id, now=now)
+            await work.commit()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +242,7 @@ class SignOut:
     unit_of_work: UnitOfWorkFactory
     clock: Clock
 
+    @repeatable
     async def __call__(self, *, caller: Caller, refresh_token: str | None = None) -> None:
         now, user_id = self.clock.now(), caller.user.id
         async with self.unit_of_work() as work:
@@ -231,6 +251,7 @@ class SignOut:
             if other and other.user_id == user_id:
                 await work.tokens.revoke(user_id, other.session_id, now=now)
             await work.commit()
+        audit.record("sign_out", user_id=user_id, session_id=caller.session.id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,6 +275,7 @@ class RevokeSession:
     unit_of_work: UnitOfWorkFactory
     clock: Clock
 
+    @repeatable
     async def __call__(self, *, caller: Caller, session_id: SessionId) -> None:
         """Ending one that has ended changes nothing. Raises `NotFound`."""
         async with self.unit_of_work() as work:
@@ -261,6 +283,7 @@ class RevokeSession:
                 raise NotFound("There is no such session.")
             await work.tokens.revoke(caller.user.id, session_id, now=self.clock.now())
             await work.commit()
+        audit.record("session_revoked", user_id=caller.user.id, session_id=session_id, by_session_id=caller.session.id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,15 +293,34 @@ class RevokeOtherSessions:
     unit_of_work: UnitOfWorkFactory
     clock: Clock
 
+    @repeatable
     async def __call__(self, *, caller: Caller) -> None:
         async with self.unit_of_work() as work:
             await work.tokens.revoke_others(caller.user.id, caller.session.id, now=self.clock.now())
             await work.commit()
+        audit.record("sessions_revoked", user_id=caller.user.id, by_session_id=caller.session.id)
 
 
 def digest_of(token: str) -> bytes:
     """What is stored of a refresh token."""
     return hashlib.sha256(token.encode(errors="replace")).digest()
+
+
+def note_sign_in(event: str, signed_in: SignedIn) -> None:
+    session = signed_in.session
+    audit.record(
+        event,
+        user_id=session.user_id,
+        session_id=session.id,
+        address=session.address,
+        user_agent=session.user_agent,
+    )
+
+
+def _note_failure(user: User | None, reason: str, user_agent: str, address: str) -> None:
+    """Without the name that was given: it may be a password, typed into the wrong field."""
+    user_id = user.id if user else None
+    audit.record("sign_in_failed", user_id=user_id, address=address, user_agent=user_agent, reason=reason)
 
 
 def _encoded(secret: bytes) -> str:

@@ -1,6 +1,14 @@
 """The composition root: settings, and the container that makes every use case. HTTP and the command share it."""
 
-from chatcore_app.container import Readiness, database_of, make_container
-from chatcore_app.settings import Settings, SettingsError
+from chatcore_app.container import Readiness, database_of, make_container, migration_script_of
+from chatcore_app.settings import Settings, SettingsError, blaming
 
-__all__ = ["Readiness", "Settings", "SettingsError", "database_of", "make_container"]
+__all__ = [
+    "Readiness",
+    "Settings",
+    "SettingsError",
+    "blaming",
+    "database_of",
+    "make_container",
+    "migration_script_of",
+]

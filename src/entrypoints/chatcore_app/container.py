@@ -26,25 +26,40 @@ from chatcore import (
     ChangeUsername,
     ChatDefaults,
     CheckModelConfig,
+    CountOldKeys,
+    CreateAdmin,
     CreateConversation,
     CreateModelConfig,
     DeleteAccount,
     DeleteConversation,
     DeleteModelConfig,
+    DeleteUser,
+    DisableUser,
+    EditMessage,
+    EnableUser,
+    ExpirySweep,
     FollowReply,
+    GrantRole,
     ListConversations,
     ListModelConfigs,
     ListSessions,
+    ListSessionsOfUser,
+    ListUsers,
     ModelEndpoint,
     PasswordPolicy,
     PromptLimits,
+    RateLimits,
     ReadHistory,
     Refresh,
+    RegenerateReply,
     Register,
     RenameConversation,
     Replies,
     RevokeOtherSessions,
+    RevokeRole,
     RevokeSession,
+    RevokeSessionsOfUser,
+    RotateKeys,
     SendMessage,
     SessionIssuer,
     SessionPolicy,
@@ -53,16 +68,19 @@ from chatcore import (
     SignOut,
     StepUp,
     StopReply,
+    SwitchBranch,
     SystemClock,
     UpdateModelConfig,
 )
 from chatcore.errors import Unavailable
-from chatcore.ports import Cipher, Clock, LLMGateway, PasswordHasher, TokenSigner, UnitOfWorkFactory
+from chatcore.ports import Cipher, Clock, LLMGateway, PasswordHasher, RateLimiter, TokenSigner, UnitOfWorkFactory
 from chatcore_app.settings import Settings, blaming
 from chatcore_memory import DEMO_ENDPOINT, DemoModel
-from chatcore_openai import OpenAIGateway
-from chatcore_security import Argon2Passwords, CommonPasswords, FernetCipher, JWTSigner
-from chatcore_sql import Database
+from chatcore_openai import LOOPBACK, OpenAIGateway
+from chatcore_security import Argon2Passwords, CommonPasswords, CountingLimiter, FernetCipher, JWTSigner
+from chatcore_sql import Database, migration_script
+
+LEASE = 5.0  # seconds without a sign of life, after which a process is taken for dead
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _OPENAI_MODEL = "gpt-4o-mini"
@@ -86,9 +104,11 @@ class Adapters(Provider):
     @provide
     async def database(self, settings: Settings) -> AsyncIterable[Database]:
         async with database_of(settings) as database:
-            if settings.embedded_database:
-                await database.migrate()
-            elif not await database.is_migrated():
+            with blaming("DATABASE_URL"):
+                if settings.embedded_database:
+                    await database.migrate()
+                migrated = settings.embedded_database or await database.is_migrated()
+            if not migrated:
                 raise Unavailable("The database's tables are not up to date. Run: chatcore migrate")
             yield database
 
@@ -102,12 +122,15 @@ class Adapters(Provider):
 
     @provide
     async def openai(self, settings: Settings) -> AsyncIterable[OpenAIGateway]:
-        async with OpenAIGateway(
-            connect_timeout=settings.model_connect_timeout,
-            idle_timeout=settings.model_idle_timeout,
-            total_timeout=settings.model_total_timeout,
-            max_bytes=settings.model_max_bytes,
-        ) as gateway:
+        with blaming("MODEL_URL_ALLOW"):
+            openai = OpenAIGateway(
+                connect_timeout=settings.model_connect_timeout,
+                idle_timeout=settings.model_idle_timeout,
+                total_timeout=settings.model_total_timeout,
+                max_bytes=settings.model_max_bytes,
+                allow=settings.model_url_allow or (LOOPBACK if settings.environment == "development" else ()),
+            )
+        async with openai as gateway:
             yield gateway
 
     @provide
@@ -123,6 +146,13 @@ class Adapters(Provider):
         passwords = Argon2Passwords()
         yield passwords
         passwords.close()
+
+    @provide
+    async def limiter(self, settings: Settings) -> AsyncIterable[RateLimiter]:
+        with blaming("REDIS_URL"):
+            limiter = CountingLimiter(settings.redis_url)
+        async with limiter:
+            yield limiter
 
     @provide
     def cipher(self, settings: Settings) -> Cipher:
@@ -143,27 +173,41 @@ class Core(Provider):
         ChangePassword,
         ChangeUsername,
         CheckModelConfig,
+        CountOldKeys,
+        CreateAdmin,
         CreateConversation,
         CreateModelConfig,
         DeleteAccount,
         DeleteConversation,
         DeleteModelConfig,
+        DeleteUser,
+        DisableUser,
+        EditMessage,
+        EnableUser,
         FollowReply,
+        GrantRole,
         ListConversations,
         ListModelConfigs,
         ListSessions,
+        ListSessionsOfUser,
+        ListUsers,
         ReadHistory,
         Refresh,
+        RegenerateReply,
         Register,
         RenameConversation,
         RevokeOtherSessions,
+        RevokeRole,
         RevokeSession,
+        RevokeSessionsOfUser,
+        RotateKeys,
         SendMessage,
         SessionIssuer,
         SignIn,
         SignOut,
         StepUp,
         StopReply,
+        SwitchBranch,
         UpdateModelConfig,
     )
 
@@ -172,7 +216,11 @@ class Core(Provider):
         self, settings: Settings, unit_of_work: UnitOfWorkFactory, gateway: LLMGateway, clock: Clock
     ) -> AsyncIterable[Replies]:
         async with Replies(
-            unit_of_work=unit_of_work, gateway=gateway, clock=clock, grace=settings.shutdown_grace
+            unit_of_work=unit_of_work,
+            gateway=gateway,
+            clock=clock,
+            grace=settings.shutdown_grace,
+            lease=None if settings.embedded_database else LEASE,
         ) as replies:
             yield replies
 
@@ -182,12 +230,21 @@ class Core(Provider):
             yield watch
 
     @provide
+    async def sweep(self, unit_of_work: UnitOfWorkFactory, clock: Clock) -> AsyncIterable[ExpirySweep]:
+        async with ExpirySweep(unit_of_work=unit_of_work, clock=clock) as sweep:
+            yield sweep
+
+    @provide
     def password_policy(self, settings: Settings) -> PasswordPolicy:
         return PasswordPolicy(
             minimum=settings.password_min_length,
             blocked=CommonPasswords() if settings.environment == "production" else frozenset[str](),
             always_ask=settings.require_current_password,
         )
+
+    @provide
+    def rate_limits(self, settings: Settings, limiter: RateLimiter) -> RateLimits:
+        return RateLimits(limiter=limiter, replies=settings.max_replies_per_user, **settings.rate_limits)
 
     @provide
     def session_policy(self, settings: Settings) -> SessionPolicy:
@@ -222,6 +279,15 @@ def database_of(settings: Settings) -> Database:
         settings.make_data_dir()
     with blaming("DATABASE_URL"):
         return Database(settings.resolved_database_url, pool_size=settings.database_pool_size)
+
+
+def migration_script_of(settings: Settings, start: str) -> str:
+    """The SQL from the revision `start` to the newest, for the database that the settings name.
+
+    Raises `SettingsError`, and `LookupError` if there is no such revision.
+    """
+    with blaming("DATABASE_URL"):
+        return migration_script(settings.resolved_database_url, start)
 
 
 def _own_model(settings: Settings) -> ModelEndpoint | None:

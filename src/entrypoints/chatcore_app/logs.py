@@ -8,6 +8,7 @@ import sys
 
 import structlog
 
+from chatcore.audit import AuditEvent
 from chatcore_app.settings import Settings
 
 
@@ -40,7 +41,7 @@ def configure_logging(settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, _spread],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
@@ -49,3 +50,9 @@ def configure_logging(settings: Settings) -> None:
     root.setLevel(logging.DEBUG if settings.debug else logging.INFO)
     for noisy in ("alembic", "httpx2", "openai", "asyncio", "aiosqlite"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _spread(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """An audit event's fields, as those of the line."""
+    said = event["_record"].msg
+    return {**event, "event": said.name, **said.fields} if isinstance(said, AuditEvent) else event

@@ -8,23 +8,30 @@ import os
 import re
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from dotenv import dotenv_values
 from msgspec import Meta
 
 from chatcore.entities import model_url_rule
+from chatcore.errors import Unavailable
+from chatcore.ports import Rate
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 
 _ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?")
+_EXAMPLE = re.compile("(change|replace).?(me|this|it)|your.?(own|super|secret|refresh|jwt|key)|example", re.IGNORECASE)
+_DIFFERENT = 8
+_PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+_RATE = re.compile(rf"([1-9][0-9]{{0,8}})/({'|'.join(_PERIODS)})")
+_PRODUCTION_RATES = {"register": "20/hour", "send": "60/minute", "requests": "1200/minute"}
 _SYSTEM_PROMPT = "You are a helpful assistant. Answer in the language of the question."
 
 
@@ -45,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     data_dir: Path = Path("var")
     database_url: str = ""
     database_pool_size: Positive = 10
+    redis_url: str = ""
     secret_key: str = ""
     refresh_secret_key: str = ""
     algorithm: Literal["HS256", "HS384", "HS512"] = "HS256"
@@ -56,6 +64,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     password_min_length: Annotated[int, Meta(ge=1, le=128)] = 8
     cors_origins: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
+    refresh_cookie: bool = False
+    cookie_secure: bool = True
+    cookie_samesite: Literal["lax", "strict", "none"] = "lax"
     openai_api_key: str = ""
     openai_base_url: str = ""
     openai_model: str = ""
@@ -65,11 +76,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     prompt_max_messages: Positive = 100
     prompt_max_chars: Positive = 48_000
     auto_title: Literal["model", "first-message"] = "model"
+    model_url_allow: tuple[str, ...] = ()
     model_connect_timeout: Seconds = 10
     model_idle_timeout: Seconds = 60
     model_total_timeout: Seconds = 600
-    model_max_bytes: Positive = 4 * 1024 * 1024
+    model_max_bytes: Annotated[int, Meta(ge=1, le=7 * 1024 * 1024)] = 4 * 1024 * 1024  # MariaDB takes 16 MiB, escaped
     max_body_bytes: Positive = 1024 * 1024
+    rate_limit_sign_in: str = "10/minute"
+    rate_limit_register: str = ""
+    rate_limit_send: str = ""
+    rate_limit_requests: str = ""
+    max_replies_per_user: Positive = 20
     shutdown_grace: Annotated[float, Meta(ge=0, le=3600)] = 20
     log_format: Literal["console", "json"] | None = None
 
@@ -91,23 +108,60 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
 
     def check(self) -> None:
         """Raises `SettingsError` for what no single value shows."""
-        if len(self.secret_key) < 32:
-            raise SettingsError("SECRET_KEY must have at least 32 characters. Make one: openssl rand -hex 32")
-        if self.refresh_secret_key and len(self.refresh_secret_key) < 32:
-            raise SettingsError("REFRESH_SECRET_KEY must have at least 32 characters, or be left out.")
-        if not self.encryption_keys:
-            raise SettingsError(
-                "ENCRYPTION_KEYS must name at least one Fernet key (32 random bytes in URL-safe base64). "
-                "Make one: openssl rand -base64 32 | tr '+/' '-_'"
-            )
+        if missing := " ".join(self._missing_secrets()):
+            raise SettingsError(missing)
+        if self.environment == "production" and (guessable := " ".join(self._guessable_secrets())):
+            raise SettingsError(guessable)
         if self.openai_base_url and model_url_rule(self.openai_base_url):
             raise SettingsError("OPENAI_BASE_URL must be an http(s) URL such as https://api.openai.com/v1")
-        if self.workers > 1:
-            raise SettingsError("WORKERS must be 1: replies are still written by a single process.")
+        if self.workers > 1 and self.embedded_database:
+            raise SettingsError(
+                "WORKERS must be 1 with SQLite, whose file serves one process. "
+                "Name a MySQL or PostgreSQL database in DATABASE_URL for more."
+            )
+        if self.refresh_cookie and not self.cookie_secure and self.environment == "production":
+            raise SettingsError(
+                "COOKIE_SECURE must be true in production: the refresh cookie is as good as a password."
+            )
+        if not self.cookie_secure and self.cookie_samesite == "none":
+            raise SettingsError(
+                "COOKIE_SAMESITE may be none only with COOKIE_SECURE=true: browsers refuse such cookies."
+            )
         for origin in self.cors_origins:
             _check_origin(origin)
         for proxy in self.trusted_proxies:
             _check_network(proxy)
+        _ = self.rate_limits
+
+    @property
+    def rate_limits(self) -> dict[str, Rate | None]:
+        """Each kind's rate, None where there is none. Raises `SettingsError`."""
+        defaults = _PRODUCTION_RATES if self.environment == "production" else {}
+        return {
+            kind: _rate(f"RATE_LIMIT_{kind.upper()}", getattr(self, f"rate_limit_{kind}") or defaults.get(kind, "off"))
+            for kind in ("sign_in", *_PRODUCTION_RATES)
+        }
+
+    def _missing_secrets(self) -> Iterator[str]:
+        """All of them: whoever sets up a server makes them at one go."""
+        if len(self.secret_key) < 32:
+            yield "SECRET_KEY must have at least 32 characters. Make one: openssl rand -hex 32."
+        if self.refresh_secret_key and len(self.refresh_secret_key) < 32:
+            yield "REFRESH_SECRET_KEY must have at least 32 characters, or be left out."
+        if not self.encryption_keys:
+            yield (
+                "ENCRYPTION_KEYS must name at least one Fernet key (32 random bytes in URL-safe base64). "
+                "Make one: openssl rand -base64 32 | tr '+/' '-_'."
+            )
+
+    def _guessable_secrets(self) -> Iterator[str]:
+        named = [("SECRET_KEY", self.secret_key), ("REFRESH_SECRET_KEY", self.refresh_secret_key)]
+        named += [("ENCRYPTION_KEYS", key) for key in self.encryption_keys]
+        for name, secret in named:
+            if secret and _guessable(secret):
+                yield f"{name} can be guessed: it is an example or repeats itself. Make another."
+        if self.secret_key == self.refresh_secret_key or self.secret_key in self.encryption_keys:
+            yield "SECRET_KEY must be no other secret: not REFRESH_SECRET_KEY, and none of ENCRYPTION_KEYS."
 
     def __repr__(self) -> str:
         """Without the values: some are secrets, and a database's URL may hold one."""
@@ -126,6 +180,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     def embedded_database(self) -> bool:
         """SQLite migrates itself at start; every other database by `chatcore migrate`."""
         return self.resolved_database_url.startswith("sqlite")
+
+
+def _guessable(secret: str) -> bool:
+    """Words of examples, few different characters, or one text again and again. A random one of 128 bits is none of
+    these, but for one in millions."""
+    repeats = secret in (secret + secret)[1:-1]
+    return repeats or len(set(secret)) < _DIFFERENT or bool(_EXAMPLE.search(secret))
 
 
 def _check_origin(origin: str) -> None:
@@ -147,6 +208,15 @@ def _check_network(proxy: str) -> None:
         ) from None
 
 
+def _rate(name: str, text: str) -> Rate | None:
+    if text == "off":
+        return None
+    found = _RATE.fullmatch(text)
+    if not found:
+        raise SettingsError(f"{name} must be a number per second, minute, hour or day, such as 10/minute, or off.")
+    return Rate(int(found[1]), _PERIODS[found[2]])
+
+
 @contextmanager
 def blaming(name: str) -> Generator[None, None, None]:
     """What the system or an adapter has to say against a value, as a `SettingsError` that names the variable."""
@@ -154,7 +224,7 @@ def blaming(name: str) -> Generator[None, None, None]:
         yield
     except OSError as error:
         raise SettingsError(f"{name}: {error.strerror}: {error.filename}") from None
-    except ValueError as error:
+    except (ValueError, Unavailable) as error:
         raise SettingsError(f"{name}: {error}") from None
 
 
@@ -181,7 +251,16 @@ def _converted(named: Mapping[str, str]) -> Settings:
 def _sentence(error: msgspec.ValidationError) -> str:
     """msgspec says `Expected `int` - at `$.PORT``; a person reads the name first. The value is not repeated."""
     what, _, where = str(error).partition(" - at `$.")
-    return f"{where.rstrip('`') or 'settings'}: {what[0].lower()}{what[1:]}"
+    name = where.rstrip("`") or "settings"
+    choices = _choices(name)
+    return f"{name} must be {' or '.join(choices)}." if choices else f"{name}: {what[0].lower()}{what[1:]}"
+
+
+def _choices(name: str) -> list[str]:
+    """The values of a setting that is one of a few words."""
+    kinds = [field.type for field in msgspec.structs.fields(Settings) if field.encode_name == name]
+    parts = [part for kind in kinds for part in get_args(kind)]  # of a Literal the words, of a union its types
+    return [word for part in parts for word in (get_args(part) or (part,)) if isinstance(word, str)]
 
 
 def _listed(value: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`chatcore serve` and `chatcore migrate`."""
+"""`chatcore serve` and `chatcore migrate`; what operators do besides is in `operating`."""
 
 import asyncio
 import sys
@@ -6,7 +6,8 @@ import sys
 import click
 
 from chatcore.errors import ChatcoreError
-from chatcore_app import Settings, SettingsError, database_of
+from chatcore_app import Settings, SettingsError, blaming, database_of, migration_script_of
+from chatcore_cli.operating import keys, users
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,15 +26,34 @@ def serve(reload: bool) -> None:
 
 
 @cli.command()
-def migrate() -> None:
+@click.option(
+    "--sql",
+    "start",
+    is_flag=False,
+    flag_value="base",
+    metavar="[REVISION]",
+    help="Print the SQL instead, and connect to nothing: for an empty database, or for one at this revision.",
+)
+def migrate(start: str | None) -> None:
     """Bring the database's tables up to date. Safe to run twice and by two at once."""
+    if start is not None:
+        try:
+            click.echo(migration_script_of(Settings.load(), start), nl=False)
+        except LookupError as error:
+            raise click.UsageError(f"--sql: {error}") from None
+        return
 
     async def run() -> None:
         async with database_of(Settings.load()) as database:
-            await database.migrate()
+            with blaming("DATABASE_URL"):
+                await database.migrate()
 
     asyncio.run(run())
     click.echo("The database is up to date.")
+
+
+cli.add_command(keys)
+cli.add_command(users)
 
 
 def main() -> None:

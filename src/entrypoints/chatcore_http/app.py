@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from dishka import AsyncContainer, Provider, Scope, provide_all
@@ -10,17 +11,20 @@ from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from chatcore import SendMessage
+from chatcore import ExpirySweep, SendMessage
 from chatcore_app import Settings, make_container
 from chatcore_http.body_limits import UnreadBodies, refuse_compressed
 from chatcore_http.errors import exception_handlers
+from chatcore_http.hardening import Hardened
 from chatcore_http.json_bodies import JSONRequest
 from chatcore_http.open_sockets import OpenSockets
 from chatcore_http.openapi import describe
+from chatcore_http.origins import RefusedPreflights
+from chatcore_http.refresh_cookie import RefreshCookie
+from chatcore_http.request_limit import RequestLimit
 from chatcore_http.request_log import RequestLog
-from chatcore_http.routes import auth, chat, conversations, docs, model_configs, socket, system
+from chatcore_http.routes import administration, auth, chat, conversations, docs, model_configs, socket, system
 
-_API = (system, auth, model_configs, conversations, chat)
 _READABLE = ["X-Request-ID", "Retry-After", "WWW-Authenticate"]
 _SENDABLE = ["Authorization", "Content-Type", "Accept", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"]
 
@@ -28,35 +32,47 @@ _SENDABLE = ["Authorization", "Content-Type", "Accept", "Idempotency-Key", "Last
 class Edge(LitestarProvider):
     """What nobody needs but HTTP."""
 
-    sockets = provide_all(OpenSockets, scope=Scope.APP)
+    own = provide_all(OpenSockets, RefreshCookie, scope=Scope.APP)
 
 
 def create_app(settings: Settings, *providers: Provider) -> Litestar:
     """The application for these settings. A provider replaces what it provides: a test's model, an embedder's users."""
     container = make_container(settings, Edge(), *providers)
-    pages = docs.routers(settings.app_name, lambda: describe(settings, api_routers()))
+    routers = partial(api_routers, refresh_cookie=settings.refresh_cookie)
+    pages = docs.routers(settings.app_name, lambda: describe(settings, routers()))
     app = Litestar(
-        route_handlers=[*api_routers(), *socket.routers(), *pages],
+        route_handlers=[*routers(), *socket.routers(), *pages],
         exception_handlers=exception_handlers(),
         lifespan=[_opened(container)],
         openapi_config=None,
         cors_config=_cors(settings),
         before_request=refuse_compressed,
         request_class=JSONRequest,
+        middleware=[RequestLimit],
         request_max_body_size=settings.max_body_bytes,
         debug=False,
         logging_config=None,
     )
     setup_dishka(container, app)
-    app.asgi_handler = RequestLog(UnreadBodies(app.asgi_handler, limit=settings.max_body_bytes))
+    if app.cors_config:
+        app.asgi_handler = RefusedPreflights(app.asgi_handler, app.cors_config)
+    hardened = Hardened(app.asgi_handler, settings)
+    app.asgi_handler = RequestLog(UnreadBodies(hardened, limit=settings.max_body_bytes))
     if settings.trusted_proxies:
         app.asgi_handler = _behind_proxies(app.asgi_handler, settings)
     return app
 
 
-def api_routers() -> list[Router]:
+def api_routers(*, refresh_cookie: bool = False) -> list[Router]:
     """New ones at each call: what the OpenAPI document is about."""
-    return [router for area in _API for router in area.routers()]
+    return [
+        *system.routers(),
+        *auth.routers(refresh_cookie=refresh_cookie),
+        *model_configs.routers(),
+        *conversations.routers(),
+        *chat.routers(),
+        *administration.routers(),
+    ]
 
 
 def _cors(settings: Settings) -> CORSConfig | None:
@@ -81,6 +97,7 @@ def _opened(container: AsyncContainer) -> Callable[[Litestar], AbstractAsyncCont
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncGenerator[None, None]:
         await container.get(SendMessage)  # with everything that may prevent a start
+        await container.get(ExpirySweep)
         try:
             yield
         finally:

@@ -1,5 +1,6 @@
 """Who asks. A guard runs before anything of the request is parsed, so that a stranger learns nothing of a route."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from litestar import Request
@@ -8,7 +9,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import Components, SecurityScheme
 
 from chatcore import Authenticate, Caller
-from chatcore.errors import Unauthenticated
+from chatcore.errors import Forbidden, Unauthenticated
 
 SCHEME = "BearerToken"
 SECURITY: list[dict[str, list[str]]] = [{SCHEME: []}]
@@ -30,12 +31,28 @@ async def signed_in(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRoute
     connection.scope["auth"] = await authenticate(access_token=bearer_token(connection))
 
 
+def require_role(role: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
+    """The guard, after `signed_in`, of routes for those who have this role now, as the database knows them."""
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        caller: Caller = connection.scope["auth"]
+        if role not in caller.user.roles:
+            raise Forbidden
+
+    return guard
+
+
 def bearer_token(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     """RFC 6750 §2.1. Raises `Unauthenticated` if there is none."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated
     return token.strip()
+
+
+def address_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """The client's, as far as it is known."""
+    return connection.client.host if connection.client else ""
 
 
 def provide_caller(request: Request[Any, Any, Any]) -> Caller:

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.response.base import ASGIResponse
+from litestar.types import HTTPScope, Receive, Send
 
 from chatcore import errors
 from chatcore.entities import Message
@@ -23,6 +25,7 @@ STATUS: dict[type[errors.ChatcoreError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.IdempotencyKeyReused: 422,
+    errors.RateLimited: 429,
     errors.ModelError: 502,
     errors.ModelTimeout: 504,
     errors.Unavailable: 503,
@@ -52,6 +55,12 @@ def problem_response(
     )
 
 
+async def send_problem(problem: Response[bytes], scope: HTTPScope, receive: Receive, send: Send) -> None:
+    """For who stands before the framework."""
+    answer = ASGIResponse(body=problem.content, status_code=problem.status_code, media_type=problem.media_type)
+    await answer(scope, receive, send)
+
+
 def failed_reply(reply: Message) -> Response[bytes]:
     """The answer to a JSON chat whose model failed. What it had said is in the history."""
     assert reply.error is not None  # noqa: S101 - a failed reply says why
@@ -69,6 +78,8 @@ def _chatcore_error(request: Request[Any, Any, Any], error: errors.ChatcoreError
             headers["WWW-Authenticate"] = _challenge(request, error)
         case errors.Unavailable():
             _log.warning("unavailable: %s", type(error.__cause__ or error).__name__)
+            headers["Retry-After"] = str(error.retry_after)
+        case errors.RateLimited():
             headers["Retry-After"] = str(error.retry_after)
         case _:
             pass

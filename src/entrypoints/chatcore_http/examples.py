@@ -52,6 +52,8 @@ _CONVERSATION = {
 _MESSAGE = {
     "id": 11,
     "conversation_id": 7,
+    "parent_id": None,
+    "siblings": [11],
     "role": "user",
     "content": "Why is the sky blue?",
     "reasoning": None,
@@ -65,6 +67,8 @@ _USAGE = {"prompt_tokens": 27, "completion_tokens": 9, "total_tokens": 36}
 _REPLY = {
     **_MESSAGE,
     "id": 12,
+    "parent_id": 11,
+    "siblings": [12],
     "role": "assistant",
     "content": "Because air scatters blue light most. 🌈",
     "model": "gpt-4o-mini",
@@ -85,16 +89,20 @@ _FAILED_REPLY = {**_REPLY, "content": "Because air", "status": "failed", "usage"
 
 EXAMPLES: dict[str, Any] = {
     "About": {"name": "chatcore", "version": "0.1.0", "status": "running"},
+    "Ready": {"status": "ready", "old_keys": 0},
     "Said": {"message": "Signed out."},
     "User": _USER,
     "Tokens": _TOKENS,
     "Registration": {"username": "alice", "email": "alice@example.com", "password": "correct horse battery"},
     "Credentials": {"username": "alice", "password": "correct horse battery"},
     "RefreshRequest": {"refresh_token": _TOKENS["refresh_token"]},
+    "CookieRefresh": {},
     "Logout": {},
     "AccountDeletion": {"current_password": "correct horse battery"},
     "Session": _SESSION,
     "Sessions": {"items": [_SESSION], "has_more": False, "limit": 20, "offset": 0},
+    "Users": {"items": [_USER], "has_more": False, "next_cursor": None, "limit": 20},
+    "RoleChange": {"role": "admin"},
     "ModelConfig": _MODEL_CONFIG,
     "ModelConfigs": {"items": [_MODEL_CONFIG], "has_more": False, "limit": 100, "offset": 0},
     "NewModelConfig": {
@@ -115,6 +123,8 @@ EXAMPLES: dict[str, Any] = {
         "next_before_id": None,
     },
     "Send": {"content": "Why is the sky blue?"},
+    "Regenerate": {"message_id": 12},
+    "Branch": {"message_id": 12},
     "Chat": {"message": _MESSAGE, "reply": _REPLY},
     "ReplyStarted": _STARTED,
     "ReplyText": _TEXT,

@@ -15,9 +15,9 @@ import msgspec
 from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
-from chatcore.errors import Unavailable
+from chatcore.errors import RateLimited, Unavailable
 
-UNAUTHENTICATED, WRONG_ORIGIN, NO_CONVERSATION = 4401, 4403, 4404
+UNAUTHENTICATED, FORBIDDEN, NO_CONVERSATION = 4401, 4403, 4404
 GOING_AWAY, TOO_LARGE, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1009, 1011, 1013  # RFC 6455 §7.4, IANA's registry
 
 TAKEN_WITHIN = 20.0
@@ -96,7 +96,7 @@ class Connection:
                 await self._close(error.code, error.reason)
             case WebSocketDisconnect():
                 pass
-            case Unavailable():
+            case Unavailable() | RateLimited():
                 await self._close(TRY_AGAIN_LATER, error.detail)
             case Exception():
                 _log.error("%s failed", self._socket.scope["path"], exc_info=error)

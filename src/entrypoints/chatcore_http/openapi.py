@@ -2,7 +2,8 @@
 
 The framework knows the paths, the parameters and the bodies. What an operation is called, how it can fail and what
 its parameters' bounds are is read off the use case behind it: its name and the docstring of its `__call__`, which says
-"Raises `X`, `Y`" and "`limit` 1 to 100". Schemas are msgspec's, which keep docstrings and exact bounds.
+"Raises `X`, `Y`" and "`limit` 1 to 100". What a handler adds to that, its own docstring says alike. Schemas are
+msgspec's, which keep docstrings and exact bounds.
 """
 
 import inspect
@@ -26,6 +27,7 @@ from chatcore_http import schemas
 from chatcore_http.auth import COMPONENTS
 from chatcore_http.errors import status_of
 from chatcore_http.examples import EVENT_STREAM, EXAMPLES
+from chatcore_http.request_limit import UNLIMITED_PATHS
 from chatcore_http.routes import system
 
 Json = dict[str, Any]
@@ -127,7 +129,7 @@ def _operation_id(handler: HTTPRouteHandler, _: Method, parts: list[str | PathPa
 
 def _complete(operation: Json, handler: HTTPRouteHandler, path: str) -> None:
     use_case = _use_case_of(handler)
-    promise = inspect.getdoc(use_case.__call__) or "" if use_case else ""
+    promise = "\n".join(inspect.getdoc(who) or "" for who in (handler.fn, use_case and use_case.__call__) if who)
     operation["summary"] = _words(use_case.__name__ if use_case else handler.handler_name)
     del operation["deprecated"]
     if "requestBody" in operation:
@@ -209,12 +211,16 @@ def _errors(operation: Json, promise: str, path: str) -> set[Error]:
     places = {parameter["in"] for parameter in operation.get("parameters", ())}
     if operation.get("security"):
         found |= {errors.Unauthenticated, errors.AccountDisabled}
+    if path.startswith("/admin/"):
+        found.add(errors.Forbidden)
     if "path" in places:
         found.add(errors.NotFound)
     if "requestBody" in operation or places - {"path"}:
         found.add(errors.ValidationFailed)
     if path not in _WITHOUT_DATABASE:
         found.add(errors.Unavailable)
+    if path not in UNLIMITED_PATHS:
+        found.add(errors.RateLimited)
     if any(_is_chat(response) for response in operation["responses"].values()):
         found |= {errors.ModelError, *errors.ModelError.__subclasses__()}
     too_large = {_TOO_LARGE} if "requestBody" in operation else set[Error]()
@@ -242,7 +248,7 @@ def _problem(status: int, details: Mapping[str, str]) -> Json:
             }
         },
     }
-    if header := {401: "WWW-Authenticate", 503: "Retry-After"}.get(status):
+    if header := {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}.get(status):
         response["headers"] = {header: {"schema": {"type": "string"}}}
     return response
 

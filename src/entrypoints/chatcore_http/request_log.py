@@ -7,6 +7,7 @@ frame, since any of them can carry a secret.
 import re
 import time
 import uuid
+from collections.abc import Awaitable
 from typing import Any
 
 import structlog
@@ -37,14 +38,14 @@ class RequestLog:
         started = time.perf_counter()
         status = 500
 
-        async def send_with_id(message: Message) -> None:
+        def send_with_id(message: Message) -> Awaitable[None]:  # not async, which would cost each delta a coroutine
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
-            await send(message)
+            return send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with structlog.contextvars.bound_contextvars(request_id=request_id, address=_address(scope)):
             try:
                 await self.app(scope, receive, send_with_id)
             finally:
@@ -67,19 +68,24 @@ class RequestLog:
                 code = message["code"]
             await send(message)
 
-        try:
-            await self.app(scope, noting_receive, noting_send)
-        finally:
-            _log.info("socket", code=code, **_common(scope, started))
+        with structlog.contextvars.bound_contextvars(address=_address(scope)):
+            try:
+                await self.app(scope, noting_receive, noting_send)
+            finally:
+                _log.info("socket", code=code, **_common(scope, started))
 
 
 def _common(scope: HTTPScope | WebSocketScope, started: float) -> dict[str, Any]:
-    client = scope["client"]
     return {
         "path": scope["path"],
         "ms": round((time.perf_counter() - started) * 1000, 1),
-        "address": client[0] if client else None,
+        "address": _address(scope),
     }
+
+
+def _address(scope: HTTPScope | WebSocketScope) -> str | None:
+    client = scope["client"]
+    return client[0] if client else None
 
 
 def _request_id(scope: HTTPScope) -> str:

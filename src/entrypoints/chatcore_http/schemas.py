@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from chatcore import entities, events
+from chatcore import ChatOptions, ModelConfigId, entities, events
 from chatcore.ports import TextKind
 from chatcore.use_cases.conversations import History as HistoryPage
 from chatcore.use_cases.model_configs import Checked
@@ -90,6 +90,12 @@ class RefreshRequest(msgspec.Struct, frozen=True):
     refresh_token: str
 
 
+class CookieRefresh(msgspec.Struct, frozen=True):
+    """Without a token the cookie's is taken."""
+
+    refresh_token: str | None = None
+
+
 class Logout(msgspec.Struct, frozen=True):
     refresh_token: str | None = None
 
@@ -141,6 +147,17 @@ class Sessions(msgspec.Struct, frozen=True):
     has_more: bool
     limit: int
     offset: int
+
+
+class Users(msgspec.Struct, frozen=True):
+    items: list[User]
+    has_more: bool
+    next_cursor: str | None
+    limit: int
+
+
+class RoleChange(msgspec.Struct, frozen=True):
+    role: Annotated[str, Meta(examples=["admin"])]
 
 
 class ModelConfig(msgspec.Struct, frozen=True):
@@ -249,8 +266,12 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
+    """`parent_id`: the message that it follows. `siblings`: the ids of all that follow the same one, its own too."""
+
     id: int
     conversation_id: int
+    parent_id: int | None
+    siblings: list[int]
     role: Literal["system", "user", "assistant"]
     content: str
     reasoning: str | None
@@ -266,6 +287,8 @@ class Message(msgspec.Struct, frozen=True):
         return cls(
             message.id,
             message.conversation_id,
+            message.parent_id,
+            list(message.siblings),
             message.role.value,
             message.content,
             message.reasoning,
@@ -293,13 +316,39 @@ class History(msgspec.Struct, frozen=True):
         )
 
 
-class Send(msgspec.Struct, frozen=True):
-    content: Annotated[str, Meta(examples=["Why is the sky blue?"])]
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """What one request to a model may choose."""
+
     config_id: Id | None = None
     system: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
     stream: Annotated[bool, Meta(description="As `Accept: text/event-stream`.")] = False
+
+    @property
+    def options(self) -> ChatOptions:
+        return ChatOptions(
+            config_id=None if self.config_id is None else ModelConfigId(self.config_id),
+            system=self.system,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+        )
+
+
+class Send(Asking, frozen=True, kw_only=True):
+    content: Annotated[str, Meta(examples=["Why is the sky blue?"])]
+
+
+class Regenerate(Asking, frozen=True, kw_only=True):
+    """`message_id`: the reply to be written again, or the message to reply to; else it is the last reply."""
+
+    message_id: Id | None = None
+
+
+class Branch(msgspec.Struct, frozen=True):
+    """`message_id`: a message of the branch; the newest message below it becomes its end."""
+
+    message_id: Id
 
 
 class Chat(msgspec.Struct, frozen=True):

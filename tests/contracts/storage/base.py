@@ -4,8 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chatcore.entities import Conversation, Message, Profile, Role, User
+from chatcore.entities import Conversation, Message, Profile, Role, User, WorkerId
 from chatcore.ports import Idempotency, UnitOfWork, UnitOfWorkFactory
+
+WORKER = WorkerId(999_999_999)
+"""One that has never joined, and is as good as dead."""
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 

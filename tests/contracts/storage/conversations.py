@@ -11,6 +11,7 @@ from chatcore.errors import NotFound
 from chatcore.ports import LogEntry, TextKind, UnitOfWorkFactory
 from contracts.storage.base import (
     NOW,
+    WORKER,
     StorageContract,
     add_message,
     add_reply,
@@ -173,7 +174,7 @@ class ConversationRepoContract(StorageContract):
             kept = await work.conversations.add(owner.id, title="kept", config_id=None, now=NOW)
             kept_message = await add_message(work, kept)
             message, reply = await add_message(work, conversation), await add_reply(work, conversation)
-            await work.conversations.claim(owner.id, conversation.id, reply.id, now=NOW)
+            await work.conversations.claim(owner.id, conversation.id, reply.id, WORKER, now=NOW)
             await work.reply_log.append([LogEntry(owner.id, reply.id, 0, TextKind.ANSWER, "text")])
             await work.commit()
         async with unit_of_work() as work:
@@ -186,7 +187,7 @@ class ConversationRepoContract(StorageContract):
             assert await work.messages.get(owner.id, conversation.id, message.id) is None
             assert await work.messages.last_reply(owner.id, conversation.id) is None
             assert list(await work.reply_log.read(owner.id, reply.id)) == []
-            assert list(await work.unfinished.list()) == []
+            assert list(await work.unfinished.orphans(limit=100)) == []
             assert await work.messages.get(owner.id, kept.id, kept_message.id) == kept_message
 
     async def test_a_strangers_one_is_not_deleted(
@@ -208,8 +209,8 @@ class ConversationRepoContract(StorageContract):
     ) -> None:
         async with unit_of_work() as work:
             first, second = await add_reply(work, conversation), await add_reply(work, conversation)
-            assert await work.conversations.claim(owner.id, conversation.id, first.id, now=later(1)) is True
-            assert await work.conversations.claim(owner.id, conversation.id, second.id, now=later(2)) is False
+            assert await work.conversations.claim(owner.id, conversation.id, first.id, WORKER, now=later(1)) is True
+            assert await work.conversations.claim(owner.id, conversation.id, second.id, WORKER, now=later(2)) is False
             await work.commit()
         claimed = replace(conversation, writing_reply_id=first.id, updated_at=later(1))
         assert await the_conversation(unit_of_work, conversation) == claimed
@@ -219,7 +220,7 @@ class ConversationRepoContract(StorageContract):
     ) -> None:
         async with unit_of_work() as work:
             first, second = await add_reply(work, conversation), await add_reply(work, conversation)
-            await work.conversations.claim(owner.id, conversation.id, first.id, now=later(1))
+            await work.conversations.claim(owner.id, conversation.id, first.id, WORKER, now=later(1))
             assert await work.conversations.release(owner.id, conversation.id, second.id, now=later(2)) is False
             assert await work.conversations.release(stranger.id, conversation.id, first.id, now=later(3)) is False
             assert await work.conversations.release(owner.id, NO_CONVERSATION, first.id, now=later(3)) is False
@@ -228,15 +229,15 @@ class ConversationRepoContract(StorageContract):
             await work.commit()
         assert await the_conversation(unit_of_work, conversation) == replace(conversation, updated_at=later(4))
         async with unit_of_work() as work:
-            assert await work.conversations.claim(owner.id, conversation.id, second.id, now=later(6)) is True
+            assert await work.conversations.claim(owner.id, conversation.id, second.id, WORKER, now=later(6)) is True
 
     async def test_a_strangers_conversation_is_not_claimed(
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
     ) -> None:
         async with unit_of_work() as work:
             reply = await add_reply(work, conversation)
-            assert await work.conversations.claim(stranger.id, conversation.id, reply.id, now=later(1)) is False
-            assert await work.conversations.claim(owner.id, NO_CONVERSATION, reply.id, now=later(1)) is False
+            assert await work.conversations.claim(stranger.id, conversation.id, reply.id, WORKER, now=later(1)) is False
+            assert await work.conversations.claim(owner.id, NO_CONVERSATION, reply.id, WORKER, now=later(1)) is False
             await work.commit()
         assert await the_conversation(unit_of_work, conversation) == conversation
 
@@ -247,7 +248,9 @@ class ConversationRepoContract(StorageContract):
 
         async def claim(index: int) -> bool:
             async with unit_of_work() as work:
-                claimed = await work.conversations.claim(owner.id, conversation.id, replies[index].id, now=later(index))
+                claimed = await work.conversations.claim(
+                    owner.id, conversation.id, replies[index].id, WORKER, now=later(index)
+                )
                 await work.commit()
             return claimed
 
@@ -313,7 +316,7 @@ class ConversationRepoContract(StorageContract):
 
         async def claim() -> bool:
             async with unit_of_work() as work:
-                claimed = await work.conversations.claim(owner.id, conversation.id, second.id, now=later(2))
+                claimed = await work.conversations.claim(owner.id, conversation.id, second.id, WORKER, now=later(2))
                 await work.commit()
             return claimed
 
@@ -322,6 +325,6 @@ class ConversationRepoContract(StorageContract):
             waiting = asyncio.create_task(claim())
             for _ in range(20):  # round trips in which the other one could overtake
                 await work.conversations.get(owner.id, conversation.id)
-            assert await work.conversations.claim(owner.id, conversation.id, first.id, now=later(1)) is True
+            assert await work.conversations.claim(owner.id, conversation.id, first.id, WORKER, now=later(1)) is True
             await work.commit()
         assert await waiting is False

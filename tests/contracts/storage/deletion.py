@@ -8,7 +8,7 @@ import pytest
 from chatcore.entities import Conversation, MessageId, RefreshToken, Session, Status, User, UserId
 from chatcore.errors import NotFound
 from chatcore.ports import Idempotency, LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
-from contracts.storage.base import NOW, StorageContract, add_message, add_reply, later, stored_user
+from contracts.storage.base import NOW, WORKER, StorageContract, add_message, add_reply, later, stored_user
 from contracts.storage.sessions import a_session, a_token
 
 NOBODY = UserId(999_999_999)
@@ -31,7 +31,7 @@ async def own_everything(work: UnitOfWork, user: User) -> Belongings:
     conversation = await work.conversations.add(user.id, title="", config_id=config.id, now=NOW)
     question = await add_message(work, conversation, idempotency=Idempotency("key", bytes(32)))
     reply = await add_reply(work, conversation, to=question)
-    await work.conversations.claim(user.id, conversation.id, reply.id, now=NOW)
+    await work.conversations.claim(user.id, conversation.id, reply.id, WORKER, now=NOW)
     lost = MessageId(reply.id + 1_000_000)
     await work.reply_log.append([LogEntry(user.id, each, 0, TextKind.ANSWER, "text") for each in (reply.id, lost)])
     return Belongings(session, token, replace(conversation, writing_reply_id=reply.id))
@@ -76,7 +76,7 @@ class AccountDeletionContract(StorageContract):
         assert not any(await seen(unit_of_work, owner, theirs))
         assert await seen(unit_of_work, stranger, kept) == everything[1]
         async with unit_of_work(read_only=True) as work:
-            assert [reply.user_id for reply in await work.unfinished.list()] == [stranger.id]
+            assert [reply.user_id for reply in await work.unfinished.orphans(limit=100)] == [stranger.id]
 
     async def test_a_deleted_users_names_are_free_and_the_id_is_not(
         self, unit_of_work: UnitOfWorkFactory, owner: User
@@ -103,7 +103,7 @@ class AccountDeletionContract(StorageContract):
                 await work.conversations.get(owner.id, conversation.id)
             reply = await add_reply(work, conversation)
             assert await work.conversations.set_title(owner.id, conversation.id, "title") is True
-            assert await work.conversations.claim(owner.id, conversation.id, reply.id, now=later(1)) is True
+            assert await work.conversations.claim(owner.id, conversation.id, reply.id, WORKER, now=later(1)) is True
             await work.reply_log.append([LogEntry(owner.id, reply.id, 0, TextKind.ANSWER, "text")])
             await work.commit()
         assert await deleting is True
@@ -123,7 +123,7 @@ class AccountDeletionContract(StorageContract):
 
         async with unit_of_work() as work:
             reply = await add_reply(work, conversation)
-            await work.conversations.claim(owner.id, conversation.id, reply.id, now=NOW)
+            await work.conversations.claim(owner.id, conversation.id, reply.id, WORKER, now=NOW)
             await work.reply_log.append([LogEntry(owner.id, reply.id, 0, TextKind.ANSWER, "text")])
             await work.commit()
         async with unit_of_work() as work:

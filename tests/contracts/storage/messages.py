@@ -20,6 +20,7 @@ from chatcore.errors import NotFound
 from chatcore.ports import UnitOfWorkFactory
 from contracts.storage.base import (
     NOW,
+    WORKER,
     StorageContract,
     add_message,
     add_reply,
@@ -222,7 +223,7 @@ class MessageRepoContract(StorageContract):
             config = await work.model_configs.add(owner.id, model_url="http://x", model_name="m", now=NOW)
             conversation = await work.conversations.add(owner.id, title="🦄", config_id=config.id, now=NOW)
             reply = await add_reply(work, conversation)
-            await work.conversations.claim(owner.id, conversation.id, reply.id, now=later(1))
+            await work.conversations.claim(owner.id, conversation.id, reply.id, WORKER, now=later(1))
             page = await work.messages.history(owner.id, conversation.id, limit=1)
         assert page is not None
         assert page[0] == replace(conversation, writing_reply_id=reply.id, updated_at=later(1))

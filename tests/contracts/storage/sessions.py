@@ -62,7 +62,7 @@ class TokenStoreContract(StorageContract):
         async with unit_of_work(read_only=True) as work:
             assert await work.tokens.caller(stranger.id, session.id) is None
             assert await work.tokens.caller(NOBODY, session.id) is None
-            for other in ("", "Ab-3_", "aB-3_ ", "aB-3-", "aB-3"):
+            for other in ("", "Ab-3_", "aB-3_ ", "aB-3-", "aB-3", "aB-3_\0", "\0", "\ud83e", "é🦄"):
                 assert await work.tokens.caller(owner.id, SessionId(other)) is None
 
     async def test_the_caller_is_there_when_the_session_is_over(

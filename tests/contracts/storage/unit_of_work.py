@@ -10,6 +10,7 @@ from chatcore.errors import UsernameTaken
 from chatcore.ports import LogEntry, TextKind, UnitOfWorkFactory
 from contracts.storage.base import (
     NOW,
+    WORKER,
     StorageContract,
     add_message,
     add_user,
@@ -46,7 +47,7 @@ class UnitOfWorkContract(StorageContract):
             await work.users.set_password_hash(owner.id, "changed", now=NOW)
             await work.model_configs.add(owner.id, model_url="https://x.org", model_name="m", now=NOW)
             await work.conversations.add(owner.id, title="", config_id=None, now=NOW)
-            await work.conversations.claim(owner.id, conversation.id, reply.id, now=NOW)
+            await work.conversations.claim(owner.id, conversation.id, reply.id, WORKER, now=NOW)
             await add_message(work, conversation)
             await work.messages.finish(replace(reply, content="changed", status=Status.COMPLETE))
             await work.reply_log.append([LogEntry(owner.id, reply.id, 0, TextKind.ANSWER, "text")])

@@ -8,7 +8,7 @@ from litestar import Request, Router
 from litestar.di import Provide
 from litestar.params import PathParameter
 
-from chatcore_http.auth import SECURITY, provide_caller, signed_in
+from chatcore_http.auth import SECURITY, provide_caller, require_role, signed_in
 
 AnyRequest = Request[Any, Any, Any]
 PathId = Annotated[int, PathParameter(ge=0, le=2**63 - 1)]
@@ -19,12 +19,12 @@ def described(use_case: type) -> str:
     return inspect.getdoc(use_case) or ""
 
 
-def private_router(path: str, handlers: list[Any], *, tag: str) -> Router:
-    """Routes that belong to the signed-in user, whom they get as `caller`."""
+def private_router(path: str, handlers: list[Any], *, tag: str, role: str | None = None) -> Router:
+    """Routes that belong to the signed-in user, whom they get as `caller`; of a role, if one is named."""
     return DishkaRouter(
         path=path,
         route_handlers=handlers,
-        guards=[signed_in],
+        guards=[signed_in] if role is None else [signed_in, require_role(role)],
         security=SECURITY,
         dependencies={"caller": Provide(provide_caller, sync_to_thread=False)},
         tags=[tag],

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, TypedDict
 
 from dishka.integrations.litestar import DishkaRouter, FromDishka
-from litestar import Router, get, post
+from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
@@ -26,26 +26,35 @@ from chatcore import (
 from chatcore.entities import check
 from chatcore.errors import FieldError
 from chatcore_http import schemas
+from chatcore_http.auth import address_of
+from chatcore_http.refresh_cookie import RefreshCookie
 from chatcore_http.routes._common import AnyRequest, described, private_router
 
 
 @post("/register", status_code=201, description=described(Register))
 async def register(
-    data: JSONBody[schemas.Registration], request: AnyRequest, register_account: FromDishka[Register]
-) -> schemas.Tokens:
+    data: JSONBody[schemas.Registration],
+    request: AnyRequest,
+    register_account: FromDishka[Register],
+    cookie: FromDishka[RefreshCookie],
+) -> Response[schemas.Tokens]:
     signed_in = await register_account(
         username=data.username, email=data.email, password=data.password, **_client(request)
     )
-    return schemas.Tokens.of(signed_in)
+    return cookie.answer(signed_in, request)
 
 
 @post("/login", status_code=200, description=described(SignIn))
 async def login(
-    data: JSONBody[schemas.Credentials], request: AnyRequest, sign_in: FromDishka[SignIn]
-) -> schemas.Tokens:
+    data: JSONBody[schemas.Credentials],
+    request: AnyRequest,
+    sign_in: FromDishka[SignIn],
+    cookie: FromDishka[RefreshCookie],
+) -> Response[schemas.Tokens]:
     names = [name for name in (data.username, data.email, data.userid) if name]
     check(None if len(names) == 1 else FieldError("username", "give one of username, email and userid"))
-    return schemas.Tokens.of(await sign_in(name=names[0], password=data.password, **_client(request)))
+    signed_in = await sign_in(name=names[0], password=data.password, **_client(request))
+    return cookie.answer(signed_in, request)
 
 
 @post("/refresh", status_code=200, description=described(Refresh))
@@ -53,16 +62,31 @@ async def refresh(data: JSONBody[schemas.RefreshRequest], refresh_session: FromD
     return schemas.Tokens.of(await refresh_session(refresh_token=data.refresh_token))
 
 
+@post("/refresh", status_code=200, description=described(Refresh))
+async def refresh_with_cookie(
+    request: AnyRequest,
+    refresh_session: FromDishka[Refresh],
+    cookie: FromDishka[RefreshCookie],
+    data: JSONBody[schemas.CookieRefresh | None] = None,
+) -> Response[schemas.Tokens]:
+    """In the place of `refresh`, with REFRESH_COOKIE. Raises `Forbidden` for another site's page."""
+    token = data.refresh_token if data else None
+    if token is None:
+        token = cookie.token_of(request)
+    return cookie.answer(await refresh_session(refresh_token=token), request)
+
+
 @post("/logout", status_code=200, description=described(SignOut))
 async def logout(
     caller: NamedDependency[Caller],
     sign_out: FromDishka[SignOut],
+    cookie: FromDishka[RefreshCookie],
     data: JSONBody[schemas.Logout | None] = None,
     query_token: Annotated[str | None, QueryParameter(name="refresh_token")] = None,
-) -> schemas.Said:
+) -> Response[schemas.Said]:
     body_token = data.refresh_token if data else None
     await sign_out(caller=caller, refresh_token=body_token or query_token)
-    return schemas.Said("Signed out.")
+    return cookie.deleted(schemas.Said("Signed out."))
 
 
 @get("/me", description=described(Authenticate))
@@ -87,20 +111,25 @@ async def change_email(
 
 @post("/me/password", status_code=200, description=described(ChangePassword))
 async def change_password(
-    data: JSONBody[schemas.PasswordChange], caller: NamedDependency[Caller], change: FromDishka[ChangePassword]
-) -> schemas.Tokens:
+    data: JSONBody[schemas.PasswordChange],
+    caller: NamedDependency[Caller],
+    request: AnyRequest,
+    change: FromDishka[ChangePassword],
+    cookie: FromDishka[RefreshCookie],
+) -> Response[schemas.Tokens]:
     signed_in = await change(caller=caller, password=data.password, current_password=data.current_password)
-    return schemas.Tokens.of(signed_in)
+    return cookie.answer(signed_in, request)
 
 
 @post("/me/delete", status_code=200, description=described(DeleteAccount))
 async def delete_account(
     caller: NamedDependency[Caller],
     delete: FromDishka[DeleteAccount],
+    cookie: FromDishka[RefreshCookie],
     data: JSONBody[schemas.AccountDeletion | None] = None,
-) -> schemas.Said:
+) -> Response[schemas.Said]:
     await delete(caller=caller, current_password=data.current_password if data else None)
-    return schemas.Said("The account is deleted.")
+    return cookie.deleted(schemas.Said("The account is deleted."))
 
 
 @get("/sessions", description=described(ListSessions))
@@ -139,7 +168,7 @@ class _Client(TypedDict):
 def _client(request: AnyRequest) -> _Client:
     return _Client(
         user_agent=request.headers.get("user-agent", ""),
-        address=request.client.host if request.client else "",
+        address=address_of(request),
     )
 
 
@@ -147,8 +176,8 @@ _ACCOUNT: list[Any] = [change_username, change_email, change_password, delete_ac
 _SESSIONS: list[Any] = [list_sessions, revoke_session, revoke_other_sessions]
 
 
-def routers() -> list[Router]:
-    public: list[Any] = [register, login, refresh]
+def routers(*, refresh_cookie: bool = False) -> list[Router]:
+    public: list[Any] = [register, login, refresh_with_cookie if refresh_cookie else refresh]
     return [
         DishkaRouter(path="/auth", route_handlers=public, tags=["auth"]),
         private_router("/auth", [logout, me, *_ACCOUNT, *_SESSIONS], tag="auth"),

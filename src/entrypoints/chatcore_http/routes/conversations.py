@@ -17,6 +17,7 @@ from chatcore import (
     ModelConfigId,
     ReadHistory,
     RenameConversation,
+    SwitchBranch,
 )
 from chatcore.entities import check
 from chatcore.errors import FieldError
@@ -93,6 +94,19 @@ async def history(
     return schemas.History.of(page)
 
 
+@post("/{conversation_id:int}/branch", status_code=200, description=described(SwitchBranch))
+async def branch(
+    conversation_id: PathId,
+    data: JSONBody[schemas.Branch],
+    caller: NamedDependency[Caller],
+    switch_branch: FromDishka[SwitchBranch],
+) -> schemas.History:
+    page = await switch_branch(
+        owner=caller.user.id, conversation_id=ConversationId(conversation_id), message_id=MessageId(data.message_id)
+    )
+    return schemas.History.of(page)
+
+
 def _message_id(number: str) -> MessageId:
     """`?before_id=` with nothing behind it is as good as none, which is why it comes as text."""
     check(None if 1 <= int(number) < 2**63 else FieldError("before_id", "must be the id of a message"))
@@ -100,4 +114,4 @@ def _message_id(number: str) -> MessageId:
 
 
 def routers() -> list[Router]:
-    return [private_router("/conversations", [list_all, create, rename, delete, history], tag="conversations")]
+    return [private_router("/conversations", [list_all, create, rename, delete, history, branch], tag="conversations")]

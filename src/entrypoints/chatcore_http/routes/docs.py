@@ -21,8 +21,8 @@ _CSP = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'; "
     "font-src 'self' data:; img-src 'self' data:; script-src 'self'; style-src 'self' 'unsafe-inline'; worker-src blob:"
 )
-_PAGE_HEADERS = {"Content-Security-Policy": _CSP, "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
-_ASSET_HEADERS = {"Cache-Control": "public, max-age=3600", "X-Content-Type-Options": "nosniff"}
+_PAGE_HEADERS = {"Content-Security-Policy": _CSP}
+_ASSET_HEADERS = {"Cache-Control": "public, max-age=3600"}
 _ASSETS = {
     "redoc.standalone.js": "text/javascript",
     "swagger-ui-bundle.js": "text/javascript",

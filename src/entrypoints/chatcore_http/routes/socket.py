@@ -1,14 +1,14 @@
 """WS /conversations/ws/{id}: a conversation over one connection, as `wire.md` says.
 
 The token comes in the first frame or as a subprotocol, never in the URL, where logs would keep it. It is looked at
-once; after that the connection lives as long as its session.
+once; after that the connection lives as long as its session, which every frame is checked against.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import msgspec
 from dishka import AsyncContainer
@@ -25,6 +25,7 @@ from chatcore import (
     FollowReply,
     MessageId,
     ModelConfigId,
+    RateLimits,
     ReadHistory,
     SendMessage,
     SessionWatch,
@@ -34,7 +35,10 @@ from chatcore import (
 )
 from chatcore.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
 from chatcore_app import Settings
-from chatcore_http.open_sockets import NO_CONVERSATION, UNAUTHENTICATED, WRONG_ORIGIN, Closed, Connection, OpenSockets
+from chatcore_http.auth import address_of
+from chatcore_http.hardening import HTTPS_REQUIRED, in_the_clear
+from chatcore_http.open_sockets import FORBIDDEN, NO_CONVERSATION, UNAUTHENTICATED, Closed, Connection, OpenSockets
+from chatcore_http.origins import is_welcome
 from chatcore_http.schemas import Id, event_of
 
 AUTH_WITHIN = 5.0
@@ -42,7 +46,6 @@ AUTH_WITHIN = 5.0
 
 _PROTOCOL = "chatcore.v1"
 _BEARER = "bearer."
-_PORTS = {"http": 80, "https": 443}
 _MAX_DETAIL = 200  # characters: what is said of a frame may quote it
 
 
@@ -88,14 +91,17 @@ async def conversation_socket(socket: WebSocket[Any, Any, Any], conversation_id:
 async def _converse(
     socket: WebSocket[Any, Any, Any], container: AsyncContainer, conversation_id: int, connection: Connection
 ) -> None:
-    _check_origin(socket, await container.get(Settings))
+    _check_way(socket, await container.get(Settings))
+    await (await container.get(RateLimits)).try_request(address_of(socket))
     caller = await _signed_in(connection, await container.get(Authenticate), socket.scope["subprotocols"])
     session_ended = partial(connection.interrupt, Closed(UNAUTHENTICATED, "The session has ended."))
-    with (await container.get(SessionWatch)).watching(caller.session.id, session_ended):
+    watch = await container.get(SessionWatch)
+    with watch.watching(caller.session.id, session_ended):
         await _check_conversation(await container.get(ReadHistory), caller, conversation_id)
         await connection.tell({"type": "ready"})
         talk = _Talk(
             connection=connection,
+            signed_in=partial(watch.check, caller.session.id),
             owner=caller.user.id,
             conversation_id=ConversationId(conversation_id),
             send_message=await container.get(SendMessage),
@@ -105,24 +111,12 @@ async def _converse(
         await talk.run()
 
 
-def _check_origin(socket: WebSocket[Any, Any, Any], settings: Settings) -> None:
+def _check_way(socket: WebSocket[Any, Any, Any], settings: Settings) -> None:
     """A browser tells where a page comes from; another site's page must not speak with our user's tokens."""
-    origin = socket.headers.get("origin")
-    if origin is None or origin in settings.cors_origins or _is_of(origin, socket.headers.get("host", "")):
-        return
-    raise Closed(WRONG_ORIGIN, "This origin may not connect.")
-
-
-def _is_of(origin: str, host: str) -> bool:
-    """Whether a page of `origin` was served by `host`. Where neither names a port, which one it is does not matter:
-    behind a proxy that ends TLS the client's scheme is not known."""
-    try:
-        page, own = urlsplit(origin), urlsplit(f"//{host}")
-        default = _PORTS[page.scheme]
-        same_port = (page.port or default) == (own.port or default)
-    except (KeyError, ValueError):
-        return False
-    return same_port and page.hostname is not None and page.hostname == own.hostname
+    if in_the_clear(socket.scope, settings):
+        raise Closed(FORBIDDEN, HTTPS_REQUIRED)
+    if not is_welcome(socket.headers, settings):
+        raise Closed(FORBIDDEN, "This origin may not connect.")
 
 
 async def _signed_in(connection: Connection, authenticate: Authenticate, offered: list[str]) -> Caller:
@@ -170,6 +164,7 @@ class _Talk:
     """What is said on one connection. At most one reply is followed at a time: a newer wish replaces an older one."""
 
     connection: Connection
+    signed_in: Callable[[], Awaitable[None]]
     owner: UserId
     conversation_id: ConversationId
     send_message: SendMessage
@@ -183,7 +178,11 @@ class _Talk:
 
     async def _take(self, data: str | bytes) -> None:
         try:
-            await self._act_on(_frame_of(data))
+            frame = _frame_of(data)
+            await self.signed_in()
+            await self._act_on(frame)
+        except Unauthenticated as error:
+            raise Closed(UNAUTHENTICATED, error.detail) from error
         except ChatcoreError as error:
             await self._tell_error(error)
 

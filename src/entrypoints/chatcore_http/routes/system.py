@@ -6,6 +6,7 @@ import msgspec
 from dishka.integrations.litestar import DishkaRouter, FromDishka
 from litestar import Router, get
 
+from chatcore import CountOldKeys
 from chatcore.errors import Unavailable
 from chatcore_app import Readiness, Settings
 
@@ -18,6 +19,14 @@ class About(msgspec.Struct, frozen=True):
 
 class Health(msgspec.Struct, frozen=True):
     status: Annotated[str, msgspec.Meta(examples=["healthy"])]
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """`old_keys`: how many API keys are sealed with an older encryption key than the newest, counted up to 1000; null
+    if that is not known. It says that `chatcore keys rotate` is due, not that anything is wrong."""
+
+    old_keys: int | None
+    status: Literal["ready"] = "ready"
 
 
 @get("/")
@@ -33,14 +42,17 @@ async def health() -> Health:
 
 
 @get("/ready")
-async def ready(readiness: FromDishka[Readiness]) -> Health:
+async def ready(readiness: FromDishka[Readiness], count_old_keys: FromDishka[CountOldKeys]) -> Ready:
     """Anybody: every part that a request needs answers; else 503, naming the part."""
     for part, check in readiness.checks.items():
         try:
             await check()
         except Unavailable as error:
             raise Unavailable(f"Not ready: the {part} is not available.") from error
-    return Health("ready")
+    try:
+        return Ready(await count_old_keys())
+    except Unavailable:
+        return Ready(None)
 
 
 def routers() -> list[Router]:

@@ -1,0 +1,94 @@
+"""What sees across owners for the sake of administration, in memory."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from chatcore.entities import ADMIN_ROLE, ROLES, ModelConfig, ModelConfigId, User, UserId, identity_key
+from chatcore.errors import NotFound
+from chatcore.ports import Administration, SealedKeys
+from chatcore_memory.state import State, Transaction
+
+
+class MemoryAdministration(Administration):
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    async def users(self, *, containing: str = "", before: UserId | None = None, limit: int) -> Sequence[User]:
+        part = identity_key(containing)
+
+        def select(state: State) -> Sequence[User]:
+            found = [
+                user
+                for _, user in sorted(state.users.items(), reverse=True)
+                if (before is None or user.id < before)
+                and (part in identity_key(user.username) or part in identity_key(user.email or ""))
+            ]
+            return found[:limit]
+
+        return await self._transaction.read(select)
+
+    async def user(self, user_id: UserId) -> User | None:
+        return await self._transaction.read(lambda state: state.users.get(user_id))
+
+    async def only_admin(self) -> UserId | None:
+        def select(state: State) -> UserId | None:
+            admins = [user.id for user in state.users.values() if user.is_active and ADMIN_ROLE in user.roles]
+            return admins[0] if len(admins) == 1 else None
+
+        return await self._transaction.write(select)
+
+    async def set_active(self, user_id: UserId, active: bool, *, now: datetime) -> bool:
+        def update(state: State) -> bool:
+            if user := state.users.get(user_id):
+                state.users[user_id] = replace(user, is_active=active, updated_at=now)
+            return user is not None
+
+        return await self._transaction.write(update)
+
+    async def grant(self, user_id: UserId, role: str, *, now: datetime) -> None:
+        def update(state: State) -> None:
+            user = state.users.get(user_id)
+            if user is None or role not in ROLES:
+                raise NotFound
+            if role not in user.roles:
+                state.users[user_id] = replace(user, roles=user.roles | {role}, updated_at=now)
+
+        await self._transaction.write(update)
+
+    async def revoke(self, user_id: UserId, role: str, *, now: datetime) -> None:
+        def update(state: State) -> None:
+            user = state.users.get(user_id)
+            if user and role in user.roles:
+                state.users[user_id] = replace(user, roles=user.roles - {role}, updated_at=now)
+
+        await self._transaction.write(update)
+
+
+class MemorySealedKeys(SealedKeys):
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
+
+    async def count(self, *, but: str, limit: int) -> int:
+        return len(await self.list(but=but, limit=limit))
+
+    async def list(self, *, but: str, after: ModelConfigId | None = None, limit: int) -> Sequence[ModelConfig]:
+        def select(state: State) -> Sequence[ModelConfig]:
+            found = [
+                config
+                for _, config in sorted(state.model_configs.items())
+                if config.sealed_with not in ("", but) and (after is None or config.id > after)
+            ]
+            return found[:limit]
+
+        return await self._transaction.read(select)
+
+    async def replace(self, config: ModelConfig, *, sealed_key: str, sealed_with: str) -> bool:
+        def update(state: State) -> bool:
+            stored = state.model_configs.get(config.id)
+            if stored is None or (stored.user_id, stored.sealed_key) != (config.user_id, config.sealed_key):
+                return False
+            state.model_configs[config.id] = replace(stored, sealed_key=sealed_key, sealed_with=sealed_with)
+            return True
+
+        return await self._transaction.write(update)

@@ -1,0 +1,64 @@
+"""Between aiohttp and the network: every numeric address is looked at before there is a socket for it, whatever name or
+form of address led to it."""
+
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aiohttp import ThreadedResolver
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+Permits = Callable[[str, int], bool]
+"""Whether this address, in numbers, and this port may be called."""
+
+_log = logging.getLogger("chatcore.egress")
+
+
+class Refused(OSError):
+    """A connection that is not to be made. Aiohttp passes on nothing that is no `OSError`."""
+
+
+class GuardedResolver(AbstractResolver):
+    """Refuses a name as soon as one of its addresses is not permitted."""
+
+    def __init__(self, permits: Permits) -> None:
+        self._permits = permits
+        self._inner = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._inner.resolve(host, port, family)
+        for result in found:
+            _check(self._permits, result["host"], result["port"])
+        return found
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+def guarded_socket(permits: Permits) -> Callable[[Any], socket.socket]:
+    """For aiohttp's `socket_factory`: it is shown each address that would be dialled next."""
+
+    def make(info: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
+        family, kind, protocol, _, address = info
+        _check(permits, str(address[0]), int(address[1]))
+        return socket.socket(family=family, type=kind, proto=protocol)
+
+    return make
+
+
+def _check(permits: Permits, address: str, port: int) -> None:
+    if not permits(address, port):
+        _log.warning("a user's call was refused: %s port %d is neither public nor in MODEL_URL_ALLOW", address, port)
+        raise Refused
+
+
+async def all_permitted(permits: Permits, host: str, port: int) -> bool:
+    """Whether a name's addresses are, as far as they can be looked up now."""
+    try:
+        found: Sequence[ResolveResult] = await ThreadedResolver().resolve(host, port, socket.AF_UNSPEC)
+    except OSError:
+        return True
+    return all(permits(result["host"], result["port"]) for result in found)

@@ -1,0 +1,102 @@
+"""The connections of one database, each of which one unit of work has at a time."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.util import greenlet_spawn
+
+from chatcore.shielding import settled
+
+
+class Pool:
+    """At most `size` connections, opened when they are needed; the one that was used last is taken first.
+
+    SQLAlchemy's own pool makes several objects and a greenlet for each statement that takes a connection, which costs
+    as much as a short statement does. Times are in seconds.
+    """
+
+    def __init__(
+        self, engine: Engine, size: int, *, timeout: float, connect_within: float, recycle_after: float
+    ) -> None:
+        """`timeout`: how long to wait for a free connection. `connect_within`: how long to wait for a new one, of a
+        server that may accept it and then say nothing. `recycle_after`: how old one may get."""
+        self.engine = engine
+        self._size = size
+        self._timeout = timeout
+        self._connect_within = connect_within
+        self._recycle_after = recycle_after
+        self._opened: dict[Connection, float] = {}
+        self._free: asyncio.LifoQueue[Connection | None] = asyncio.LifoQueue()  # None: one that is yet to be opened
+        for _ in range(size):
+            self._free.put_nowait(None)
+
+    @property
+    def in_use(self) -> int:
+        return self._size - self._free.qsize()
+
+    async def take(self) -> Connection:
+        """Whoever takes one gives it back, or discards it. Raises `TimeoutError`, or what connecting raises."""
+        while (connection := await self._next()) is None or self._is_old(connection):
+            await settled(self._open_instead(connection))
+        return connection
+
+    def give(self, connection: Connection) -> None:
+        self._free.put_nowait(connection)
+
+    async def discard(self, connection: Connection) -> None:
+        """Closes one that nobody shall get again. If it has turned out to be dead, those that were idle may be too."""
+        await settled(self._drop([connection, *self._idle()] if connection.invalidated else [connection]))
+
+    async def close(self) -> None:
+        """Closes those that are free."""
+        for connection in self._idle():
+            await self._close(connection)
+            self._free.put_nowait(None)
+
+    def _idle(self) -> list[Connection]:
+        """Those that are open and free, which are taken out."""
+        free = [self._free.get_nowait() for _ in range(self._free.qsize())]
+        for _ in range(free.count(None)):
+            self._free.put_nowait(None)
+        return [connection for connection in free if connection is not None]
+
+    async def _next(self) -> Connection | None:
+        if not self._free.empty():
+            return self._free.get_nowait()
+        async with asyncio.timeout(self._timeout):
+            return await self._free.get()
+
+    def _is_old(self, connection: Connection) -> bool:
+        return time.monotonic() - self._opened[connection] > self._recycle_after
+
+    async def _open_instead(self, old: Connection | None) -> None:
+        try:
+            if old is not None:
+                await self._close(old)
+            async with asyncio.timeout(self._connect_within):
+                connection = await greenlet_spawn(self.engine.connect)
+        except BaseException:
+            self._free.put_nowait(None)
+            raise
+        self._opened[connection] = time.monotonic()
+        self._free.put_nowait(connection)
+
+    async def _close(self, connection: Connection) -> None:
+        del self._opened[connection]
+        await greenlet_spawn(connection.close)
+
+    async def _drop(self, connections: Iterable[Connection]) -> None:
+        for connection in connections:
+            try:
+                await greenlet_spawn(_drop, connection)
+            finally:
+                del self._opened[connection]
+                self._free.put_nowait(None)
+
+
+def _drop(connection: Connection) -> None:
+    if not connection.invalidated:
+        connection.invalidate()
+    connection.close()

@@ -1,0 +1,61 @@
+"""The audit log: who did what to accounts, sessions and keys, one event each, on the logger `chatcore.audit`.
+
+An event is the message of its log record (`record.msg`), and so any handler of the standard library can take it:
+with its fields, or as a line of text. It never holds a password, a token or a key, and no field can fake another one
+or another line: what is not printable is escaped, and texts are cut.
+
+    account_created    user_id session_id address user_agent
+    sign_in            user_id session_id address user_agent
+    sign_in_failed     user_id (None: there is no such account) address user_agent reason
+    sign_out           user_id session_id
+    password_failed    user_id session_id           the current password of somebody who is signed in was wrong
+    refresh            user_id session_id
+    refresh_reused     user_id session_id           the session has been ended
+    session_revoked    user_id session_id by_session_id
+    sessions_revoked   user_id by_session_id        all but that one
+    username_changed   user_id session_id username
+    email_changed      user_id session_id
+    password_changed   user_id session_id
+    account_deleted    user_id session_id
+    model_key_refused  user_id model_host
+    role_changed       user_id, and the role that was granted or revoked
+    rate_limited       rule, and user_id or address
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+LONGEST = 200
+"""Characters of a text; the rest is cut off."""
+
+_log = logging.getLogger("chatcore.audit")
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """As a text: its name and `field=value`, where a value is JSON."""
+
+    name: str
+    fields: Mapping[str, int | str | None]
+
+    def __str__(self) -> str:
+        return " ".join((self.name, *(f"{name}={_json(value)}" for name, value in self.fields.items())))
+
+
+def record(name: str, **fields: object) -> None:
+    """After what it tells of has been stored."""
+    tame = {
+        field: value if value is None or isinstance(value, int) else _tame(str(value))
+        for field, value in fields.items()
+    }
+    _log.info(AuditEvent(name, tame))
+
+
+def _tame(text: str) -> str:
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[:LONGEST])
+
+
+def _json(value: int | str | None) -> str:
+    return json.dumps(value, ensure_ascii=False)

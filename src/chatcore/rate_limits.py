@@ -1,0 +1,91 @@
+"""How often things may be done, by whom; what of these rules an installation wants, it sets.
+
+Every try counts, whether it succeeds or not: who knows one password cannot buy tries at another account with it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+
+from chatcore import audit
+from chatcore.entities import UserId, identity_key
+from chatcore.errors import RateLimited
+from chatcore.ports import Rate, RateLimiter
+
+ACCOUNTS_PER_ADDRESS = 5
+"""So many times the tries at one account may come from one address, for all accounts together."""
+
+BUSY_FOR = 5
+"""Seconds after which another try makes sense for whom too many replies are being written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateLimits:
+    """A rule that is None does not hold, and without a `limiter` none does.
+
+    `sign_in`: tries at one account from one address, and per user those with the current password; others go on from
+    another address meanwhile. `register`: accounts from one address. `send`: messages, edits and regenerated replies
+    of one user. `requests`: whatever comes from one address. `replies`: how many may be written for one user at once.
+    """
+
+    limiter: RateLimiter | None = None
+    sign_in: Rate | None = None
+    register: Rate | None = None
+    send: Rate | None = None
+    requests: Rate | None = None
+    replies: int | None = None
+
+    async def try_sign_in(self, name: str, address: str) -> None:
+        """Raises `RateLimited`."""
+        if self.sign_in is not None:
+            network = network_of(address)
+            wide = Rate(self.sign_in.times * ACCOUNTS_PER_ADDRESS, self.sign_in.seconds)
+            await self._hit(wide, "sign-in", network, address=address)
+            account = hashlib.sha256(identity_key(name).encode(errors="replace")).hexdigest()
+            await self._hit(self.sign_in, "sign-in", account, network, address=address)
+
+    async def try_password(self, user_id: UserId) -> None:
+        """Of somebody who is signed in. Raises `RateLimited`."""
+        await self._hit(self.sign_in, "password", str(user_id), user_id=user_id)
+
+    async def try_register(self, address: str) -> None:
+        """Raises `RateLimited`."""
+        await self._hit(self.register, "register", network_of(address), address=address)
+
+    async def try_send(self, user_id: UserId) -> None:
+        """Raises `RateLimited`."""
+        await self._hit(self.send, "send", str(user_id), user_id=user_id)
+
+    async def try_request(self, address: str) -> None:
+        """Raises `RateLimited`."""
+        await self._hit(self.requests, "requests", network_of(address), address=address)
+
+    def check_replies(self, user_id: UserId, writing: int) -> None:
+        """`writing`: how many replies are being written, with the new one. Raises `RateLimited`."""
+        if self.replies is not None and writing > self.replies:
+            audit.record("rate_limited", rule="replies", user_id=user_id)
+            raise RateLimited("Too many replies are being written for you. Wait for one or stop it.", BUSY_FOR)
+
+    async def _hit(self, rate: Rate | None, rule: str, *who: str, **told: object) -> None:
+        if rate is None or self.limiter is None:
+            return
+        retry_after = await self.limiter.hit(rate, rule, *who)
+        if retry_after is not None:
+            audit.record("rate_limited", rule=rule, **told)
+            raise RateLimited(retry_after=retry_after)
+
+
+UNLIMITED = RateLimits()
+
+
+def network_of(address: str) -> str:
+    """Whose address it is: of IPv6 one party has at least a /64 (RFC 6177), and what is no address stays as it is."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return address[:64]
+    if not isinstance(ip, IPv6Address):
+        return str(ip)
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return f"{IPv6Address(int(ip) >> 64 << 64)}/64"

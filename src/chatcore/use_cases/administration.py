@@ -1,0 +1,246 @@
+"""Other people's accounts: for administrators, and for the operator's command.
+
+None of these asks who calls. The edge does, at every request and by the roles as they are then, so that a demotion
+holds at once (OWASP ASVS 8.3.1, 8.3.2); an embedding program has to do the same. There is always an active
+administrator: of any number who go at once, one stays.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chatcore import audit
+from chatcore.entities import (
+    ADMIN_ROLE,
+    DEFAULT_ROLE,
+    Page,
+    Profile,
+    Session,
+    User,
+    UserId,
+    check,
+    check_page,
+    email_rule,
+    normal_password,
+    range_rule,
+    role_rule,
+    text_rule,
+    username_rule,
+)
+from chatcore.errors import NotFound
+from chatcore.ports import Clock, PasswordHasher, UnitOfWork, UnitOfWorkFactory
+from chatcore.replies import Replies
+from chatcore.shielding import repeatable
+from chatcore.use_cases.accounts import Deletion, PasswordPolicy, keep_an_admin
+
+_MISSING = "There is no such user."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListUsers:
+    """An administrator: all users, the newest first, or those with a text in the username or the e-mail address."""
+
+    unit_of_work: UnitOfWorkFactory
+
+    async def __call__(self, *, q: str = "", before: UserId | None = None, limit: int = 20) -> Page[User]:
+        """`q` 0 to 254 characters, `limit` 1 to 100; `before`: the last one of the page before.
+
+        Raises `ValidationFailed`.
+        """
+        check(range_rule(limit, "limit", minimum=1, maximum=100), text_rule(q, "q", maximum=254))
+        async with self.unit_of_work(read_only=True) as work:
+            found = await work.administration.users(containing=q, before=before, limit=limit + 1)
+        return Page(found[:limit], len(found) > limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListSessionsOfUser:
+    """An administrator: a user's sign-ins, the latest first, also those that have ended."""
+
+    unit_of_work: UnitOfWorkFactory
+
+    async def __call__(self, *, user_id: UserId, limit: int = 20, offset: int = 0) -> Page[Session]:
+        """`limit` 1 to 100, `offset` 0 to 1,000,000. Raises `ValidationFailed`, `NotFound`."""
+        check_page(limit, offset)
+        async with self.unit_of_work(read_only=True) as work:
+            await _existing(work, user_id)
+            found: Sequence[Session] = await work.tokens.sessions(user_id, limit=limit + 1, offset=offset)
+        return Page(found[:limit], len(found) > limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisableUser:
+    """An administrator: a user can no longer sign in, and all their sessions end (OWASP ASVS 7.4.2). Replies that are
+    being written go on, and nothing is deleted."""
+
+    unit_of_work: UnitOfWorkFactory
+    clock: Clock
+
+    @repeatable
+    async def __call__(self, *, user_id: UserId) -> User:
+        """Disabling who is disabled changes nothing. Raises `NotFound`, `LastAdmin`."""
+        now = self.clock.now()
+        async with self.unit_of_work() as work:
+            await keep_an_admin(work, user_id)
+            user = await _existing(work, user_id)
+            if user.is_active:
+                await work.administration.set_active(user_id, False, now=now)
+            await work.tokens.revoke_all(user_id, now=now)
+            user = await _existing(work, user_id)
+            await work.commit()
+        return user
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnableUser:
+    """An administrator: a user who was disabled can sign in again. Sessions of before stay ended, also one that began
+    while the user was being disabled."""
+
+    unit_of_work: UnitOfWorkFactory
+    clock: Clock
+
+    @repeatable
+    async def __call__(self, *, user_id: UserId) -> User:
+        """Enabling who is enabled changes nothing. Raises `NotFound`."""
+        async with self.unit_of_work() as work:
+            user = await _existing(work, user_id)
+            if not user.is_active:
+                await work.tokens.revoke_all(user_id, now=self.clock.now())
+                await work.administration.set_active(user_id, True, now=self.clock.now())
+                user = await _existing(work, user_id)
+            await work.commit()
+        return user
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrantRole:
+    """An administrator: gives a user a role, which holds from their next request on."""
+
+    unit_of_work: UnitOfWorkFactory
+    clock: Clock
+
+    @repeatable
+    async def __call__(self, *, user_id: UserId, role: str) -> User:
+        """Raises `ValidationFailed`, `NotFound`."""
+        check(role_rule(role))
+        async with self.unit_of_work() as work:
+            await work.administration.only_admin()  # one after the other
+            await _existing(work, user_id)
+            await work.administration.grant(user_id, role, now=self.clock.now())
+            user = await _existing(work, user_id)
+            await work.commit()
+        audit.record("role_changed", user_id=user_id, granted=role)
+        return user
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevokeRole:
+    """An administrator: takes a role from a user, from their next request on. The last active administrator stays
+    one."""
+
+    unit_of_work: UnitOfWorkFactory
+    clock: Clock
+
+    @repeatable
+    async def __call__(self, *, user_id: UserId, role: str) -> User:
+        """Raises `ValidationFailed`, `NotFound`, `LastAdmin`."""
+        check(role_rule(role))
+        async with self.unit_of_work() as work:
+            if role == ADMIN_ROLE:
+                await keep_an_admin(work, user_id)
+            await _existing(work, user_id)
+            await work.administration.revoke(user_id, role, now=self.clock.now())
+            user = await _existing(work, user_id)
+            await work.commit()
+        audit.record("role_changed", user_id=user_id, revoked=role)
+        return user
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevokeSessionsOfUser:
+    """An administrator: ends all sessions of a user; their tokens are worth nothing from then on (OWASP ASVS 7.4.5)."""
+
+    unit_of_work: UnitOfWorkFactory
+    clock: Clock
+
+    @repeatable
+    async def __call__(self, *, user_id: UserId) -> None:
+        """Raises `NotFound`."""
+        async with self.unit_of_work() as work:
+            await _existing(work, user_id)
+            await work.tokens.revoke_all(user_id, now=self.clock.now())
+            await work.commit()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeleteUser:
+    """An administrator: deletes a user with everything they own. Replies that are being written are stopped first. The
+    last active administrator stays."""
+
+    unit_of_work: UnitOfWorkFactory
+    replies: Replies
+
+    async def __call__(self, *, user_id: UserId) -> None:
+        """Raises `NotFound`, `LastAdmin`."""
+        async with self.unit_of_work(read_only=True) as work:
+            await _existing(work, user_id)
+        await Deletion(unit_of_work=self.unit_of_work, replies=self.replies)(user_id, may_be_admin=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateAdmin:
+    """The operator, at the server: makes an administrator, or one of a user who is there already."""
+
+    unit_of_work: UnitOfWorkFactory
+    passwords: PasswordHasher
+    policy: PasswordPolicy
+    clock: Clock
+
+    async def __call__(self, *, username: str, password: str, email: str | None = None) -> User:
+        """Raises `ValidationFailed`, `UsernameTaken`, `EmailTaken`."""
+        check(
+            username_rule(username),
+            email_rule(email) if email is not None else None,
+            self.policy.rule(password),
+        )
+        return await self._store(username, email, await self.passwords.hash(normal_password(password)))
+
+    @repeatable
+    async def _store(self, username: str, email: str | None, password_hash: str) -> User:
+        async with self.unit_of_work() as work:
+            user = await work.users.add(
+                username=username,
+                email=email,
+                password_hash=password_hash,
+                roles=frozenset({DEFAULT_ROLE, ADMIN_ROLE}),
+                profile=Profile(),
+                now=self.clock.now(),
+            )
+            await work.commit()
+        return user
+
+    @repeatable
+    async def promote(self, *, name: str) -> User:
+        """Gives the user with this username or e-mail address the role, and enables them; the password stays.
+
+        Raises `NotFound`.
+        """
+        now = self.clock.now()
+        async with self.unit_of_work() as work:
+            await work.administration.only_admin()
+            user = await work.users.find(name)
+            if user is None:
+                raise NotFound(_MISSING)
+            await work.administration.grant(user.id, ADMIN_ROLE, now=now)
+            if not user.is_active:
+                await work.tokens.revoke_all(user.id, now=now)
+                await work.administration.set_active(user.id, True, now=now)
+            user = await _existing(work, user.id)
+            await work.commit()
+        return user
+
+
+async def _existing(work: UnitOfWork, user_id: UserId) -> User:
+    user = await work.administration.user(user_id)
+    if user is None:
+        raise NotFound(_MISSING)
+    return user

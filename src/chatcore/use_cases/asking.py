@@ -1,0 +1,188 @@
+"""What every way of asking a model has in common."""
+
+from dataclasses import dataclass, field, replace
+
+from chatcore.branches import way_to
+from chatcore.entities import (
+    Conversation,
+    ConversationId,
+    Message,
+    MessageId,
+    ModelConfigId,
+    Role,
+    UserId,
+    WorkerId,
+    title_from,
+)
+from chatcore.errors import ConversationBusy, ModelNotConfigured, NotFound
+from chatcore.ports import Cipher, Clock, Idempotency, ModelEndpoint, Prompt, UnitOfWork, UnitOfWorkFactory
+from chatcore.prompt import PromptLimits, build_prompt, build_title_prompt
+from chatcore.rate_limits import UNLIMITED, RateLimits
+from chatcore.replies import Replies, ReplyJob
+from chatcore.use_cases.model_configs import endpoint_of
+
+MISSING = "There is no such conversation."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatDefaults:
+    """What holds where a request says nothing. `model`: the server's own endpoint, if it has one.
+
+    `model_titles`: a new conversation's title is asked of the model, beside the first reply.
+    """
+
+    model: ModelEndpoint | None = None
+    system_prompt: str = ""
+    model_titles: bool = False
+    temperature: float | None = None
+    max_tokens: int | None = None
+    limits: PromptLimits = field(default_factory=PromptLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOptions:
+    """What one request may choose: `config_id` one of the owner's configurations, `system` at most 48,000
+    characters, `temperature` 0 to 2, `max_tokens` 1 to 1,000,000."""
+
+    config_id: ModelConfigId | None = None
+    system: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The stored message and the reply to it, which is being written."""
+
+    message: Message
+    reply: Message
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskModel:
+    """What sending, editing and regenerating share: a reply that is stored, claimed and begun in one transaction."""
+
+    unit_of_work: UnitOfWorkFactory
+    replies: Replies
+    cipher: Cipher
+    defaults: ChatDefaults
+    clock: Clock
+    limits: RateLimits = UNLIMITED
+
+    async def _lock(self, work: UnitOfWork, owner: UserId, conversation_id: ConversationId) -> Conversation:
+        conversation = await work.conversations.lock(owner, conversation_id)
+        if conversation is None:
+            raise NotFound(MISSING)
+        return conversation
+
+    async def _say(
+        self,
+        work: UnitOfWork,
+        conversation: Conversation,
+        content: str,
+        options: ChatOptions,
+        worker_id: WorkerId,
+        *,
+        named: Idempotency | None = None,
+        siblings: tuple[MessageId, ...] = (),
+    ) -> Sent:
+        """A new message at the end of the active branch, and the reply to it. `siblings`: those that are there."""
+        endpoint = await self._endpoint(work, conversation, options.config_id)
+        history = await self._history(work, conversation)
+        message = await work.messages.add(
+            conversation.user_id,
+            conversation.id,
+            parent_id=history[-1].id if history else None,
+            role=Role.USER,
+            content=content,
+            writing=False,
+            model=None,
+            now=self.clock.now(),
+            idempotency=named,
+        )
+        message = replace(message, siblings=(*siblings, message.id))
+        return await self._answer(work, conversation, endpoint, [*history, message], options, worker_id)
+
+    async def _answer(
+        self,
+        work: UnitOfWork,
+        conversation: Conversation,
+        endpoint: ModelEndpoint,
+        history: list[Message],
+        options: ChatOptions,
+        worker_id: WorkerId,
+        *,
+        siblings: tuple[MessageId, ...] = (),
+    ) -> Sent:
+        """The reply to the last message of the active branch. Commits."""
+        now, owner, message = self.clock.now(), conversation.user_id, history[-1]
+        reply = await work.messages.add(
+            owner,
+            conversation.id,
+            parent_id=message.id,
+            role=Role.ASSISTANT,
+            content="",
+            writing=True,
+            model=endpoint.model,
+            now=now,
+        )
+        reply = replace(reply, siblings=(*siblings, reply.id))
+        if not conversation.title:
+            await work.conversations.set_title(owner, conversation.id, title_from(message.content))
+        if not await work.conversations.claim(owner, conversation.id, reply.id, worker_id, now=now):
+            raise ConversationBusy
+        untitled = self.defaults.model_titles and message.parent_id is None and not conversation.titled_by_user
+        job = ReplyJob(
+            reply=reply,
+            worker_id=worker_id,
+            endpoint=endpoint,
+            prompt=self._prompt(history, options),
+            title_prompt=build_title_prompt(message.content) if untitled else None,
+        )
+        self.limits.check_replies(owner, self.replies.written_for(owner) + 1)
+        async with self.replies.writing(job):
+            await work.commit()
+        return Sent(message, reply)
+
+    async def _make_last(
+        self, work: UnitOfWork, owner: UserId, conversation_id: ConversationId, message_id: MessageId | None
+    ) -> None:
+        """The active branch shall end with this message. None: it shall be empty."""
+        fork, path = message_id, tuple[MessageId, ...]()
+        if message_id is not None:
+            found = await work.messages.history(owner, conversation_id, limit=1, before=MessageId(message_id + 1))
+            is_active = found is not None and [message.id for message in found[1]] == [message_id]
+            if not is_active:
+                fork, path = way_to(await work.messages.tree(owner, conversation_id), message_id)
+        await work.messages.activate(owner, conversation_id, after=fork, path=path)
+
+    async def _endpoint(
+        self, work: UnitOfWork, conversation: Conversation, config_id: ModelConfigId | None
+    ) -> ModelEndpoint:
+        owner, chosen = conversation.user_id, config_id or conversation.config_id
+        if chosen is not None:
+            config = await work.model_configs.get(owner, chosen)
+            if config is None:
+                raise NotFound("There is no such model configuration.")
+        else:
+            config = await work.model_configs.newest(owner)
+        if config is not None:
+            return endpoint_of(config, self.cipher)
+        if self.defaults.model is None:
+            raise ModelNotConfigured
+        return self.defaults.model
+
+    async def _history(self, work: UnitOfWork, conversation: Conversation) -> list[Message]:
+        found = await work.messages.history(
+            conversation.user_id, conversation.id, limit=self.defaults.limits.max_messages
+        )
+        return list(found[1]) if found else []
+
+    def _prompt(self, history: list[Message], options: ChatOptions) -> Prompt:
+        defaults = self.defaults
+        system = defaults.system_prompt if options.system is None else options.system
+        return Prompt(
+            messages=build_prompt(history, system=system, limits=defaults.limits),
+            temperature=defaults.temperature if options.temperature is None else options.temperature,
+            max_tokens=defaults.max_tokens if options.max_tokens is None else options.max_tokens,
+        )

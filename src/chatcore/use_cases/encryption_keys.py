@@ -1,0 +1,76 @@
+"""The change of the encryption key, behind the backs of everybody's sealed API keys (OWASP ASVS 11.2.2, 13.3.4)."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from chatcore.entities import ModelConfig, ModelConfigId
+from chatcore.ports import Cipher, UnitOfWorkFactory
+from chatcore.shielding import repeatable
+
+_COUNT_TO = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rotated:
+    """How far it is: how many were sealed again, and which did not open, because their key is gone."""
+
+    resealed: int
+    unopened: Sequence[ModelConfigId]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RotateKeys:
+    """The operator: seals again with the newest encryption key what older ones have sealed, while users go on.
+
+    A key that its owner changes meanwhile stays as they changed it. Interrupted, it goes on from there when it is
+    called again.
+    """
+
+    unit_of_work: UnitOfWorkFactory
+    cipher: Cipher
+
+    async def __call__(self, *, batch: int = 100) -> AsyncIterator[Rotated]:
+        """How far it is, after each batch, which is one transaction."""
+        last: ModelConfigId | None = None
+        resealed, unopened = 0, list[ModelConfigId]()
+        while configs := await self._some(last, batch):
+            opened = {config.id: sealed for config in configs if (sealed := self._sealed_again(config))}
+            unopened += [config.id for config in configs if config.id not in opened]
+            resealed += await self._replace([(config, opened[config.id]) for config in configs if config.id in opened])
+            last = configs[-1].id
+            yield Rotated(resealed=resealed, unopened=tuple(unopened))
+
+    async def _some(self, after: ModelConfigId | None, limit: int) -> Sequence[ModelConfig]:
+        async with self.unit_of_work(read_only=True) as work:
+            return await work.sealed_keys.list(but=self.cipher.newest, after=after, limit=limit)
+
+    def _sealed_again(self, config: ModelConfig) -> str | None:
+        try:
+            api_key = self.cipher.open(config.sealed_key, owner=config.user_id, config_id=config.id)
+        except ValueError:
+            return None
+        return self.cipher.seal(api_key, owner=config.user_id, config_id=config.id)
+
+    @repeatable
+    async def _replace(self, sealed: Sequence[tuple[ModelConfig, str]]) -> int:
+        replaced = 0
+        async with self.unit_of_work() as work:
+            for config, sealed_key in sealed:
+                replaced += await work.sealed_keys.replace(
+                    config, sealed_key=sealed_key, sealed_with=self.cipher.newest
+                )
+            await work.commit()
+        return replaced
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountOldKeys:
+    """Anybody: how many API keys are sealed with an older encryption key than the newest; 1000 means that many or
+    more. While it is not 0, the older ones have to stay."""
+
+    unit_of_work: UnitOfWorkFactory
+    cipher: Cipher
+
+    async def __call__(self) -> int:
+        async with self.unit_of_work(read_only=True) as work:
+            return await work.sealed_keys.count(but=self.cipher.newest, limit=_COUNT_TO)

@@ -1,0 +1,60 @@
+"""Which pages a browser may speak for: our own, and those of CORS_ORIGINS."""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from litestar.config.cors import CORSConfig
+from litestar.datastructures import Headers
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from chatcore_app import Settings
+from chatcore_http.errors import problem_response, send_problem
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def is_welcome(headers: Mapping[str, str], settings: Settings) -> bool:
+    """Whether a page of the request's `Origin` may ask in its user's name. Without one no page of a browser asks:
+    browsers send it with every POST and with every WebSocket (Fetch, "append a request Origin header")."""
+    origin = headers.get("origin")
+    return origin is None or origin in settings.cors_origins or _is_of(origin, headers.get("host", ""))
+
+
+def _is_of(origin: str, host: str) -> bool:
+    """Whether a page of `origin` was served by `host`. Where neither names a port, which one it is does not matter:
+    behind a proxy that ends TLS the client's scheme is not known."""
+    try:
+        page, own = urlsplit(origin), urlsplit(f"//{host}")
+        default = _PORTS[page.scheme]
+        same_port = (page.port or default) == (own.port or default)
+    except (KeyError, ValueError):
+        return False
+    return same_port and page.hostname is not None and page.hostname == own.hostname
+
+
+class RefusedPreflights:
+    """Before the framework, which answers the others: a preflight (Fetch §4.8) that is refused is a problem too."""
+
+    def __init__(self, app: ASGIApp, cors: CORSConfig) -> None:
+        self.app = app
+        self.cors = cors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP and scope["method"] == "OPTIONS" and (detail := self._against(scope)):
+            await send_problem(problem_response(403, "forbidden", detail), scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _against(self, scope: Scope) -> str | None:
+        headers = Headers.from_scope(scope)
+        origin, method = headers.get("origin"), headers.get("access-control-request-method")
+        if not origin:
+            return None
+        if not self.cors.is_origin_allowed(origin):
+            return "This origin may not call. CORS_ORIGINS names those that may."
+        if method and method not in self.cors.allow_methods:
+            return "This method is not used."
+        asked = {name.strip().lower() for name in headers.get("access-control-request-headers", "").split(",")}
+        granted = self.cors.preflight_headers["Access-Control-Allow-Headers"].lower().split(", ")
+        return None if asked <= {"", *granted} else "Not all of these headers may be sent."

@@ -1,0 +1,24 @@
+"""How many requests an address may send: looked at before the token is, and before anything of the body is read."""
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from chatcore import RateLimits
+
+UNLIMITED_PATHS = ("/health", "/ready")
+"""Whoever watches the server may do so as often as it likes, and comes from the address of a proxy perhaps."""
+
+
+class RequestLimit:
+    """Around every route. What it raises is answered as any other error; a WebSocket looks by itself, so that it can
+    tell its client."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP and scope["path"] not in UNLIMITED_PATHS:
+            limits = await scope["litestar_app"].state.dishka_container.get(RateLimits)
+            client = scope["client"]
+            await limits.try_request(client[0] if client else "")
+        await self.app(scope, receive, send)

@@ -1,0 +1,92 @@
+"""/admin: other people's accounts, for the role `admin`."""
+
+from typing import Annotated, Any
+
+from dishka.integrations.litestar import FromDishka
+from litestar import Router, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+
+from chatcore import (
+    Caller,
+    DeleteUser,
+    DisableUser,
+    EnableUser,
+    GrantRole,
+    ListSessionsOfUser,
+    ListUsers,
+    RevokeRole,
+    RevokeSessionsOfUser,
+    UserId,
+)
+from chatcore.entities import ADMIN_ROLE
+from chatcore_http import schemas
+from chatcore_http.routes._common import PathId, described, private_router
+
+
+@get("/users", description=described(ListUsers))
+async def list_users(
+    users: FromDishka[ListUsers],
+    q: FromQuery[str] = "",
+    cursor: Annotated[str, QueryParameter(pattern="^[0-9]{0,19}$", description="The `next_cursor` before it.")] = "",
+    limit: FromQuery[int] = 20,
+) -> schemas.Users:
+    page = await users(q=q, before=UserId(int(cursor)) if cursor else None, limit=limit)
+    last = str(page.items[-1].id) if page.has_more else None
+    return schemas.Users([schemas.User.of(user) for user in page.items], page.has_more, last, limit)
+
+
+@get("/users/{user_id:int}/sessions", description=described(ListSessionsOfUser))
+async def list_sessions_of_user(
+    user_id: FromPath[PathId],
+    caller: NamedDependency[Caller],
+    sessions: FromDishka[ListSessionsOfUser],
+    limit: FromQuery[int] = 20,
+    offset: FromQuery[int] = 0,
+) -> schemas.Sessions:
+    page = await sessions(user_id=UserId(user_id), limit=limit, offset=offset)
+    items = [schemas.Session.of(session, current=caller.session.id) for session in page.items]
+    return schemas.Sessions(items, page.has_more, limit, offset)
+
+
+@post("/users/{user_id:int}/disable", status_code=200, description=described(DisableUser))
+async def disable_user(user_id: FromPath[PathId], disable: FromDishka[DisableUser]) -> schemas.User:
+    return schemas.User.of(await disable(user_id=UserId(user_id)))
+
+
+@post("/users/{user_id:int}/enable", status_code=200, description=described(EnableUser))
+async def enable_user(user_id: FromPath[PathId], enable: FromDishka[EnableUser]) -> schemas.User:
+    return schemas.User.of(await enable(user_id=UserId(user_id)))
+
+
+@post("/users/{user_id:int}/roles/grant", status_code=200, description=described(GrantRole))
+async def grant_role(
+    user_id: FromPath[PathId], data: JSONBody[schemas.RoleChange], grant: FromDishka[GrantRole]
+) -> schemas.User:
+    return schemas.User.of(await grant(user_id=UserId(user_id), role=data.role))
+
+
+@post("/users/{user_id:int}/roles/revoke", status_code=200, description=described(RevokeRole))
+async def revoke_role(
+    user_id: FromPath[PathId], data: JSONBody[schemas.RoleChange], revoke: FromDishka[RevokeRole]
+) -> schemas.User:
+    return schemas.User.of(await revoke(user_id=UserId(user_id), role=data.role))
+
+
+@post("/users/{user_id:int}/sessions/revoke", status_code=200, description=described(RevokeSessionsOfUser))
+async def revoke_sessions_of_user(user_id: FromPath[PathId], revoke: FromDishka[RevokeSessionsOfUser]) -> schemas.Said:
+    await revoke(user_id=UserId(user_id))
+    return schemas.Said("All sessions of the user are ended.")
+
+
+@post("/users/{user_id:int}/delete", status_code=200, description=described(DeleteUser))
+async def delete_user(user_id: FromPath[PathId], delete: FromDishka[DeleteUser]) -> schemas.Said:
+    await delete(user_id=UserId(user_id))
+    return schemas.Said("The user is deleted.")
+
+
+_CHANGES: list[Any] = [disable_user, enable_user, grant_role, revoke_role, revoke_sessions_of_user, delete_user]
+
+
+def routers() -> list[Router]:
+    return [private_router("/admin", [list_users, list_sessions_of_user, *_CHANGES], tag="admin", role=ADMIN_ROLE)]

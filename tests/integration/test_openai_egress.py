@@ -1,0 +1,384 @@
+"""Nothing that a user may type for a model URL makes the server connect to where it must not.
+
+A real server on loopback counts connections; names are looked up by a resolver of the test's own.
+"""
+
+import asyncio
+import itertools
+import socket
+from collections.abc import AsyncIterator, Iterator
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp.abc import ResolveResult
+
+from chatcore.entities import model_url_rule
+from chatcore.errors import ModelError, ModelURLRefused
+from chatcore.ports import ModelEndpoint, Prompt
+from chatcore_openai import LOOPBACK, OpenAIGateway
+from chatcore_openai.egress import Egress
+from integration.model_server import ModelServer, plain
+
+PROMPT = Prompt(messages=[])
+
+PRIVATE = [
+    "0.0.0.0",
+    "0.1.2.3",
+    "10.0.0.1",
+    "10.255.255.254",
+    "100.64.0.1",
+    "100.127.255.254",
+    "127.0.0.1",
+    "127.1.2.3",
+    "127.255.255.254",
+    "169.254.0.1",
+    "172.16.0.1",
+    "172.31.255.254",
+    "192.0.0.8",
+    "192.0.2.1",
+    "192.88.99.1",
+    "192.168.0.1",
+    "192.168.255.254",
+    "198.18.0.1",
+    "198.19.255.254",
+    "198.51.100.1",
+    "203.0.113.1",
+    "224.0.0.1",
+    "239.255.255.255",
+    "240.0.0.1",
+    "255.255.255.255",
+]
+METADATA = [
+    "169.254.169.254",
+    "169.254.170.2",
+    "100.100.100.200",
+    "168.63.129.16",
+    "192.0.0.192",
+]
+PRIVATE_6 = [
+    "::",
+    "::1",
+    "fe80::1",
+    "fec0::1",
+    "fc00::1",
+    "fd00::1",
+    "ff02::1",
+    "100::1",
+    "2001:db8::1",
+    "3fff::1",
+    "2001::1",
+    "2001:10::1",
+    "5f00::1",
+    "64:ff9b:1::1",
+    "4000::1",
+    "fd00:ec2::254",
+    "fd20:ce::254",
+]
+PUBLIC = [
+    "1.1.1.1",
+    "8.8.8.8",
+    "93.184.216.34",
+    "172.32.0.1",
+    "192.167.255.255",
+    "2606:4700:4700::1111",
+    "2a00:1450::1",
+    "64:ff9b::808:808",
+]
+
+
+def inside(address: str) -> Iterator[str]:
+    """IPv6 addresses that lead to an IPv4 one."""
+    number = int(IPv4Address(address))
+    yield str(IPv6Address((0xFFFF << 32) | number))
+    yield str(IPv6Address(number))
+    yield str(IPv6Address((0x0064_FF9B << 96) | number))
+    yield str(IPv6Address((0x2002 << 112) | (number << 80) | 1))
+    yield str(IPv6Address((0x2001_0000 << 96) | (0x0808_0808 << 64) | (number ^ 0xFFFF_FFFF)))
+    yield str(IPv6Address((0xFFFF_0000 << 32) | number))
+
+
+def spelled(address: str) -> Iterator[str]:
+    """Other ways to write an IPv4 address, which some programs take for it."""
+    a, b, c, d = (int(part) for part in address.split("."))
+    number = int(IPv4Address(address))
+    yield address
+    yield str(number)
+    yield hex(number)
+    yield f"0{number:o}"
+    yield f"{a}.{number & 0xFFFFFF}"
+    yield f"{a}.{b}.{number & 0xFFFF}"
+    yield f"0{a:o}.0{b:o}.0{c:o}.0{d:o}"
+    yield f"{a:#x}.{b:#x}.{c:#x}.{d:#x}"
+    yield f"{a:#x}.0{b:o}.{c}.{d}"
+    yield address + "."
+    yield "".join(chr(ord(each) + 0xFEE0) if each.isdigit() else each for each in address)
+    yield address.replace(".", "\u3002")
+    yield address.replace("1", "\u2460")
+
+
+def hosts() -> Iterator[str]:
+    for address in (*PRIVATE, *METADATA):
+        yield address
+        yield from (f"[{each}]" for each in inside(address))
+    for address in ("127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.0.1"):
+        yield from spelled(address)
+    yield from (f"[{each}]" for each in PRIVATE_6)
+    yield from (
+        "localhost",
+        "LOCALHOST",
+        "localhost.",
+        "[::ffff:7f00:1]",
+        "[0:0:0:0:0:0:0:1]",
+        "[::1%25lo]",
+    )
+
+
+def urls(port: int) -> list[str]:
+    forms = [f"http://{host}:{port}/v1" for host in dict.fromkeys(hosts())]
+    forms += [f"https://{host}:{port}/v1" for host in ("127.0.0.1", "[::1]", "localhost", "2130706433")]
+    forms += [
+        f"{before}127.0.0.1:{port}{after}"
+        for before, after in (
+            ("http://user:pass@", "/v1"),
+            ("http://example.com@", "/v1"),
+            ("http://example.com#@", "/v1"),
+            ("http://example.com\\@", "/v1"),
+            ("http:\\\\", "/v1"),
+            ("http:/", "/v1"),
+            ("http:", "/v1"),
+            ("//", "/v1"),
+            ("ftp://", "/v1"),
+            ("file://", "/v1"),
+            ("gopher://", "/_x"),
+            ("unix://", "/v1"),
+            ("http://", "/v1?x"),
+            ("http://", "/v1#x"),
+            ("http://\t", "/v1"),
+            ("http://\r\n", "/v1"),
+            (" http://", "/v1"),
+            ("http://", "/v1\0"),
+        )
+    ]
+    return forms
+
+
+class Listening:
+    """Counts who connects to loopback."""
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.port = 0
+
+    async def hit(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.hits += 1
+        writer.close()
+
+
+@pytest.fixture
+async def listening() -> AsyncIterator[Listening]:
+    counter = Listening()
+    servers = [await asyncio.start_server(counter.hit, "127.0.0.1", 0)]
+    counter.port = servers[0].sockets[0].getsockname()[1]
+    if socket.has_ipv6:
+        servers.append(await asyncio.start_server(counter.hit, "::1", counter.port))
+    yield counter
+    for server in servers:
+        server.close()
+
+
+def at(url: str) -> ModelEndpoint:
+    return ModelEndpoint(url=url, model="m", api_key="sk-secret")
+
+
+async def call(gateway: OpenAIGateway, url: str) -> ModelError | None:
+    """What a call of an endpoint that a user has stored comes to."""
+    try:
+        async for _ in gateway.stream(at(url), PROMPT):
+            pass
+    except ModelError as error:
+        return error
+    return None
+
+
+def test_there_are_more_than_three_hundred_forms() -> None:
+    assert len(set(urls(8000))) >= 300
+
+
+async def test_no_form_is_saved(listening: Listening) -> None:
+    async with OpenAIGateway() as gateway:
+        for url in urls(listening.port):
+            assert model_url_rule(url) is not None or not await gateway.may_call(url), url
+    assert listening.hits == 0
+
+
+async def test_no_form_is_connected_to(listening: Listening) -> None:
+    """Even if it had been stored."""
+    async with OpenAIGateway() as gateway:
+        for url in urls(listening.port):
+            assert isinstance(await call(gateway, url), ModelError), url
+    assert listening.hits == 0
+
+
+async def test_every_numeric_form_ends_in_the_same_refusal(listening: Listening) -> None:
+    async with OpenAIGateway() as gateway:
+        for address in (*PRIVATE, *METADATA):
+            error = await call(gateway, f"http://{address}:{listening.port}/v1")
+            assert isinstance(error, ModelURLRefused), address
+            assert error.detail == ModelURLRefused.default_detail
+
+
+async def test_no_form_is_reached_by_a_redirect(listening: Listening) -> None:
+    async with ModelServer() as server, OpenAIGateway(allow=[f"http://127.0.0.0/8:{server.port}"]) as gateway:
+        for url in urls(listening.port):
+            location = url.translate({0: None, 9: None, 10: None, 13: None})
+            if not location.isascii():
+                continue
+            server.script(plain(307, "elsewhere", Location=location))
+            assert isinstance(await call(gateway, server.url), ModelURLRefused), url
+    assert listening.hits == 0
+
+
+class Names:
+    """What names are looked up as: one answer after the other, the last one again and again."""
+
+    def __init__(self) -> None:
+        self._answers: list[list[str]] = []
+
+    def are(self, *answers: list[str]) -> None:
+        self._answers = [*answers]
+
+    async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> list[ResolveResult]:
+        addresses = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=0,
+            )
+            for address in addresses
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Names:
+    names = Names()
+    monkeypatch.setattr("chatcore_openai.guard.ThreadedResolver", lambda: names)
+    return names
+
+
+ADDRESSES = [*PRIVATE, *METADATA, *PRIVATE_6, *itertools.chain.from_iterable(inside(each) for each in PRIVATE)]
+OTHERS = list[str](), ["93.184.216.34"]
+
+
+async def test_no_name_leads_there(listening: Listening, names: Names) -> None:
+    async with OpenAIGateway() as gateway:
+        for number, (address, others) in enumerate(itertools.product(ADDRESSES, OTHERS)):
+            names.are([*others, address])
+            url = f"http://model{number}.example.com:{listening.port}/v1"
+            assert not await gateway.may_call(url), address
+            assert isinstance(await call(gateway, url), ModelURLRefused), address
+    assert listening.hits == 0
+
+
+async def test_a_name_that_changes_its_mind_is_looked_at_again(listening: Listening, names: Names) -> None:
+    async with OpenAIGateway() as gateway:
+        for number, address in enumerate(ADDRESSES):
+            names.are(["93.184.216.34"], [address])
+            url = f"http://model{number}.example.com:{listening.port}/v1"
+            assert await gateway.may_call(url)
+            assert isinstance(await call(gateway, url), ModelURLRefused), address
+    assert listening.hits == 0
+
+
+async def test_what_gets_past_the_names_is_seen_before_it_is_dialled(
+    listening: Listening, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if aiohttp had kept an answer, or had another way of looking names up."""
+
+    async def resolve(_: object, host: str, port: int, traces: object = None) -> list[ResolveResult]:
+        names.are(["127.0.0.1"])
+        return await names.resolve(host, port)
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "_resolve_host", resolve)
+    async with OpenAIGateway() as gateway:
+        assert isinstance(await call(gateway, f"http://model.example.com:{listening.port}/v1"), ModelURLRefused)
+    assert listening.hits == 0
+
+
+# ---- what is allowed -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_public_addresses_are_permitted(address: str) -> None:
+    assert Egress().permits("https", address, 443)
+
+
+@pytest.mark.parametrize("address", [*PRIVATE, *PRIVATE_6])
+def test_a_private_network_is_permitted_by_scheme_network_and_port(address: str) -> None:
+    network = f"[{address}]/128" if ":" in address else f"{address}/32"
+    egress = Egress([f"http://{network}:11434"])
+    kept_out = address in METADATA or address in ("fd00:ec2::254", "fd20:ce::254", "fe80::1", "169.254.0.1")
+    assert egress.permits("http", address, 11434) is not kept_out
+    assert not egress.permits("https", address, 11434)
+    assert not egress.permits("http", address, 11435)
+    assert not Egress().permits("http", address, 11434)
+
+
+@pytest.mark.parametrize("address", [*METADATA, "fd00:ec2::254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe"])
+def test_metadata_is_never_permitted(address: str) -> None:
+    everything = Egress(["http://0.0.0.0/0:*", "http://[::]/0:*"])
+    assert not everything.permits("http", address, 80)
+    assert everything.permits("http", "127.0.0.1", 80)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "127.0.0.1",
+        "http://127.0.0.1",
+        "http://127.0.0.1/8:80",
+        "ftp://127.0.0.0/8:21",
+        "http://localhost:80",
+        "http://127.0.0.0/8:0",
+        "http://127.0.0.0/8:",
+        "http://[::1]/129:80",
+        "http://127.0.0.0/8:80 ",
+    ],
+)
+def test_what_is_of_no_form_is_said(text: str) -> None:
+    with pytest.raises(ValueError, match="scheme://network:port"):
+        OpenAIGateway(allow=[text])
+
+
+async def test_a_model_on_the_own_machine_works_in_development() -> None:
+    async with ModelServer() as server, OpenAIGateway(allow=LOOPBACK) as gateway:
+        assert await gateway.may_call(server.url)
+        assert await call(gateway, server.url) is None
+        assert await call(gateway, server.url.replace("127.0.0.1", "localhost")) is None
+
+
+async def test_what_the_operator_configured_goes_anywhere(listening: Listening) -> None:
+    async with OpenAIGateway() as gateway:
+        with pytest.raises(ModelError):
+            await gateway.models(
+                ModelEndpoint(url=f"http://127.0.0.1:{listening.port}", model="m", api_key="", trusted=True)
+            )
+    assert listening.hits > 0
+
+
+async def test_the_reason_is_in_the_log_alone(listening: Listening, caplog: pytest.LogCaptureFixture) -> None:
+    async with OpenAIGateway() as gateway:
+        error = await call(gateway, f"http://127.0.0.1:{listening.port}/v1")
+    assert error is not None
+    assert "127.0.0.1" not in error.detail
+    assert "127.0.0.1 port" in caplog.text
+    assert "sk-secret" not in caplog.text

@@ -1,0 +1,180 @@
+"""Two servers on one database, when one of them is held for long, or both lose the database for a while.
+
+PAUSE   seconds for which the first is held; `make chaos` makes it half a minute
+"""
+
+import asyncio
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url
+
+from integration.databases import execute, only_servers
+from integration.http_app import EVENTS, Api, Event, EventStream, text_of
+from integration.model_server import Gate, ModelServer, chunk, stream
+from integration.processes import several_serving
+from integration.tcp_proxy import TcpProxy
+from integration.ws_client import connected
+
+PAUSE = float(os.environ.get("PAUSE", "8"))
+OUTAGE = 10.0  # seconds
+BURIED_WITHIN = 10.0
+
+_PORTS = {"mysql": 3306, "postgresql": 5432}
+
+
+# ---- one that is held ------------------------------------------------------------------------------------
+
+
+@only_servers
+async def test_a_server_that_was_held_writes_nothing_of_what_it_has_lost(database_url: str, tmp_path: Path) -> None:
+    """Its model has gone on talking meanwhile, to the end even, and its conversations have gone on elsewhere."""
+    gates = [Gate() for _ in range(3)]
+    async with (
+        ModelServer() as model,
+        several_serving(2, tmp_path, DATABASE_URL=database_url, OPENAI_BASE_URL=model.url) as (held, other),
+    ):
+        ada = await held.api.user()
+        ada_there = other.api.with_token(ada.token)
+        half, whole, idle = [await ada.conversation() for _ in range(3)]
+        model.script(
+            stream(chunk(reasoning="Hm"), chunk("Hel"), gates[0], chunk("lo"), gates[1]),
+            stream(chunk("Hel"), gates[0], chunk("lo"), chunk(finish="stop")),
+        )
+        async with (
+            ada.events(f"/conversations/{half}/chat", {"content": "Hi"}, EVENTS) as of_half,
+            connected(ada, whole) as of_whole,
+        ):
+            await of_half.until("HmHel")
+            await of_whole.say("send", content="Hi")
+            await of_whole.until("Hel")
+            async with (
+                ada_there.events(f"/conversations/{half}/reply") as half_there,
+                ada_there.events(f"/conversations/{whole}/reply") as whole_there,
+            ):
+                await half_there.until("HmHel")
+                await whole_there.until("Hel")
+                held.send(signal.SIGSTOP)
+                paused_at = time.monotonic()
+                gates[0].open()
+                async with asyncio.timeout(BURIED_WITHIN):
+                    (end_of_half,) = await half_there.rest()
+                    (end_of_whole,) = await whole_there.rest()
+            for end, text in ((end_of_half, ("Hm", "Hel")), (end_of_whole, (None, "Hel"))):
+                message = end.data["message"]
+                assert (end.type, message["reasoning"], message["content"]) == ("reply.interrupted", *text)
+
+            model.script(stream(chunk("Who"), gates[2], chunk("le"), chunk(finish="stop")))
+            async with ada_there.events(f"/conversations/{whole}/chat", {"content": "Again"}, EVENTS) as again:
+                await again.until("Who")
+                await asyncio.sleep(max(0.0, paused_at + PAUSE - time.monotonic()))
+                held.send(signal.SIGCONT)
+                assert _ends(await of_half.rest()) == _ends([end_of_half])
+                assert _ends(await of_whole.rest()) == _ends([end_of_whole])
+                gates[1].open()
+                await asyncio.sleep(1)  # some beats of its heart
+                logged = await execute(database_url, "SELECT DISTINCT reply_id FROM reply_log")
+                assert [row[0] for row in logged] == [again_id(await ada.messages(whole))]
+                gates[2].open()
+                assert text_of(await again.rest()) == "le"
+
+        assert (await ada.messages(half))[-1] == end_of_half.data["message"]
+        assert (await ada.messages(whole))[1] == end_of_whole.data["message"]
+        for api, conversation in ((ada, half), (ada, idle), (ada_there, half), (ada, whole)):
+            reply = (await api.post(f"/conversations/{conversation}/chat", {"content": "Hi"})).ok()["reply"]
+            assert (reply["content"], reply["status"]) == ("Hello", "complete")
+        assert await execute(database_url, "SELECT * FROM reply_log") == []
+        for server in (held, other):
+            ended = await server.stop()
+            assert (ended.code, "Traceback" in ended.stderr) == (0, False), ended.stderr
+
+
+def again_id(messages: list[dict[str, Any]]) -> int:
+    assert messages[-1]["status"] == "writing"
+    number: int = messages[-1]["id"]
+    return number
+
+
+def _ends(events: list[Event]) -> list[tuple[str, Any]]:
+    """Without text: nobody is told what nobody keeps."""
+    return [(event.type, event.data.get("text") or event.data["message"]) for event in events]
+
+
+# ---- a database that goes and comes back -----------------------------------------------------------------
+
+
+@only_servers
+@pytest.mark.parametrize("silent", [False, True], ids=["it refuses", "it says nothing"])
+async def test_replies_outlast_their_database(database_url: str, tmp_path: Path, silent: bool) -> None:
+    """Requests are told to come again, replies in flight go on in memory, and afterwards nobody has been taken for
+    dead."""
+    words = [f"{number} 🦜\r\n" for number in range(60)]
+    talk = [step for word in words for step in (0.25, chunk(word))]
+    parsed = make_url(database_url)
+    async with (
+        TcpProxy(parsed.host or "", parsed.port or _PORTS[parsed.get_backend_name()]) as wire,
+        ModelServer() as model,
+    ):
+        url = parsed.set(port=wire.port).render_as_string(hide_password=False)
+        model.always = stream(*talk, chunk(finish="stop"))
+        async with several_serving(2, tmp_path, DATABASE_URL=url, OPENAI_BASE_URL=model.url) as servers:
+            ada = await servers[0].api.user()
+            users = [server.api.with_token(ada.token) for server in servers]
+            conversations = [await ada.conversation() for _ in users]
+            await asyncio.sleep(6)  # both have lived for a whole lease, and could bury each other
+            reading = [
+                asyncio.create_task(_told(user, f"/conversations/{conversation}/chat", {"content": "Hi"}))
+                for user, conversation in zip(users, conversations, strict=True)
+            ]
+            await asyncio.sleep(1)
+            mirrored = asyncio.create_task(_told(users[1], f"/conversations/{conversations[0]}/reply"))
+            await asyncio.sleep(1)
+            if silent:
+                wire.swallow()
+                await asyncio.sleep(OUTAGE)
+            else:
+                await wire.refuse()
+                until = time.monotonic() + OUTAGE
+                while time.monotonic() < until:
+                    await _refused(users)
+                    await asyncio.sleep(0.5)
+            heard_at = time.monotonic()
+            await wire.heal()
+            told = await asyncio.gather(*reading, mirrored)
+            for user, conversation in zip(users, conversations, strict=True):
+                (_, reply) = await user.messages(conversation)
+                assert (reply["content"], reply["status"]) == ("".join(words), "complete")
+                answer = await user.post(f"/conversations/{await user.conversation()}/stop")
+                answer.problem(404, "not_found")
+            for events in told:
+                assert events[-1][1].type == "reply.completed"
+                assert text_of([event for _, event in events]) == "".join(words)
+            for events in told[:2]:
+                during = [at for at, event in events if event.type == "reply.delta" and at < heard_at]
+                assert heard_at - during[-1] < 2, "they are read while the database is away"
+            for server in servers:
+                ended = await server.stop()
+                assert (ended.code, "taken for dead" in ended.stderr) == (0, False), ended.stderr
+
+
+async def _told(api: Api, path: str, json: object = None) -> list[tuple[float, Event]]:
+    """All events, and when they came."""
+    stream: EventStream
+    async with api.events(path, json, EVENTS) as stream:
+        return [(time.monotonic(), event) async for event in stream]
+
+
+async def _refused(users: list[Api]) -> None:
+    for user in users:
+        for answer in (
+            await user.get("/auth/me"),
+            await user.get("/ready"),
+            await user.post("/conversations/create", {}),
+        ):
+            answer.problem(503, "unavailable")
+            assert int(answer.headers["Retry-After"]) >= 1
+        assert (await user.get("/health")).status == 200

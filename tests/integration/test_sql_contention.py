@@ -1,0 +1,275 @@
+"""Real deadlocks and real lock waits between use cases and others, over connections of their own: all get through."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+
+from chatcore import (
+    ChangePassword,
+    ChatDefaults,
+    PasswordPolicy,
+    RenameConversation,
+    Replies,
+    SendMessage,
+    SessionIssuer,
+    SessionPolicy,
+    Status,
+    StepUp,
+    User,
+)
+from chatcore.entities import Conversation, SessionId
+from chatcore.errors import Contention, Unavailable
+from chatcore.ports import Caller, UnitOfWork, UnitOfWorkFactory
+from chatcore.shielding import repeatable
+from chatcore_memory import DEMO_ENDPOINT, HandClock, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel
+from chatcore_sql import Database
+from chatcore_sql import database as module
+from chatcore_sql.failures import meaning
+from contracts.storage.base import NOW, stored_conversation, stored_user, the_conversation
+from integration.databases import (
+    KINDS,
+    SERVERS,
+    empty,
+    idle,
+    migrated_database,
+    nobody_in_a_transaction,
+    somebody_waits,
+)
+
+NEW_PASSWORD = "another horse"
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with migrated_database(request.param, tmp_path_factory.mktemp("databases")) as url:
+        yield url
+
+
+@pytest.fixture
+async def database(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+    monkeypatch.setattr(module, "LOCK_TIMEOUT", 1)
+    await empty(url)
+    async with Database(url, pool_size=4) as database:
+        yield database
+
+
+only_servers = pytest.mark.parametrize("url", SERVERS, indirect=True)
+only_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+
+
+class Watched(UnitOfWorkFactory):
+    """Counts the units of work that lost against another."""
+
+    def __init__(self, database: Database) -> None:
+        self.lost = asyncio.Semaphore(0)
+        self.losses = 0
+        self._inner = database.unit_of_work
+
+    @asynccontextmanager
+    async def __call__(self, *, read_only: bool = False, urgent: bool = False) -> AsyncGenerator[UnitOfWork, None]:
+        try:
+            async with self._inner(read_only=read_only, urgent=urgent) as work:
+                yield work
+        except Contention:
+            self.losses += 1
+            self.lost.release()
+            raise
+
+
+def change_password(unit_of_work: UnitOfWorkFactory) -> ChangePassword:
+    passwords, policy = PlainPasswords(), PasswordPolicy()
+    return ChangePassword(
+        unit_of_work=unit_of_work,
+        passwords=passwords,
+        policy=policy,
+        step_up=StepUp(passwords=passwords, policy=policy),
+        sessions=issuer(),
+        clock=HandClock(NOW),
+    )
+
+
+def issuer() -> SessionIssuer:
+    return SessionIssuer(signer=PlainSigner(), policy=SessionPolicy(refresh_secret=b"secret"))
+
+
+async def signed_in(database: Database, user: User, times: int) -> list[Caller]:
+    async with database.unit_of_work() as work:
+        opened = [await issuer().open(work, user, user_agent="", address="", now=NOW) for _ in range(times)]
+        await work.commit()
+    return [Caller(user, each.session) for each in opened]
+
+
+class Refusal(Exception):
+    """A driver's error, as far as it is looked at."""
+
+    def __init__(self, number: int, sqlstate: str | None) -> None:
+        super().__init__(number, "no")
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("number", "sqlstate", "kind"),
+    [
+        (1020, None, Contention),  # MariaDB: record has changed since last read
+        (1205, None, Contention),
+        (1213, None, Contention),
+        (0, "40001", Contention),
+        (0, "40P01", Contention),
+        (0, "55P03", Contention),
+        (0, "40003", Unavailable),  # statement completion unknown
+        (0, "57P01", Unavailable),
+        (2013, None, Unavailable),
+    ],
+)
+def test_what_is_contention_and_what_is_not(number: int, sqlstate: str | None, kind: type[Exception]) -> None:
+    assert type(meaning(OperationalError("UPDATE", None, Refusal(number, sqlstate)))) is kind
+
+
+@only_servers
+async def test_both_of_two_that_wait_for_each_other_get_through(database: Database, url: str) -> None:
+    """A change of password takes the user, then the other sessions; somebody takes a session, then the user."""
+    user = await stored_user(database.unit_of_work, "ada")
+    caller, other = await signed_in(database, user, 2)
+    watched, met = Watched(database), asyncio.Event()
+    changing: list[asyncio.Task[object]] = []
+
+    @repeatable
+    async def contrary(session: SessionId) -> None:
+        async with watched() as work:
+            await work.tokens.touch(user.id, session, now=NOW)
+            if not met.is_set():
+                changing.append(asyncio.create_task(change_password(watched)(caller=caller, password=NEW_PASSWORD)))
+                await somebody_waits(url)
+                met.set()
+            await work.users.set_username(user.id, "lovelace", now=NOW)
+            await work.commit()
+
+    await contrary(other.session.id)
+    await asyncio.gather(*changing)
+    assert watched.losses >= 1
+    async with database.unit_of_work(read_only=True) as work:
+        stored = await work.users.find("lovelace")
+        found = await work.tokens.caller(user.id, other.session.id)
+    assert stored is not None
+    assert await PlainPasswords().verify(NEW_PASSWORD, stored.password_hash)
+    assert found is not None
+    assert found.session.logout_time == NOW
+    assert idle(database)
+    await nobody_in_a_transaction(url)
+
+
+@asynccontextmanager
+async def held(database: Database, conversation: Conversation) -> AsyncGenerator[None, None]:
+    """Somebody else is at work on this conversation."""
+    async with database.unit_of_work() as work:
+        await work.conversations.lock(conversation.user_id, conversation.id)
+        yield
+
+
+@only_servers
+async def test_who_waited_too_long_for_a_lock_asks_again(database: Database, url: str) -> None:
+    user = await stored_user(database.unit_of_work, "ada")
+    conversation = await stored_conversation(database.unit_of_work, user)
+    watched = Watched(database)
+    rename = RenameConversation(unit_of_work=watched)
+    async with held(database, conversation):
+        renaming = asyncio.create_task(rename(owner=user.id, conversation_id=conversation.id, title="Mine"))
+        await watched.lost.acquire()
+        assert not renaming.done()
+    assert (await renaming).title == "Mine"
+    stored = await the_conversation(database.unit_of_work, conversation)
+    assert stored is not None
+    assert stored.title == "Mine"
+    assert idle(database)
+    await nobody_in_a_transaction(url)
+
+
+@only_servers
+async def test_a_message_that_waited_too_long_is_sent_once(database: Database, url: str) -> None:
+    user = await stored_user(database.unit_of_work, "ada")
+    conversation = await stored_conversation(database.unit_of_work, user)
+    watched, clock, model = Watched(database), HandClock(NOW), ScriptedModel("Hello")
+    async with Replies(unit_of_work=watched, gateway=model, clock=clock) as replies:
+        send = SendMessage(
+            unit_of_work=watched,
+            replies=replies,
+            cipher=PlainCipher(),
+            clock=clock,
+            defaults=ChatDefaults(model=DEMO_ENDPOINT),
+        )
+        async with held(database, conversation):
+            sending = asyncio.create_task(send(owner=user.id, conversation_id=conversation.id, content="Hi"))
+            await watched.lost.acquire()
+        sent = await sending
+    async with database.unit_of_work(read_only=True) as work:
+        history = await work.messages.history(user.id, conversation.id, limit=10)
+    assert history is not None
+    said = [(message.id, message.content, message.status) for message in history[1]]
+    assert said == [(sent.message.id, "Hi", Status.COMPLETE), (sent.reply.id, "Hello", Status.COMPLETE)]
+    assert len(model.calls) == 1
+    assert idle(database)
+    await nobody_in_a_transaction(url)
+
+
+@only_servers
+async def test_a_lock_that_is_never_let_go_makes_it_unavailable(
+    database: Database, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatcore.shielding.TRIES", 2)
+    user = await stored_user(database.unit_of_work, "ada")
+    conversation = await stored_conversation(database.unit_of_work, user)
+    watched = Watched(database)
+    rename = RenameConversation(unit_of_work=watched)
+    async with held(database, conversation):
+        with pytest.raises(Contention):
+            await rename(owner=user.id, conversation_id=conversation.id, title="Mine")
+        assert watched.losses == 2
+    assert await the_conversation(database.unit_of_work, conversation) == conversation
+    assert idle(database)
+    await nobody_in_a_transaction(url)
+
+
+@only_sqlite
+async def test_a_file_that_another_program_writes_is_asked_again(database: Database, url: str) -> None:
+    user = await stored_user(database.unit_of_work, "ada")
+    conversation = await stored_conversation(database.unit_of_work, user)
+    watched = Watched(database)
+    rename = RenameConversation(unit_of_work=watched)
+    other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        renaming = asyncio.create_task(rename(owner=user.id, conversation_id=conversation.id, title="Mine"))
+        await watched.lost.acquire()
+        other.execute("ROLLBACK")
+        assert (await renaming).title == "Mine"
+        other.execute("BEGIN IMMEDIATE")  # nobody else is in a transaction
+    finally:
+        other.close()
+    assert idle(database)
+
+
+@only_servers
+async def test_a_commit_is_never_a_reason_to_begin_again(database: Database) -> None:
+    """Though the database should say that it was the loser of a deadlock."""
+
+    def lose(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement == "COMMIT":
+            raise OperationalError(statement, None, Exception(1213, "Deadlock found"))
+
+    user = await stored_user(database.unit_of_work, "ada")
+    conversation = await stored_conversation(database.unit_of_work, user)
+    watched = Watched(database)
+    rename = RenameConversation(unit_of_work=watched)
+    event.listen(database._writing.engine, "before_cursor_execute", lose)
+    with pytest.raises(Unavailable) as failure:
+        await rename(owner=user.id, conversation_id=conversation.id, title="Mine")
+    event.remove(database._writing.engine, "before_cursor_execute", lose)
+    assert isinstance(failure.value.__cause__, Contention)
+    assert not isinstance(failure.value, Contention)
+    assert await the_conversation(database.unit_of_work, conversation) == conversation
+    assert idle(database)

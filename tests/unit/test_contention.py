@@ -1,0 +1,226 @@
+"""A unit of work that the database gave up for another's sake is run again, a few times, and has happened once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from chatcore import Status
+from chatcore.errors import Contention, NotFound, Unavailable
+from chatcore.shielding import TRIES, repeatable
+from chatcore_memory import Stall
+from unit.world import PASSWORD, World, everything_has_ended
+
+Call = Callable[[], Awaitable[object]]
+
+
+@pytest.fixture(autouse=True)
+def _without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatcore.shielding._FIRST_PAUSE", 0.0)
+
+
+# ---- what is repeated ------------------------------------------------------------------------------------
+
+
+class Work:
+    """Fails in these ways, one after the other, before it succeeds."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.calls = 0
+
+    @repeatable
+    async def __call__(self, result: str) -> str:
+        self.calls += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return result
+
+
+@pytest.mark.parametrize("times", range(TRIES))
+async def test_contention_is_tried_again(times: int) -> None:
+    work = Work(*(Contention() for _ in range(times)))
+    assert await work("result") == "result"
+    assert work.calls == times + 1
+
+
+async def test_but_not_for_ever() -> None:
+    work = Work(*(Contention() for _ in range(TRIES)))
+    with pytest.raises(Contention):
+        await work("result")
+    assert work.calls == TRIES
+
+
+async def test_nothing_is_begun_again_after_a_long_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatcore.shielding.REPEAT_WITHIN", -1.0)
+    work = Work(Contention())
+    with pytest.raises(Contention):
+        await work("result")
+    assert work.calls == 1
+
+
+@pytest.mark.parametrize("failure", [Unavailable(), NotFound(), ZeroDivisionError()])
+async def test_nothing_else_is_tried_again(failure: Exception) -> None:
+    work = Work(failure)
+    with pytest.raises(type(failure)):
+        await work("result")
+    assert work.calls == 1
+
+
+async def test_a_pause_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatcore.shielding._FIRST_PAUSE", 1000.0)
+    task = asyncio.create_task(Work(Contention())("result"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+# ---- the use cases ---------------------------------------------------------------------------------------
+
+
+async def calls_of(world: World) -> dict[str, Call]:
+    """Every use case that writes and needs no `Replies`, ready to be called once each."""
+    ada, grace, joan = [await world.signed_in(name) for name in ("ada", "grace", "joan")]
+    caller, other = await world.caller(ada), await world.caller(grace)
+    second = await world.sign_in(name="ada", password=PASSWORD)
+    config = await world.config(ada.user.id)
+    doomed = await world.config(ada.user.id)
+    conversation = await world.create_conversation(owner=ada.user.id)
+    return {
+        "register": lambda: world.register(username="new", password=PASSWORD),
+        "sign in": lambda: world.sign_in(name="ada", password=PASSWORD),
+        "refresh": lambda: world.refreshed(joan),
+        "sign out": lambda: world.sign_out(caller=other, refresh_token=grace.refresh_token),
+        "revoke session": lambda: world.revoke_session(caller=caller, session_id=second.session.id),
+        "revoke others": lambda: world.revoke_other_sessions(caller=caller),
+        "change username": lambda: world.change_username(caller=caller, username="lovelace"),
+        "change email": lambda: world.change_email(caller=caller, email="new@example.org", current_password=PASSWORD),
+        "change password": lambda: world.change_password(caller=caller, password="another horse"),
+        "create config": lambda: world.config(ada.user.id),
+        "update config": lambda: world.update_config(owner=ada.user.id, config_id=config.id, model_name="other"),
+        "delete config": lambda: world.delete_config(owner=ada.user.id, config_id=doomed.id),
+        "create conversation": lambda: world.create_conversation(owner=ada.user.id, config_id=config.id),
+        "rename": lambda: world.rename_conversation(owner=ada.user.id, conversation_id=conversation.id, title="x"),
+        "authenticate": lambda: later(world, lambda: world.caller(ada)),
+    }
+
+
+async def later(world: World, call: Call) -> object:
+    """So much later that the session's use is noted again."""
+    world.clock.advance(120)
+    return await call()
+
+
+USE_CASES = (
+    "register",
+    "sign in",
+    "refresh",
+    "sign out",
+    "revoke session",
+    "revoke others",
+    "change username",
+    "change email",
+    "change password",
+    "create config",
+    "update config",
+    "delete config",
+    "create conversation",
+    "rename",
+    "authenticate",
+)
+
+
+async def test_the_list_is_whole(world: World) -> None:
+    assert tuple(await calls_of(world)) == USE_CASES
+
+
+@pytest.mark.parametrize("after", range(5))
+@pytest.mark.parametrize("name", USE_CASES)
+async def test_a_use_case_gets_through(world: World, name: str, after: int) -> None:
+    call = (await calls_of(world))[name]
+    commits = world.storage.commits
+    world.database.contend(TRIES - 1, after=after)
+    await call()
+    assert world.storage.commits == commits + 1
+
+
+@pytest.mark.parametrize("name", USE_CASES)
+async def test_a_use_case_that_never_gets_through_is_unavailable(world: World, name: str) -> None:
+    call = (await calls_of(world))[name]
+    commits = world.storage.commits
+    world.database.contend(TRIES)
+    with pytest.raises(Contention):
+        await call()
+    assert world.storage.commits == commits
+    await call()
+    assert world.storage.commits == commits + 1
+
+
+# ---- replies ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", range(9))
+async def test_a_message_is_sent_once(world: World, after: int) -> None:
+    async with world.process() as process:
+        chat = await process.chat()
+        world.database.contend(TRIES - 1, after=after)
+        sent = await chat.send("Hello?", key="key")
+        world.database.contend(0)
+        again = await chat.send("Hello?", key="key")
+        assert (again.message, again.reply.id) == (sent.message, sent.reply.id)
+        assert (await chat.end()).content == "Hello world"
+        assert [message.id for message in await chat.messages()] == [sent.message.id, sent.reply.id]
+        assert len(world.model.calls) == 1
+        await everything_has_ended(chat)
+
+
+async def test_a_message_that_cannot_be_sent_leaves_nothing(world: World) -> None:
+    async with world.process() as process:
+        chat = await process.chat()
+        world.database.contend(TRIES, after=5)
+        with pytest.raises(Contention):
+            await chat.send()
+        assert list(await chat.messages()) == []
+        assert process.replies.writing_now == 0
+        assert (await chat.ask()).content == "Hello world"
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_commit_whose_outcome_is_unknown_is_not_tried_again(world: World, after: bool) -> None:
+    async with world.process() as process:
+        chat = await process.chat()
+        world.storage.fail_once(after=after)
+        with pytest.raises(Unavailable):
+            await chat.send()
+    assert len(await chat.messages()) == (2 if after else 0)
+    assert world.model.calls == []
+
+
+@pytest.mark.parametrize("after", range(4))
+async def test_the_log_and_the_end_of_a_reply_get_through(world: World, after: int) -> None:
+    async with world.process() as process:
+        chat = await process.chat()
+        stall = Stall()
+        world.model.then("Hel", stall, "lo")
+        sent = await chat.send()
+        world.database.contend(TRIES - 1, after=after)
+        await stall.reached()
+        stall.release()
+        end = await chat.end()
+        assert (end.id, end.content, end.status) == (sent.reply.id, "Hello", Status.COMPLETE)
+        await everything_has_ended(chat)
+
+
+@pytest.mark.parametrize("after", range(4))
+async def test_conversations_and_accounts_are_deleted(world: World, after: int) -> None:
+    async with world.process() as process:
+        caller = await world.caller(await world.signed_in())
+        chat = await process.chat_of(caller.user.id)
+        world.database.contend(TRIES - 1, after=after)
+        await chat.delete()
+        world.database.contend(TRIES - 1, after=after)
+        await process.delete_account(caller=caller)
+        with pytest.raises(NotFound):
+            await process.delete_account(caller=caller)
