@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 
 @pytest.fixture(autouse=True)
@@ -11,8 +12,10 @@ def logging_as_it_was() -> Iterator[None]:
     """A test may configure logging as the server does; the next one shall not notice."""
     root = logging.getLogger()
     handlers = list(root.handlers)
+    structured = structlog.get_config()
     levels = {logger: logger.level for logger in (root, *map(logging.getLogger, root.manager.loggerDict))}
     yield
+    structlog.configure(**structured)
     root.handlers = handlers
     for logger in (root, *map(logging.getLogger, root.manager.loggerDict)):
         logger.setLevel(levels.get(logger, logging.NOTSET))

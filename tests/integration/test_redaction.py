@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from dishka import Provider, Scope
 
 from chatcore import ModelEndpoint
@@ -76,6 +77,7 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[io.StringIO]
     root = logging.getLogger()
     before = root.handlers, root.level
     configure_logging(settings_for(tmp_path, **SETTINGS, LOG_FORMAT=request.param))
+    structlog.configure(cache_logger_on_first_use=False)  # or the modules' loggers would write like this for ever
     written = io.StringIO()
     (handler,) = root.handlers
     assert isinstance(handler, logging.StreamHandler)
