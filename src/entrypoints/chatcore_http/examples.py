@@ -126,6 +126,8 @@ EXAMPLES: dict[str, Any] = {
     "Regenerate": {"message_id": 12},
     "Branch": {"message_id": 12},
     "Chat": {"message": _MESSAGE, "reply": _REPLY},
+    "Saying": {"message": "Why is the sky blue?"},
+    "Answered": {"conversation_id": 7, "message": _MESSAGE["content"], "response": _REPLY["content"]},
     "ReplyStarted": _STARTED,
     "ReplyText": _TEXT,
     "ConversationTitled": {

@@ -357,6 +357,10 @@ class Chat(msgspec.Struct, frozen=True):
     message: Message
     reply: Message
 
+    @classmethod
+    def of(cls, message: entities.Message, reply: entities.Message) -> Self:
+        return cls(Message.of(message), Message.of(reply))
+
 
 class FieldProblem(msgspec.Struct, frozen=True):
     field: str
