@@ -28,7 +28,7 @@ from chatcore_http.answers import Answers
 from chatcore_http.auth import COMPONENTS
 from chatcore_http.errors import status_of
 from chatcore_http.examples import EVENT_STREAM, EXAMPLES
-from chatcore_http.request_limit import UNLIMITED_PATHS
+from chatcore_http.request_limit import WATCHED_PATHS
 from chatcore_http.routes import system
 from chatcore_http.systems import rag_api
 
@@ -227,7 +227,7 @@ def _errors(operation: Json, promise: str, path: str, *, asks_model: bool) -> se
         found.add(errors.ValidationFailed)
     if path not in _WITHOUT_DATABASE:
         found.add(errors.Unavailable)
-    if path not in UNLIMITED_PATHS:
+    if path not in WATCHED_PATHS:
         found.add(errors.RateLimited)
     if asks_model:
         found |= {errors.ModelError, *errors.ModelError.__subclasses__()}
