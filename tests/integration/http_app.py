@@ -93,6 +93,7 @@ PRIVATE_ROUTES = [
     ("DELETE", "/agent/conversations/{conversation_id}"),
 ]
 ADMIN_ROUTES = [
+    ("GET", "/admin/roles"),
     ("GET", "/admin/users"),
     ("GET", "/admin/users/{user_id}/sessions"),
     ("POST", "/admin/users/{user_id}/disable"),

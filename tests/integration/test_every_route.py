@@ -77,6 +77,7 @@ PRIVATE: dict[Route, Any] = {
     ("WS", "/conversations/ws/{conversation_id}"): {"type": "send", "content": "Hello", "config_id": THEIRS},
 }
 ADMIN: dict[Route, Any] = {
+    ("GET", "/admin/roles"): None,
     ("GET", "/admin/users"): None,
     ("GET", "/admin/users/{user_id}/sessions"): None,
     ("POST", "/admin/users/{user_id}/disable"): None,
