@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
+from operator import itemgetter
 
 from sqlalchemy import Integer, and_, bindparam, delete, func, insert, or_, select, true, update
 
@@ -83,7 +84,8 @@ class SqlAdministration(Administration):
         return user_from(rows) if rows else None
 
     async def roles(self) -> Sequence[AccountRole]:
-        return [AccountRole(name, description) for name, description in sorted(await self._statements.rows(_ROLES))]
+        rows = sorted(await self._statements.rows(_ROLES), key=itemgetter(0))
+        return [AccountRole(name, description) for name, description in rows]
 
     async def only_admin(self) -> UserId | None:
         await self._statements.lock(_LOCK_ADMINS)
