@@ -87,8 +87,13 @@ PRIVATE_ROUTES = [
     ("POST", "/conversations/{conversation_id}/branch"),
     ("GET", "/conversations/{conversation_id}/reply"),
     ("POST", "/conversations/{conversation_id}/stop"),
+    ("POST", "/chat"),
+    ("POST", "/agent/chat"),
+    ("GET", "/agent/conversations"),
+    ("DELETE", "/agent/conversations/{conversation_id}"),
 ]
 ADMIN_ROUTES = [
+    ("GET", "/admin/roles"),
     ("GET", "/admin/users"),
     ("GET", "/admin/users/{user_id}/sessions"),
     ("POST", "/admin/users/{user_id}/disable"),

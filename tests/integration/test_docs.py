@@ -13,7 +13,7 @@ from openapi_spec_validator import validate
 from chatcore.ports import LLMGateway
 from chatcore_http import create_app, schemas
 from chatcore_http.examples import EXAMPLES
-from chatcore_http.routes import system
+from chatcore_http.openapi import shapes
 from chatcore_memory import ScriptedModel
 from integration.browser import Page, chromium
 from integration.http_app import (
@@ -224,7 +224,7 @@ async def test_the_events_of_a_real_stream_are_among_those_described(document: J
 
 @pytest.mark.parametrize("name", EXAMPLES)
 async def test_an_example_is_one(document: Json, name: str) -> None:
-    shape = getattr(schemas, name, None) or getattr(system, name)
+    shape = shapes()[name]
     shown = msgspec.convert(EXAMPLES[name], shape)
     assert set(EXAMPLES[name]) <= {field.encode_name for field in msgspec.structs.fields(shape)}
     assert type(shown) is shape
@@ -242,7 +242,8 @@ async def test_whatever_is_sent_or_answered_has_an_example(document: Json) -> No
 
 def has_example(document: Json, schema: Json) -> bool:
     """Its own, or one of each property that it needs."""
-    shape = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    reference = schema["items"] if schema.get("type") == "array" else schema
+    shape = document["components"]["schemas"][reference["$ref"].rpartition("/")[2]]
     needed = [shape["properties"][name] for name in shape["required"]]
     return "examples" in shape or all("examples" in one or "enum" in one or "default" in one for one in needed)
 
@@ -259,6 +260,7 @@ def has_example(document: Json, schema: Json) -> bool:
         ("/conversations/{conversation_id}", "before_id", (1, 2**63 - 1)),
         ("/conversations/{conversation_id}/reply", "after", (0, 2**53)),
         ("/auth/sessions", "limit", (1, 100)),
+        ("/agent/conversations", "limit", (1, 100)),
         ("/admin/users", "limit", (1, 100)),
         ("/admin/users/{user_id}/sessions", "limit", (1, 100)),
         ("/auth/sessions", "offset", (0, 1_000_000)),
@@ -334,12 +336,15 @@ BODIES: dict[str, Json] = {
     "/conversations/{conversation_id}/rename": {"title": "Renamed"},
     "/conversations/{conversation_id}/messages/{message_id}/edit": {"content": "Hi"},
     "/conversations/{conversation_id}/branch": {"message_id": 1},
+    "/chat": {"message": "Hello"},
+    "/agent/chat": {"message": "Hello", "conversation_id": 1},
 }
 LEFT_ALONE = {
     "/auth/logout",
     "/auth/me/delete",
     "/auth/sessions/revoke-others",
     "/conversations/{conversation_id}/delete",
+    "/agent/conversations/{conversation_id}",
 }
 
 

@@ -13,6 +13,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from chatcore import ExpirySweep, SendMessage
 from chatcore_app import Settings, make_container
+from chatcore_http.answers import Answers
 from chatcore_http.body_limits import UnreadBodies, refuse_compressed
 from chatcore_http.errors import exception_handlers
 from chatcore_http.hardening import Hardened
@@ -24,6 +25,7 @@ from chatcore_http.refresh_cookie import RefreshCookie
 from chatcore_http.request_limit import RequestLimit
 from chatcore_http.request_log import RequestLog
 from chatcore_http.routes import administration, auth, chat, conversations, docs, model_configs, socket, system
+from chatcore_http.systems import agent_api, rag_api
 
 _READABLE = ["X-Request-ID", "Retry-After", "WWW-Authenticate"]
 _SENDABLE = ["Authorization", "Content-Type", "Accept", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"]
@@ -32,7 +34,7 @@ _SENDABLE = ["Authorization", "Content-Type", "Accept", "Idempotency-Key", "Last
 class Edge(LitestarProvider):
     """What nobody needs but HTTP."""
 
-    own = provide_all(OpenSockets, RefreshCookie, scope=Scope.APP)
+    own = provide_all(Answers, OpenSockets, RefreshCookie, scope=Scope.APP)
 
 
 def create_app(settings: Settings, *providers: Provider) -> Litestar:
@@ -72,6 +74,8 @@ def api_routers(*, refresh_cookie: bool = False) -> list[Router]:
         *conversations.routers(),
         *chat.routers(),
         *administration.routers(),
+        *rag_api.routers(),
+        *agent_api.routers(),
     ]
 
 
@@ -81,7 +85,7 @@ def _cors(settings: Settings) -> CORSConfig | None:
         return None
     return CORSConfig(
         allow_origins=list(settings.cors_origins),
-        allow_methods=["GET", "POST"],
+        allow_methods=["GET", "POST", "DELETE"],
         allow_headers=_SENDABLE,
         allow_credentials=True,
         expose_headers=_READABLE,

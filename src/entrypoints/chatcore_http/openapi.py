@@ -24,11 +24,13 @@ from litestar.types.internal_types import PathParameterDefinition
 from chatcore import errors
 from chatcore_app import Settings
 from chatcore_http import schemas
+from chatcore_http.answers import Answers
 from chatcore_http.auth import COMPONENTS
 from chatcore_http.errors import status_of
 from chatcore_http.examples import EVENT_STREAM, EXAMPLES
-from chatcore_http.request_limit import UNLIMITED_PATHS
+from chatcore_http.request_limit import WATCHED_PATHS
 from chatcore_http.routes import system
+from chatcore_http.systems import rag_api
 
 Json = dict[str, Any]
 Error = tuple[int, str, str]  # status, code, detail
@@ -64,6 +66,7 @@ _STREAM: Json = {
 }
 
 _TOO_LARGE: Error = (413, "payload_too_large", "The request body is too large.")
+_WITH_SHAPES = (schemas, system, rag_api)
 _WITHOUT_DATABASE = ("/", "/health")
 _LARGEST = 2**63 - 1
 
@@ -138,14 +141,19 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str) -> None:
         _complete_parameter(parameter, promise)
     operation["responses"] = {
         **dict(_successes(operation["responses"])),
-        **_problems(_errors(operation, promise, path)),
+        **_problems(_errors(operation, promise, path, asks_model=Answers in _asked_for(handler))),
     }
 
 
 def _use_case_of(handler: HTTPRouteHandler) -> type | None:
-    """The first one that the handler, as it was before dishka wrapped it, asks for."""
-    asked_for = get_type_hints(getattr(handler.fn, "__dishka_orig_func__", handler.fn)).values()
-    return next((kind for kind in asked_for if getattr(kind, "__module__", "").startswith("chatcore.use_cases")), None)
+    """The first one that the handler asks for."""
+    kinds = _asked_for(handler)
+    return next((kind for kind in kinds if getattr(kind, "__module__", "").startswith("chatcore.use_cases")), None)
+
+
+def _asked_for(handler: HTTPRouteHandler) -> list[Any]:
+    """By the handler as it was before dishka wrapped it."""
+    return list(get_type_hints(getattr(handler.fn, "__dishka_orig_func__", handler.fn)).values())
 
 
 def _words(name: str) -> str:
@@ -203,7 +211,7 @@ def _is_chat(response: Json) -> bool:
 # ---- problems --------------------------------------------------------------------------------------------
 
 
-def _errors(operation: Json, promise: str, path: str) -> set[Error]:
+def _errors(operation: Json, promise: str, path: str, *, asks_model: bool) -> set[Error]:
     """How it can fail: what the use case says of itself, and what every operation of its kind shares."""
     found: set[type[errors.ChatcoreError]] = {
         kind for name in _RAISED.findall(promise) if (kind := getattr(errors, name, None)) is not None
@@ -219,9 +227,9 @@ def _errors(operation: Json, promise: str, path: str) -> set[Error]:
         found.add(errors.ValidationFailed)
     if path not in _WITHOUT_DATABASE:
         found.add(errors.Unavailable)
-    if path not in UNLIMITED_PATHS:
+    if path not in WATCHED_PATHS:
         found.add(errors.RateLimited)
-    if any(_is_chat(response) for response in operation["responses"].values()):
+    if asks_model:
         found |= {errors.ModelError, *errors.ModelError.__subclasses__()}
     too_large = {_TOO_LARGE} if "requestBody" in operation else set[Error]()
     return too_large | {(status_of(kind), kind.code, kind.default_detail) for kind in found if hasattr(kind, "code")}
@@ -264,8 +272,16 @@ def _problem_example(status: int, title: str, code: str, detail: str) -> Json:
 # ---- schemas ---------------------------------------------------------------------------------------------
 
 
+def shapes() -> dict[str, type[msgspec.Struct]]:
+    """All of the wire, by the name that the document has for them."""
+    found = (shape for module in _WITH_SHAPES for shape in vars(module).values() if _is_shape(shape, module))
+    return {shape.__name__: shape for shape in found}
+
+
 def _schemas() -> Json:
-    shapes = [shape for module in (schemas, system) for shape in vars(module).values() if _is_shape(shape, module)]
+    shapes = [
+        shape for module in (schemas, system, rag_api) for shape in vars(module).values() if _is_shape(shape, module)
+    ]
     _, found = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     for name, example in EXAMPLES.items():
         found[name]["examples"] = [example]
