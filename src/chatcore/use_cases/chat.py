@@ -16,6 +16,7 @@ from chatcore.entities import (
     check,
     range_rule,
     text_rule,
+    title_from,
 )
 from chatcore.errors import ConversationBusy, FieldError, IdempotencyKeyReused, NotFound
 from chatcore.events import ReplyEvent
@@ -34,7 +35,8 @@ class SendMessage(AskModel):
 
     When it returns, the message is stored and the reply is being written, whoever stays to read it. The model is
     the request's, else the conversation's, else the newest that the owner configured, else the server's. Without a
-    conversation one is begun in the same transaction; the sent message tells its id.
+    conversation one is begun in the same transaction, titled for good with the first 50 characters; the sent message
+    tells its id.
 
     Sending again with the same `idempotency_key` within 24 hours gives the same message and reply, and nothing is
     sent twice; with other content or options it is refused.
@@ -70,7 +72,8 @@ class SendMessage(AskModel):
         worker_id = await self.replies.claimant()
         async with self.unit_of_work() as work:
             if conversation_id is None:
-                conversation = await work.conversations.add(owner, title="", config_id=None, now=self.clock.now())
+                title, now = title_from(content), self.clock.now()
+                conversation = await work.conversations.add(owner, title=title, config_id=None, now=now)
             else:
                 conversation = await self._lock(work, owner, conversation_id)
             if named is not None and (sent := await self._sent_before(work, conversation, named)):
