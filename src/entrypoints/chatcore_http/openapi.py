@@ -69,7 +69,7 @@ _STREAM: Json = {
     "example": EVENT_STREAM,
 }
 
-_SHAPES = (schemas, system, v1_chats, sessions_envelope)
+_WITH_SHAPES = (schemas, system, v1_chats, sessions_envelope)
 _TOO_LARGE: Error = (413, "payload_too_large", "The request body is too large.")
 _WITHOUT_DATABASE = ("/", "/health", "/v1")
 _LARGEST = 2**63 - 1
@@ -110,7 +110,7 @@ def describe(settings: Settings, routers: Sequence[Router]) -> Json:
 def _handlers(app: Litestar) -> Iterator[tuple[str, Method, HTTPRouteHandler]]:
     for route in app.routes:
         if isinstance(route, HTTPRoute):
-            for method, (handler, _) in route.route_handler_map.items():
+            for method, (handler, _) in sorted(route.route_handler_map.items()):
                 if handler.resolve_include_in_schema():
                     yield route.path_format, method, handler
 
@@ -274,9 +274,14 @@ def _problem_example(status: int, title: str, code: str, detail: str) -> Json:
 # ---- schemas ---------------------------------------------------------------------------------------------
 
 
+def shapes() -> dict[str, type[msgspec.Struct]]:
+    """All of the wire, by the name that the document has for them."""
+    found = (shape for module in _WITH_SHAPES for shape in vars(module).values() if _is_shape(shape, module))
+    return {shape.__name__: shape for shape in found}
+
+
 def _schemas() -> Json:
-    shapes = [shape for module in _SHAPES for shape in vars(module).values() if _is_shape(shape, module)]
-    _, found = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
+    _, found = msgspec.json.schema_components(shapes().values(), ref_template="#/components/schemas/{name}")
     for name, example in EXAMPLES.items():
         found[name]["examples"] = [example]
     return dict(sorted({**found, "Event": _event()}.items()))

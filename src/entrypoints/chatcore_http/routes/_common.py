@@ -1,9 +1,6 @@
 """What the areas share."""
 
 import inspect
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import Annotated, Any, TypedDict
 
 from dishka.integrations.litestar import DishkaRouter
@@ -11,7 +8,6 @@ from litestar import Request, Router
 from litestar.di import Provide
 from litestar.params import PathParameter
 
-from chatcore.errors import ValidationFailed
 from chatcore_http.auth import SECURITY, address_of, provide_caller, require_role, signed_in
 
 AnyRequest = Request[Any, Any, Any]
@@ -26,16 +22,6 @@ class Client(TypedDict):
 def client_of(request: AnyRequest) -> Client:
     """What a session remembers of who opened it."""
     return Client(user_agent=request.headers.get("user-agent", ""), address=address_of(request))
-
-
-@contextmanager
-def named(**names: str) -> Generator[None, None, None]:
-    """A rule that is broken is told with the route's own name for the field: `offset="skip"`."""
-    try:
-        yield
-    except ValidationFailed as failed:
-        errors = [replace(error, field=names.get(error.field, error.field)) for error in failed.errors]
-        raise ValidationFailed(errors) from None
 
 
 def described(use_case: type) -> str:

@@ -1,1 +1,1 @@
-"""Other systems' own routes, over the same use cases: one module for each system."""
+"""Other systems' own routes, a module per system: thin ones, over the use cases of the canonical API."""

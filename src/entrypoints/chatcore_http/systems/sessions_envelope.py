@@ -1,4 +1,4 @@
-"""/user/register, and what RESPONSE_ENVELOPE=code adds to answers: `user_info`, the user by this system's names.
+"""System E: /user/register, and what RESPONSE_ENVELOPE=code adds to answers, the user by this system's names.
 
 Its other routes are those under /auth: login takes `userid`, and whoever is signed in is so by the session table.
 """
@@ -13,7 +13,8 @@ from litestar.params import JSONBody
 
 from chatcore import CreateAccount, Profile
 from chatcore_http import schemas
-from chatcore_http.routes._common import AnyRequest, client_of, described, named
+from chatcore_http.routes._common import AnyRequest, client_of, described
+from chatcore_http.systems._common import fields_called
 
 
 class UserRegistration(msgspec.Struct, frozen=True):
@@ -76,7 +77,7 @@ class WithUserInfo(msgspec.Struct, frozen=True):
 async def register_user(
     data: JSONBody[UserRegistration], request: AnyRequest, create_account: FromDishka[CreateAccount]
 ) -> schemas.User:
-    with named(username="userid"):
+    with fields_called(username="userid"):
         user = await create_account(
             username=data.userid,
             email=data.email,
@@ -104,4 +105,4 @@ def _with_info(answer: msgspec.Struct, user: schemas.User) -> dict[str, object]:
 
 
 def routers() -> list[Router]:
-    return [DishkaRouter(path="/user", route_handlers=[register_user], tags=["auth"])]
+    return [DishkaRouter(path="/user", route_handlers=[register_user], tags=["system E"])]

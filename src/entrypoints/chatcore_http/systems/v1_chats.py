@@ -1,4 +1,4 @@
-"""/v1: accounts, and chats that take messages of any role without a model being asked (an uploaded history)."""
+"""System C, under /v1: accounts, and chats to which messages of any role are uploaded without a model being asked."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -28,7 +28,8 @@ from chatcore.entities import check
 from chatcore.errors import FieldError
 from chatcore_app import Settings
 from chatcore_http import schemas
-from chatcore_http.routes._common import AnyRequest, PathId, client_of, described, named, private_router
+from chatcore_http.routes._common import AnyRequest, PathId, client_of, described, private_router
+from chatcore_http.systems._common import fields_called
 
 
 class Welcome(msgspec.Struct, frozen=True):
@@ -43,8 +44,14 @@ class PasswordGrant(msgspec.Struct, frozen=True):
 
 
 class BearerToken(msgspec.Struct, frozen=True):
-    access_token: str
+    access_token: Annotated[
+        str, msgspec.Meta(examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIxIn0.c2ln"])
+    ]
     token_type: Literal["bearer"] = "bearer"
+
+
+class NewChat(msgspec.Struct, frozen=True):
+    title: Annotated[str, msgspec.Meta(examples=["My Chat"])]
 
 
 class ChatHistory(schemas.Conversation, frozen=True):
@@ -115,7 +122,7 @@ test_token_by_post = post(
 
 @post("/", status_code=201, description=described(CreateConversation))
 async def create(
-    data: JSONBody[schemas.NewConversation], caller: NamedDependency[Caller], begin: FromDishka[CreateConversation]
+    data: JSONBody[NewChat], caller: NamedDependency[Caller], begin: FromDishka[CreateConversation]
 ) -> schemas.Conversation:
     return schemas.Conversation.of(await begin(owner=caller.user.id, title=data.title))
 
@@ -128,7 +135,7 @@ async def list_all(
     limit: FromQuery[int] = 100,
 ) -> list[schemas.Conversation]:
     """`skip` 0 to 1,000,000."""
-    with named(offset="skip"):
+    with fields_called(offset="skip"):
         page = await list_conversations(owner=caller.user.id, limit=limit, offset=skip)
     return [schemas.Conversation.of(conversation) for conversation in page.items]
 
@@ -176,8 +183,8 @@ async def add_message_to(
 def routers() -> list[Router]:
     chats = [create, list_all, read, remove, add_message, add_message_to]
     return [
-        DishkaRouter(path="/v1", route_handlers=[welcome], tags=["v1"]),
-        DishkaRouter(path="/v1/auth", route_handlers=[register, token], tags=["v1"]),
-        private_router("/v1/auth", [test_token, test_token_by_post], tag="v1"),
-        private_router("/v1/chats", chats, tag="v1"),
+        DishkaRouter(path="/v1", route_handlers=[welcome], tags=["system C"]),
+        DishkaRouter(path="/v1/auth", route_handlers=[register, token], tags=["system C"]),
+        private_router("/v1/auth", [test_token, test_token_by_post], tag="system C"),
+        private_router("/v1/chats", chats, tag="system C"),
     ]
