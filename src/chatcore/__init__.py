@@ -36,6 +36,7 @@ from chatcore.use_cases.accounts import (
     ChangeEmail,
     ChangePassword,
     ChangeUsername,
+    CreateAccount,
     DeleteAccount,
     PasswordPolicy,
     Register,
@@ -56,6 +57,7 @@ from chatcore.use_cases.administration import (
 from chatcore.use_cases.asking import ChatDefaults, ChatOptions, Sent
 from chatcore.use_cases.chat import EditMessage, FollowReply, RegenerateReply, SendMessage, StopReply
 from chatcore.use_cases.conversations import (
+    AddMessage,
     CreateConversation,
     DeleteConversation,
     History,
@@ -87,6 +89,7 @@ from chatcore.use_cases.sessions import (
 )
 
 __all__ = [
+    "AddMessage",
     "Authenticate",
     "Caller",
     "ChangeEmail",
@@ -101,6 +104,7 @@ __all__ = [
     "ConversationId",
     "ConversationTitled",
     "CountOldKeys",
+    "CreateAccount",
     "CreateAdmin",
     "CreateConversation",
     "CreateModelConfig",

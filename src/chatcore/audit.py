@@ -4,7 +4,7 @@ An event is the message of its log record (`record.msg`), and so any handler of 
 with its fields, or as a line of text. It never holds a password, a token or a key, and no field can fake another one
 or another line: what is not printable is escaped, and texts are cut.
 
-    account_created    user_id session_id address user_agent
+    account_created    user_id session_id (None: not signed in) address user_agent
     sign_in            user_id session_id address user_agent
     sign_in_failed     user_id (None: there is no such account) address user_agent reason
     sign_out           user_id session_id

@@ -217,6 +217,10 @@ class ConversationRepo(Protocol):
         conditional UPDATE. False: it was not set, or there is no such conversation."""
 
     @abstractmethod
+    async def touch(self, owner: UserId, conversation_id: ConversationId, *, now: datetime) -> None:
+        """Sets `updated_at`, if there is such a conversation."""
+
+    @abstractmethod
     async def delete(self, owner: UserId, conversation_id: ConversationId) -> bool:
         """Deletes it with its messages and what the log holds of its replies."""
 

@@ -34,13 +34,21 @@ def build_prompt(history: Sequence[Message], *, system: str, limits: PromptLimit
 
     `history` is oldest first and ends with the user's message, which is sent whatever its length. Replies that
     failed, are being written or said nothing are left out; no message is ever split; and what is kept does not
-    begin with an answer to a question that was cut off.
+    begin with an answer to a question that was cut off. A system message of the history stays in its place.
     """
     kept = list(_newest_that_fit(history, limits))[::-1]
-    while kept and kept[0].role is Role.ASSISTANT:
-        del kept[0]
+    if kept and kept[0].parent_id is not None:
+        kept = list(_without_first_answers(kept))
     prompt = tuple(PromptMessage(message.role, message.content) for message in kept)
     return (PromptMessage(Role.SYSTEM, system), *prompt) if system else prompt
+
+
+def _without_first_answers(messages: Sequence[Message]) -> Iterator[Message]:
+    asked = False
+    for message in messages:
+        asked = asked or message.role is Role.USER
+        if asked or message.role is not Role.ASSISTANT:
+            yield message
 
 
 def _newest_that_fit(history: Sequence[Message], limits: PromptLimits) -> Iterator[Message]:

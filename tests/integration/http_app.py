@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import uvicorn
 from aiohttp import ClientResponse, ClientSession, ClientTimeout, TCPConnector
@@ -22,7 +22,7 @@ from chatcore_app import Settings
 from chatcore_http import create_app
 from chatcore_memory import PlainPasswords, ScriptedModel
 
-Body = bytes | AsyncIterable[bytes]
+Body = bytes | BinaryIO | AsyncIterable[bytes]
 
 PASSWORD = "correct horse battery"
 _EVENT = re.compile(rb"event: ([a-z.]+)\nid: ([0-9]+:[0-9]+)\ndata: (\{[^\r\n]*\})\n\n")
@@ -59,6 +59,10 @@ PUBLIC_ROUTES = [
     ("POST", "/auth/register"),
     ("POST", "/auth/login"),
     ("POST", "/auth/refresh"),
+    ("GET", "/v1"),
+    ("POST", "/v1/auth/register"),
+    ("POST", "/v1/auth/token"),
+    ("POST", "/user/register"),
 ]
 PRIVATE_ROUTES = [
     ("POST", "/auth/logout"),
@@ -91,6 +95,14 @@ PRIVATE_ROUTES = [
     ("POST", "/agent/chat"),
     ("GET", "/agent/conversations"),
     ("DELETE", "/agent/conversations/{conversation_id}"),
+    ("GET", "/v1/auth/test_token"),
+    ("POST", "/v1/auth/test_token"),
+    ("POST", "/v1/chats"),
+    ("GET", "/v1/chats"),
+    ("GET", "/v1/chats/{chat_id}"),
+    ("DELETE", "/v1/chats/{chat_id}"),
+    ("POST", "/v1/chats/{chat_id}/message"),
+    ("POST", "/v1/chats/message"),
 ]
 ADMIN_ROUTES = [
     ("GET", "/admin/roles"),

@@ -42,6 +42,10 @@ PUBLIC: dict[Route, Any] = {
     ("POST", "/auth/register"): {"username": "zanzibar", "email": "zanzibar@example.com", "password": PASSWORD},
     ("POST", "/auth/login"): {"username": "zanzibar", "password": "a wrong password"},
     ("POST", "/auth/refresh"): {"refresh_token": "one that nobody has"},
+    ("GET", "/v1"): None,
+    ("POST", "/v1/auth/register"): {"username": "zanzibar", "email": "zanzibar@example.com", "password": PASSWORD},
+    ("POST", "/v1/auth/token"): {"username": "zanzibar", "password": "a wrong password"},
+    ("POST", "/user/register"): {"userid": "zanzibar", "email": "zanzibar@example.com", "password": PASSWORD},
 }
 PRIVATE: dict[Route, Any] = {
     ("POST", "/auth/logout"): None,
@@ -74,6 +78,14 @@ PRIVATE: dict[Route, Any] = {
     ("POST", "/agent/chat"): {"message": "Hello"},
     ("GET", "/agent/conversations"): None,
     ("DELETE", "/agent/conversations/{conversation_id}"): None,
+    ("GET", "/v1/auth/test_token"): None,
+    ("POST", "/v1/auth/test_token"): None,
+    ("POST", "/v1/chats"): {"title": "Mine"},
+    ("GET", "/v1/chats"): None,
+    ("GET", "/v1/chats/{chat_id}"): None,
+    ("DELETE", "/v1/chats/{chat_id}"): None,
+    ("POST", "/v1/chats/{chat_id}/message"): {"role": "assistant", "content": "Hello"},
+    ("POST", "/v1/chats/message"): {"role": "assistant", "content": "Hello"},
     ("WS", "/conversations/ws/{conversation_id}"): {"type": "send", "content": "Hello", "config_id": THEIRS},
 }
 ADMIN: dict[Route, Any] = {
@@ -183,6 +195,7 @@ async def world(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
         ids = {
             "config_id": config_id,
             "conversation_id": conversation_id,
+            "chat_id": conversation_id,
             "message_id": said["message"]["id"],
             "session_id": session_id,
             "user_id": tokens["user"]["id"],

@@ -22,8 +22,15 @@ PRODUCTION = {
     "SECRET_KEY": "b3e7f0a94c5d4d1f8a6b2c90d7e1f358",
     "ENCRYPTION_KEYS": "kWb1p0S3yHqgM2xq0v6yCw8T9d3m5uX7nLr4oJ1aBcE=",
 }
-IDS: dict[str, object] = {"conversation_id": 1, "config_id": 1, "session_id": "one", "message_id": 1, "user_id": 1}
 WATCHED = [("GET", path) for path in WATCHED_PATHS]
+IDS: dict[str, object] = {
+    "conversation_id": 1,
+    "config_id": 1,
+    "session_id": "one",
+    "message_id": 1,
+    "user_id": 1,
+    "chat_id": 1,
+}
 CLIENT = {"X-Forwarded-For": "203.0.113.7"}
 HTTPS = {**CLIENT, "X-Forwarded-Proto": "https"}
 APP = "https://app.example.com"

@@ -86,6 +86,9 @@ async def test_every_parameter_is_described_and_no_other(openapi: Any) -> None:
     assert described == {
         ("path", "conversation_id"),
         ("path", "message_id"),
+        ("path", "chat_id"),
+        ("query", "chat_id"),
+        ("query", "skip"),
         ("path", "config_id"),
         ("path", "session_id"),
         ("path", "user_id"),

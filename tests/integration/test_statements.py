@@ -123,6 +123,9 @@ REQUESTS: Mapping[str, Request] = {
         f"/conversations/{it}/branch", {"message_id": known["messages"][3]["siblings"][0]}
     ),
     "POST /conversations/{conversation_id}/stop": lambda api, it, _: api.post(f"/conversations/{it}/stop"),
+    "POST /v1/chats/{chat_id}/message": lambda api, it, _: api.post(
+        f"/v1/chats/{it}/message", {"role": "user", "content": "Hi"}
+    ),
     "GET /health": lambda api, _, __: api.get("/health"),
     "GET /ready": lambda api, _, __: api.get("/ready"),
 }

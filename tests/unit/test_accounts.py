@@ -107,3 +107,29 @@ async def test_no_other_password_opens(world: World, password: str, typed: str) 
     await world.register(username="ada", password=password)
     with pytest.raises(InvalidCredentials):
         await world.sign_in(name="ada", password=typed)
+
+
+# ---- without signing in ----------------------------------------------------------------------------------
+
+
+async def test_an_account_is_made_and_nobody_is_signed_in(world: World) -> None:
+    profile = Profile(user_name="Ada 🦄", country="GB")
+    user = await world.create_account(username="Ada", password=PASSWORD, email="ada@example.org", profile=profile)
+    assert await stored(world, "ada") == user
+    assert (user.username, user.email, user.profile) == ("Ada", "ada@example.org", profile)
+    assert (user.roles, user.is_active) == (frozenset({"user"}), True)
+    async with world.storage(read_only=True) as work:
+        assert list(await work.tokens.sessions(user.id, limit=10, offset=0)) == []
+    assert (await world.sign_in(name="ada", password=PASSWORD)).user == user
+
+
+async def test_it_keeps_the_rules_of_registering(world: World) -> None:
+    with pytest.raises(ValidationFailed) as raised:
+        await world.create_account(username="x", password="short", email="nowhere", profile=Profile(job="1" * 201))
+    assert [error.field for error in raised.value.errors] == ["username", "email", "password", "job"]
+    await world.register(username="ada", password=PASSWORD, email="ada@example.org")
+    with pytest.raises(UsernameTaken):
+        await world.create_account(username="ADA", password=PASSWORD)
+    with pytest.raises(EmailTaken):
+        await world.create_account(username="bob", password=PASSWORD, email="ADA@example.org")
+    assert await stored(world, "bob") is None

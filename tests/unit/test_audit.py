@@ -52,6 +52,11 @@ def ids(signed_in: SignedIn) -> dict[str, object]:
     return {"user_id": signed_in.user.id, "session_id": signed_in.session.id}
 
 
+async def test_making_an_account_without_signing_in(world: World, events: Events) -> None:
+    user = await world.create_account(username="ada", password=PASSWORD, address=HERE, user_agent=AGENT)
+    assert events() == [("account_created", {"user_id": user.id, "session_id": None, **CLIENT})]
+
+
 # ---- signing in and out ----------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """What of a conversation is sent to the model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
 
@@ -21,9 +22,14 @@ def reply(content: str, status: Status = Status.COMPLETE) -> Message:
     return spoken(Role.ASSISTANT, content, status)
 
 
+def system(content: str) -> Message:
+    return spoken(Role.SYSTEM, content, Status.COMPLETE)
+
+
 def spoken(role: Role, content: str, status: Status) -> Message:
     return Message(
-        id=MessageId(1),
+        id=MessageId(2),
+        parent_id=MessageId(1),
         user_id=UserId(1),
         conversation_id=ConversationId(1),
         role=role,
@@ -92,6 +98,29 @@ def test_what_was_skipped_costs_nothing() -> None:
 
 def test_nothing_older_comes_in_where_something_did_not_fit() -> None:
     assert sent([user("a"), user("x" * 100), user("b")], PromptLimits(max_chars=50)) == ["b"]
+
+
+def test_a_system_message_of_the_history_stays_in_its_place() -> None:
+    prompt = build_prompt([system("one"), user("two"), system("three"), user("four")], system="first", limits=ROOMY)
+    assert [(message.role, message.content) for message in prompt] == [
+        (Role.SYSTEM, "first"),
+        (Role.SYSTEM, "one"),
+        (Role.USER, "two"),
+        (Role.SYSTEM, "three"),
+        (Role.USER, "four"),
+    ]
+
+
+def test_an_answer_to_what_was_cut_off_is_not_sent_though_a_system_message_stands_before_it() -> None:
+    history = [user("one"), system("two"), reply("three"), reply("four"), user("five"), reply("six"), user("seven")]
+    assert sent(history, PromptLimits(max_messages=6)) == ["two", "five", "six", "seven"]
+
+
+def test_what_an_assistant_says_first_answers_nothing_that_was_cut_off() -> None:
+    greeting = replace(reply("welcome"), parent_id=None)
+    history = [greeting, user("one"), reply("two"), user("three")]
+    assert sent(history) == ["welcome", "one", "two", "three"]
+    assert sent(history, PromptLimits(max_messages=3)) == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize("seed", range(200))

@@ -121,6 +121,8 @@ async def test_registrations_are_counted_per_address_once_they_are_well_formed(w
         await world.register(username=f"user{number}", password=PASSWORD, address=HERE)
     with pytest.raises(RateLimited):
         await world.register(username="user4", password=PASSWORD, address=HERE)
+    with pytest.raises(RateLimited):
+        await world.create_account(username="user4", password=PASSWORD, address=HERE)
     await world.register(username="user4", password=PASSWORD, address=ELSEWHERE)
 
 

@@ -43,6 +43,7 @@ DEFAULTS = {
     "REFRESH_COOKIE": False,
     "COOKIE_SECURE": True,
     "COOKIE_SAMESITE": "lax",
+    "RESPONSE_ENVELOPE": "none",
     "OPENAI_API_KEY": "",
     "OPENAI_BASE_URL": "",
     "OPENAI_MODEL": "",

@@ -9,6 +9,7 @@ from typing import Self
 import pytest
 
 from chatcore import (
+    AddMessage,
     Authenticate,
     Caller,
     ChangeEmail,
@@ -19,6 +20,7 @@ from chatcore import (
     CheckModelConfig,
     Conversation,
     ConversationId,
+    CreateAccount,
     CreateConversation,
     CreateModelConfig,
     DeleteAccount,
@@ -47,6 +49,7 @@ from chatcore import (
     ReplyEvent,
     RevokeOtherSessions,
     RevokeSession,
+    Role,
     SendMessage,
     Sent,
     Session,
@@ -135,6 +138,13 @@ class World:
             passwords=self.passwords,
             policy=self.password_policy,
             sessions=sessions,
+            clock=self.clock,
+            limits=self.limits,
+        )
+        self.create_account = CreateAccount(
+            unit_of_work=self.storage,
+            passwords=self.passwords,
+            policy=self.password_policy,
             clock=self.clock,
             limits=self.limits,
         )
@@ -232,6 +242,7 @@ class Process:
         unit_of_work = world.storage
         self.world = world
         self.replies = replies
+        self.add_message = AddMessage(unit_of_work=unit_of_work, clock=world.clock, limits=world.limits)
         self.send = SendMessage(
             unit_of_work=unit_of_work,
             replies=replies,
@@ -284,6 +295,9 @@ class Chat:
         return await self.process.send(
             owner=self.owner, conversation_id=self.id, content=content, options=options, idempotency_key=key
         )
+
+    async def add(self, role: Role, content: str = "Hello.") -> Message:
+        return await self.process.add_message(owner=self.owner, conversation_id=self.id, role=role, content=content)
 
     async def edit(self, message_id: MessageId, content: str = "Hi?", options: ChatOptions = NO_OPTIONS) -> Sent:
         return await self.process.edit(

@@ -134,6 +134,13 @@ class MemoryConversations(ConversationRepo):
 
         return await self._transaction.write(update)
 
+    async def touch(self, owner: UserId, conversation_id: ConversationId, *, now: datetime) -> None:
+        def update(state: State) -> None:
+            if conversation := owned(state.conversations, owner, conversation_id):
+                state.conversations[conversation_id] = replace(conversation, updated_at=now)
+
+        await self._transaction.write(update)
+
     async def delete(self, owner: UserId, conversation_id: ConversationId) -> bool:
         def remove(state: State) -> bool:
             if owned(state.conversations, owner, conversation_id) is None:

@@ -116,6 +116,9 @@ class SqlConversationRepo(ConversationRepo):
         )
         return titled == 1
 
+    async def touch(self, owner: UserId, conversation_id: ConversationId, *, now: datetime) -> None:
+        await self._statements.change(_UPDATE, owner=owner, conversation=conversation_id, updated_at=now)
+
     async def delete(self, owner: UserId, conversation_id: ConversationId) -> bool:
         if await self.lock(owner, conversation_id) is None:
             return False

@@ -47,15 +47,86 @@ class PasswordPolicy:
         return password_rule(password, self.minimum)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewAccount:
+    """What somebody says of themself, or an operator of somebody."""
+
+    username: str
+    password: str = field(repr=False)
+    email: str | None = None
+    profile: Profile = Profile()
+    roles: frozenset[str] = frozenset({DEFAULT_ROLE})
+
+
 @dataclass(frozen=True, kw_only=True)
-class Register:
-    """Anybody: makes an account with the role `user` and signs it in."""
+class MakeAccount:
+    """What every way of making an account has in common."""
 
     unit_of_work: UnitOfWorkFactory
     passwords: PasswordHasher
     policy: PasswordPolicy
-    sessions: SessionIssuer
     clock: Clock
+
+    def _check(self, new: NewAccount) -> None:
+        check(
+            username_rule(new.username),
+            email_rule(new.email) if new.email is not None else None,
+            self.policy.rule(new.password),
+            *profile_rules(new.profile),
+        )
+
+    async def _hash(self, new: NewAccount) -> str:
+        return await self.passwords.hash(normal_password(new.password))
+
+    async def _add(self, work: UnitOfWork, new: NewAccount, password_hash: str, now: datetime) -> User:
+        return await work.users.add(
+            username=new.username,
+            email=new.email,
+            password_hash=password_hash,
+            roles=new.roles,
+            profile=new.profile,
+            now=now,
+        )
+
+    @repeatable
+    async def _store(self, new: NewAccount, password_hash: str) -> User:
+        """With nothing beside it."""
+        async with self.unit_of_work() as work:
+            user = await self._add(work, new, password_hash, self.clock.now())
+            await work.commit()
+        return user
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateAccount(MakeAccount):
+    """Anybody: makes an account with the role `user`, and signs nobody in."""
+
+    limits: RateLimits = UNLIMITED
+
+    async def __call__(
+        self,
+        *,
+        username: str,
+        password: str,
+        email: str | None = None,
+        profile: Profile = Profile(),
+        user_agent: str = "",
+        address: str = "",
+    ) -> User:
+        """Raises `ValidationFailed`, `UsernameTaken`, `EmailTaken`, `RateLimited`."""
+        new = NewAccount(username=username, password=password, email=email, profile=profile)
+        self._check(new)
+        await self.limits.try_register(address)
+        user = await self._store(new, await self._hash(new))
+        audit.record("account_created", user_id=user.id, session_id=None, address=address, user_agent=user_agent)
+        return user
+
+
+@dataclass(frozen=True, kw_only=True)
+class Register(MakeAccount):
+    """Anybody: makes an account with the role `user` and signs it in."""
+
+    sessions: SessionIssuer
     limits: RateLimits = UNLIMITED
 
     async def __call__(
@@ -69,32 +140,18 @@ class Register:
         address: str = "",
     ) -> SignedIn:
         """Raises `ValidationFailed`, `UsernameTaken`, `EmailTaken`, `RateLimited`."""
-        check(
-            username_rule(username),
-            email_rule(email) if email is not None else None,
-            self.policy.rule(password),
-            *profile_rules(profile),
-        )
+        new = NewAccount(username=username, password=password, email=email, profile=profile)
+        self._check(new)
         await self.limits.try_register(address)
-        password_hash = await self.passwords.hash(normal_password(password))
-        signed_in = await self._store(username, email, password_hash, profile, user_agent, address)
+        signed_in = await self._store_signed_in(new, await self._hash(new), user_agent, address)
         note_sign_in("account_created", signed_in)
         return signed_in
 
     @repeatable
-    async def _store(
-        self, username: str, email: str | None, password_hash: str, profile: Profile, user_agent: str, address: str
-    ) -> SignedIn:
+    async def _store_signed_in(self, new: NewAccount, password_hash: str, user_agent: str, address: str) -> SignedIn:
         now = self.clock.now()
         async with self.unit_of_work() as work:
-            user = await work.users.add(
-                username=username,
-                email=email,
-                password_hash=password_hash,
-                roles=frozenset({DEFAULT_ROLE}),
-                profile=profile,
-                now=now,
-            )
+            user = await self._add(work, new, password_hash, now)
             signed_in = await self.sessions.open(work, user, user_agent=user_agent, address=address, now=now)
             await work.commit()
         return signed_in

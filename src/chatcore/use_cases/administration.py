@@ -14,24 +14,20 @@ from chatcore.entities import (
     DEFAULT_ROLE,
     AccountRole,
     Page,
-    Profile,
     Session,
     User,
     UserId,
     check,
     check_page,
-    email_rule,
-    normal_password,
     range_rule,
     role_rule,
     text_rule,
-    username_rule,
 )
 from chatcore.errors import NotFound
-from chatcore.ports import Clock, PasswordHasher, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import Clock, UnitOfWork, UnitOfWorkFactory
 from chatcore.replies import Replies
 from chatcore.shielding import repeatable
-from chatcore.use_cases.accounts import Deletion, PasswordPolicy, keep_an_admin
+from chatcore.use_cases.accounts import Deletion, MakeAccount, NewAccount, keep_an_admin
 
 _MISSING = "There is no such user."
 
@@ -199,36 +195,15 @@ class DeleteUser:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CreateAdmin:
+class CreateAdmin(MakeAccount):
     """The operator, at the server: makes an administrator, or one of a user who is there already."""
-
-    unit_of_work: UnitOfWorkFactory
-    passwords: PasswordHasher
-    policy: PasswordPolicy
-    clock: Clock
 
     async def __call__(self, *, username: str, password: str, email: str | None = None) -> User:
         """Raises `ValidationFailed`, `UsernameTaken`, `EmailTaken`."""
-        check(
-            username_rule(username),
-            email_rule(email) if email is not None else None,
-            self.policy.rule(password),
-        )
-        return await self._store(username, email, await self.passwords.hash(normal_password(password)))
-
-    @repeatable
-    async def _store(self, username: str, email: str | None, password_hash: str) -> User:
-        async with self.unit_of_work() as work:
-            user = await work.users.add(
-                username=username,
-                email=email,
-                password_hash=password_hash,
-                roles=frozenset({DEFAULT_ROLE, ADMIN_ROLE}),
-                profile=Profile(),
-                now=self.clock.now(),
-            )
-            await work.commit()
-        return user
+        roles = frozenset({DEFAULT_ROLE, ADMIN_ROLE})
+        new = NewAccount(username=username, password=password, email=email, roles=roles)
+        self._check(new)
+        return await self._store(new, await self._hash(new))
 
     @repeatable
     async def promote(self, *, name: str) -> User:

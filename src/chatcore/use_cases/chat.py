@@ -171,21 +171,27 @@ class RegenerateReply(AskModel):
     async def _question(
         self, work: UnitOfWork, conversation: Conversation, message_id: MessageId | None
     ) -> tuple[Message, tuple[MessageId, ...]]:
-        """The message to reply to, and the replies that it has."""
+        """The message to reply to, and what follows it."""
         owner, conversation_id = conversation.user_id, conversation.id
         if message_id is None:
             named = await work.messages.last_reply(owner, conversation_id)
         else:
             named = await work.messages.get(owner, conversation_id, message_id)
-        if named is None or named.role is Role.USER:
-            question = named
-            reply = await work.messages.reply_to(owner, conversation_id, named.id) if named else None
-        else:
+        question, reply = named, None
+        if named is not None and named.role is Role.ASSISTANT:
             question = await work.messages.get(owner, conversation_id, named.parent_id) if named.parent_id else None
             reply = named
         if question is None or question.role is not Role.USER:
             raise NotFound("There is no reply to be written again.")
-        return question, reply.siblings if reply else ()
+        return question, reply.siblings if reply else await self._after(work, question)
+
+    async def _after(self, work: UnitOfWork, message: Message) -> tuple[MessageId, ...]:
+        """What follows a message. Where no reply does, it may still be messages that somebody added."""
+        reply = await work.messages.reply_to(message.user_id, message.conversation_id, message.id)
+        if reply is not None:
+            return reply.siblings
+        tree = await work.messages.tree(message.user_id, message.conversation_id)
+        return tuple(node.id for node in tree if node.parent_id == message.id)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from chatcore.branches import newest_below, way_to
 from chatcore.entities import (
+    MAX_CONTENT,
     MAX_TITLE,
     Conversation,
     ConversationId,
@@ -12,14 +13,17 @@ from chatcore.entities import (
     MessageId,
     ModelConfigId,
     Page,
+    Role,
     UserId,
     check,
     check_page,
     range_rule,
     text_rule,
+    title_from,
 )
-from chatcore.errors import NotFound
+from chatcore.errors import ConversationBusy, NotFound
 from chatcore.ports import Clock, UnitOfWorkFactory
+from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.replies import STOP_BEFORE_DELETION, Replies, with_logged_text
 from chatcore.shielding import repeatable
 
@@ -137,6 +141,55 @@ class ReadHistory:
             conversation, messages = found
             page = [await with_logged_text(work, message) for message in messages[-limit:]]
         return History(conversation, page, page[0].id if len(messages) > limit else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddMessage:
+    """The owner: puts a message of any role at the end of the active branch, without a model being asked: a history
+    that was made elsewhere, message by message.
+
+    An assistant's message is a reply like any other from then on, which can be followed and written again where it
+    answers a user's message. A system message is told to the model in its place, after the server's own. The first
+    user message gives a conversation without a title its title.
+    """
+
+    unit_of_work: UnitOfWorkFactory
+    clock: Clock
+    limits: RateLimits = UNLIMITED
+
+    async def __call__(self, *, owner: UserId, conversation_id: ConversationId, role: Role, content: str) -> Message:
+        """`content`: 1 to 200,000 characters. Raises `ValidationFailed`, `NotFound`, `ConversationBusy`,
+        `RateLimited`."""
+        check(text_rule(content, "content", minimum=1, maximum=MAX_CONTENT))
+        await self.limits.try_send(owner)
+        return await self._add(owner, conversation_id, role, content)
+
+    @repeatable
+    async def _add(self, owner: UserId, conversation_id: ConversationId, role: Role, content: str) -> Message:
+        now = self.clock.now()
+        async with self.unit_of_work() as work:
+            conversation = await work.conversations.lock(owner, conversation_id)
+            if conversation is None:
+                raise NotFound(_MISSING)
+            if conversation.writing_reply_id is not None:
+                raise ConversationBusy
+            found = await work.messages.history(owner, conversation_id, limit=1)
+            last = found[1][-1].id if found and found[1] else None
+            message = await work.messages.add(
+                owner,
+                conversation_id,
+                parent_id=last,
+                role=role,
+                content=content,
+                writing=False,
+                model=None,
+                now=now,
+            )
+            if role is Role.USER and not conversation.title:
+                await work.conversations.set_title(owner, conversation_id, title_from(content))
+            await work.conversations.touch(owner, conversation_id, now=now)
+            await work.commit()
+        return message
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from dishka import (
 )
 
 from chatcore import (
+    AddMessage,
     Authenticate,
     ChangeEmail,
     ChangePassword,
@@ -27,6 +28,7 @@ from chatcore import (
     ChatDefaults,
     CheckModelConfig,
     CountOldKeys,
+    CreateAccount,
     CreateAdmin,
     CreateConversation,
     CreateModelConfig,
@@ -169,12 +171,14 @@ class Core(Provider):
     scope = Scope.APP
 
     use_cases = provide_all(
+        AddMessage,
         Authenticate,
         ChangeEmail,
         ChangePassword,
         ChangeUsername,
         CheckModelConfig,
         CountOldKeys,
+        CreateAccount,
         CreateAdmin,
         CreateConversation,
         CreateModelConfig,

@@ -67,6 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     refresh_cookie: bool = False
     cookie_secure: bool = True
     cookie_samesite: Literal["lax", "strict", "none"] = "lax"
+    response_envelope: Literal["none", "code"] = "none"
     openai_api_key: str = ""
     openai_base_url: str = ""
     openai_model: str = ""

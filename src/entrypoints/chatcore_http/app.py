@@ -15,6 +15,7 @@ from chatcore import ExpirySweep, SendMessage
 from chatcore_app import Settings, make_container
 from chatcore_http.answers import Answers
 from chatcore_http.body_limits import UnreadBodies, refuse_compressed
+from chatcore_http.envelope import Envelope
 from chatcore_http.errors import exception_handlers
 from chatcore_http.hardening import Hardened
 from chatcore_http.json_bodies import JSONRequest
@@ -25,7 +26,7 @@ from chatcore_http.refresh_cookie import RefreshCookie
 from chatcore_http.request_limit import RequestLimit
 from chatcore_http.request_log import RequestLog
 from chatcore_http.routes import administration, auth, chat, conversations, docs, model_configs, socket, system
-from chatcore_http.systems import agent_api, rag_api
+from chatcore_http.systems import agent_api, rag_api, sessions_envelope, v1_chats
 
 _READABLE = ["X-Request-ID", "Retry-After", "WWW-Authenticate"]
 _SENDABLE = ["Authorization", "Content-Type", "Accept", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"]
@@ -42,6 +43,7 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
     container = make_container(settings, Edge(), *providers)
     routers = partial(api_routers, refresh_cookie=settings.refresh_cookie)
     pages = docs.routers(settings.app_name, lambda: describe(settings, routers()))
+    enveloped = settings.response_envelope == "code"
     app = Litestar(
         route_handlers=[*routers(), *socket.routers(), *pages],
         exception_handlers=exception_handlers(),
@@ -49,6 +51,7 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
         openapi_config=None,
         cors_config=_cors(settings),
         before_request=refuse_compressed,
+        after_request=sessions_envelope.with_user_info if enveloped else None,
         request_class=JSONRequest,
         middleware=[RequestLimit],
         request_max_body_size=settings.max_body_bytes,
@@ -58,8 +61,10 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
     setup_dishka(container, app)
     if app.cors_config:
         app.asgi_handler = RefusedPreflights(app.asgi_handler, app.cors_config)
-    hardened = Hardened(app.asgi_handler, settings)
-    app.asgi_handler = RequestLog(UnreadBodies(hardened, limit=settings.max_body_bytes))
+    app.asgi_handler = Hardened(app.asgi_handler, settings)
+    if enveloped:
+        app.asgi_handler = Envelope(app.asgi_handler)
+    app.asgi_handler = RequestLog(UnreadBodies(app.asgi_handler, limit=settings.max_body_bytes))
     if settings.trusted_proxies:
         app.asgi_handler = _behind_proxies(app.asgi_handler, settings)
     return app
@@ -75,7 +80,9 @@ def api_routers(*, refresh_cookie: bool = False) -> list[Router]:
         *chat.routers(),
         *administration.routers(),
         *rag_api.routers(),
+        *v1_chats.routers(),
         *agent_api.routers(),
+        *sessions_envelope.routers(),
     ]
 
 

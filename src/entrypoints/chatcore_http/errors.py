@@ -38,6 +38,7 @@ _HTTP_CODES = {
     405: ("method_not_allowed", "This route does not answer to this method."),
     413: ("payload_too_large", "The request body is too large."),
 }
+_ABSENT = re.compile(r"Missing required \w+ parameter '([^']+)'")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
 
 
@@ -99,6 +100,8 @@ def _validation(_: Request[Any, Any, Any], error: ValidationException) -> Respon
     if any(item.get("source") == "path" for item in found):
         return problem_response(404, "not_found", "There is no such thing.")
     problems = [_field_problem(str(item.get("key", "")), str(item.get("message", ""))) for item in found]
+    if absent := _ABSENT.match(error.detail):
+        problems.append(FieldProblem(absent[1], "is required"))
     detail = "; ".join(f"{problem.field}: {problem.message}" for problem in problems)
     return problem_response(400, "validation_failed", detail or _HTTP_CODES[400][1], errors=problems)
 

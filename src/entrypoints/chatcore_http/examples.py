@@ -125,6 +125,7 @@ EXAMPLES: dict[str, Any] = {
         "has_more": False,
         "next_before_id": None,
     },
+    "ChatHistory": {**_CONVERSATION, "messages": [_MESSAGE, _REPLY]},
     "Send": {"content": "Why is the sky blue?"},
     "Regenerate": {"message_id": 12},
     "Branch": {"message_id": 12},

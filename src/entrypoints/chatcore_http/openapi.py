@@ -26,11 +26,12 @@ from chatcore_app import Settings
 from chatcore_http import schemas
 from chatcore_http.answers import Answers
 from chatcore_http.auth import COMPONENTS
+from chatcore_http.envelope import describe_enveloped
 from chatcore_http.errors import status_of
 from chatcore_http.examples import EVENT_STREAM, EXAMPLES
 from chatcore_http.request_limit import WATCHED_PATHS
 from chatcore_http.routes import system
-from chatcore_http.systems import rag_api
+from chatcore_http.systems import rag_api, sessions_envelope, v1_chats
 
 Json = dict[str, Any]
 Error = tuple[int, str, str]  # status, code, detail
@@ -38,11 +39,15 @@ Error = tuple[int, str, str]  # status, code, detail
 _DESCRIPTION = """A multi-user AI chat backend: streamed replies that outlive their connection.
 
 - Register or sign in, and send the `access_token` as `Authorization: Bearer …`; in `/docs`, **Authorize** does that.
-- An error is a problem (RFC 9457) of the type `application/problem+json`; its `code` is stable.
+- An error is a problem (RFC 9457) of the type `application/problem+json`; its `code` is stable.{envelope}
 - Every response carries `X-Request-ID`: the client's own, or a new one.
 - Dates are RFC 3339 in UTC; fields that are not named here are ignored.
 - A conversation over one connection: the WebSocket `/conversations/ws/{id}`, with the same events as the streams.
 """
+
+_ENVELOPE = """
+- Every JSON answer comes as `data` of `{"code": 1, "message": "success", "data"}`, a problem as that of
+  `{"code": 0, "message": "its detail", "data"}`, both as `application/json`."""
 
 _EVENTS = {
     "reply.started": schemas.ReplyStarted,
@@ -65,9 +70,9 @@ _STREAM: Json = {
     "example": EVENT_STREAM,
 }
 
+_WITH_SHAPES = (schemas, system, rag_api, v1_chats, sessions_envelope)
 _TOO_LARGE: Error = (413, "payload_too_large", "The request body is too large.")
-_WITH_SHAPES = (schemas, system, rag_api)
-_WITHOUT_DATABASE = ("/", "/health")
+_WITHOUT_DATABASE = ("/", "/health", "/v1")
 _LARGEST = 2**63 - 1
 
 _RAISED = re.compile(r"`([A-Z]\w+)`")
@@ -76,12 +81,13 @@ _BOUNDS = re.compile(r"`(\w+)`:? ([\d,]+) to ([\d,]+)")
 
 def describe(settings: Settings, routers: Sequence[Router]) -> Json:
     """The document for these routers, which must be nobody else's."""
+    enveloped = settings.response_envelope == "code"
     app = Litestar(
         route_handlers=routers,
         openapi_config=OpenAPIConfig(
             title=settings.app_name,
             version=settings.app_version,
-            description=_DESCRIPTION,
+            description=_DESCRIPTION.replace("{envelope}", _ENVELOPE if enveloped else ""),
             components=COMPONENTS,
             use_handler_docstrings=True,
             operation_id_creator=_operation_id,
@@ -94,6 +100,8 @@ def describe(settings: Settings, routers: Sequence[Router]) -> Json:
     for path, method, handler in _in_order(_handlers(app)):
         operation = document["paths"][path][method.lower()]
         _complete(operation, handler, path)
+        if enveloped:
+            describe_enveloped(operation["responses"])
         paths.setdefault(path, {})[method.lower()] = operation
     document["paths"] = paths
     document["components"]["schemas"] = _schemas()
@@ -103,7 +111,7 @@ def describe(settings: Settings, routers: Sequence[Router]) -> Json:
 def _handlers(app: Litestar) -> Iterator[tuple[str, Method, HTTPRouteHandler]]:
     for route in app.routes:
         if isinstance(route, HTTPRoute):
-            for method, (handler, _) in route.route_handler_map.items():
+            for method, (handler, _) in sorted(route.route_handler_map.items()):
                 if handler.resolve_include_in_schema():
                     yield route.path_format, method, handler
 
@@ -163,7 +171,7 @@ def _words(name: str) -> str:
 
 def _complete_body(body: Json) -> None:
     """A body that may be null may also be absent; nobody needs to send null."""
-    content = body["content"]["application/json"]
+    (content,) = body["content"].values()
     if "oneOf" in content["schema"]:
         content["schema"] = _without_null(content["schema"])
         body["required"] = False
@@ -279,10 +287,7 @@ def shapes() -> dict[str, type[msgspec.Struct]]:
 
 
 def _schemas() -> Json:
-    shapes = [
-        shape for module in (schemas, system, rag_api) for shape in vars(module).values() if _is_shape(shape, module)
-    ]
-    _, found = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
+    _, found = msgspec.json.schema_components(shapes().values(), ref_template="#/components/schemas/{name}")
     for name, example in EXAMPLES.items():
         found[name]["examples"] = [example]
     return dict(sorted({**found, "Event": _event()}.items()))

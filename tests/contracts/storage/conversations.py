@@ -187,6 +187,20 @@ class ConversationRepoContract(StorageContract):
         proposed = replace(conversation, title="proposed")
         assert await the_conversation(unit_of_work, conversation) == (mine if commits else proposed)
 
+    # ---- the time of the last use ----
+
+    async def test_touching_sets_the_time_and_nothing_else(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
+    ) -> None:
+        other = await stored_conversation(unit_of_work, owner, title="other")
+        async with unit_of_work() as work:
+            await work.conversations.touch(owner.id, conversation.id, now=later(1))
+            await work.conversations.touch(stranger.id, other.id, now=later(2))
+            await work.conversations.touch(owner.id, NO_CONVERSATION, now=later(3))
+            await work.commit()
+        assert await the_conversation(unit_of_work, conversation) == replace(conversation, updated_at=later(1))
+        assert await the_conversation(unit_of_work, other) == other
+
     # ---- deleting ----
 
     async def test_deleting_takes_the_messages_and_the_log_along(

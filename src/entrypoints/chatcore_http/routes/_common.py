@@ -1,17 +1,27 @@
 """What the areas share."""
 
 import inspect
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 from dishka.integrations.litestar import DishkaRouter
 from litestar import Request, Router
 from litestar.di import Provide
 from litestar.params import PathParameter
 
-from chatcore_http.auth import SECURITY, provide_caller, require_role, signed_in
+from chatcore_http.auth import SECURITY, address_of, provide_caller, require_role, signed_in
 
 AnyRequest = Request[Any, Any, Any]
 PathId = Annotated[int, PathParameter(ge=0, le=2**63 - 1)]
+
+
+class Client(TypedDict):
+    user_agent: str
+    address: str
+
+
+def client_of(request: AnyRequest) -> Client:
+    """What a session remembers of who opened it."""
+    return Client(user_agent=request.headers.get("user-agent", ""), address=address_of(request))
 
 
 def described(use_case: type) -> str:

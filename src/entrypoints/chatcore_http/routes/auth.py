@@ -1,6 +1,6 @@
 """/auth: accounts and sessions."""
 
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 from dishka.integrations.litestar import DishkaRouter, FromDishka
 from litestar import Response, Router, get, post
@@ -26,9 +26,8 @@ from chatcore import (
 from chatcore.entities import check
 from chatcore.errors import FieldError
 from chatcore_http import schemas
-from chatcore_http.auth import address_of
 from chatcore_http.refresh_cookie import RefreshCookie
-from chatcore_http.routes._common import AnyRequest, described, private_router
+from chatcore_http.routes._common import AnyRequest, client_of, described, private_router
 
 
 @post("/register", status_code=201, description=described(Register))
@@ -39,7 +38,7 @@ async def register(
     cookie: FromDishka[RefreshCookie],
 ) -> Response[schemas.Tokens]:
     signed_in = await register_account(
-        username=data.username, email=data.email, password=data.password, **_client(request)
+        username=data.username, email=data.email, password=data.password, **client_of(request)
     )
     return cookie.answer(signed_in, request)
 
@@ -53,7 +52,7 @@ async def login(
 ) -> Response[schemas.Tokens]:
     names = [name for name in (data.username, data.email, data.userid) if name]
     check(None if len(names) == 1 else FieldError("username", "give one of username, email and userid"))
-    signed_in = await sign_in(name=names[0], password=data.password, **_client(request))
+    signed_in = await sign_in(name=names[0], password=data.password, **client_of(request))
     return cookie.answer(signed_in, request)
 
 
@@ -158,18 +157,6 @@ async def revoke_other_sessions(
 ) -> schemas.Said:
     await revoke(caller=caller)
     return schemas.Said("All other sessions are ended.")
-
-
-class _Client(TypedDict):
-    user_agent: str
-    address: str
-
-
-def _client(request: AnyRequest) -> _Client:
-    return _Client(
-        user_agent=request.headers.get("user-agent", ""),
-        address=address_of(request),
-    )
 
 
 _ACCOUNT: list[Any] = [change_username, change_email, change_password, delete_account]

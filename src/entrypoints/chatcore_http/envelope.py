@@ -1,0 +1,108 @@
+"""RESPONSE_ENVELOPE=code: every JSON answer as `{"code", "message", "data"}`, for clients that look there first.
+
+The HTTP status stays what it is. `code` is 1 for what went well, with the answer as `data`, and 0 for a problem, which
+is `data` then, with its `detail` as `message`. As the whole is no problem document, its type is `application/json`.
+"""
+
+from typing import Any
+
+import msgspec
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from chatcore_http.schemas import Problem
+from chatcore_http.systems.sessions_envelope import WithUserInfo
+
+Json = dict[str, Any]
+
+_JSON = b"application/json"
+_PROBLEM = b"application/problem+json"
+_DOCUMENT = "/openapi.json"
+
+
+class Envelope:
+    """Around the whole application. Event streams, pages, the OpenAPI document and what is empty pass as they are."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await self.app(scope, receive, send)
+            return
+        path = scope["path"].rstrip("/")
+        start: Any = None
+        body = b""
+
+        async def enveloping_send(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start" and _is_answer(path, message):
+                start = message
+            elif message["type"] == "http.response.body" and start is not None:
+                body += message["body"]
+                if not message.get("more_body", False):
+                    enveloped = _enveloped(body, is_problem=_media_type(start) == _PROBLEM)
+                    start["headers"] = _headers(start, len(enveloped))
+                    await send(start)
+                    message["body"] = enveloped
+                    await send(message)
+            else:
+                await send(message)
+
+        await self.app(scope, receive, enveloping_send)
+
+
+def _is_answer(path: str, start: Any) -> bool:
+    is_document = path == _DOCUMENT and start["status"] == 200
+    return start["status"] != 204 and not is_document and _media_type(start) in (_JSON, _PROBLEM)
+
+
+def _media_type(start: Any) -> bytes:
+    return next((value.partition(b";")[0] for name, value in start["headers"] if name == b"content-type"), b"")
+
+
+def _enveloped(body: bytes, *, is_problem: bool) -> bytes:
+    if is_problem:
+        detail = msgspec.json.encode(msgspec.json.decode(body, type=Problem).detail)
+        return b'{"code":0,"message":%b,"data":%b}' % (detail, body)
+    return b'{"code":1,"message":"success","data":%b}' % body
+
+
+def _headers(start: Any, length: int) -> list[tuple[bytes, bytes]]:
+    changed = {b"content-type": _JSON, b"content-length": b"%d" % length}
+    return [(name, changed.get(name, value)) for name, value in start["headers"]]
+
+
+# ---- in the OpenAPI document -----------------------------------------------------------------------------
+
+_WITH_USER_INFO = {f"#/components/schemas/{name}" for name in ("User", "Tokens")}
+
+
+def describe_enveloped(responses: Json) -> None:
+    """An operation's responses as they are sent."""
+    for response in responses.values():
+        content = response.get("content", {})
+        if "application/json" in content:
+            content["application/json"]["schema"] = _success(content["application/json"]["schema"])
+        if (problem := content.pop("application/problem+json", None)) is not None:
+            content["application/json"] = _failure(problem)
+
+
+def _success(schema: Json) -> Json:
+    if schema.get("$ref") in _WITH_USER_INFO:
+        schema = {"allOf": [schema, {"$ref": f"#/components/schemas/{WithUserInfo.__name__}"}]}
+    return _schema({"const": 1}, {"const": "success"}, schema)
+
+
+def _failure(problem: Json) -> Json:
+    shown = {name: _example(example["value"]) for name, example in problem["examples"].items()}
+    return {"schema": _schema({"const": 0}, {"type": "string"}, problem["schema"]), "examples": shown}
+
+
+def _schema(code: Json, message: Json, data: Json) -> Json:
+    properties = {"code": code, "message": message, "data": data}
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _example(problem: Json) -> Json:
+    return {"value": {"code": 0, "message": problem["detail"], "data": problem}}

@@ -1,0 +1,108 @@
+"""System E: /user/register, and what RESPONSE_ENVELOPE=code adds to answers, the user by this system's names.
+
+Its other routes are those under /auth: login takes `userid`, and whoever is signed in is so by the session table.
+"""
+
+from datetime import datetime
+from typing import Annotated, Self
+
+import msgspec
+from dishka.integrations.litestar import DishkaRouter, FromDishka
+from litestar import Response, Router, post
+from litestar.params import JSONBody
+
+from chatcore import CreateAccount, Profile
+from chatcore_http import schemas
+from chatcore_http.routes._common import AnyRequest, client_of, described
+from chatcore_http.systems._common import fields_called
+
+
+class UserRegistration(msgspec.Struct, frozen=True):
+    """`userid` is the name to sign in with, `user_name` the one that is shown."""
+
+    userid: Annotated[str, msgspec.Meta(examples=["alice"])]
+    password: Annotated[str, msgspec.Meta(examples=["correct horse battery"])]
+    user_name: str | None = None
+    country: str | None = None
+    job: str | None = None
+    phone: str | None = None
+    email: str | None = None
+    init_cn_level: str | None = None
+
+    @property
+    def profile(self) -> Profile:
+        return Profile(
+            user_name=self.user_name,
+            country=self.country,
+            job=self.job,
+            phone=self.phone,
+            init_cn_level=self.init_cn_level,
+        )
+
+
+class UserInfo(msgspec.Struct, frozen=True):
+    """`user_name`: the one that is shown; who gave none is shown by their `userid`."""
+
+    user_id: int
+    userid: str
+    user_name: str
+    country: str | None
+    job: str | None
+    phone: str | None
+    email: str | None
+    init_cn_level: str | None
+    reg_time: datetime
+
+    @classmethod
+    def of(cls, user: schemas.User) -> Self:
+        profile = msgspec.structs.asdict(user.profile)
+        shown = profile.pop("user_name") or user.username
+        return cls(
+            user_id=user.id,
+            userid=user.username,
+            user_name=shown,
+            email=user.email,
+            reg_time=user.created_at,
+            **profile,
+        )
+
+
+class WithUserInfo(msgspec.Struct, frozen=True):
+    """What every answer that is a user, or a user's tokens, also has in the envelope."""
+
+    user_info: UserInfo
+
+
+@post("/register", status_code=201, description=described(CreateAccount))
+async def register_user(
+    data: JSONBody[UserRegistration], request: AnyRequest, create_account: FromDishka[CreateAccount]
+) -> schemas.User:
+    with fields_called(username="userid"):
+        user = await create_account(
+            username=data.userid,
+            email=data.email,
+            password=data.password,
+            profile=data.profile,
+            **client_of(request),
+        )
+    return schemas.User.of(user)
+
+
+def with_user_info(response: Response[object]) -> Response[object]:
+    """After each handler, where answers are enveloped."""
+    match response.content:
+        case schemas.User() as user:
+            response.content = _with_info(user, user)
+        case schemas.Tokens(user=user) as tokens:
+            response.content = _with_info(tokens, user)
+        case _:
+            pass
+    return response
+
+
+def _with_info(answer: msgspec.Struct, user: schemas.User) -> dict[str, object]:
+    return {**msgspec.structs.asdict(answer), "user_info": UserInfo.of(user)}
+
+
+def routers() -> list[Router]:
+    return [DishkaRouter(path="/user", route_handlers=[register_user], tags=["system E"])]

@@ -1,0 +1,190 @@
+"""System C, under /v1: accounts, and chats to which messages of any role are uploaded without a model being asked."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from urllib.parse import parse_qsl
+
+import msgspec
+from dishka.integrations.litestar import DishkaRouter, FromDishka
+from litestar import Router, delete, get, post
+from litestar.di import NamedDependency
+from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, RequestBody
+from litestar.params import FromQuery, JSONBody, QueryParameter
+
+from chatcore import (
+    AddMessage,
+    Authenticate,
+    Caller,
+    ConversationId,
+    CreateAccount,
+    CreateConversation,
+    DeleteConversation,
+    ListConversations,
+    ReadHistory,
+    Role,
+    SignIn,
+)
+from chatcore.entities import check
+from chatcore.errors import FieldError
+from chatcore_app import Settings
+from chatcore_http import schemas
+from chatcore_http.routes._common import AnyRequest, PathId, client_of, described, private_router
+from chatcore_http.systems._common import fields_called
+
+
+class Welcome(msgspec.Struct, frozen=True):
+    message: Annotated[str, msgspec.Meta(examples=["Welcome to chatcore."])]
+
+
+class PasswordGrant(msgspec.Struct, frozen=True):
+    """A form as RFC 6749 §4.3.2 has it; its other fields are ignored."""
+
+    username: Annotated[str, msgspec.Meta(examples=["alice"], description="Or the e-mail address.")]
+    password: Annotated[str, msgspec.Meta(examples=["correct horse battery"])]
+
+
+class BearerToken(msgspec.Struct, frozen=True):
+    access_token: Annotated[
+        str, msgspec.Meta(examples=["eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiIxIn0.c2ln"])
+    ]
+    token_type: Literal["bearer"] = "bearer"
+
+
+class NewChat(msgspec.Struct, frozen=True):
+    title: Annotated[str, msgspec.Meta(examples=["My Chat"])]
+
+
+class ChatHistory(schemas.Conversation, frozen=True):
+    """A chat with its newest 50 messages."""
+
+    messages: list[schemas.Message]
+
+
+class NewMessage(msgspec.Struct, frozen=True):
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[str, msgspec.Meta(examples=["Hello!"])]
+
+
+@dataclass
+class FormOperation(Operation):
+    """For the documentation: the form that the handler reads by itself."""
+
+    def __post_init__(self) -> None:
+        form = OpenAPIMediaType(schema=Reference(f"#/components/schemas/{PasswordGrant.__name__}"))
+        self.request_body = RequestBody({"application/x-www-form-urlencoded": form}, required=True)
+
+
+@get("/")
+async def welcome(settings: FromDishka[Settings]) -> Welcome:
+    """Anybody: a welcome, which shows that the server runs."""
+    return Welcome(f"Welcome to {settings.app_name}.")
+
+
+# ---- /v1/auth --------------------------------------------------------------------------------------------
+
+
+@post("/register", status_code=201, description=described(CreateAccount))
+async def register(
+    data: JSONBody[schemas.Registration], request: AnyRequest, create_account: FromDishka[CreateAccount]
+) -> schemas.User:
+    user = await create_account(username=data.username, email=data.email, password=data.password, **client_of(request))
+    return schemas.User.of(user)
+
+
+@post(
+    "/token",
+    status_code=200,
+    description=described(SignIn),
+    operation_class=FormOperation,
+    response_headers={"Pragma": "no-cache"},
+)
+async def token(request: AnyRequest, sign_in: FromDishka[SignIn]) -> BearerToken:
+    """Raises `ValidationFailed`."""
+    # Not the framework's parser: it keeps the last thousand bodies, and takes UTF-8 that is not escaped for Latin-1.
+    form = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, errors="strict"))
+    check(*(FieldError(name, "is required") for name in ("username", "password") if not form.get(name)))
+    signed_in = await sign_in(name=form["username"], password=form["password"], **client_of(request))
+    return BearerToken(signed_in.access_token)
+
+
+async def holder(caller: NamedDependency[Caller]) -> schemas.User:
+    return schemas.User.of(caller.user)
+
+
+test_token = get("/test_token", description=described(Authenticate))(holder)
+test_token_by_post = post(
+    "/test_token", status_code=200, description=described(Authenticate), operation_id="v1_auth_test_token_by_post"
+)(holder)
+
+
+# ---- /v1/chats -------------------------------------------------------------------------------------------
+
+
+@post("/", status_code=201, description=described(CreateConversation))
+async def create(
+    data: JSONBody[NewChat], caller: NamedDependency[Caller], begin: FromDishka[CreateConversation]
+) -> schemas.Conversation:
+    return schemas.Conversation.of(await begin(owner=caller.user.id, title=data.title))
+
+
+@get("/", description=described(ListConversations), operation_id="v1_chats_list")
+async def list_all(
+    caller: NamedDependency[Caller],
+    list_conversations: FromDishka[ListConversations],
+    skip: FromQuery[int] = 0,
+    limit: FromQuery[int] = 100,
+) -> list[schemas.Conversation]:
+    """`skip` 0 to 1,000,000."""
+    with fields_called(offset="skip"):
+        page = await list_conversations(owner=caller.user.id, limit=limit, offset=skip)
+    return [schemas.Conversation.of(conversation) for conversation in page.items]
+
+
+@get("/{chat_id:int}", description=described(ReadHistory))
+async def read(chat_id: PathId, caller: NamedDependency[Caller], read_history: FromDishka[ReadHistory]) -> ChatHistory:
+    history = await read_history(owner=caller.user.id, conversation_id=ConversationId(chat_id))
+    chat = schemas.Conversation.of(history.conversation)
+    messages = [schemas.Message.of(message) for message in history.messages]
+    return ChatHistory(**msgspec.structs.asdict(chat), messages=messages)
+
+
+@delete("/{chat_id:int}", status_code=200, description=described(DeleteConversation))
+async def remove(
+    chat_id: PathId, caller: NamedDependency[Caller], delete_conversation: FromDishka[DeleteConversation]
+) -> schemas.Said:
+    await delete_conversation(owner=caller.user.id, conversation_id=ConversationId(chat_id))
+    return schemas.Said("The chat is deleted.")
+
+
+@post("/{chat_id:int}/message", status_code=200, description=described(AddMessage))
+async def add_message(
+    chat_id: PathId, data: JSONBody[NewMessage], caller: NamedDependency[Caller], add: FromDishka[AddMessage]
+) -> schemas.Message:
+    message = await add(
+        owner=caller.user.id, conversation_id=ConversationId(chat_id), role=Role(data.role), content=data.content
+    )
+    return schemas.Message.of(message)
+
+
+@post("/message", status_code=200, description=described(AddMessage), operation_id="v1_chats_message_by_query")
+async def add_message_to(
+    chat_id: Annotated[int, QueryParameter(ge=1, le=2**63 - 1)],
+    data: JSONBody[NewMessage],
+    caller: NamedDependency[Caller],
+    add: FromDishka[AddMessage],
+) -> schemas.Message:
+    """Raises `NotFound`."""
+    message = await add(
+        owner=caller.user.id, conversation_id=ConversationId(chat_id), role=Role(data.role), content=data.content
+    )
+    return schemas.Message.of(message)
+
+
+def routers() -> list[Router]:
+    chats = [create, list_all, read, remove, add_message, add_message_to]
+    return [
+        DishkaRouter(path="/v1", route_handlers=[welcome], tags=["system C"]),
+        DishkaRouter(path="/v1/auth", route_handlers=[register, token], tags=["system C"]),
+        private_router("/v1/auth", [test_token, test_token_by_post], tag="system C"),
+        private_router("/v1/chats", chats, tag="system C"),
+    ]
