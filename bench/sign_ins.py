@@ -1,6 +1,7 @@
-"""What eight sign-ins at once cost everybody else: how long GET /health takes while they go on, and while nothing does.
+"""What eight sign-ins at once cost everybody else: how long GET /health takes while they go on, and while nothing does,
+and how much memory the server has taken. And whether a wrong password is told from an unknown name by the time.
 
-    python bench/sign_ins.py [--at-once 8] [--rounds 10] [--every 0.005]
+    python bench/sign_ins.py [--at-once 8] [--rounds 10] [--every 0.005] [--samples 200]
     python bench/sign_ins.py --at-once 500 --rounds 3                      # a flood, most of which is refused
 
 The server is `chatcore serve` on SQLite, a process of its own with one worker and the real Argon2id; no limit holds but
@@ -20,6 +21,7 @@ import time
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 import aiohttp
 import uvloop
@@ -29,8 +31,8 @@ PASSWORD = "correct horse battery"
 
 
 @contextmanager
-def serving(folder: str) -> Iterator[str]:
-    """Its URL."""
+def serving(folder: str) -> Iterator[tuple[str, int]]:
+    """Its URL, and its process."""
     environ = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
@@ -47,7 +49,7 @@ def serving(folder: str) -> Iterator[str]:
                 if not line:
                     log.seek(0)
                     sys.exit(f"chatcore did not start:\n{log.read()}")
-            yield found[0].decode()
+            yield found[0].decode(), process.pid
         finally:
             process.kill()
 
@@ -94,19 +96,44 @@ async def polled_during(url: str, every: float, work: Awaitable[list[float] | No
     return await polling, result or []
 
 
+async def failed_sign_ins(url: str, name: str, samples: int) -> tuple[list[float], list[float]]:
+    """Seconds that a wrong password took and an unknown name, one after the other and by turns."""
+    took: dict[str, list[float]] = {name: [], "nobody-of-that-name": []}
+    bodies = set[bytes]()
+    async with aiohttp.ClientSession(url) as session:
+        for number in range(2 * samples):
+            tried = list(took)[number % 2]
+            started = time.perf_counter()
+            async with session.post("/auth/login", json={"username": tried, "password": "a wrong one"}) as answer:
+                bodies.add(await answer.read())
+                assert answer.status == 401
+            took[tried].append(time.perf_counter() - started)
+    assert len(bodies) == 1, bodies
+    wrong, unknown = took.values()
+    return wrong, unknown
+
+
+def memory_of(process: int) -> tuple[float, float]:
+    """MiB that it has now, and the most that it ever had."""
+    status = Path(f"/proc/{process}/status").read_text()
+    now, most = (int(re.findall(rf"{name}:\s+(\d+) kB", status)[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+    return now, most
+
+
 def told(what: str, took: list[float]) -> str:
     ordered = sorted(took)
     p50, p99 = (ordered[math.ceil(len(ordered) * share) - 1] * 1000 for share in (0.5, 0.99))
     return f"{what:32}{len(took):6}   p50 {p50:8.2f}   p99 {p99:8.2f}   max {ordered[-1] * 1000:8.2f}"
 
 
-async def measure(url: str, options: argparse.Namespace) -> None:
+async def measure(url: str, process: int, options: argparse.Namespace) -> None:
     names = [f"user{number}" for number in range(options.at_once)]
     async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session:
         for name in names:
             async with session.post("/auth/register", json={"username": name, "password": PASSWORD}) as answer:
                 answer.raise_for_status()
-        await sign_in_all(session, names, 1)
+        await sign_in_all(session, names[:8], 1)
+        before, _ = memory_of(process)
         idle, _ = await polled_during(url, options.every, asyncio.sleep(3))
         busy, sign_ins = await polled_during(url, options.every, sign_in_all(session, names, options.rounds))
     print(f"Milliseconds; {options.at_once} sign-ins at once, {os.cpu_count()} cores:")
@@ -114,16 +141,22 @@ async def measure(url: str, options: argparse.Namespace) -> None:
     print(told("/health, during sign-ins", busy))
     print(told("sign-in", sign_ins))
     print(f"refused: {options.at_once * options.rounds - len(sign_ins)} of {options.at_once * options.rounds}")
+    print("memory, MiB: {:.0f} before, {:.0f} after, {:.0f} at most".format(before, *memory_of(process)))
+    wrong, unknown = await failed_sign_ins(url, names[0], options.samples)
+    print(told("wrong password", wrong))
+    print(told("unknown name", unknown))
+    print(f"between the medians: {abs(median(wrong) - median(unknown)) * 1000:.2f} ms")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--at-once", type=int, default=8, help="sign-ins at the same time")
     parser.add_argument("--rounds", type=int, default=10, help="how often")
+    parser.add_argument("--samples", type=int, default=200, help="sign-ins that fail, of each kind")
     parser.add_argument("--every", type=float, default=0.005, help="seconds between two requests for /health")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, serving(folder) as url:
-        uvloop.run(measure(url, options))
+    with tempfile.TemporaryDirectory() as folder, serving(folder) as (url, process):
+        uvloop.run(measure(url, process, options))
 
 
 if __name__ == "__main__":
