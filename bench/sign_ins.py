@@ -11,6 +11,7 @@ because the one before it was slow counts from when it was due.
 
 import argparse
 import asyncio
+import json
 import math
 import os
 import re
@@ -73,12 +74,13 @@ async def sign_in_all(session: aiohttp.ClientSession, names: list[str], rounds: 
     return [seconds for seconds in took if seconds is not None]
 
 
-async def poll(url: str, every: float, done: asyncio.Event) -> list[float]:
-    """Seconds from when each request was due to its answer."""
+async def poll(url: str, every: float) -> list[float]:
+    """Seconds from when each request was due to its answer, until standard input is closed."""
     took = list[float]()
+    done = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
     async with aiohttp.ClientSession(url, raise_for_status=True) as session:
         due = time.perf_counter()
-        while not done.is_set():
+        while not done.done():
             async with session.get("/health") as answer:
                 await answer.read()
             took.append(time.perf_counter() - due)
@@ -88,12 +90,14 @@ async def poll(url: str, every: float, done: asyncio.Event) -> list[float]:
 
 
 async def polled_during(url: str, every: float, work: Awaitable[list[float] | None]) -> tuple[list[float], list[float]]:
-    """The times of /health, and what the work itself gives."""
-    done = asyncio.Event()
-    polling = asyncio.create_task(poll(url, every, done))
+    """The times of /health, and what the work itself gives. Who asks is a process of its own, which waits for nothing
+    but the server."""
+    asked = [sys.executable, __file__, "--poll", url, "--every", str(every)]
+    polling = await asyncio.create_subprocess_exec(*asked, stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=2**24)
+    await asyncio.sleep(1)
     result = await work
-    done.set()
-    return await polling, result or []
+    output, _ = await polling.communicate(b"")
+    return json.loads(output), result or []
 
 
 async def failed_sign_ins(url: str, name: str, samples: int) -> tuple[list[float], list[float]]:
@@ -154,7 +158,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="how often")
     parser.add_argument("--samples", type=int, default=200, help="sign-ins that fail, of each kind")
     parser.add_argument("--every", type=float, default=0.005, help="seconds between two requests for /health")
+    parser.add_argument("--poll", metavar="URL", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.poll:
+        print(json.dumps(uvloop.run(poll(options.poll, options.every))))
+        return
     with tempfile.TemporaryDirectory() as folder, serving(folder) as (url, process):
         uvloop.run(measure(url, process, options))
 
