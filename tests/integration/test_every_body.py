@@ -48,7 +48,9 @@ class World:
         return repr(rows)
 
     async def roles(self) -> list[Sequence[Any]]:
-        return sorted(await execute(self.database_url, "SELECT user_id, role FROM user_roles WHERE role <> 'user'"))
+        return sorted(
+            await execute(self.database_url, "SELECT user_id, role FROM user_roles WHERE role <> 'user'"), key=repr
+        )
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -258,9 +258,8 @@ async def test_with_a_token_that_holds_each_of_these_requests_would_have_been_he
     account = await account_of(world.stranger, world.accounts[has_expired].root, "heard", world.database_url)
     for route in PRIVATE_HTTP:
         if not route[1].endswith(("/delete", "/logout", "/password", "/revoke", "/disable", "/revoke-others")):
-            body = (body_of(route, account.ids["config_id"]) or b"").replace(
-                b'"message_id": 1', b'"message_id": %d' % account.ids["message_id"]
-            )
+            own = b'"message_id": ' + str(account.ids["message_id"]).encode()
+            body = (body_of(route, account.ids["config_id"]) or b"").replace(b'"message_id": 1', own)
             answer = await account.api.call(route[0], path_of(route, account.ids), body)
             assert answer.status not in (401, 403, 404), (route, answer)
 
