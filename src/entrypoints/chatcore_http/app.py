@@ -24,6 +24,7 @@ from chatcore_http.refresh_cookie import RefreshCookie
 from chatcore_http.request_limit import RequestLimit
 from chatcore_http.request_log import RequestLog
 from chatcore_http.routes import administration, auth, chat, conversations, docs, model_configs, socket, system
+from chatcore_http.sign_in_places import SignInPlaces
 
 _READABLE = ["X-Request-ID", "Retry-After", "WWW-Authenticate"]
 _SENDABLE = ["Authorization", "Content-Type", "Accept", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"]
@@ -32,7 +33,7 @@ _SENDABLE = ["Authorization", "Content-Type", "Accept", "Idempotency-Key", "Last
 class Edge(LitestarProvider):
     """What nobody needs but HTTP."""
 
-    own = provide_all(OpenSockets, RefreshCookie, scope=Scope.APP)
+    own = provide_all(OpenSockets, RefreshCookie, SignInPlaces, scope=Scope.APP)
 
 
 def create_app(settings: Settings, *providers: Provider) -> Litestar:
