@@ -24,7 +24,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help run dev migrate test fuzz chaos bench check lint types walls composed locked lock clean
+.PHONY: help run dev migrate test fuzz chaos bench check lint types walls composed locked lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -90,6 +90,10 @@ locked: $(VENV)/.developing
 	@$(COMPILE) $(DEVELOPMENT) -o $(VENV)/development.lock >/dev/null
 	@diff requirements.lock $(VENV)/runtime.lock && diff requirements-dev.lock $(VENV)/development.lock \
 		|| { echo "They do not: run 'make lock'." >&2; exit 1; }
+
+audit: $(VENV)/.developing ## Known holes in what requirements.lock names; one that could not be looked up fails too
+	@$(INDEX) $(BIN)/uv tool run -q --cache-dir $(VENV)/.uv-cache pip-audit --strict --disable-pip --require-hashes \
+		-r requirements.lock $(ARGS)
 
 clean: ## Remove the virtual environment and the caches; the data in var/ stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -4,7 +4,7 @@ An event is the message of its log record (`record.msg`), and so any handler of 
 with its fields, or as a line of text. It never holds a password, a token or a key, and no field can fake another one
 or another line: what is not printable is escaped, and texts are cut.
 
-    account_created    user_id session_id (None: not signed in) address user_agent
+    account_created    user_id session_id (None: not signed in) address user_agent; by the operator: user_id
     sign_in            user_id session_id address user_agent
     sign_in_failed     user_id (None: there is no such account) address user_agent reason
     sign_out           user_id session_id
@@ -12,14 +12,19 @@ or another line: what is not printable is escaped, and texts are cut.
     refresh            user_id session_id
     refresh_reused     user_id session_id           the session has been ended
     session_revoked    user_id session_id by_session_id
-    sessions_revoked   user_id by_session_id        all but that one
+    sessions_revoked   user_id by_session_id        all but that one; by an administrator: user_id, all of them
     username_changed   user_id session_id username
     email_changed      user_id session_id
     password_changed   user_id session_id
-    account_deleted    user_id session_id
+    account_deleted    user_id session_id; by an administrator: user_id
+    user_disabled      user_id                      all their sessions have ended too
+    user_enabled       user_id
     model_key_refused  user_id model_host
     role_changed       user_id, and the role that was granted or revoked
     rate_limited       rule, and user_id or address
+
+Which administrator it was is for the edge to say, which knows who asks: over HTTP every line that is logged while an
+administrator's request is served has `by_user_id`.
 """
 
 import json

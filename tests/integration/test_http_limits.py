@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from chatcore.ports import LLMGateway
-from chatcore_memory import ScriptedModel, Stall
+from chatcore.ports import LLMGateway, PasswordHasher
+from chatcore_http import create_app
+from chatcore_http.sign_in_places import PLACES
+from chatcore_memory import PlainPasswords, ScriptedModel, Stall
 from integration import processes
-from integration.http_app import EVENTS, PASSWORD, Answer, Api, api_of, client_of, provided, settings_for
+from integration.http_app import EVENTS, PASSWORD, Answer, Api, api_of, client_of, provided, serving, settings_for
 from integration.redis_server import redis_address
 from integration.ws_client import connected, knocking
 
@@ -186,6 +188,42 @@ async def test_a_forwarded_address_of_anybody_else_is_not_believed(
     async with api_of(settings_for(tmp_path, RATE_LIMIT_REQUESTS="3/hour", TRUSTED_PROXIES="192.0.2.1")) as api:
         answers = [await At(api, f"198.51.100.{number}").get("/") for number in range(4)]
         assert [answer.status for answer in answers] == [200, 200, 200, 429]
+
+
+async def test_of_sign_ins_at_once_no_more_are_begun(tmp_path: Path) -> None:
+    """Whoever comes on top of that costs no hash, and a request whose body does not come takes nobody's place."""
+    stall, begun = asyncio.Event(), 0
+
+    class Slow(PlainPasswords):
+        async def verify(self, password: str, password_hash: str | None) -> bool:
+            nonlocal begun
+            begun += 1
+            await stall.wait()
+            return await super().verify(password, password_hash)
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"{"
+        await stall.wait()
+
+    settings = settings_for(tmp_path, RATE_LIMIT_SIGN_IN="off")
+    app = create_app(settings, provided(PasswordHasher, Slow()))
+    async with serving(app) as url, client_of(url, connections=200) as stranger:
+        await stranger.register("ada")
+        slow = [asyncio.create_task(stranger.call("POST", "/auth/login", endless())) for _ in range(PLACES)]
+        body = {"username": "ada", "password": PASSWORD}
+        entering = [asyncio.create_task(stranger.post("/auth/login", body)) for _ in range(PLACES)]
+        while begun < PLACES:
+            await asyncio.sleep(0.01)
+        (await stranger.post("/auth/login", body)).problem(503, "unavailable")
+        account = {"username": "bob", "password": PASSWORD}
+        assert int((await stranger.post("/auth/register", account)).headers["Retry-After"]) >= 1
+        (await stranger.get("/auth/me")).problem(401, "unauthenticated")
+        stall.set()
+        for answer in await asyncio.gather(*entering):
+            answer.ok()
+        await asyncio.gather(*slow)
+        (await stranger.post("/auth/login", body)).ok()
+    assert begun == PLACES + 1
 
 
 # ---- the command -----------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ there, and never fails.
 import asyncio
 import json
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from typing import Any, Generic, TypeVar
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from schemathesis.checks import CHECKS
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
+from chatcore import CreateAdmin
 from chatcore.ports import LLMGateway, PasswordHasher
 from chatcore_app import Settings
 from chatcore_http import create_app
@@ -77,11 +80,12 @@ def in_a_thread(manager: AbstractAsyncContextManager[T]) -> Iterator[InAThread[T
 class User:
     api: Api
     things: dict[str, Any]
-    """What is theirs, by the name that a path or a body has for it."""
+    """What is theirs, by the name that a path or a body has for it; an administrator's user is somebody else."""
 
 
 class Users:
-    """Somebody for each operation; for one that ends a session or deletes something, somebody new for each request."""
+    """Somebody for each operation, who may do it; for one that ends a session or deletes something, somebody new for
+    each request."""
 
     def __init__(self, url: str, stranger: Api) -> None:
         self.url = url
@@ -91,15 +95,21 @@ class Users:
 
     async def for_(self, operation: str) -> User:
         if operation.endswith(("/logout", "/delete", "/password", "/refresh", "/revoke")):
-            return await self._new()
+            return await self.new(admin=operation.startswith("/admin"))
         if operation not in self._by_operation:
-            self._by_operation[operation] = await self._new()
+            self._by_operation[operation] = await self.new(admin=operation.startswith("/admin"))
         return self._by_operation[operation]
 
-    async def _new(self) -> User:
+    async def new(self, *, admin: bool) -> User:
         """With a configuration, and a conversation in which a reply was written."""
-        tokens = await self.stranger.register(f"user{next(self._numbers)}")
+        name = f"user{next(self._numbers)}"
+        tokens = await self.stranger.register(name)
         api = self.stranger.with_token(tokens["access_token"])
+        user_id = tokens["user"]["id"]
+        if admin:
+            assert self.stranger.container
+            await (await self.stranger.container.get(CreateAdmin)).promote(name=name)
+            user_id = (await self.stranger.register(f"user{next(self._numbers)}"))["user"]["id"]
         config = {"model_url": "https://own.test/v1", "model_name": "own", "api_key": "sk-0123456789ab"}
         conversation_id = await api.conversation()
         (await api.post(f"/conversations/{conversation_id}/chat", {"content": "Hello"})).ok()
@@ -108,6 +118,7 @@ class Users:
             "conversation_id": conversation_id,
             "session_id": (await api.get("/auth/sessions")).ok()["items"][0]["id"],
             "refresh_token": tokens["refresh_token"],
+            "user_id": user_id,
         }
         return User(api, things)
 
@@ -115,7 +126,9 @@ class Users:
 @asynccontextmanager
 async def users_of(settings: Settings) -> AsyncIterator[Users]:
     model, passwords = provided(LLMGateway, ScriptedModel("Hello")), provided(PasswordHasher, PlainPasswords())
-    async with serving(create_app(settings, model, passwords)) as url, client_of(url) as stranger:
+    app = create_app(settings, model, passwords)
+    async with serving(app) as url, client_of(url) as stranger:
+        stranger.container = app.state.dishka_container
         yield Users(url, stranger)
 
 
@@ -172,6 +185,34 @@ def test_the_application_keeps_what_the_document_says(case: schemathesis.Case[An
         headers={"Authorization": f"Bearer {user.api.token}"},
         excluded_checks=[negative_data_rejection] if case.body is None else [],  # null is as good as no body
     )
+
+
+def test_every_check_that_the_tool_has_is_on() -> None:
+    """Those of a newer version too."""
+    checks = schema.config.checks
+    off = {name for name in CHECKS.get_all_names() if not checks.get_by_name(name=name).enabled}
+    assert off == {"positive_data_acceptance"}
+    assert {"ignored_auth", "use_after_free", "ensure_resource_availability"} < set(CHECKS.get_all_names())
+
+
+@pytest.mark.parametrize("who", ["user", "admin"])
+@pytest.mark.timeout(120 if EVERY_RUN_ALIKE else 0)
+def test_nor_does_it_when_one_request_follows_from_another(users: InAThread[Users], who: str) -> None:
+    """What is made is asked for, changed and deleted, by the links that the tool finds in the document."""
+    answered: Counter[int] = Counter()
+
+    class Machine(schema.as_state_machine()):  # type: ignore[misc]
+        def setup(self) -> None:
+            self.user = users.run(users.thing.new(admin=who == "admin"))
+
+        def get_call_kwargs(self, case: schemathesis.Case[Any]) -> dict[str, Any]:
+            return {"base_url": users.thing.url, "headers": {"Authorization": f"Bearer {self.user.api.token}"}}
+
+        def after_call(self, response: Any, case: schemathesis.Case[Any]) -> None:
+            answered[response.status_code] += 1
+
+    Machine.run(settings=settings(HOW, stateful_step_count=12))
+    assert answered[200]
 
 
 def give_own(case: schemathesis.Case[Any], things: dict[str, Any]) -> None:

@@ -3,12 +3,18 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import argon2
 import pytest
 
 from chatcore.errors import Unavailable
+from chatcore_http import create_app
 from chatcore_security import Argon2Passwords
+from integration.databases import execute
+from integration.http_app import client_of, serving, settings_for
+
+VARYING = {"X-Request-ID", "date", "Date"}
 
 
 @pytest.fixture
@@ -70,6 +76,38 @@ async def test_nobodys_password_costs_what_a_wrong_one_costs(
     assert not await passwords.verify("wrong horse", somebodys)
     assert not await passwords.verify("wrong horse", None)
     assert argon2.extract_parameters(verified[0]) == argon2.extract_parameters(verified[1])
+
+
+async def test_whoever_fails_to_sign_in_costs_the_same_and_hears_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong password, an unknown name, and the wrong password of a disabled account, through the real application:
+    one hash of the same parameters, and the same answer but for the request's id (ASVS 6.3.8)."""
+    url = f"sqlite:///{tmp_path}/a.db"
+    app = create_app(settings_for(tmp_path, DATABASE_URL=url))
+    tried: list[str] = []
+    verify = argon2.PasswordHasher.verify
+
+    def recorded(self: argon2.PasswordHasher, password_hash: str, password: bytes) -> bool:
+        tried.append(password_hash)
+        return verify(self, password_hash, password)
+
+    monkeypatch.setattr(argon2.PasswordHasher, "verify", recorded)
+    async with serving(app) as address, client_of(address) as stranger:
+        for name in ("ada", "disabled"):
+            await stranger.register(name)
+        await execute(url, "UPDATE users SET is_active = FALSE WHERE username = 'disabled'")
+        answers = [
+            await stranger.post("/auth/login", {"username": name, "password": "a wrong one"})
+            for name in ("ada", "nobody", "disabled")
+        ]
+    assert len(tried) == len(set(tried)) == 3
+    assert len({repr(argon2.extract_parameters(each)) for each in tried}) == 1
+    for answer in answers:
+        answer.problem(401, "invalid_credentials")
+    assert len({answer.body for answer in answers}) == 1
+    alike = [{name: value for name, value in answer.headers.items() if name not in VARYING} for answer in answers]
+    assert alike[1:] == alike[:-1]
 
 
 async def test_what_no_keyboard_types_is_wrong_rather_than_an_error(passwords: Argon2Passwords) -> None:

@@ -156,33 +156,39 @@ async def test_other_sessions_of_the_user_go_on(reply: Reply, there: Api) -> Non
         assert (await events.rest())[-1].type == "reply.completed"
 
 
-async def test_after_logouts_answer_nothing_is_accepted_on_any_server(here: Api, there: Api) -> None:
-    """Neither a request nor a frame on a socket that is still open, asked by many without a pause."""
+@pytest.mark.parametrize("end", ENDS)
+async def test_after_its_answer_nothing_is_accepted_on_any_server(
+    end: End, here: Api, there: Api, database_url: str
+) -> None:
+    """Neither a request, to read or to write, nor a frame on a socket that is still open, by many without a pause."""
     loop = asyncio.get_running_loop()
     ada = await here.user()
     conversation = await ada.conversation()
     elsewhere, second = there.with_token(ada.token), await again(ada)
-    answers = list[tuple[float, Answer]]()
+    answers: dict[Api, list[tuple[float, Answer]]] = {ada: [], elsewhere: []}
     over = asyncio.Event()
 
-    async def asking(api: Api) -> None:
+    async def asking(api: Api, method: str, path: str, body: bytes | None) -> None:
         while not over.is_set():
             begun = loop.time()
-            answers.append((begun, await api.get("/auth/me")))
+            answers[api].append((begun, await api.call(method, path, body)))
 
     async with connected(elsewhere, conversation) as socket, asyncio.TaskGroup() as group:
-        for api in (ada, elsewhere) * 4:
-            group.create_task(asking(api))
+        for api in (ada, elsewhere) * 2:
+            group.create_task(asking(api, "GET", "/auth/me", None))
+            group.create_task(asking(api, "POST", f"/conversations/{conversation}/rename", b'{"title": "Mine"}'))
         await asyncio.sleep(0.3)
-        (await ada.post("/auth/logout")).ok()
+        await end(ada, second, database_url)
         answered = loop.time()
         await socket.say("send", content="Hi")
         assert await socket.close_code() == 4401
         await asyncio.sleep(0.3)
         over.set()
-    late = [answer for begun, answer in answers if begun > answered]
-    assert len(late) > 50
-    for answer in late:
-        answer.problem(401, "unauthenticated")
-    assert any(answer.status == 200 for _, answer in answers)
-    assert await second.messages(conversation) == []
+    for of_one in answers.values():
+        assert any(answer.status == 200 for _, answer in of_one)
+        late = [answer for begun, answer in of_one if begun > answered]
+        assert len(late) > 10
+        for answer in late:
+            answer.problem(*((403, "account_disabled") if end is disable else (401, "unauthenticated")))
+    if end not in (disable, delete):
+        assert await second.messages(conversation) == []

@@ -2,10 +2,24 @@
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from chatcore import Rate, RateLimits, SignedIn, audit
+from chatcore import (
+    CreateAdmin,
+    DeleteUser,
+    DisableUser,
+    EnableUser,
+    GrantRole,
+    PasswordPolicy,
+    Rate,
+    RateLimits,
+    RevokeRole,
+    RevokeSessionsOfUser,
+    SignedIn,
+    audit,
+)
 from chatcore.audit import AuditEvent
 from chatcore.errors import (
     ChatcoreError,
@@ -15,7 +29,7 @@ from chatcore.errors import (
     RateLimited,
     Unauthenticated,
 )
-from chatcore_memory import MemoryLimiter, ScriptedModel
+from chatcore_memory import MemoryLimiter, PlainPasswords, ScriptedModel
 from unit.world import PASSWORD, World
 
 HERE, AGENT = "192.0.2.1", "a browser"
@@ -118,6 +132,34 @@ async def test_a_wrong_current_password(world: World, ada: SignedIn, events: Eve
             caller=await world.caller(ada), email="countess@example.org", current_password=WRONG_PASSWORD
         )
     assert events() == [("password_failed", ids(ada))]
+
+
+async def test_what_administrators_do(world: World, ada: SignedIn, events: Events) -> None:
+    parts: dict[str, Any] = {"unit_of_work": world.storage, "clock": world.clock}
+    this: dict[str, object] = {"user_id": ada.user.id}
+    for use_case, expected in (
+        (RevokeSessionsOfUser(**parts), "sessions_revoked"),
+        (DisableUser(**parts), "user_disabled"),
+        (EnableUser(**parts), "user_enabled"),
+    ):
+        await use_case(user_id=ada.user.id)
+        assert events() == [(expected, this)]
+    for role_change, expected in ((GrantRole(**parts), "granted"), (RevokeRole(**parts), "revoked")):
+        await role_change(user_id=ada.user.id, role="user")
+        assert events() == [("role_changed", {**this, expected: "user"})]
+    async with world.process() as process:
+        await DeleteUser(unit_of_work=world.storage, replies=process.replies)(user_id=ada.user.id)
+    assert events() == [("account_deleted", this)]
+
+
+async def test_what_the_operator_does(world: World, ada: SignedIn, events: Events) -> None:
+    policy, passwords = PasswordPolicy(), PlainPasswords()
+    create = CreateAdmin(unit_of_work=world.storage, passwords=passwords, policy=policy, clock=world.clock)
+    await create.promote(name="ada")
+    assert events() == [("role_changed", {"user_id": ada.user.id, "granted": "admin"})]
+    made = await create(username="root", password=PASSWORD)
+    this = {"user_id": made.id}
+    assert events() == [("account_created", this), ("role_changed", {**this, "granted": "admin"})]
 
 
 async def test_deleting_the_account(world: World, ada: SignedIn, events: Events) -> None:

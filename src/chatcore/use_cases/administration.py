@@ -84,6 +84,7 @@ class DisableUser:
             await work.tokens.revoke_all(user_id, now=now)
             user = await _existing(work, user_id)
             await work.commit()
+        audit.record("user_disabled", user_id=user_id)
         return user
 
 
@@ -105,6 +106,7 @@ class EnableUser:
                 await work.administration.set_active(user_id, True, now=self.clock.now())
                 user = await _existing(work, user_id)
             await work.commit()
+        audit.record("user_enabled", user_id=user_id)
         return user
 
 
@@ -177,6 +179,7 @@ class RevokeSessionsOfUser:
             await _existing(work, user_id)
             await work.tokens.revoke_all(user_id, now=self.clock.now())
             await work.commit()
+        audit.record("sessions_revoked", user_id=user_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +195,7 @@ class DeleteUser:
         async with self.unit_of_work(read_only=True) as work:
             await _existing(work, user_id)
         await Deletion(unit_of_work=self.unit_of_work, replies=self.replies)(user_id, may_be_admin=True)
+        audit.record("account_deleted", user_id=user_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +207,10 @@ class CreateAdmin(MakeAccount):
         roles = frozenset({DEFAULT_ROLE, ADMIN_ROLE})
         new = NewAccount(username=username, password=password, email=email, roles=roles)
         self._check(new)
-        return await self._store(new, await self._hash(new))
+        user = await self._store(new, await self._hash(new))
+        audit.record("account_created", user_id=user.id)
+        audit.record("role_changed", user_id=user.id, granted=ADMIN_ROLE)
+        return user
 
     @repeatable
     async def promote(self, *, name: str) -> User:
@@ -223,6 +230,7 @@ class CreateAdmin(MakeAccount):
                 await work.administration.set_active(user.id, True, now=now)
             user = await _existing(work, user.id)
             await work.commit()
+        audit.record("role_changed", user_id=user.id, granted=ADMIN_ROLE)
         return user
 
 

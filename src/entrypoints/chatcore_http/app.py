@@ -26,6 +26,7 @@ from chatcore_http.refresh_cookie import RefreshCookie
 from chatcore_http.request_limit import RequestLimit
 from chatcore_http.request_log import RequestLog
 from chatcore_http.routes import administration, auth, chat, conversations, docs, model_configs, socket, system
+from chatcore_http.sign_in_places import SignInPlaces
 from chatcore_http.systems import agent_api, rag_api, sessions_envelope, v1_chats
 
 _READABLE = ["X-Request-ID", "Retry-After", "WWW-Authenticate"]
@@ -35,7 +36,7 @@ _SENDABLE = ["Authorization", "Content-Type", "Accept", "Idempotency-Key", "Last
 class Edge(LitestarProvider):
     """What nobody needs but HTTP."""
 
-    own = provide_all(Answers, OpenSockets, RefreshCookie, scope=Scope.APP)
+    own = provide_all(Answers, OpenSockets, RefreshCookie, SignInPlaces, scope=Scope.APP)
 
 
 def create_app(settings: Settings, *providers: Provider) -> Litestar:

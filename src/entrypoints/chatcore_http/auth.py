@@ -7,6 +7,7 @@ from litestar import Request
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.openapi.spec import Components, SecurityScheme
+from structlog.contextvars import bind_contextvars
 
 from chatcore import Authenticate, Caller
 from chatcore.errors import Forbidden, Unauthenticated
@@ -38,6 +39,7 @@ def require_role(role: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], Bas
         caller: Caller = connection.scope["auth"]
         if role not in caller.user.roles:
             raise Forbidden
+        bind_contextvars(by_user_id=caller.user.id)  # in the log, whatever is logged until this request ends
 
     return guard
 

@@ -29,6 +29,7 @@ from chatcore.errors import FieldError
 from chatcore_app import Settings
 from chatcore_http import schemas
 from chatcore_http.routes._common import AnyRequest, PathId, client_of, described, private_router
+from chatcore_http.sign_in_places import SignInPlaces
 from chatcore_http.systems._common import fields_called
 
 
@@ -85,9 +86,15 @@ async def welcome(settings: FromDishka[Settings]) -> Welcome:
 
 @post("/register", status_code=201, description=described(CreateAccount))
 async def register(
-    data: JSONBody[schemas.Registration], request: AnyRequest, create_account: FromDishka[CreateAccount]
+    data: JSONBody[schemas.Registration],
+    request: AnyRequest,
+    create_account: FromDishka[CreateAccount],
+    places: FromDishka[SignInPlaces],
 ) -> schemas.User:
-    user = await create_account(username=data.username, email=data.email, password=data.password, **client_of(request))
+    with places.one():
+        user = await create_account(
+            username=data.username, email=data.email, password=data.password, **client_of(request)
+        )
     return schemas.User.of(user)
 
 
@@ -98,12 +105,13 @@ async def register(
     operation_class=FormOperation,
     response_headers={"Pragma": "no-cache"},
 )
-async def token(request: AnyRequest, sign_in: FromDishka[SignIn]) -> BearerToken:
+async def token(request: AnyRequest, sign_in: FromDishka[SignIn], places: FromDishka[SignInPlaces]) -> BearerToken:
     """Raises `ValidationFailed`."""
     # Not the framework's parser: it keeps the last thousand bodies, and takes UTF-8 that is not escaped for Latin-1.
     form = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, errors="strict"))
     check(*(FieldError(name, "is required") for name in ("username", "password") if not form.get(name)))
-    signed_in = await sign_in(name=form["username"], password=form["password"], **client_of(request))
+    with places.one():
+        signed_in = await sign_in(name=form["username"], password=form["password"], **client_of(request))
     return BearerToken(signed_in.access_token)
 
 
