@@ -2,15 +2,16 @@
 
 import asyncio
 import logging
-import random
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from random import Random
 from types import TracebackType
 from typing import Self
 
 from chatcore.errors import Unavailable
 
 _log = logging.getLogger("chatcore")
+_random = Random()  # noqa: S311 - nobody's seed is disturbed
 
 
 class Periodic(ABC):
@@ -39,7 +40,7 @@ class Periodic(ABC):
 
     async def _rounds(self) -> None:
         while True:
-            await asyncio.sleep(self._every * random.uniform(1 - self._spread, 1 + self._spread))  # noqa: S311
+            await asyncio.sleep(self._every * _random.uniform(1 - self._spread, 1 + self._spread))
             try:
                 await self._round()
             except Unavailable:

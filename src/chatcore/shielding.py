@@ -1,9 +1,9 @@
 """What has begun goes on to its end, whatever becomes of the one who asked for it, and whoever stands in its way."""
 
 import asyncio
-import random
 from collections.abc import Callable, Coroutine
 from functools import wraps
+from random import Random
 from typing import Any, ParamSpec, TypeVar
 
 from chatcore.errors import Contention
@@ -13,6 +13,7 @@ P = ParamSpec("P")
 
 TRIES = 5
 REPEAT_WITHIN = 10.0  # seconds; later than this nothing is begun again
+_random = Random()  # noqa: S311 - nobody's seed is disturbed
 _FIRST_PAUSE = 0.02  # seconds; each pause is longer than the one before
 
 
@@ -33,7 +34,7 @@ def repeatable(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corouti
             except Contention:
                 if loop.time() - begun > REPEAT_WITHIN:
                     raise
-            await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - so that two don't meet again
+            await asyncio.sleep(_random.uniform(pause / 2, pause))  # so that two don't meet again
         return await work(*args, **kwargs)
 
     return repeated
