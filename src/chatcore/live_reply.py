@@ -3,6 +3,7 @@
 import asyncio
 from bisect import bisect_right
 from collections.abc import Iterator
+from math import inf
 
 from chatcore.entities import Message, Status, Usage, WorkerId
 from chatcore.ports import Delta, LogEntry, TextKind
@@ -32,7 +33,8 @@ class LiveReply:
         self._merged = 0  # pieces before this index have been merged
         self._loop: asyncio.AbstractEventLoop | None = None  # of those who wait
         self._waiting: dict[asyncio.Future[bool], float] = {}  # and the loop's time at which each has waited enough
-        self._alarm: asyncio.TimerHandle | None = None  # at the earliest of these times, or before it
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = inf  # the earliest of these times, or before it
 
     def add(self, delta: Delta) -> None:
         """Reasoning that comes after the answer has begun is dropped: the cursor counts it before the answer."""
@@ -96,12 +98,13 @@ class LiveReply:
         loop = self._loop = self._loop or asyncio.get_running_loop()  # which asks the system each time
         future: asyncio.Future[bool] = loop.create_future()
         self._waiting[future] = enough = loop.time() + timeout
-        if self._alarm is None or self._alarm.when() > enough:
+        if enough < self._alarm_at:
             self._set_alarm(enough)
         try:
             return await future
-        finally:
+        except asyncio.CancelledError:
             self._waiting.pop(future, None)
+            raise
 
     def _append(self, text: str) -> None:
         self._starts.append(self.length)
@@ -126,20 +129,26 @@ class LiveReply:
         return end - first - 1
 
     def _wake(self) -> None:
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(True)
+        if waiting := self._waiting:
+            self._waiting = {}
+            for future in waiting:
+                if not future.done():
+                    future.set_result(True)
 
     def _set_alarm(self, time: float) -> None:
         """One timer for all who wait, which is looked after when it rings: one for each wait costs more than a wait."""
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm = asyncio.get_running_loop().call_at(time, self._ring)
+        self._alarm_at = time
 
     def _ring(self) -> None:
-        self._alarm, now = None, asyncio.get_running_loop().time()
-        for future, enough in self._waiting.items():
-            if enough <= now and not future.done():
+        self._alarm, self._alarm_at, now = None, inf, asyncio.get_running_loop().time()
+        waiting, self._waiting = self._waiting, {}
+        for future, enough in waiting.items():
+            if enough > now:
+                self._waiting[future] = enough
+            elif not future.done():
                 future.set_result(False)
-        if later := [enough for enough in self._waiting.values() if enough > now]:
-            self._set_alarm(min(later))
+        if self._waiting:
+            self._set_alarm(min(self._waiting.values()))

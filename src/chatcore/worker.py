@@ -5,6 +5,7 @@ import logging
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from math import inf
 
 from chatcore.entities import WorkerId
 from chatcore.errors import Unavailable
@@ -25,6 +26,7 @@ class Worker:
     def __init__(self, unit_of_work: UnitOfWorkFactory, *, lease: float | None) -> None:
         self._unit_of_work = unit_of_work
         self._lease = None if lease is None else timedelta(seconds=lease)
+        self._doubtful_after = inf if lease is None else lease / 2  # seconds
         self._id: WorkerId | None = None
         self._renewed_at: datetime | None = None
         self._steady_since: datetime | None = None
@@ -94,9 +96,7 @@ class Worker:
     @property
     def in_doubt(self) -> bool:
         """Whether the whole process was stopped for so long that others may have taken it for dead."""
-        if self._lease is None:
-            return False
-        return self._overslept or time.monotonic() - self._ticked > self._lease.total_seconds() / 2
+        return self._overslept or time.monotonic() - self._ticked > self._doubtful_after
 
     def _rest(self) -> None:
         self._overslept = False

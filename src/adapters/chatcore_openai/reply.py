@@ -92,8 +92,7 @@ class ReplyReader:
         return Delta(reasoning, answer, usage) if reasoning or answer or usage else None
 
     def _read(self, events: list[bytes], *, cut: bool = False) -> tuple[str, str]:
-        reasoning: list[str] = []
-        answer: list[str] = []
+        reasoning = answer = ""
         answering = self._answer.size > 0
         for data in events:
             if self.done:
@@ -101,23 +100,23 @@ class ReplyReader:
             for choice in self._choices_of(data, cut=cut):
                 said = choice.delta or choice.message
                 if said is not None:
-                    thought = said.reasoning_content or said.reasoning
-                    if thought and not answering:
-                        reasoning.append(thought)
+                    if not answering:
+                        reasoning += said.reasoning_content or said.reasoning or ""
                     if said.content:
-                        answer.append(said.content)
+                        answer += said.content
                         answering = True
                 if choice.finish_reason or choice.message is not None:
                     self.finished = True
-        return self._joined(reasoning, answer)
+        return self._fitted(reasoning, answer)
 
-    def _joined(self, reasoning: list[str], answer: list[str]) -> tuple[str, str]:
-        thoughts = self._reasoning.fit(reasoning) if reasoning else ""
+    def _fitted(self, reasoning: str, answer: str) -> tuple[str, str]:
+        if reasoning:
+            reasoning = self._reasoning.fit(reasoning)
         if answer:
-            thoughts += self._reasoning.rest()
-        text = self._answer.fit(answer) if answer else ""
+            reasoning += self._reasoning.rest()
+            answer = self._answer.fit(answer)
         if self._reasoning.size + self._answer.size <= self._max_bytes:
-            return thoughts, text
+            return reasoning, answer
         self._fail(ModelProtocolError("The model's reply is too long."))
         return "", ""
 
@@ -154,9 +153,9 @@ class _Text:
         self.size = 0
         self._held = ""
 
-    def fit(self, pieces: list[str]) -> str:
-        text = self._held + "".join(pieces)
-        self._held = ""
+    def fit(self, text: str) -> str:
+        if self._held:
+            text, self._held = self._held + text, ""
         try:
             self.size += len(text) if text.isascii() else len(text.encode())
         except UnicodeEncodeError:
@@ -165,7 +164,7 @@ class _Text:
 
     def rest(self) -> str:
         held, self._held = self._held, ""
-        return storable(held)
+        return storable(held) if held else ""
 
     def _mended(self, text: str) -> str:
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")

@@ -10,7 +10,7 @@ from litestar import Litestar, Request, Response
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Send
 
-from chatcore import ReplyEvent, Silence
+from chatcore import ReplyEnded, ReplyEvent, Silence
 from chatcore.errors import Unauthenticated
 from chatcore_http.schemas import event_of
 
@@ -56,21 +56,28 @@ class _Telling(ASGIResponse):
             telling.cancel()
 
     async def _tell(self, send: Send) -> None:
-        patience = None
+        patience, is_over = None, False
         try:
             async with self._alive:
                 async for event in self._events:
-                    await send({"type": "http.response.body", "body": _encoded(event), "more_body": True})
+                    last = isinstance(event, ReplyEnded)
+                    await send({"type": "http.response.body", "body": _encoded(event), "more_body": not last})
+                    is_over = last
         except Unauthenticated:
             patience = _TAKEN_WITHIN
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        if not is_over:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _encoded(event: ReplyEvent) -> bytes:
     if isinstance(event, Silence):
         return b": still there\n\n"
     shown = event_of(event)
-    head = f"event: {shown.type}\nid: {shown.reply_id}:{shown.offset}\ndata: "
-    return b"%b%b\n\n" % (head.encode(), _encoder.encode(shown))
+    return b"event: %b\nid: %d:%d\ndata: %b\n\n" % (
+        shown.type.encode(),
+        shown.reply_id,
+        shown.offset,
+        _encoder.encode(shown),
+    )
