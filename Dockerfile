@@ -1,5 +1,11 @@
-# The chatcore server. It wants SECRET_KEY, ENCRYPTION_KEYS and DATABASE_URL, as compose.yaml gives them; without the
-# last one it keeps a SQLite file in /data, which should be a volume then.
+# chatcore, in two modes and for whatever else the command does:
+#
+#   docker run … chatcore            serves, on PORT of every address: 8000, or what the platform says
+#   docker run … chatcore migrate    brings the database up to date, which production does at no other time
+#   docker run … chatcore keys generate, users create-admin NAME
+#
+# It wants SECRET_KEY, ENCRYPTION_KEYS and DATABASE_URL, as compose.yaml gives them; without the last one it keeps a
+# SQLite file in /data, which should be a volume then. Every other setting is in .env.example.
 
 FROM python:3.13-slim AS build
 RUN python -m venv --without-pip /opt/chatcore

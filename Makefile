@@ -3,6 +3,7 @@
 #   PYTHON  which Python makes the virtual environment:   make test PYTHON=python3.13 VENV=.venv-3.13
 #   VENV    where that is kept
 #   BENCH   which of bench/ to run:                     make bench BENCH=list
+#   JOBS    how many processes run the tests:           make test JOBS=0 ARGS=-s   (0: none but pytest's own)
 #   ARGS    more for pytest or the bench:               make test ARGS="-k resume -x"
 #   FUZZ_EXAMPLES   generated requests per operation:   make fuzz FUZZ_EXAMPLES=5000
 #   RUNS    how often servers are killed, on each database:  make chaos RUNS=200 ARGS="-k 'sqlite or mysql'"
@@ -13,6 +14,7 @@
 PYTHON = python3
 VENV = .venv
 BENCH = relay
+JOBS = 4
 ARGS =
 FUZZ_EXAMPLES = 500
 RUNS = 200
@@ -37,7 +39,7 @@ migrate: $(VENV)/.installed ## Bring the database of DATABASE_URL up to date
 	@exec $(BIN)/chatcore migrate
 
 test: $(VENV)/.developing ## Run the tests, on SQLite, MariaDB and PostgreSQL; DATABASE_URL=… : on that server alone
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
 
 fuzz: $(VENV)/.developing ## Requests made up from the OpenAPI document, other ones each time, for minutes
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest tests/integration/test_schemathesis.py $(ARGS)

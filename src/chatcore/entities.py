@@ -44,6 +44,14 @@ class Profile:
     init_cn_level: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AccountRole:
+    """One of `ROLES`, and what it is for, in a sentence."""
+
+    name: str
+    description: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
     """An account. `password_hash` is a PHC string and never leaves the core."""

@@ -23,6 +23,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from chatcore.entities import (
+    AccountRole,
     Conversation,
     ConversationId,
     Message,
@@ -429,6 +430,10 @@ class Administration(Protocol):
 
     @abstractmethod
     async def user(self, user_id: UserId) -> User | None: ...
+
+    @abstractmethod
+    async def roles(self) -> Sequence[AccountRole]:
+        """All that there are, by name."""
 
     @abstractmethod
     async def only_admin(self) -> UserId | None:

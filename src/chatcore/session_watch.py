@@ -1,42 +1,26 @@
 """Open connections learn that their session has ended, whoever ended it and on whichever worker."""
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Callable, Generator, Set
-from contextlib import asynccontextmanager, contextmanager, suppress
-from types import TracebackType
-from typing import Self
+from contextlib import asynccontextmanager, contextmanager
 
 from chatcore.entities import SessionId
-from chatcore.errors import Unauthenticated, Unavailable
+from chatcore.errors import Unauthenticated
+from chatcore.periodic import Periodic
 from chatcore.ports import Clock, UnitOfWorkFactory
 
-_log = logging.getLogger("chatcore.sessions")
 _AT_ONCE = 1000
 
 
-class SessionWatch:
+class SessionWatch(Periodic):
     """`async with` it once per process. Every `every` seconds it asks about all sessions that are watched, a thousand
-    to a query."""
+    to a query. While the database is gone nothing is known, and the connections stay as they are."""
 
     def __init__(self, *, unit_of_work: UnitOfWorkFactory, clock: Clock, every: float = 0.5) -> None:
+        super().__init__(every=every)
         self._unit_of_work = unit_of_work
         self._clock = clock
-        self._every = every
         self._watched: dict[SessionId, list[Callable[[], object]]] = {}
-        self._poller: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        self._poller = asyncio.create_task(self._poll_forever(), name="chatcore session watch")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._poller is not None:
-            self._poller.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._poller
 
     @contextmanager
     def watching(self, session_id: SessionId, on_end: Callable[[], object]) -> Generator[None, None, None]:
@@ -72,17 +56,7 @@ class SessionWatch:
             if not await work.tokens.alive({session_id}, now=self._clock.now()):
                 raise Unauthenticated("The session has ended.")
 
-    async def _poll_forever(self) -> None:
-        while True:
-            await asyncio.sleep(self._every)
-            try:
-                await self._poll()
-            except Unavailable:
-                continue  # nothing is known; the connections stay as they are until the database is back
-            except Exception:
-                _log.exception("asking for ended sessions failed")
-
-    async def _poll(self) -> None:
+    async def _round(self) -> None:
         watched = list(self._watched)
         for first in range(0, len(watched), _AT_ONCE):
             await self._ask_about(set(watched[first : first + _AT_ONCE]))

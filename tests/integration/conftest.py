@@ -7,7 +7,8 @@ import pytest_asyncio
 
 from chatcore.ports import LLMGateway
 from chatcore_memory import ScriptedModel
-from integration.databases import KINDS, migrated_database
+from chatcore_sql import Database
+from integration.databases import KINDS, empty, migrated_database
 from integration.http_app import Api, CurrentModel, api_of, provided, settings_for
 
 _CURRENT = CurrentModel()
@@ -18,6 +19,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     """A migrated database of each kind, which the tests of a module share: each has users of its own, or empties it."""
     with migrated_database(request.param, tmp_path_factory.mktemp("databases")) as url:
         yield url
+
+
+@pytest_asyncio.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """An open one, and empty."""
+    await empty(database_url)
+    async with Database(database_url, pool_size=4) as database:
+        yield database
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -91,6 +91,10 @@ PRIVATE_ROUTES = [
     ("POST", "/conversations/{conversation_id}/branch"),
     ("GET", "/conversations/{conversation_id}/reply"),
     ("POST", "/conversations/{conversation_id}/stop"),
+    ("POST", "/chat"),
+    ("POST", "/agent/chat"),
+    ("GET", "/agent/conversations"),
+    ("DELETE", "/agent/conversations/{conversation_id}"),
     ("GET", "/v1/auth/test_token"),
     ("POST", "/v1/auth/test_token"),
     ("POST", "/v1/chats"),
@@ -101,6 +105,7 @@ PRIVATE_ROUTES = [
     ("POST", "/v1/chats/message"),
 ]
 ADMIN_ROUTES = [
+    ("GET", "/admin/roles"),
     ("GET", "/admin/users"),
     ("GET", "/admin/users/{user_id}/sessions"),
     ("POST", "/admin/users/{user_id}/disable"),

@@ -263,6 +263,7 @@ def has_example(document: Json, schema: Json) -> bool:
         ("/conversations/{conversation_id}", "before_id", (1, 2**63 - 1)),
         ("/conversations/{conversation_id}/reply", "after", (0, 2**53)),
         ("/auth/sessions", "limit", (1, 100)),
+        ("/agent/conversations", "limit", (1, 100)),
         ("/v1/chats", "skip", (0, 1_000_000)),
         ("/v1/chats", "limit", (1, 100)),
         ("/admin/users", "limit", (1, 100)),
@@ -340,6 +341,8 @@ BODIES: dict[str, Json] = {
     "/conversations/{conversation_id}/rename": {"title": "Renamed"},
     "/conversations/{conversation_id}/messages/{message_id}/edit": {"content": "Hi"},
     "/conversations/{conversation_id}/branch": {"message_id": 1},
+    "/chat": {"message": "Hello"},
+    "/agent/chat": {"message": "Hello", "conversation_id": 1},
     "/v1/auth/register": {"username": "heidi", "password": PASSWORD},
     "/v1/chats": {"title": "Mine"},
     "/v1/chats/{chat_id}/message": {"role": "assistant", "content": "Hello"},
@@ -352,6 +355,7 @@ LEFT_ALONE = {
     "/auth/me/delete",
     "/auth/sessions/revoke-others",
     "/conversations/{conversation_id}/delete",
+    "/agent/conversations/{conversation_id}",
 }
 
 

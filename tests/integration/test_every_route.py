@@ -74,6 +74,10 @@ PRIVATE: dict[Route, Any] = {
     ("POST", "/conversations/{conversation_id}/branch"): {"message_id": 1},
     ("GET", "/conversations/{conversation_id}/reply"): None,
     ("POST", "/conversations/{conversation_id}/stop"): None,
+    ("POST", "/chat"): {"message": "Hello", "conversation_id": THEIRS},
+    ("POST", "/agent/chat"): {"message": "Hello"},
+    ("GET", "/agent/conversations"): None,
+    ("DELETE", "/agent/conversations/{conversation_id}"): None,
     ("GET", "/v1/auth/test_token"): None,
     ("POST", "/v1/auth/test_token"): None,
     ("POST", "/v1/chats"): {"title": "Mine"},
@@ -85,6 +89,7 @@ PRIVATE: dict[Route, Any] = {
     ("WS", "/conversations/ws/{conversation_id}"): {"type": "send", "content": "Hello", "config_id": THEIRS},
 }
 ADMIN: dict[Route, Any] = {
+    ("GET", "/admin/roles"): None,
     ("GET", "/admin/users"): None,
     ("GET", "/admin/users/{user_id}/sessions"): None,
     ("POST", "/admin/users/{user_id}/disable"): None,
@@ -167,7 +172,10 @@ class World:
     async def zoes(self) -> list[Any]:
         """All that she can see of what is hers."""
         paths = ["/auth/me", "/auth/config", "/auth/sessions", "/conversations", "/conversations/{conversation_id}"]
-        return [(await self.zoe.get(with_id(path, self.ids["conversation_id"]))).ok() for path in paths]
+        seen = [(await self.zoe.get(with_id(path, self.ids["conversation_id"]))).ok() for path in paths]
+        for session in seen[2]["items"]:
+            del session["last_used_at"]  # her own reading moves it, once a minute
+        return seen
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -199,11 +207,13 @@ def path_of(route: Route, ids: Mapping[str, object]) -> str:
     return route[1].format_map({"name": "swagger-ui.css", **ids})
 
 
-def body_of(route: Route, config_id: object) -> bytes | None:
+def body_of(route: Route, theirs: object) -> bytes | None:
+    """`theirs`: the ids of somebody's things by name, or what stands for each."""
     body = {**PUBLIC, **PRIVATE, **ADMIN}[route]
     if body is None:
         return None
-    return json.dumps({name: config_id if value == THEIRS else value for name, value in body.items()}).encode()
+    ids = theirs if isinstance(theirs, Mapping) else dict.fromkeys(body, theirs)
+    return json.dumps({name: ids[name] if value == THEIRS else value for name, value in body.items()}).encode()
 
 
 def check_harmless(answer: Answer) -> None:
@@ -271,7 +281,7 @@ async def test_what_anybody_may_ask_shows_nothing_of_anybody(world: World, route
 async def test_somebody_elses_things_are_not_there(world: World, route: Route) -> None:
     before, calls = await world.zoes(), len(world.model.calls)
     bob = await world.stranger.user()
-    answer = await bob.call(route[0], path_of(route, world.ids), body_of(route, world.ids["config_id"]))
+    answer = await bob.call(route[0], path_of(route, world.ids), body_of(route, world.ids))
     check_harmless(answer)
     if route in ADMIN:
         answer.problem(403, "forbidden")
@@ -288,7 +298,7 @@ async def test_somebody_elses_configuration_does_not_serve_ones_own_conversation
     said = (await bob.post(f"/conversations/{conversation_id}/chat", {"content": "Hello"})).ok()
     own = {**world.ids, "conversation_id": conversation_id, "message_id": said["message"]["id"]}
     before, calls, checks = await world.zoes(), len(world.model.calls), len(world.model.checks)
-    answer = await bob.call(route[0], path_of(route, own), body_of(route, world.ids["config_id"]))
+    answer = await bob.call(route[0], path_of(route, own), body_of(route, world.ids))
     check_harmless(answer)
     assert answer.status == 404
     assert (len(world.model.calls), len(world.model.checks)) == (calls, checks)
@@ -385,7 +395,7 @@ async def test_a_socket_is_for_ones_own_conversation(world: World, route: Route,
     before, calls = await world.zoes(), len(world.model.calls)
     bob = await world.stranger.user()
     path = path_of(route, world.ids if number is None else dict.fromkeys(world.ids, number))
-    message = body_of(route, world.ids["config_id"]) or b""
+    message = body_of(route, world.ids) or b""
     try:
         code, reason = await refused(bob, path, auth(bob.token), message)
     except WSServerHandshakeError as error:
@@ -401,7 +411,7 @@ async def test_somebody_elses_configuration_does_not_serve_a_socket(world: World
     calls = len(world.model.calls)
     bob = await world.stranger.user()
     own = path_of(route, {**world.ids, "conversation_id": await bob.conversation()})
-    frames = (body_of(route, world.ids["config_id"]) or b"", *(body for body in BODIES.values() if body))
+    frames = (body_of(route, world.ids) or b"", *(body for body in BODIES.values() if body))
     async with knocking(bob, own.rpartition("/")[2]) as socket:
         await socket.say("auth", token=bob.token)
         await socket.ready()

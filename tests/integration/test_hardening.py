@@ -9,6 +9,7 @@ import pytest_asyncio
 from chatcore.ports import LLMGateway
 from chatcore_app import Settings
 from chatcore_http.hardening import in_the_clear
+from chatcore_http.request_limit import WATCHED_PATHS
 from chatcore_memory import ScriptedModel
 from integration.http_app import EVENTS, Answer, Api, api_of, provided, settings_for
 from integration.test_every_route import HTTP, SOCKETS, Route, path_of
@@ -21,6 +22,7 @@ PRODUCTION = {
     "SECRET_KEY": "b3e7f0a94c5d4d1f8a6b2c90d7e1f358",
     "ENCRYPTION_KEYS": "kWb1p0S3yHqgM2xq0v6yCw8T9d3m5uX7nLr4oJ1aBcE=",
 }
+WATCHED = [("GET", path) for path in WATCHED_PATHS]
 IDS: dict[str, object] = {
     "conversation_id": 1,
     "config_id": 1,
@@ -176,7 +178,7 @@ async def test_a_preflight_that_is_refused_is_a_problem(stranger: Api, asked: di
     ],
     ids=str,
 )
-@pytest.mark.parametrize("route", [*HTTP, ("GET", "/nope")], ids=" ".join)
+@pytest.mark.parametrize("route", [*(route for route in HTTP if route not in WATCHED), ("GET", "/nope")], ids=" ".join)
 async def test_production_answers_nothing_in_the_clear(
     stranger: Api, token: str, route: Route, headers: dict[str, str]
 ) -> None:
@@ -184,6 +186,15 @@ async def test_production_answers_nothing_in_the_clear(
     answer.problem(403, "https_required")
     check_hardened(answer)
     assert "Strict-Transport-Security" not in answer.headers  # RFC 6797 §7.2
+
+
+@pytest.mark.parametrize("route", WATCHED, ids=" ".join)
+async def test_but_that_it_lives(stranger: Api, token: str, route: Route) -> None:
+    """A platform asks the server itself, past the proxy that speaks HTTPS for it."""
+    answer = await stranger.with_token(token).call(*route, headers=CLIENT)
+    assert set(answer.ok()) <= {"status", "old_keys"}
+    check_hardened(answer)
+    assert "Strict-Transport-Security" not in answer.headers
 
 
 @pytest.mark.parametrize("route", SOCKETS, ids=" ".join)
@@ -199,15 +210,14 @@ async def test_nor_does_a_socket(stranger: Api, token: str, route: Route) -> Non
 
 
 async def test_this_machine_itself_may_ask_in_the_clear(stranger: Api) -> None:
-    """So does a container's health check."""
-    assert (await stranger.get("/health")).ok()
+    assert (await stranger.get("/")).ok()
 
 
 async def test_what_anybody_says_of_tls_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORWARDED_ALLOW_IPS", "192.0.2.1")  # uvicorn by itself believes what 127.0.0.1 says
     settings = settings_for(tmp_path, **PRODUCTION, TRUSTED_PROXIES="192.0.2.1")
     async with api_of(settings) as api:
-        (await api.get("/health", HTTPS)).problem(403, "https_required")
+        (await api.get("/", HTTPS)).problem(403, "https_required")
 
 
 @pytest.mark.parametrize(

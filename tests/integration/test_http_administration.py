@@ -51,6 +51,18 @@ async def test_an_administrator_sees_and_changes_users(api: Api) -> None:
     (await api.post("/auth/login", {"username": "ada", "password": PASSWORD})).problem(401, "invalid_credentials")
 
 
+async def test_the_roles_say_what_they_are_for(api: Api) -> None:
+    root, ada = await api.admin("root"), await api.user("ada")
+    assert (await root.get("/admin/roles")).ok() == {
+        "items": [
+            {"name": "admin", "description": "Administers all accounts."},
+            {"name": "user", "description": "Holds conversations of their own."},
+        ],
+        "has_more": False,
+    }
+    (await ada.get("/admin/roles")).problem(403, "forbidden")
+
+
 async def test_a_role_holds_at_once_both_ways(api: Api) -> None:
     root, ada = await api.admin("root"), await api.user("ada")
     ada_path, root_path = f"/admin/users/{await id_of(ada)}", f"/admin/users/{await id_of(root)}"

@@ -86,7 +86,12 @@ async def preflight(api: Api, path: str, *, origin: str, method: str = "POST", h
 @pytest.mark.parametrize("origin", [APP, LOCAL])
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("POST", "/auth/login"), ("POST", "/conversations/1/chat"), ("GET", "/auth/me"), ("DELETE", "/v1/chats/1")],
+    [
+        ("POST", "/auth/login"),
+        ("POST", "/conversations/1/chat"),
+        ("GET", "/auth/me"),
+        ("DELETE", "/agent/conversations/1"),
+    ],
 )
 async def test_a_preflight_is_answered_without_a_token(stranger: Api, origin: str, method: str, path: str) -> None:
     headers = "authorization,content-type,idempotency-key,last-event-id,x-request-id"

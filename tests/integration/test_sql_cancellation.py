@@ -3,7 +3,7 @@
 import asyncio
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from chatcore_app import Readiness
 from chatcore_memory import DEMO_ENDPOINT, HandClock, PlainCipher, ScriptedModel
 from chatcore_sql import Database
 from contracts.storage.base import stored_conversation, stored_user
-from integration.databases import KINDS, empty, idle, migrated_database, nobody_in_a_transaction
+from integration.databases import idle, nobody_in_a_transaction
 from integration.http_app import Api, api_of, encoded, provided, settings_for
 
 REQUESTS = 200
@@ -35,31 +35,18 @@ USERS = 10
 ANSWER = "Hello"
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with migrated_database(request.param, tmp_path_factory.mktemp("databases")) as url:
-        yield url
-
-
-@pytest.fixture
-async def database(url: str) -> AsyncIterator[Database]:
-    await empty(url)
-    async with Database(url, pool_size=4) as database:
-        yield database
-
-
-async def whole(database: Database, url: str) -> None:
+async def whole(database: Database, database_url: str) -> None:
     """Every connection comes back to its pool, and none is in a transaction."""
     async with asyncio.timeout(30):
         while not idle(database):
             await asyncio.sleep(0.01)
-    if url.startswith("sqlite"):
-        with sqlite3.connect(url.removeprefix("sqlite:///"), timeout=0, isolation_level=None) as other:
+    if database_url.startswith("sqlite"):
+        with sqlite3.connect(database_url.removeprefix("sqlite:///"), timeout=0, isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
             other.execute("ROLLBACK")
         other.close()
     else:
-        await nobody_in_a_transaction(url)
+        await nobody_in_a_transaction(database_url)
 
 
 @dataclass(frozen=True)
@@ -108,7 +95,7 @@ class UseCases:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_use_cases_that_are_cancelled(database: Database, url: str, seed: int) -> None:
+async def test_use_cases_that_are_cancelled(database: Database, database_url: str, seed: int) -> None:
     chance, clock = random.Random(seed), HandClock()
     users = [await stored_user(database.unit_of_work, f"user{number:03}") for number in range(USERS)]
     owns = [Own(user, await stored_conversation(database.unit_of_work, user, user.username)) for user in users]
@@ -128,10 +115,10 @@ async def test_use_cases_that_are_cancelled(database: Database, url: str, seed: 
         outcomes = await asyncio.gather(*(cancelled(call, chance.uniform(0, 0.05)) for call in calls))
         assert outcomes.count(True) > REQUESTS // 4
         await replies.drain()
-        await whole(database, url)
+        await whole(database, database_url)
         for _ in range(3):
             await asyncio.gather(*(use_cases.check(own) for own in owns))
-    await whole(database, url)
+    await whole(database, database_url)
 
 
 # ---- over HTTP -------------------------------------------------------------------------------------------
@@ -177,7 +164,7 @@ async def drop(api: Api, method: str, path: str, body: object, after: float) -> 
     writer.transport.abort()
 
 
-async def test_clients_that_drop(database: Database, url: str, tmp_path: Path) -> None:
+async def test_clients_that_drop(database: Database, database_url: str, tmp_path: Path) -> None:
     chance = random.Random(1)
     async with api_of(
         settings_for(tmp_path),
@@ -195,12 +182,12 @@ async def test_clients_that_drop(database: Database, url: str, tmp_path: Path) -
             client = chance.choice(clients)
             dropped.append(drop(client.api, *chance.choice(client.requests()), chance.uniform(0, 0.3)))
         await asyncio.gather(*dropped)
-        await whole(database, url)
+        await whole(database, database_url)
         for client in clients:  # what they asked for goes on without them; its end is the last of it
             await ended(client)
         for _ in range(3):
             await asyncio.gather(*(client.check() for client in clients))
-        await whole(database, url)
+        await whole(database, database_url)
 
 
 async def ended(client: Client) -> None:

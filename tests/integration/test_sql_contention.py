@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -31,35 +31,17 @@ from chatcore_sql import Database
 from chatcore_sql import database as module
 from chatcore_sql.failures import meaning
 from contracts.storage.base import NOW, stored_conversation, stored_user, the_conversation
-from integration.databases import (
-    KINDS,
-    SERVERS,
-    empty,
-    idle,
-    migrated_database,
-    nobody_in_a_transaction,
-    somebody_waits,
-)
+from integration.databases import idle, nobody_in_a_transaction, only_servers, somebody_waits
 
 NEW_PASSWORD = "another horse"
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with migrated_database(request.param, tmp_path_factory.mktemp("databases")) as url:
-        yield url
-
-
-@pytest.fixture
-async def database(url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LOCK_TIMEOUT", 1)
-    await empty(url)
-    async with Database(url, pool_size=4) as database:
-        yield database
 
 
-only_servers = pytest.mark.parametrize("url", SERVERS, indirect=True)
-only_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 class Watched(UnitOfWorkFactory):
@@ -131,7 +113,7 @@ def test_what_is_contention_and_what_is_not(number: int, sqlstate: str | None, k
 
 
 @only_servers
-async def test_both_of_two_that_wait_for_each_other_get_through(database: Database, url: str) -> None:
+async def test_both_of_two_that_wait_for_each_other_get_through(database: Database, database_url: str) -> None:
     """A change of password takes the user, then the other sessions; somebody takes a session, then the user."""
     user = await stored_user(database.unit_of_work, "ada")
     caller, other = await signed_in(database, user, 2)
@@ -144,7 +126,7 @@ async def test_both_of_two_that_wait_for_each_other_get_through(database: Databa
             await work.tokens.touch(user.id, session, now=NOW)
             if not met.is_set():
                 changing.append(asyncio.create_task(change_password(watched)(caller=caller, password=NEW_PASSWORD)))
-                await somebody_waits(url)
+                await somebody_waits(database_url)
                 met.set()
             await work.users.set_username(user.id, "lovelace", now=NOW)
             await work.commit()
@@ -160,7 +142,7 @@ async def test_both_of_two_that_wait_for_each_other_get_through(database: Databa
     assert found is not None
     assert found.session.logout_time == NOW
     assert idle(database)
-    await nobody_in_a_transaction(url)
+    await nobody_in_a_transaction(database_url)
 
 
 @asynccontextmanager
@@ -172,7 +154,7 @@ async def held(database: Database, conversation: Conversation) -> AsyncGenerator
 
 
 @only_servers
-async def test_who_waited_too_long_for_a_lock_asks_again(database: Database, url: str) -> None:
+async def test_who_waited_too_long_for_a_lock_asks_again(database: Database, database_url: str) -> None:
     user = await stored_user(database.unit_of_work, "ada")
     conversation = await stored_conversation(database.unit_of_work, user)
     watched = Watched(database)
@@ -186,11 +168,11 @@ async def test_who_waited_too_long_for_a_lock_asks_again(database: Database, url
     assert stored is not None
     assert stored.title == "Mine"
     assert idle(database)
-    await nobody_in_a_transaction(url)
+    await nobody_in_a_transaction(database_url)
 
 
 @only_servers
-async def test_a_message_that_waited_too_long_is_sent_once(database: Database, url: str) -> None:
+async def test_a_message_that_waited_too_long_is_sent_once(database: Database, database_url: str) -> None:
     user = await stored_user(database.unit_of_work, "ada")
     conversation = await stored_conversation(database.unit_of_work, user)
     watched, clock, model = Watched(database), HandClock(NOW), ScriptedModel("Hello")
@@ -213,12 +195,12 @@ async def test_a_message_that_waited_too_long_is_sent_once(database: Database, u
     assert said == [(sent.message.id, "Hi", Status.COMPLETE), (sent.reply.id, "Hello", Status.COMPLETE)]
     assert len(model.calls) == 1
     assert idle(database)
-    await nobody_in_a_transaction(url)
+    await nobody_in_a_transaction(database_url)
 
 
 @only_servers
 async def test_a_lock_that_is_never_let_go_makes_it_unavailable(
-    database: Database, url: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chatcore.shielding.TRIES", 2)
     user = await stored_user(database.unit_of_work, "ada")
@@ -231,16 +213,16 @@ async def test_a_lock_that_is_never_let_go_makes_it_unavailable(
         assert watched.losses == 2
     assert await the_conversation(database.unit_of_work, conversation) == conversation
     assert idle(database)
-    await nobody_in_a_transaction(url)
+    await nobody_in_a_transaction(database_url)
 
 
 @only_sqlite
-async def test_a_file_that_another_program_writes_is_asked_again(database: Database, url: str) -> None:
+async def test_a_file_that_another_program_writes_is_asked_again(database: Database, database_url: str) -> None:
     user = await stored_user(database.unit_of_work, "ada")
     conversation = await stored_conversation(database.unit_of_work, user)
     watched = Watched(database)
     rename = RenameConversation(unit_of_work=watched)
-    other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    other = sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)
     try:
         other.execute("BEGIN IMMEDIATE")
         renaming = asyncio.create_task(rename(owner=user.id, conversation_id=conversation.id, title="Mine"))

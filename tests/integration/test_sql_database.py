@@ -4,7 +4,6 @@ import asyncio
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -28,30 +27,15 @@ from contracts.storage.base import (
     stored_user,
     the_conversation,
 )
-from integration.databases import KINDS, SERVERS, empty, execute, idle, migrated_database
+from integration.databases import SERVERS, empty, execute, idle, only_servers
+
+only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+only_mysql = pytest.mark.parametrize("database_url", ["mysql"], indirect=True)
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with migrated_database(request.param, tmp_path_factory.mktemp("databases")) as url:
-        yield url
-
-
-@pytest.fixture
-async def database(url: str) -> AsyncIterator[Database]:
-    await empty(url)
-    async with Database(url, pool_size=4) as database:
-        yield database
-
-
-only_servers = pytest.mark.parametrize("url", SERVERS, indirect=True)
-only_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-only_mysql = pytest.mark.parametrize("url", ["mysql"], indirect=True)
-
-
-async def cut_connections(url: str) -> None:
+async def cut_connections(database_url: str) -> None:
     """What a restart of the server does to those who are connected."""
-    parsed = make_url(url)
+    parsed = make_url(database_url)
     if parsed.get_backend_name() == "postgresql":
         end = f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{parsed.database}'"
         await execute(SERVERS["postgresql"], end)
@@ -65,8 +49,8 @@ async def cut_connections(url: str) -> None:
 
 
 @only_mysql
-async def test_a_read_costs_one_round_trip_and_a_unit_begins_and_commits(url: str) -> None:
-    async with Database(url, pool_size=1) as database:
+async def test_a_read_costs_one_round_trip_and_a_unit_begins_and_commits(database_url: str) -> None:
+    async with Database(database_url, pool_size=1) as database:
 
         async def questions() -> int:
             row = await SingleReads(database._reading).first(text("SHOW SESSION STATUS LIKE 'Questions'"))
@@ -108,9 +92,9 @@ async def test_a_read_goes_to_the_driver_and_not_through_sqlalchemy(
 
 
 @only_servers
-async def test_what_is_urgent_waits_for_no_connection_that_others_have(url: str) -> None:
-    await empty(url)
-    async with Database(url, pool_size=1) as database:
+async def test_what_is_urgent_waits_for_no_connection_that_others_have(database_url: str) -> None:
+    await empty(database_url)
+    async with Database(database_url, pool_size=1) as database:
         async with database.unit_of_work() as busy:
             await busy.workers.silent(longer_than=timedelta())
             async with database.unit_of_work(urgent=True) as work:
@@ -122,9 +106,9 @@ async def test_what_is_urgent_waits_for_no_connection_that_others_have(url: str)
 
 
 @only_servers
-async def test_a_connection_that_has_become_old_is_replaced(url: str) -> None:
-    await empty(url)
-    async with Database(url, pool_size=1) as database:
+async def test_a_connection_that_has_become_old_is_replaced(database_url: str) -> None:
+    await empty(database_url)
+    async with Database(database_url, pool_size=1) as database:
         first = await database._reading.take()
         database._reading.give(first)
         assert await database._reading.take() is first
@@ -139,8 +123,8 @@ async def test_a_connection_that_has_become_old_is_replaced(url: str) -> None:
 
 
 @only_mysql
-async def test_a_batch_of_the_log_is_one_statement(url: str) -> None:
-    async with Database(url, pool_size=1) as database:
+async def test_a_batch_of_the_log_is_one_statement(database_url: str) -> None:
+    async with Database(database_url, pool_size=1) as database:
 
         async def inserts() -> int:
             row = await SingleReads(database._reading).first(text("SHOW SESSION STATUS LIKE 'Com_insert'"))
@@ -157,7 +141,7 @@ async def test_a_batch_of_the_log_is_one_statement(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "settings"),
+    ("database_url", "settings"),
     [
         ("sqlite", {"PRAGMA journal_mode": "wal", "PRAGMA synchronous": 2, "PRAGMA foreign_keys": 1}),
         (
@@ -178,7 +162,7 @@ async def test_a_batch_of_the_log_is_one_statement(url: str) -> None:
             },
         ),
     ],
-    indirect=["url"],
+    indirect=["database_url"],
 )
 async def test_sessions_are_set_up(database: Database, settings: dict[str, object]) -> None:
     for statement, expected in settings.items():
@@ -201,9 +185,9 @@ async def test_mysql_is_strict_and_reads_what_is_committed(database: Database) -
 
 
 @only_mysql
-async def test_every_text_is_compared_exactly(url: str) -> None:
+async def test_every_text_is_compared_exactly(database_url: str) -> None:
     columns = await execute(
-        url,
+        database_url,
         "SELECT DISTINCT collation_name FROM information_schema.columns "
         "WHERE table_schema = DATABASE() AND collation_name IS NOT NULL AND table_name <> 'alembic_version'",
     )
@@ -453,11 +437,11 @@ async def test_after_many_cancelled_units_nothing_is_half_done(database: Databas
 
 
 @only_servers
-async def test_connections_that_died_in_the_pool_are_replaced_unnoticed(database: Database, url: str) -> None:
+async def test_connections_that_died_in_the_pool_are_replaced_unnoticed(database: Database, database_url: str) -> None:
     user = await stored_user(database.unit_of_work, "ada")
     for write in (False, True, False, True):
         await asyncio.gather(*(the_user(database) for _ in range(8)))
-        await cut_connections(url)
+        await cut_connections(database_url)
         if write:
             await stored_conversation(database.unit_of_work, user)
         assert await the_user(database) == user
@@ -470,34 +454,34 @@ async def the_user(database: Database) -> object:
 
 
 @only_servers
-async def test_a_unit_whose_connection_is_lost_has_not_happened(database: Database, url: str) -> None:
+async def test_a_unit_whose_connection_is_lost_has_not_happened(database: Database, database_url: str) -> None:
     async with database.unit_of_work() as work:
         await add_user(work, "ada")
-        await cut_connections(url)
+        await cut_connections(database_url)
         with pytest.raises(Unavailable):
             await work.users.find("ada")
         with pytest.raises(RuntimeError):
             await work.commit()
     async with database.unit_of_work() as work:
         await add_user(work, "ada")
-        await cut_connections(url)
+        await cut_connections(database_url)
         with pytest.raises(Unavailable):
             await work.commit()
     async with database.unit_of_work() as work:
         await add_user(work, "ada")
-        await cut_connections(url)
+        await cut_connections(database_url)
     assert await the_user(database) is None
     assert idle(database)
 
 
 @pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
-async def test_a_connection_that_cannot_end_its_transaction_is_given_up(url: str, end: str) -> None:
+async def test_a_connection_that_cannot_end_its_transaction_is_given_up(database_url: str, end: str) -> None:
     def fail(_connection: object, _cursor: object, statement: str, *_: object) -> None:
         if statement == end:
             raise OperationalError(statement, None, Exception("no"))
 
-    await empty(url)
-    async with Database(url, pool_size=1) as database:
+    await empty(database_url)
+    async with Database(database_url, pool_size=1) as database:
         event.listen(database._writing.engine, "before_cursor_execute", fail)
         async with database.unit_of_work() as work:
             await add_user(work, "ada")
@@ -530,10 +514,10 @@ async def test_no_server_is_unavailable_and_says_nothing_of_its_password(scheme:
                 await add_user(work, "ada")
 
 
-async def test_a_pool_that_is_used_up_is_unavailable(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pool_that_is_used_up_is_unavailable(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "POOL_TIMEOUT", 0.05)
-    await empty(url)
-    async with Database(url, pool_size=1) as database:
+    await empty(database_url)
+    async with Database(database_url, pool_size=1) as database:
         async with database.unit_of_work() as work:
             await add_user(work, "ada")
             async with database.unit_of_work() as another:
@@ -561,30 +545,30 @@ async def test_a_database_that_does_not_answer_in_time_is_unavailable(
     assert idle(database)
 
 
-async def test_errors_do_not_tell_what_was_asked_for(database: Database, url: str) -> None:
-    await execute(url, "ALTER TABLE reply_log RENAME TO elsewhere")
+async def test_errors_do_not_tell_what_was_asked_for(database: Database, database_url: str) -> None:
+    await execute(database_url, "ALTER TABLE reply_log RENAME TO elsewhere")
     try:
         async with database.unit_of_work(read_only=True) as work:
             with pytest.raises(Exception, match="reply_log") as failure:
                 await work.reply_log.read(UserId(424242), MessageId(434343))
     finally:
-        await execute(url, "ALTER TABLE elsewhere RENAME TO reply_log")
+        await execute(database_url, "ALTER TABLE elsewhere RENAME TO reply_log")
     assert "424242" not in f"{failure.value!r} {failure.value.__cause__!r} {failure.value}"
 
 
 # ---- SQLite ----
 
 
-async def test_what_was_committed_survives_a_restart(url: str) -> None:
-    await empty(url)
-    async with Database(url) as first:
+async def test_what_was_committed_survives_a_restart(database_url: str) -> None:
+    await empty(database_url)
+    async with Database(database_url) as first:
         user = await stored_user(first.unit_of_work, "ada")
-    async with Database(url) as second:
+    async with Database(database_url) as second:
         assert await the_user(second) == user
 
 
 @only_sqlite
-async def test_a_file_serves_one_process(database: Database, url: str) -> None:
+async def test_a_file_serves_one_process(database: Database, database_url: str) -> None:
     script = """
 import asyncio, sys
 from chatcore_sql import Database, DatabaseInUse
@@ -595,17 +579,17 @@ try:
 except DatabaseInUse as error:
     sys.exit(error.detail)
 """
-    file = url.removeprefix("sqlite:///")
+    file = database_url.removeprefix("sqlite:///")
 
     def run() -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-c", script, url], capture_output=True, text=True, check=False)
+        return subprocess.run([sys.executable, "-c", script, database_url], capture_output=True, text=True, check=False)
 
     refused = await asyncio.to_thread(run)
     assert refused.returncode == 1
     assert file in refused.stderr
     assert "another process" in refused.stderr
     with pytest.raises(DatabaseInUse):
-        await Database(url).__aenter__()
+        await Database(database_url).__aenter__()
     await database.close()
     assert (await asyncio.to_thread(run)).returncode == 0
 

@@ -3,7 +3,7 @@ in bounded time, and nothing has to be restarted.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,36 +14,32 @@ from chatcore_app import Readiness
 from chatcore_memory import ScriptedModel, Stall
 from chatcore_sql import Database
 from chatcore_sql import database as module
-from integration.databases import SERVERS, empty, idle, migrated_database, nobody_in_a_transaction
+from integration.databases import empty, idle, nobody_in_a_transaction, only_servers
 from integration.http_app import EVENTS, Answer, Api, api_of, provided, settings_for
 from integration.tcp_proxy import TcpProxy
 
 PATIENCE = 20  # seconds, far more than any answer here may take, and far less than for ever
 POOL = 3
 
-
-@pytest.fixture(scope="module", params=SERVERS)
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with migrated_database(request.param, tmp_path_factory.mktemp("databases")) as url:
-        yield url
+pytestmark = only_servers
 
 
 @pytest.fixture
-async def wire(url: str) -> AsyncIterator[TcpProxy]:
-    server = make_url(url)
+async def wire(database_url: str) -> AsyncIterator[TcpProxy]:
+    server = make_url(database_url)
     assert server.host
     async with TcpProxy(server.host, server.port or {"mysql": 3306}.get(server.get_backend_name(), 5432)) as wire:
         yield wire
 
 
 @pytest.fixture
-async def database(url: str, wire: TcpProxy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+async def database(database_url: str, wire: TcpProxy, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
     """Behind the wire, and less patient than in earnest."""
     monkeypatch.setattr(module, "CONNECT_TIMEOUT", 1)
     monkeypatch.setattr(module, "POOL_TIMEOUT", 1)
     monkeypatch.setattr("chatcore_sql.statements.ANSWER_WITHIN", 2)
-    await empty(url)
-    through = make_url(url).set(host="127.0.0.1", port=wire.port).render_as_string(hide_password=False)
+    await empty(database_url)
+    through = make_url(database_url).set(host="127.0.0.1", port=wire.port).render_as_string(hide_password=False)
     async with Database(through, pool_size=POOL) as database:
         yield database
     assert idle(database)
@@ -84,17 +80,17 @@ async def ask_everything(ada: Api, conversation: int) -> list[Answer]:
         )
 
 
-async def recovers(ada: Api, conversation: int, database: Database, url: str) -> None:
+async def recovers(ada: Api, conversation: int, database: Database, database_url: str) -> None:
     (await ada.get("/ready")).ok()
     chat = (await ada.post(f"/conversations/{conversation}/chat", {"content": "Back?"})).ok()
     assert chat["reply"]["content"] == "Hello"
     assert all(answer.status in (200, 201) for answer in await ask_everything(ada, conversation))
     assert all(message["status"] == "complete" for message in await ada.messages(conversation))
     assert idle(database)
-    await nobody_in_a_transaction(url)
+    await nobody_in_a_transaction(database_url)
 
 
-async def test_refused(ada: Api, wire: TcpProxy, database: Database, url: str) -> None:
+async def test_refused(ada: Api, wire: TcpProxy, database: Database, database_url: str) -> None:
     conversation = await ada.conversation()
     for _ in range(2):
         await wire.refuse()
@@ -103,19 +99,19 @@ async def test_refused(ada: Api, wire: TcpProxy, database: Database, url: str) -
         assert idle(database)
         assert (await ada.get("/health")).status == 200
         await wire.heal()
-        await recovers(ada, conversation, database, url)
+        await recovers(ada, conversation, database, database_url)
 
 
-async def test_cut(ada: Api, wire: TcpProxy, database: Database, url: str) -> None:
+async def test_cut(ada: Api, wire: TcpProxy, database: Database, database_url: str) -> None:
     """Connections break, new ones can be made: nobody has to notice who was not in the middle of something."""
     conversation = await ada.conversation()
     for _ in range(3):
         await ask_everything(ada, conversation)
         await wire.cut()
-        await recovers(ada, conversation, database, url)
+        await recovers(ada, conversation, database, database_url)
 
 
-async def test_cut_in_the_middle(ada: Api, wire: TcpProxy, database: Database, url: str) -> None:
+async def test_cut_in_the_middle(ada: Api, wire: TcpProxy, database: Database, database_url: str) -> None:
     conversation = await ada.conversation()
     for pause in (0.0, 0.005, 0.01, 0.02, 0.05):
         asking = asyncio.create_task(ask_everything(ada, conversation))
@@ -129,10 +125,10 @@ async def test_cut_in_the_middle(ada: Api, wire: TcpProxy, database: Database, u
     chat = (await ada.post(f"/conversations/{conversation}/chat", {"content": "Back?"})).ok()
     assert chat["reply"]["content"] == "Hello"
     assert idle(database)
-    await nobody_in_a_transaction(url)
+    await nobody_in_a_transaction(database_url)
 
 
-async def test_silent(ada: Api, wire: TcpProxy, database: Database, url: str) -> None:
+async def test_silent(ada: Api, wire: TcpProxy, database: Database, database_url: str) -> None:
     conversation = await ada.conversation()
     for _ in range(2):
         wire.swallow()
@@ -141,7 +137,7 @@ async def test_silent(ada: Api, wire: TcpProxy, database: Database, url: str) ->
                 check_unavailable(answer)
         assert idle(database)
         await wire.heal()
-        await recovers(ada, conversation, database, url)
+        await recovers(ada, conversation, database, database_url)
 
 
 async def test_a_reply_survives_silence(ada: Api, wire: TcpProxy, database: Database, model: ScriptedModel) -> None:
@@ -163,7 +159,7 @@ async def test_a_reply_survives_silence(ada: Api, wire: TcpProxy, database: Data
 
 @pytest.mark.parametrize("answers", [False, True], ids=["question", "answer"])
 async def test_a_commit_that_is_lost_on_its_way(
-    ada: Api, wire: TcpProxy, database: Database, url: str, model: ScriptedModel, answers: bool
+    ada: Api, wire: TcpProxy, database: Database, database_url: str, model: ScriptedModel, answers: bool
 ) -> None:
     """Whether it took place or not, it is not run again, and nothing is left that says `writing`."""
     conversation = await ada.conversation()
@@ -188,4 +184,4 @@ async def test_a_commit_that_is_lost_on_its_way(
     assert said == [("Hi", "complete"), ("Hello", "complete"), *lost, ("Again", "complete"), ("Hello", "complete")]
     assert len(model.calls) == 2
     assert idle(database)
-    await nobody_in_a_transaction(url)
+    await nobody_in_a_transaction(database_url)

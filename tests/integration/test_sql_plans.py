@@ -187,6 +187,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
         lambda work, _: work.administration.users(containing="user1", before=UserId(50), limit=20),
     ],
     "administration.user": [lambda work, it: work.administration.user(it.owner)],
+    "administration.roles": [lambda work, _: work.administration.roles()],
     "administration.only_admin": [lambda work, _: work.administration.only_admin()],
     "administration.set_active": [lambda work, it: work.administration.set_active(it.owner, False, now=NOW)],
     "administration.grant": [lambda work, it: work.administration.grant(it.owner, "admin", now=NOW)],
@@ -280,6 +281,7 @@ ANY_WAY = {
     "tokens.delete_expired": "sessions refresh_tokens",
     "administration.users": "users user_roles",
     "administration.only_admin": "user_roles roles users",
+    "administration.roles": "roles",  # there are two
     "sealed_keys.count": "model_configs",
     "sealed_keys.list": "model_configs",
     "unfinished.orphans": "conversations",  # what dead processes have left

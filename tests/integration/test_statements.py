@@ -1,7 +1,7 @@
 """What each hot route sends to the database, as the drivers see it, is what docs/statements.md says."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from chatcore.ports import LLMGateway
 from chatcore_memory import ScriptedModel
 from chatcore_sql import Database
 from chatcore_sql.statements import SingleReads
-from integration.databases import KINDS, empty, migrated_database
+from integration.databases import empty
 from integration.http_app import EVENTS, PASSWORD, Answer, Api, api_of, provided, settings_for
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "statements.md"
@@ -81,16 +81,12 @@ class Sent:
         return sent.splitlines()
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with migrated_database(request.param, tmp_path_factory.mktemp("databases")) as url:
-        yield url
-
-
 @pytest.fixture
-async def sent_and_api(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Sent, Api]]:
-    await empty(url)
-    async with Database(url, pool_size=1) as database:
+async def sent_and_api(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Sent, Api]]:
+    await empty(database_url)
+    async with Database(database_url, pool_size=1) as database:
         sent = Sent(database, monkeypatch)
         model = provided(LLMGateway, ScriptedModel("Hello"))
         async with api_of(settings_for(tmp_path), provided(Database, database), model) as api:
@@ -159,7 +155,7 @@ async def test_a_route_sends_what_the_document_says(sent_and_api: tuple[Sent, Ap
         assert all(statement.startswith("SELECT") for statement in statements), statements
 
 
-@pytest.mark.parametrize("url", ["mysql"], indirect=True)
+@pytest.mark.parametrize("database_url", ["mysql"], indirect=True)
 @pytest.mark.parametrize("route", ["GET /conversations", "POST /conversations/{conversation_id}/chat"])
 async def test_the_server_counts_the_same(sent_and_api: tuple[Sent, Api], route: str) -> None:
     """On the only connection: nothing is sent that the driver's recorder does not see."""

@@ -4,46 +4,41 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from integration.databases import KINDS, execute, migrated_database
+from integration.databases import execute
 
 BENCH = Path(__file__).parents[2] / "bench" / "writers.py"
 TRIGGER = "CREATE TRIGGER loses AFTER UPDATE ON conversations WHEN NEW.writing_reply_id IS NULL BEGIN {} END"
 
 
-@pytest.fixture(scope="module", params=KINDS)
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with migrated_database(request.param, tmp_path_factory.mktemp("databases")) as url:
-        yield url
-
-
-def write(url: str, seconds: float, writers: int) -> subprocess.CompletedProcess[str]:
+def write(database_url: str, seconds: float, writers: int) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(BENCH), "--seconds", str(seconds), "--writers", str(writers)]
-    return subprocess.run(command, env={**os.environ, "DATABASE_URL": url}, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, env={**os.environ, "DATABASE_URL": database_url}, capture_output=True, text=True, check=False
+    )
 
 
-def test_fifty_writers(url: str) -> None:
-    done = write(url, 3, 50)
+def test_fifty_writers(database_url: str) -> None:
+    done = write(database_url, 3, 50)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 errors, 0 lost, 0 connections not given back" in done.stdout
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_a_burst_waits_for_the_only_writer(url: str) -> None:
-    done = write(url, 0.1, 400)
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_burst_waits_for_the_only_writer(database_url: str) -> None:
+    done = write(database_url, 0.1, 400)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_what_is_lost_is_noticed(url: str) -> None:
-    asyncio.run(execute(url, TRIGGER.format("DELETE FROM messages WHERE content LIKE '% says 0 %';")))
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_is_lost_is_noticed(database_url: str) -> None:
+    asyncio.run(execute(database_url, TRIGGER.format("DELETE FROM messages WHERE content LIKE '% says 0 %';")))
     try:
-        done = write(url, 0.5, 5)
+        done = write(database_url, 0.5, 5)
     finally:
-        asyncio.run(execute(url, "DROP TRIGGER loses"))
+        asyncio.run(execute(database_url, "DROP TRIGGER loses"))
     assert done.returncode == 1, done.stdout + done.stderr
     assert " 0 lost" not in done.stdout

@@ -73,7 +73,8 @@ class Socket:
         await self.connection.send_json({"type": kind, **fields})
 
     async def hear(self) -> dict[str, Any]:
-        message = await self.connection.receive()
+        while (message := await self.connection.receive()).type is WSMsgType.PING:
+            pass  # seen only by who answers none
         assert message.type is WSMsgType.TEXT, message
         frame = json.loads(message.data)
         assert isinstance(frame, dict)

@@ -15,6 +15,7 @@ from chatcore import (
     EnableUser,
     ExpirySweep,
     GrantRole,
+    ListRoles,
     ListSessionsOfUser,
     ListUsers,
     Replies,
@@ -38,6 +39,7 @@ class Office:
     def __init__(self, world: World) -> None:
         self.world = world
         self.users = ListUsers(unit_of_work=world.storage)
+        self.roles = ListRoles(unit_of_work=world.storage)
         self.sessions = ListSessionsOfUser(unit_of_work=world.storage)
         self.disable = DisableUser(unit_of_work=world.storage, clock=world.clock)
         self.enable = EnableUser(unit_of_work=world.storage, clock=world.clock)
@@ -151,6 +153,13 @@ async def test_only_roles_that_there_are(world: World, office: Office, role: str
             await change(user_id=ada.user.id, role=role)
         assert [error.field for error in refusal.value.errors] == ["role"]
     assert (await world.caller(ada)).user == ada.user
+
+
+async def test_each_role_that_there_is_can_be_granted(world: World, office: Office) -> None:
+    ada = await world.signed_in("ada")
+    for role in await office.roles():
+        assert role.description
+        assert role.name in (await office.grant(user_id=ada.user.id, role=role.name)).roles
 
 
 async def test_nobody_is_nobody(world: World, office: Office) -> None:

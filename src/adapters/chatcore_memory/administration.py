@@ -4,10 +4,25 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from chatcore.entities import ADMIN_ROLE, ROLES, ModelConfig, ModelConfigId, User, UserId, identity_key
+from chatcore.entities import (
+    ADMIN_ROLE,
+    DEFAULT_ROLE,
+    ROLES,
+    AccountRole,
+    ModelConfig,
+    ModelConfigId,
+    User,
+    UserId,
+    identity_key,
+)
 from chatcore.errors import NotFound
 from chatcore.ports import Administration, SealedKeys
 from chatcore_memory.state import State, Transaction
+
+_ROLES = (
+    AccountRole(ADMIN_ROLE, "Administers all accounts."),
+    AccountRole(DEFAULT_ROLE, "Holds conversations of their own."),
+)
 
 
 class MemoryAdministration(Administration):
@@ -30,6 +45,9 @@ class MemoryAdministration(Administration):
 
     async def user(self, user_id: UserId) -> User | None:
         return await self._transaction.read(lambda state: state.users.get(user_id))
+
+    async def roles(self) -> Sequence[AccountRole]:
+        return _ROLES
 
     async def only_admin(self) -> UserId | None:
         def select(state: State) -> UserId | None:

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime
 from itertools import groupby
+from operator import itemgetter
 
 from sqlalchemy import Integer, and_, bindparam, delete, func, insert, or_, select, true, update
 
-from chatcore.entities import ADMIN_ROLE, ModelConfig, ModelConfigId, User, UserId, identity_key, storable
+from chatcore.entities import ADMIN_ROLE, AccountRole, ModelConfig, ModelConfigId, User, UserId, identity_key, storable
 from chatcore.ports import Administration, SealedKeys
 from chatcore_sql.model_configs import BY_KEY, CONFIG, config_from
 from chatcore_sql.statements import Row, Statements
@@ -34,6 +35,7 @@ _LOCK_ADMINS = select(roles.c.name).where(roles.c.name == ADMIN_ROLE).with_for_u
 _TWO_ADMINS = (
     select(_r.user_id).select_from(user_roles.join(users)).where(_r.role == ADMIN_ROLE, _u.is_active == true()).limit(2)
 )
+_ROLES = select(roles.c.name, roles.c.description)
 _UPDATE = update(users).where(_u.id == bindparam("user"))
 _HAS = select(_r.role).where(_r.user_id == bindparam("user"), _r.role == bindparam("role"))
 _GRANT = insert(user_roles)
@@ -80,6 +82,10 @@ class SqlAdministration(Administration):
     async def user(self, user_id: UserId) -> User | None:
         rows = await self._statements.rows(_USER, user=user_id)
         return user_from(rows) if rows else None
+
+    async def roles(self) -> Sequence[AccountRole]:
+        rows = sorted(await self._statements.rows(_ROLES), key=itemgetter(0))
+        return [AccountRole(name, description) for name, description in rows]
 
     async def only_admin(self) -> UserId | None:
         await self._statements.lock(_LOCK_ADMINS)

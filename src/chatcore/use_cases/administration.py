@@ -12,6 +12,7 @@ from chatcore import audit
 from chatcore.entities import (
     ADMIN_ROLE,
     DEFAULT_ROLE,
+    AccountRole,
     Page,
     Session,
     User,
@@ -105,6 +106,17 @@ class EnableUser:
                 user = await _existing(work, user_id)
             await work.commit()
         return user
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListRoles:
+    """An administrator: the roles that there are to grant, and what each is for."""
+
+    unit_of_work: UnitOfWorkFactory
+
+    async def __call__(self) -> Sequence[AccountRole]:
+        async with self.unit_of_work(read_only=True) as work:
+            return await work.administration.roles()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from chatcore.entities import (
     check,
     range_rule,
     text_rule,
+    title_from,
 )
 from chatcore.errors import ConversationBusy, FieldError, IdempotencyKeyReused, NotFound
 from chatcore.events import ReplyEvent
@@ -33,7 +34,9 @@ class SendMessage(AskModel):
     """The owner: says something and has a model reply.
 
     When it returns, the message is stored and the reply is being written, whoever stays to read it. The model is
-    the request's, else the conversation's, else the newest that the owner configured, else the server's.
+    the request's, else the conversation's, else the newest that the owner configured, else the server's. Without a
+    conversation one is begun in the same transaction, titled for good with the first 50 characters; the sent message
+    tells its id.
 
     Sending again with the same `idempotency_key` within 24 hours gives the same message and reply, and nothing is
     sent twice; with other content or options it is refused.
@@ -43,18 +46,16 @@ class SendMessage(AskModel):
         self,
         *,
         owner: UserId,
-        conversation_id: ConversationId,
+        conversation_id: ConversationId | None,
         content: str,
         options: ChatOptions = NO_OPTIONS,
         idempotency_key: str | None = None,
     ) -> Sent:
-        """`content`: 1 to 200,000 characters, `idempotency_key`: 1 to 255. Raises `ValidationFailed`, `NotFound`,
-        `IdempotencyKeyReused`, `ConversationBusy`, `ModelNotConfigured`, `RateLimited`, and `Unavailable` while
-        shutting down; nothing is stored then."""
-        check(
-            *_rules(content, options),
-            None if idempotency_key is None else text_rule(idempotency_key, "Idempotency-Key", minimum=1, maximum=255),
-        )
+        """`content`: 1 to 200,000 characters, `idempotency_key`: 1 to 255; it needs a conversation.
+
+        Raises `ValidationFailed`, `NotFound`, `IdempotencyKeyReused`, `ConversationBusy`, `ModelNotConfigured`,
+        `RateLimited`, and `Unavailable` while shutting down; nothing is stored then, no conversation either."""
+        check(*_rules(content, options), _key_rule(idempotency_key, conversation_id))
         named = None if idempotency_key is None else Idempotency(idempotency_key, _digest(content, options))
         await self.limits.try_send(owner)
         return await settled(self._send(owner, conversation_id, content, options, named))
@@ -63,14 +64,18 @@ class SendMessage(AskModel):
     async def _send(
         self,
         owner: UserId,
-        conversation_id: ConversationId,
+        conversation_id: ConversationId | None,
         content: str,
         options: ChatOptions,
         named: Idempotency | None,
     ) -> Sent:
         worker_id = await self.replies.claimant()
         async with self.unit_of_work() as work:
-            conversation = await self._lock(work, owner, conversation_id)
+            if conversation_id is None:
+                title, now = title_from(content), self.clock.now()
+                conversation = await work.conversations.add(owner, title=title, config_id=None, now=now)
+            else:
+                conversation = await self._lock(work, owner, conversation_id)
             if named is not None and (sent := await self._sent_before(work, conversation, named)):
                 return sent
             if conversation.writing_reply_id is not None:
@@ -233,6 +238,14 @@ def _rules(content: str | None, options: ChatOptions) -> tuple[FieldError | None
         range_rule(options.temperature, "temperature", minimum=0, maximum=2),
         range_rule(options.max_tokens, "max_tokens", minimum=1, maximum=1_000_000),
     )
+
+
+def _key_rule(key: str | None, conversation_id: ConversationId | None) -> FieldError | None:
+    if key is None:
+        return None
+    if conversation_id is None:
+        return FieldError("Idempotency-Key", "needs a conversation to be unique in")
+    return text_rule(key, "Idempotency-Key", minimum=1, maximum=255)
 
 
 def _digest(content: str, options: ChatOptions) -> bytes:

@@ -13,6 +13,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from chatcore import ExpirySweep, SendMessage
 from chatcore_app import Settings, make_container
+from chatcore_http.answers import Answers
 from chatcore_http.body_limits import UnreadBodies, refuse_compressed
 from chatcore_http.envelope import Envelope
 from chatcore_http.errors import exception_handlers
@@ -26,7 +27,7 @@ from chatcore_http.refresh_cookie import RefreshCookie
 from chatcore_http.request_limit import RequestLimit
 from chatcore_http.request_log import RequestLog
 from chatcore_http.routes import administration, auth, chat, conversations, docs, model_configs, socket, system
-from chatcore_http.systems import sessions_envelope, v1_chats
+from chatcore_http.systems import agent_api, rag_api, sessions_envelope, v1_chats
 
 _READABLE = ["X-Request-ID", "Retry-After", "WWW-Authenticate"]
 _SENDABLE = ["Authorization", "Content-Type", "Accept", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"]
@@ -35,7 +36,7 @@ _SENDABLE = ["Authorization", "Content-Type", "Accept", "Idempotency-Key", "Last
 class Edge(LitestarProvider):
     """What nobody needs but HTTP."""
 
-    own = provide_all(OpenSockets, RefreshCookie, scope=Scope.APP)
+    own = provide_all(Answers, OpenSockets, RefreshCookie, scope=Scope.APP)
 
 
 def create_app(settings: Settings, *providers: Provider) -> Litestar:
@@ -80,7 +81,9 @@ def api_routers(*, refresh_cookie: bool = False) -> list[Router]:
         *conversations.routers(),
         *chat.routers(),
         *administration.routers(),
+        *rag_api.routers(),
         *v1_chats.routers(),
+        *agent_api.routers(),
         *sessions_envelope.routers(),
     ]
 

@@ -86,6 +86,7 @@ _TEXT = {"type": "reply.delta", "reply_id": 12, "offset": 39, "text": _REPLY["co
 _ENDED = {"type": "reply.completed", "reply_id": 12, "offset": 39, "message": _REPLY}
 _FAILURE = {"code": "model_timeout", "detail": "The model took too long."}
 _FAILED_REPLY = {**_REPLY, "content": "Because air", "status": "failed", "usage": None, "error": _FAILURE}
+_ROLE = {"name": "admin", "description": "Administers all accounts."}
 
 EXAMPLES: dict[str, Any] = {
     "About": {"name": "chatcore", "version": "0.1.0", "status": "running"},
@@ -102,6 +103,8 @@ EXAMPLES: dict[str, Any] = {
     "Session": _SESSION,
     "Sessions": {"items": [_SESSION], "has_more": False, "limit": 20, "offset": 0},
     "Users": {"items": [_USER], "has_more": False, "next_cursor": None, "limit": 20},
+    "AccountRole": _ROLE,
+    "AccountRoles": {"items": [_ROLE], "has_more": False},
     "RoleChange": {"role": "admin"},
     "ModelConfig": _MODEL_CONFIG,
     "ModelConfigs": {"items": [_MODEL_CONFIG], "has_more": False, "limit": 100, "offset": 0},
@@ -127,6 +130,8 @@ EXAMPLES: dict[str, Any] = {
     "Regenerate": {"message_id": 12},
     "Branch": {"message_id": 12},
     "Chat": {"message": _MESSAGE, "reply": _REPLY},
+    "Saying": {"message": "Why is the sky blue?"},
+    "Answered": {"conversation_id": 7, "message": _MESSAGE["content"], "response": _REPLY["content"]},
     "ReplyStarted": _STARTED,
     "ReplyText": _TEXT,
     "ConversationTitled": {

@@ -8,6 +8,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, We
 
 from chatcore_app import Settings
 from chatcore_http.errors import problem_response, send_problem
+from chatcore_http.request_limit import WATCHED_PATHS
 
 HTTPS_REQUIRED = "HTTPS is required. A proxy that speaks it for this server has to be named in TRUSTED_PROXIES."
 
@@ -25,7 +26,8 @@ _FORWARDED = {b"x-forwarded-for", b"x-forwarded-proto"}
 
 class Hardened:
     """Around the whole application, unknown routes and errors included. An answer's own headers come first, but what
-    a request with a token gets is never stored by anybody (OWASP ASVS 5.0, 3.4 and 14.3.2)."""
+    a request with a token gets is never stored by anybody (OWASP ASVS 5.0, 3.4 and 14.3.2). A platform that looks
+    whether the server lives asks it directly, without TLS: it is told."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
@@ -43,7 +45,7 @@ class Hardened:
                 message["headers"] = _hardened(message["headers"], private=private, secure=secure)
             return send(message)
 
-        if in_the_clear(scope, self.settings):
+        if scope["path"] not in WATCHED_PATHS and in_the_clear(scope, self.settings):
             refusal = problem_response(403, "https_required", HTTPS_REQUIRED)
             await send_problem(refusal, scope, receive, hardened_send)
         else:

@@ -24,13 +24,14 @@ from litestar.types.internal_types import PathParameterDefinition
 from chatcore import errors
 from chatcore_app import Settings
 from chatcore_http import schemas
+from chatcore_http.answers import Answers
 from chatcore_http.auth import COMPONENTS
 from chatcore_http.envelope import describe_enveloped
 from chatcore_http.errors import status_of
 from chatcore_http.examples import EVENT_STREAM, EXAMPLES
-from chatcore_http.request_limit import UNLIMITED_PATHS
+from chatcore_http.request_limit import WATCHED_PATHS
 from chatcore_http.routes import system
-from chatcore_http.systems import sessions_envelope, v1_chats
+from chatcore_http.systems import rag_api, sessions_envelope, v1_chats
 
 Json = dict[str, Any]
 Error = tuple[int, str, str]  # status, code, detail
@@ -69,7 +70,7 @@ _STREAM: Json = {
     "example": EVENT_STREAM,
 }
 
-_WITH_SHAPES = (schemas, system, v1_chats, sessions_envelope)
+_WITH_SHAPES = (schemas, system, rag_api, v1_chats, sessions_envelope)
 _TOO_LARGE: Error = (413, "payload_too_large", "The request body is too large.")
 _WITHOUT_DATABASE = ("/", "/health", "/v1")
 _LARGEST = 2**63 - 1
@@ -148,14 +149,19 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str) -> None:
         _complete_parameter(parameter, promise)
     operation["responses"] = {
         **dict(_successes(operation["responses"])),
-        **_problems(_errors(operation, promise, path)),
+        **_problems(_errors(operation, promise, path, asks_model=Answers in _asked_for(handler))),
     }
 
 
 def _use_case_of(handler: HTTPRouteHandler) -> type | None:
-    """The first one that the handler, as it was before dishka wrapped it, asks for."""
-    asked_for = get_type_hints(getattr(handler.fn, "__dishka_orig_func__", handler.fn)).values()
-    return next((kind for kind in asked_for if getattr(kind, "__module__", "").startswith("chatcore.use_cases")), None)
+    """The first one that the handler asks for."""
+    kinds = _asked_for(handler)
+    return next((kind for kind in kinds if getattr(kind, "__module__", "").startswith("chatcore.use_cases")), None)
+
+
+def _asked_for(handler: HTTPRouteHandler) -> list[Any]:
+    """By the handler as it was before dishka wrapped it."""
+    return list(get_type_hints(getattr(handler.fn, "__dishka_orig_func__", handler.fn)).values())
 
 
 def _words(name: str) -> str:
@@ -213,7 +219,7 @@ def _is_chat(response: Json) -> bool:
 # ---- problems --------------------------------------------------------------------------------------------
 
 
-def _errors(operation: Json, promise: str, path: str) -> set[Error]:
+def _errors(operation: Json, promise: str, path: str, *, asks_model: bool) -> set[Error]:
     """How it can fail: what the use case says of itself, and what every operation of its kind shares."""
     found: set[type[errors.ChatcoreError]] = {
         kind for name in _RAISED.findall(promise) if (kind := getattr(errors, name, None)) is not None
@@ -229,9 +235,9 @@ def _errors(operation: Json, promise: str, path: str) -> set[Error]:
         found.add(errors.ValidationFailed)
     if path not in _WITHOUT_DATABASE:
         found.add(errors.Unavailable)
-    if path not in UNLIMITED_PATHS:
+    if path not in WATCHED_PATHS:
         found.add(errors.RateLimited)
-    if any(_is_chat(response) for response in operation["responses"].values()):
+    if asks_model:
         found |= {errors.ModelError, *errors.ModelError.__subclasses__()}
     too_large = {_TOO_LARGE} if "requestBody" in operation else set[Error]()
     return too_large | {(status_of(kind), kind.code, kind.default_detail) for kind in found if hasattr(kind, "code")}

@@ -5,7 +5,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from chatcore import RateLimits
 
-UNLIMITED_PATHS = ("/health", "/ready")
+WATCHED_PATHS = ("/health", "/ready")
 """Whoever watches the server may do so as often as it likes, and comes from the address of a proxy perhaps."""
 
 
@@ -17,7 +17,7 @@ class RequestLimit:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and scope["path"] not in UNLIMITED_PATHS:
+        if scope["type"] == ScopeType.HTTP and scope["path"] not in WATCHED_PATHS:
             limits = await scope["litestar_app"].state.dishka_container.get(RateLimits)
             client = scope["client"]
             await limits.try_request(client[0] if client else "")

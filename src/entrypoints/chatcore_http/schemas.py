@@ -156,6 +156,18 @@ class Users(msgspec.Struct, frozen=True):
     limit: int
 
 
+class AccountRole(msgspec.Struct, frozen=True):
+    """What an account may do: who grants it names it."""
+
+    name: str
+    description: str
+
+
+class AccountRoles(msgspec.Struct, frozen=True):
+    items: list[AccountRole]
+    has_more: Literal[False] = False
+
+
 class RoleChange(msgspec.Struct, frozen=True):
     role: Annotated[str, Meta(examples=["admin"])]
 
@@ -356,6 +368,10 @@ class Chat(msgspec.Struct, frozen=True):
 
     message: Message
     reply: Message
+
+    @classmethod
+    def of(cls, message: entities.Message, reply: entities.Message) -> Self:
+        return cls(Message.of(message), Message.of(reply))
 
 
 class FieldProblem(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from chatcore.entities import ADMIN_ROLE, ModelConfig, ModelConfigId, User, UserId
+from chatcore.entities import ADMIN_ROLE, ROLES, ModelConfig, ModelConfigId, User, UserId
 from chatcore.errors import NotFound
 from chatcore.ports import UnitOfWork, UnitOfWorkFactory
 from contracts.storage.base import NOW, StorageContract, later, stored_user
@@ -33,6 +33,15 @@ async def grant_admin(unit_of_work: UnitOfWorkFactory, *users: User) -> None:
 
 
 class AdministrationContract(StorageContract):
+    async def test_the_roles_are_those_of_the_rules_each_with_a_sentence(self, unit_of_work: UnitOfWorkFactory) -> None:
+        async with unit_of_work(read_only=True) as work:
+            roles = await work.administration.roles()
+        assert [role.name for role in roles] == sorted(ROLES)
+        assert {role.name: role.description for role in roles} == {
+            "admin": "Administers all accounts.",
+            "user": "Holds conversations of their own.",
+        }
+
     # ---- seeing ----
 
     async def test_users_are_listed_by_page_the_newest_first(self, unit_of_work: UnitOfWorkFactory) -> None:

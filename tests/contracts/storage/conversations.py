@@ -52,6 +52,28 @@ class ConversationRepoContract(StorageContract):
         async with unit_of_work(read_only=True) as work:
             assert list(await work.conversations.list(owner.id, limit=10, offset=0)) == []
 
+    @pytest.mark.parametrize("committed", [True, False])
+    async def test_a_new_one_is_spoken_in_within_its_own_unit(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, committed: bool
+    ) -> None:
+        async with unit_of_work() as work:
+            added = await work.conversations.add(owner.id, title="", config_id=None, now=NOW)
+            assert await work.messages.history(owner.id, added.id, limit=10) == (added, [])
+            message = await add_message(work, added)
+            reply = await add_reply(work, added, message)
+            assert await work.conversations.set_title(owner.id, added.id, "question")
+            assert await work.conversations.claim(owner.id, added.id, reply.id, WORKER, now=later(1))
+            if committed:
+                await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            page = await work.messages.history(owner.id, added.id, limit=10)
+        if not committed:
+            assert page is None
+            return
+        assert page is not None
+        stored = replace(added, title="question", writing_reply_id=reply.id, updated_at=later(1))
+        assert (page[0], list(page[1])) == (stored, [message, reply])
+
     @times
     async def test_times_are_kept_to_the_microsecond(
         self, unit_of_work: UnitOfWorkFactory, owner: User, time: datetime

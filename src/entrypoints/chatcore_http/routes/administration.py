@@ -13,6 +13,7 @@ from chatcore import (
     DisableUser,
     EnableUser,
     GrantRole,
+    ListRoles,
     ListSessionsOfUser,
     ListUsers,
     RevokeRole,
@@ -47,6 +48,11 @@ async def list_sessions_of_user(
     page = await sessions(user_id=UserId(user_id), limit=limit, offset=offset)
     items = [schemas.Session.of(session, current=caller.session.id) for session in page.items]
     return schemas.Sessions(items, page.has_more, limit, offset)
+
+
+@get("/roles", description=described(ListRoles))
+async def list_roles(list_roles: FromDishka[ListRoles]) -> schemas.AccountRoles:
+    return schemas.AccountRoles([schemas.AccountRole(role.name, role.description) for role in await list_roles()])
 
 
 @post("/users/{user_id:int}/disable", status_code=200, description=described(DisableUser))
@@ -85,8 +91,9 @@ async def delete_user(user_id: FromPath[PathId], delete: FromDishka[DeleteUser])
     return schemas.Said("The user is deleted.")
 
 
+_LISTS: list[Any] = [list_users, list_sessions_of_user, list_roles]
 _CHANGES: list[Any] = [disable_user, enable_user, grant_role, revoke_role, revoke_sessions_of_user, delete_user]
 
 
 def routers() -> list[Router]:
-    return [private_router("/admin", [list_users, list_sessions_of_user, *_CHANGES], tag="admin", role=ADMIN_ROLE)]
+    return [private_router("/admin", [*_LISTS, *_CHANGES], tag="admin", role=ADMIN_ROLE)]

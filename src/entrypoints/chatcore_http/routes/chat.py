@@ -1,10 +1,7 @@
 """/conversations/{id}: talking."""
 
 import re
-import sys
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
-from functools import partial
 from typing import Annotated, Any
 
 from dishka.integrations.litestar import FromDishka
@@ -18,21 +15,17 @@ from chatcore import (
     ConversationId,
     EditMessage,
     FollowReply,
-    Message,
     MessageId,
     RegenerateReply,
-    ReplyEnded,
     ReplyEvent,
     SendMessage,
-    Sent,
     SessionWatch,
-    Status,
     StopReply,
 )
 from chatcore.entities import check
 from chatcore.errors import FieldError
 from chatcore_http import schemas
-from chatcore_http.errors import failed_reply
+from chatcore_http.answers import Answers
 from chatcore_http.routes._common import AnyRequest, PathId, described, private_router
 from chatcore_http.sse import EventStream
 
@@ -53,8 +46,7 @@ async def chat(
     caller: NamedDependency[Caller],
     request: AnyRequest,
     send_message: FromDishka[SendMessage],
-    follow_reply: FromDishka[FollowReply],
-    watch: FromDishka[SessionWatch],
+    answers: FromDishka[Answers],
     idempotency_key: Annotated[str | None, HeaderParameter(name="Idempotency-Key")] = None,
 ) -> Response[Any]:
     sent = await send_message(
@@ -64,8 +56,7 @@ async def chat(
         options=data.options,
         idempotency_key=idempotency_key,
     )
-    alive = watch.while_alive(caller.session.id)
-    return await _answer(sent, follow_reply, alive, as_events=data.stream or _wants_events(request))
+    return await answers.chat(sent, caller, request, stream=data.stream)
 
 
 @post(
@@ -79,8 +70,7 @@ async def regenerate(
     caller: NamedDependency[Caller],
     request: AnyRequest,
     regenerate_reply: FromDishka[RegenerateReply],
-    follow_reply: FromDishka[FollowReply],
-    watch: FromDishka[SessionWatch],
+    answers: FromDishka[Answers],
     data: JSONBody[schemas.Regenerate | None] = None,
 ) -> Response[Any]:
     asked = data or schemas.Regenerate()
@@ -90,8 +80,7 @@ async def regenerate(
         message_id=None if asked.message_id is None else MessageId(asked.message_id),
         options=asked.options,
     )
-    alive = watch.while_alive(caller.session.id)
-    return await _answer(sent, follow_reply, alive, as_events=asked.stream or _wants_events(request))
+    return await answers.chat(sent, caller, request, stream=asked.stream)
 
 
 @post(
@@ -107,8 +96,7 @@ async def edit(
     caller: NamedDependency[Caller],
     request: AnyRequest,
     edit_message: FromDishka[EditMessage],
-    follow_reply: FromDishka[FollowReply],
-    watch: FromDishka[SessionWatch],
+    answers: FromDishka[Answers],
 ) -> Response[Any]:
     sent = await edit_message(
         owner=caller.user.id,
@@ -117,8 +105,7 @@ async def edit(
         content=data.content,
         options=data.options,
     )
-    alive = watch.while_alive(caller.session.id)
-    return await _answer(sent, follow_reply, alive, as_events=data.stream or _wants_events(request))
+    return await answers.chat(sent, caller, request, stream=data.stream)
 
 
 @get(
@@ -155,38 +142,12 @@ async def stop(
     return schemas.Message.of(message)
 
 
-def _wants_events(request: AnyRequest) -> bool:
-    return "text/event-stream" in request.headers.get("accept", "")
-
-
 def _cursor(last_event_id: str) -> tuple[MessageId, int]:
     """The `id` of the last event that a client has seen: the reply and the offset after that event."""
     found = _CURSOR.fullmatch(last_event_id)
     check(None if found else FieldError("Last-Event-ID", "must be the id of an event, such as 12:345"))
     assert found is not None  # noqa: S101 - checked above
     return MessageId(int(found[1])), int(found[2])
-
-
-async def _answer(
-    sent: Sent, follow_reply: FollowReply, alive: AbstractAsyncContextManager[None], *, as_events: bool
-) -> Response[Any]:
-    """What goes out while the session is `alive`; the reply is written to its end in any case."""
-    owner, conversation_id, reply_id = sent.reply.user_id, sent.reply.conversation_id, sent.reply.id
-    follow = partial(follow_reply, owner=owner, conversation_id=conversation_id, reply_id=reply_id)
-    if as_events:
-        return EventStream(follow(), alive)
-    async with alive:
-        reply = await _end_of(follow(after=sys.maxsize))
-    if reply.status is Status.FAILED:
-        return failed_reply(reply)
-    return Response(schemas.Chat(schemas.Message.of(sent.message), schemas.Message.of(reply)))
-
-
-async def _end_of(events: AsyncIterator[ReplyEvent]) -> Message:
-    async for event in events:
-        if isinstance(event, ReplyEnded):
-            return event.message
-    raise AssertionError("a reply that was sent for has an end")
 
 
 async def _with(first: ReplyEvent, rest: AsyncIterator[ReplyEvent]) -> AsyncIterator[ReplyEvent]:

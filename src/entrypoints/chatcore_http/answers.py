@@ -1,0 +1,47 @@
+"""What goes out to whoever has asked a model: events, or JSON once the reply has ended."""
+
+import sys
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any
+
+from litestar import Response
+
+from chatcore import Caller, FollowReply, Message, ReplyEnded, ReplyEvent, Sent, SessionWatch, Status
+from chatcore_http import schemas
+from chatcore_http.errors import failed_reply
+from chatcore_http.routes._common import AnyRequest
+from chatcore_http.sse import EventStream
+
+
+class Answers:
+    """Nothing goes out any more when the caller's session has ended; the reply is written to its end in any case."""
+
+    def __init__(self, follow_reply: FollowReply, watch: SessionWatch) -> None:
+        self._follow_reply = follow_reply
+        self._watch = watch
+
+    async def chat(self, sent: Sent, caller: Caller, request: AnyRequest, *, stream: bool) -> Response[Any]:
+        """As a stream if the body or the header `Accept` asks for one."""
+        if stream or "text/event-stream" in request.headers.get("accept", ""):
+            return EventStream(self._follow(sent)(), self._watch.while_alive(caller.session.id))
+        return await self.json(sent, caller, schemas.Chat.of)
+
+    async def json(self, sent: Sent, caller: Caller, shape: Callable[[Message, Message], object]) -> Response[Any]:
+        """`shape` makes the JSON of the message and the reply to it. A reply that failed is a problem."""
+        async with self._watch.while_alive(caller.session.id):
+            reply = await _end_of(self._follow(sent)(after=sys.maxsize))
+        return failed_reply(reply) if reply.status is Status.FAILED else Response(shape(sent.message, reply))
+
+    def _follow(self, sent: Sent) -> Callable[..., AsyncIterator[ReplyEvent]]:
+        reply = sent.reply
+        return partial(
+            self._follow_reply, owner=reply.user_id, conversation_id=reply.conversation_id, reply_id=reply.id
+        )
+
+
+async def _end_of(events: AsyncIterator[ReplyEvent]) -> Message:
+    async for event in events:
+        if isinstance(event, ReplyEnded):
+            return event.message
+    raise AssertionError("a reply that was sent for has an end")

@@ -1,0 +1,62 @@
+"""System A: one route to talk, with a conversation or without one."""
+
+from typing import Annotated, Any, Self
+
+import msgspec
+from dishka.integrations.litestar import FromDishka
+from litestar import Response, Router, post
+from litestar.di import NamedDependency
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import HeaderParameter, JSONBody
+
+from chatcore import Caller, ConversationId, Message, SendMessage
+from chatcore_http.answers import Answers
+from chatcore_http.routes._common import described, private_router
+from chatcore_http.schemas import Id
+from chatcore_http.systems._common import fields_called
+
+
+class Saying(msgspec.Struct, frozen=True):
+    """Without `conversation_id` a conversation is begun, titled with the message's first 50 characters."""
+
+    message: Annotated[str, msgspec.Meta(examples=["Why is the sky blue?"])]
+    conversation_id: Id | None = None
+
+
+class Answered(msgspec.Struct, frozen=True):
+    """The message as stored, and the text of the reply once it has ended."""
+
+    conversation_id: int
+    message: str
+    response: str
+
+    @classmethod
+    def of(cls, message: Message, reply: Message) -> Self:
+        return cls(message.conversation_id, message.content, reply.content)
+
+
+@post(
+    "/chat",
+    status_code=200,
+    description=described(SendMessage),
+    responses={200: ResponseSpec(Answered, description="The reply.")},
+)
+async def chat(
+    data: JSONBody[Saying],
+    caller: NamedDependency[Caller],
+    send_message: FromDishka[SendMessage],
+    answers: FromDishka[Answers],
+    idempotency_key: Annotated[str | None, HeaderParameter(name="Idempotency-Key")] = None,
+) -> Response[Any]:
+    with fields_called(content="message"):
+        sent = await send_message(
+            owner=caller.user.id,
+            conversation_id=None if data.conversation_id is None else ConversationId(data.conversation_id),
+            content=data.message,
+            idempotency_key=idempotency_key,
+        )
+    return await answers.json(sent, caller, Answered.of)
+
+
+def routers() -> list[Router]:
+    return [private_router("", [chat], tag="system A")]
