@@ -62,7 +62,9 @@ async def test_one_transaction_makes_all_of_it(world: World, process: Process, o
     await Chat(process, owner, begun.id).end()
 
 
-async def test_its_title_is_the_beginning_of_its_message_for_good(world: World, process: Process, owner: UserId) -> None:
+async def test_its_title_is_the_beginning_of_its_message_for_good(
+    world: World, process: Process, owner: UserId
+) -> None:
     sent = await begin(process, owner, "  Tell me\nabout " + "x" * 100)
     chat = Chat(process, owner, sent.message.conversation_id)
     stored = await chat.stored()
