@@ -21,6 +21,7 @@ from chatcore_http.hardening import Hardened
 from chatcore_http.json_bodies import JSONRequest
 from chatcore_http.open_sockets import OpenSockets
 from chatcore_http.openapi import describe
+from chatcore_http.options import allow_all_methods
 from chatcore_http.origins import RefusedPreflights
 from chatcore_http.refresh_cookie import RefreshCookie
 from chatcore_http.request_limit import RequestLimit
@@ -59,6 +60,7 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
         debug=False,
         logging_config=None,
     )
+    allow_all_methods(app)
     setup_dishka(container, app)
     if app.cors_config:
         app.asgi_handler = RefusedPreflights(app.asgi_handler, app.cors_config)

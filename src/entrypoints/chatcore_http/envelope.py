@@ -70,7 +70,8 @@ def _enveloped(body: bytes, *, is_problem: bool) -> bytes:
 
 def _headers(start: Any, length: int) -> list[tuple[bytes, bytes]]:
     changed = {b"content-type": _JSON, b"content-length": b"%d" % length}
-    return [(name, changed.get(name, value)) for name, value in start["headers"]]
+    headers: list[tuple[bytes, bytes]] = start["headers"]
+    return [(name, changed.get(name, value)) for name, value in headers]
 
 
 # ---- in the OpenAPI document -----------------------------------------------------------------------------
