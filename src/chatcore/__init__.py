@@ -72,6 +72,7 @@ from chatcore.use_cases.model_configs import (
     ListModelConfigs,
     UpdateModelConfig,
 )
+from chatcore.use_cases.search import SearchConversations, SearchCursor, SearchPage
 from chatcore.use_cases.sessions import (
     Authenticate,
     ListSessions,
@@ -147,6 +148,9 @@ __all__ = [
     "Role",
     "RotateKeys",
     "Rotated",
+    "SearchConversations",
+    "SearchCursor",
+    "SearchPage",
     "SendMessage",
     "Sent",
     "Session",

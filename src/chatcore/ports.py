@@ -20,7 +20,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from chatcore.entities import (
     Conversation,
@@ -39,6 +39,8 @@ from chatcore.entities import (
     UserId,
     WorkerId,
 )
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -189,6 +191,14 @@ class ModelConfigRepo(Protocol):
         """Conversations that used it keep their messages and have no `config_id` any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """What a search found so far. `looked_to`: the id up to which it looked; None: to the end."""
+
+    items: Sequence[T]
+    looked_to: int | None
+
+
 class ConversationRepo(Protocol):
     @abstractmethod
     async def add(self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
@@ -207,6 +217,12 @@ class ConversationRepo(Protocol):
     @abstractmethod
     async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[Conversation]:
         """Newest `updated_at` first, then highest id first."""
+
+    @abstractmethod
+    async def titled(
+        self, owner: UserId, text: str, *, before: ConversationId | None, limit: int, within: int
+    ) -> "Found[Conversation]":
+        """Those with the text in the title, as `MessageRepo.containing` finds messages."""
 
     @abstractmethod
     async def set_title(
@@ -302,6 +318,18 @@ class MessageRepo(Protocol):
     ) -> tuple[Conversation, Sequence[Message]] | None:
         """The conversation and the newest `limit` messages of its active branch, those older than `before` if given,
         oldest first. One query, by key: a deep page costs what the first costs. None: there is no such conversation."""
+
+    @abstractmethod
+    async def containing(
+        self, owner: UserId, text: str, *, before: MessageId | None, limit: int, within: int
+    ) -> Found[tuple[Conversation, Message]]:
+        """The owner's messages with the text in their content, in whatever branch, and their conversations: the highest
+        id first, those below `before` if given. It ends with the message that is number `limit` of those found, or
+        `within` of those looked at.
+
+        The text is compared code point by code point, as the database's own lower case has them both; at the least
+        there is no difference between A to Z and a to z, and text that is the same is found.
+        """
 
     @abstractmethod
     async def last_reply(self, owner: UserId, conversation_id: ConversationId) -> Message | None:

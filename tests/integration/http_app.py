@@ -76,6 +76,7 @@ PRIVATE_ROUTES = [
     ("POST", "/auth/config/{config_id}/check"),
     ("POST", "/auth/config/{config_id}/delete"),
     ("GET", "/conversations"),
+    ("GET", "/conversations/search"),
     ("POST", "/conversations/create"),
     ("GET", "/conversations/{conversation_id}"),
     ("POST", "/conversations/{conversation_id}/rename"),

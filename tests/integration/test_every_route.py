@@ -59,6 +59,7 @@ PRIVATE: dict[Route, Any] = {
     ("POST", "/auth/config/{config_id}/check"): None,
     ("POST", "/auth/config/{config_id}/delete"): None,
     ("GET", "/conversations"): None,
+    ("GET", "/conversations/search"): None,
     ("POST", "/conversations/create"): {"title": "Mine", "config_id": THEIRS},
     ("GET", "/conversations/{conversation_id}"): None,
     ("POST", "/conversations/{conversation_id}/rename"): {"title": "Mine"},

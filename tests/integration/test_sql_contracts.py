@@ -17,6 +17,7 @@ from contracts.storage import (
     ModelConfigRepoContract,
     ReplyLogContract,
     SealedKeysContract,
+    SearchContract,
     TokenStoreContract,
     UnfinishedRepliesContract,
     UnitOfWorkContract,
@@ -82,6 +83,10 @@ class TestAdministration(AdministrationContract):
 
 
 class TestSealedKeys(SealedKeysContract):
+    pass
+
+
+class TestSearch(SearchContract):
     pass
 
 

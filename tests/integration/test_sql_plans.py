@@ -211,6 +211,10 @@ CALLS: Mapping[str, Sequence[Call]] = {
     "conversations.get": [lambda work, it: work.conversations.get(it.owner, it.conversation)],
     "conversations.lock": [lambda work, it: work.conversations.lock(it.owner, it.conversation)],
     "conversations.list": [lambda work, it: work.conversations.list(it.owner, limit=20, offset=0)],
+    "conversations.titled": [
+        lambda work, it: work.conversations.titled(it.owner, "unicorn", before=None, limit=20, within=30),
+        lambda work, it: work.conversations.titled(it.owner, "e", before=it.conversation, limit=20, within=30),
+    ],
     "conversations.set_title": [
         lambda work, it: work.conversations.set_title(it.owner, it.conversation, "x"),
         lambda work, it: work.conversations.set_title(it.owner, it.conversation, "x", by_user=True),
@@ -247,6 +251,10 @@ CALLS: Mapping[str, Sequence[Call]] = {
         lambda work, it: work.messages.reply_to(it.owner, it.conversation, MessageId(it.message - 1))
     ],
     "messages.history": [lambda work, it: work.messages.history(it.owner, it.conversation, limit=20, before=it.deep)],
+    "messages.containing": [
+        lambda work, it: work.messages.containing(it.owner, "unicorn", before=it.deep, limit=20, within=30),
+        lambda work, it: work.messages.containing(it.owner, "e", before=it.message, limit=5, within=30),
+    ],
     "messages.last_reply": [lambda work, it: work.messages.last_reply(it.owner, it.conversation)],
     "messages.tree": [lambda work, it: work.messages.tree(it.owner, it.conversation)],
     "messages.activate": [

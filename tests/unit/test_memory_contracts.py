@@ -41,6 +41,7 @@ from contracts.storage import (
     ModelConfigRepoContract,
     ReplyLogContract,
     SealedKeysContract,
+    SearchContract,
     TokenStoreContract,
     UnfinishedRepliesContract,
     UnitOfWorkContract,
@@ -105,6 +106,10 @@ class TestAdministration(AdministrationContract):
 
 
 class TestSealedKeys(SealedKeysContract):
+    pass
+
+
+class TestSearch(SearchContract):
     pass
 
 

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from chatcore.entities import Conversation, ConversationId, Message, MessageId, Role, Status, UserId
 from chatcore.errors import IdempotencyKeyReused, NotFound
-from chatcore.ports import Cursor, Idempotency, LogEntry, MessageRepo, Node, ReplyLog
-from chatcore_memory.state import State, Transaction, owned
+from chatcore.ports import Cursor, Found, Idempotency, LogEntry, MessageRepo, Node, ReplyLog
+from chatcore_memory.state import State, Transaction, owned, search
 
 
 class MemoryMessages(MessageRepo):
@@ -84,6 +84,21 @@ class MemoryMessages(MessageRepo):
             messages = [each for each in messages_of(state, owner, conversation_id) if each.id not in state.inactive]
             page = [message for message in messages if before is None or message.id < before][-limit:]
             return conversation, [with_siblings(state, message) for message in page]
+
+        return await self._transaction.read(select)
+
+    async def containing(
+        self, owner: UserId, text: str, *, before: MessageId | None, limit: int, within: int
+    ) -> Found[tuple[Conversation, Message]]:
+        def select(state: State) -> Found[tuple[Conversation, Message]]:
+            theirs = (each for each in reversed(state.messages.values()) if each.user_id == owner)
+            older = (each for each in theirs if before is None or each.id < before)
+            part = text.casefold()
+            found = search(
+                older, lambda it: part in it.content.casefold(), id_of=lambda it: it.id, limit=limit, within=within
+            )
+            shown = [(state.conversations[it.conversation_id], with_siblings(state, it)) for it in found.items]
+            return Found(shown, found.looked_to)
 
         return await self._transaction.read(select)
 

@@ -9,6 +9,7 @@ from sqlalchemy import Integer, and_, bindparam, delete, func, insert, or_, sele
 from chatcore.entities import ADMIN_ROLE, ModelConfig, ModelConfigId, User, UserId, identity_key, storable
 from chatcore.ports import Administration, SealedKeys
 from chatcore_sql.model_configs import BY_KEY, CONFIG, config_from
+from chatcore_sql.search import escaped
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.tables import LARGEST_ID, Id, model_configs, roles, user_roles, users
 from chatcore_sql.users import USER, user_from
@@ -68,7 +69,7 @@ class SqlAdministration(Administration):
             return []
         page = {"before": LARGEST_ID if before is None else before, "limit": limit}
         if containing:
-            found = await self._statements.rows(_MATCHING, **page, pattern=f"%{_escaped(identity_key(containing))}%")
+            found = await self._statements.rows(_MATCHING, **page, pattern=f"%{escaped(identity_key(containing))}%")
         else:
             found = await self._statements.rows(_USERS, **page)
         if not found:
@@ -125,8 +126,3 @@ class SqlSealedKeys(SealedKeys):
 
 def _id_of(row: Row) -> int:
     return int(row[0])
-
-
-def _escaped(text: str) -> str:
-    """Where `%` and `_` mean themselves."""
-    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")

@@ -6,7 +6,8 @@ from datetime import datetime
 from sqlalchemy import Integer, bindparam, delete, false, insert, select, update
 
 from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, UserId, WorkerId
-from chatcore.ports import ConversationRepo
+from chatcore.ports import ConversationRepo, Found
+from chatcore_sql.search import Search
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.tables import conversations, messages, reply_log
 
@@ -33,6 +34,8 @@ _LIST = (
     .limit(bindparam("limit", type_=Integer))
     .offset(bindparam("offset", type_=Integer))
 )
+_SEARCH = Search(conversations, _c.title, index="uq_conversations_user_id_id")
+_TITLED = select(*CONVERSATION).select_from(_SEARCH.found.join(conversations, _c.id == _SEARCH.found.c.id))
 # By the primary key alone: where MySQL locks an index entry first that somebody with the row's lock has to change,
 # the two wait for each other.
 _UPDATE = update(conversations).where(*THIS_CONVERSATION).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
@@ -103,6 +106,14 @@ class SqlConversationRepo(ConversationRepo):
     async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[Conversation]:
         rows = await self._statements.rows(_LIST, owner=owner, limit=limit, offset=offset)
         return [conversation_from(row) for row in rows]
+
+    async def titled(
+        self, owner: UserId, text: str, *, before: ConversationId | None, limit: int, within: int
+    ) -> Found[Conversation]:
+        rows, looked_to = await _SEARCH(
+            self._statements, _TITLED, owner, text, before=before, limit=limit, within=within
+        )
+        return Found([conversation_from(row) for row in rows], looked_to)
 
     async def set_title(
         self, owner: UserId, conversation_id: ConversationId, title: str, *, by_user: bool = False

@@ -5,14 +5,15 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Integer, String, bindparam, cast, func, insert, literal_column, select, true, update
+from sqlalchemy import Integer, String, and_, bindparam, cast, func, insert, literal_column, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from chatcore.entities import Conversation, ConversationId, Failure, Message, MessageId, Role, Status, Usage, UserId
 from chatcore.errors import IdempotencyKeyReused
-from chatcore.ports import Idempotency, MessageRepo, Node
+from chatcore.ports import Found, Idempotency, MessageRepo, Node
 from chatcore_sql.conversations import CONVERSATION, THIS_CONVERSATION, conversation_from
 from chatcore_sql.failures import violates
+from chatcore_sql.search import Search
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.tables import LARGEST_ID, conversations, messages
 
@@ -116,6 +117,13 @@ _HISTORY = (
     select(*CONVERSATION, *MESSAGE)
     .select_from(conversations.outerjoin(_PAGE, true()).outerjoin(messages, _m.id == _PAGE.c.id))
     .where(*THIS_CONVERSATION)
+)
+
+_SEARCH = Search(messages, _m.content, index="ix_messages_user_id_id")
+_CONTAINING = select(*MESSAGE, *CONVERSATION).select_from(
+    _SEARCH.found.join(messages, _m.id == _SEARCH.found.c.id).join(
+        conversations, and_(conversations.c.user_id == _m.user_id, conversations.c.id == _m.conversation_id)
+    )
 )
 
 
@@ -225,6 +233,15 @@ class SqlMessageRepo(MessageRepo):
         width = len(CONVERSATION)
         page = [message_from(row[width:]) for row in rows if row[width] is not None]
         return conversation_from(rows[0][:width]), sorted(page, key=lambda message: message.id)
+
+    async def containing(
+        self, owner: UserId, text: str, *, before: MessageId | None, limit: int, within: int
+    ) -> Found[tuple[Conversation, Message]]:
+        rows, looked_to = await _SEARCH(
+            self._statements, _CONTAINING, owner, text, before=before, limit=limit, within=within
+        )
+        width = len(MESSAGE)
+        return Found([(conversation_from(row[width:]), message_from(row[:width])) for row in rows], looked_to)
 
     async def last_reply(self, owner: UserId, conversation_id: ConversationId) -> Message | None:
         row = await self._statements.first(_LAST_REPLY, owner=owner, conversation=conversation_id)

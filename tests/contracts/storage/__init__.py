@@ -11,6 +11,7 @@ from contracts.storage.idempotency import IdempotencyContract
 from contracts.storage.messages import MessageRepoContract
 from contracts.storage.model_configs import ModelConfigRepoContract
 from contracts.storage.reply_log import ReplyLogContract
+from contracts.storage.search import SearchContract
 from contracts.storage.sessions import TokenStoreContract
 from contracts.storage.unit_of_work import UnitOfWorkContract
 from contracts.storage.workers import UnfinishedRepliesContract, WorkersContract
@@ -26,6 +27,7 @@ __all__ = [
     "ModelConfigRepoContract",
     "ReplyLogContract",
     "SealedKeysContract",
+    "SearchContract",
     "StorageContract",
     "TokenStoreContract",
     "UnfinishedRepliesContract",
