@@ -219,6 +219,15 @@ class ConversationRepo(Protocol):
         """Newest `updated_at` first, then highest id first."""
 
     @abstractmethod
+    async def by_id(self, owner: UserId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
+        """The lowest id first, those above `after` if given."""
+
+    @abstractmethod
+    async def restore(self, conversation: Conversation) -> Conversation:
+        """Stores a conversation as it is, but for its id, which is new. No reply is being written there, and it has no
+        configuration."""
+
+    @abstractmethod
     async def titled(
         self, owner: UserId, text: str, *, before: ConversationId | None, limit: int, within: int
     ) -> "Found[Conversation]":
@@ -318,6 +327,19 @@ class MessageRepo(Protocol):
     ) -> tuple[Conversation, Sequence[Message]] | None:
         """The conversation and the newest `limit` messages of its active branch, those older than `before` if given,
         oldest first. One query, by key: a deep page costs what the first costs. None: there is no such conversation."""
+
+    @abstractmethod
+    async def by_id(
+        self, owner: UserId, conversation_id: ConversationId, *, after: MessageId | None, limit: int
+    ) -> Sequence[Message]:
+        """Messages of all branches, the lowest id first, those above `after` if given."""
+
+    @abstractmethod
+    async def restore(self, message: Message, *, active: bool) -> MessageId:
+        """Stores a message as it is, but for its id, which is new and returned. `active`: it is in the active branch.
+
+        Raises `NotFound` if there is no such conversation; the message that it follows, the caller has stored.
+        """
 
     @abstractmethod
     async def containing(

@@ -15,6 +15,7 @@ from contracts.storage import (
     IdempotencyContract,
     MessageRepoContract,
     ModelConfigRepoContract,
+    OwnDataContract,
     ReplyLogContract,
     SealedKeysContract,
     SearchContract,
@@ -87,6 +88,10 @@ class TestSealedKeys(SealedKeysContract):
 
 
 class TestSearch(SearchContract):
+    pass
+
+
+class TestOwnData(OwnDataContract):
     pass
 
 

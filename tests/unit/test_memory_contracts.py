@@ -39,6 +39,7 @@ from contracts.storage import (
     IdempotencyContract,
     MessageRepoContract,
     ModelConfigRepoContract,
+    OwnDataContract,
     ReplyLogContract,
     SealedKeysContract,
     SearchContract,
@@ -110,6 +111,10 @@ class TestSealedKeys(SealedKeysContract):
 
 
 class TestSearch(SearchContract):
+    pass
+
+
+class TestOwnData(OwnDataContract):
     pass
 
 

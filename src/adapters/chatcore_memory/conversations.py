@@ -122,6 +122,26 @@ class MemoryConversations(ConversationRepo):
 
         return await self._transaction.read(select)
 
+    async def by_id(self, owner: UserId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
+        def select(state: State) -> Sequence[Conversation]:
+            theirs = (each for each in state.conversations.values() if each.user_id == owner)
+            return [each for each in theirs if after is None or each.id > after][:limit]
+
+        return await self._transaction.read(select)
+
+    async def restore(self, conversation: Conversation) -> Conversation:
+        restored = replace(
+            conversation, id=ConversationId(self._transaction.new_id()), config_id=None, writing_reply_id=None
+        )
+
+        def insert(state: State) -> Conversation:
+            if restored.user_id not in state.users:
+                raise NotFound
+            state.conversations[restored.id] = restored
+            return restored
+
+        return await self._transaction.write(insert)
+
     async def titled(
         self, owner: UserId, text: str, *, before: ConversationId | None, limit: int, within: int
     ) -> Found[Conversation]:

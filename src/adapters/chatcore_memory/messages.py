@@ -87,6 +87,29 @@ class MemoryMessages(MessageRepo):
 
         return await self._transaction.read(select)
 
+    async def by_id(
+        self, owner: UserId, conversation_id: ConversationId, *, after: MessageId | None, limit: int
+    ) -> Sequence[Message]:
+        def select(state: State) -> Sequence[Message]:
+            messages = messages_of(state, owner, conversation_id)
+            page = [message for message in messages if after is None or message.id > after][:limit]
+            return [with_siblings(state, message) for message in page]
+
+        return await self._transaction.read(select)
+
+    async def restore(self, message: Message, *, active: bool) -> MessageId:
+        restored = replace(message, id=MessageId(self._transaction.new_id()), siblings=())
+
+        def insert(state: State) -> MessageId:
+            if owned(state.conversations, restored.user_id, restored.conversation_id) is None:
+                raise NotFound
+            state.messages[restored.id] = restored
+            if not active:
+                state.inactive.add(restored.id)
+            return restored.id
+
+        return await self._transaction.write(insert)
+
     async def containing(
         self, owner: UserId, text: str, *, before: MessageId | None, limit: int, within: int
     ) -> Found[tuple[Conversation, Message]]:

@@ -119,6 +119,14 @@ _HISTORY = (
     .where(*THIS_CONVERSATION)
 )
 
+# Of each half of the branches the index has the order; of both together a page is taken.
+_BY_ID = (
+    select(*MESSAGE)
+    .with_hint(messages, _IN_ORDER, dialect_name="mysql")
+    .where(*_OF_CONVERSATION, _m.active == bindparam("active"), _m.id > bindparam("after"))
+    .order_by(_m.id)
+    .limit(bindparam("limit", type_=Integer))
+)
 _SEARCH = Search(messages, _m.content, index="ix_messages_user_id_id")
 _CONTAINING = select(*MESSAGE, *CONVERSATION).select_from(
     _SEARCH.found.join(messages, _m.id == _SEARCH.found.c.id).join(
@@ -233,6 +241,31 @@ class SqlMessageRepo(MessageRepo):
         width = len(CONVERSATION)
         page = [message_from(row[width:]) for row in rows if row[width] is not None]
         return conversation_from(rows[0][:width]), sorted(page, key=lambda message: message.id)
+
+    async def by_id(
+        self, owner: UserId, conversation_id: ConversationId, *, after: MessageId | None, limit: int
+    ) -> Sequence[Message]:
+        this = {"owner": owner, "conversation": conversation_id, "after": after or 0, "limit": limit}
+        rows = [row for active in (True, False) for row in await self._statements.rows(_BY_ID, **this, active=active)]
+        return [message_from(row) for row in sorted(rows, key=itemgetter(0))[:limit]]
+
+    async def restore(self, message: Message, *, active: bool) -> MessageId:
+        message_id: MessageId = await self._statements.insert(
+            _ADD,
+            user_id=message.user_id,
+            conversation_id=message.conversation_id,
+            parent_id=message.parent_id or 0,
+            active=active,
+            role=message.role.value,
+            content=message.content,
+            reasoning=message.reasoning,
+            status=message.status.value,
+            model=message.model,
+            created_at=message.created_at,
+            **_usage_columns(message.usage),
+            **_error_columns(message.error),
+        )
+        return message_id
 
     async def containing(
         self, owner: UserId, text: str, *, before: MessageId | None, limit: int, within: int

@@ -10,6 +10,7 @@ from contracts.storage.expiry import ExpiryContract
 from contracts.storage.idempotency import IdempotencyContract
 from contracts.storage.messages import MessageRepoContract
 from contracts.storage.model_configs import ModelConfigRepoContract
+from contracts.storage.own_data import OwnDataContract
 from contracts.storage.reply_log import ReplyLogContract
 from contracts.storage.search import SearchContract
 from contracts.storage.sessions import TokenStoreContract
@@ -25,6 +26,7 @@ __all__ = [
     "IdempotencyContract",
     "MessageRepoContract",
     "ModelConfigRepoContract",
+    "OwnDataContract",
     "ReplyLogContract",
     "SealedKeysContract",
     "SearchContract",
