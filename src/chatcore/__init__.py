@@ -72,6 +72,7 @@ from chatcore.use_cases.model_configs import (
     ListModelConfigs,
     UpdateModelConfig,
 )
+from chatcore.use_cases.own_data import ExportOwnData, ImportConversations, Imported, OwnConversation, OwnThing
 from chatcore.use_cases.search import SearchConversations, SearchCursor, SearchPage
 from chatcore.use_cases.sessions import (
     Authenticate,
@@ -112,9 +113,12 @@ __all__ = [
     "EditMessage",
     "EnableUser",
     "ExpirySweep",
+    "ExportOwnData",
     "FollowReply",
     "GrantRole",
     "History",
+    "ImportConversations",
+    "Imported",
     "ListConversations",
     "ListModelConfigs",
     "ListSessions",
@@ -125,6 +129,8 @@ __all__ = [
     "ModelConfig",
     "ModelConfigId",
     "ModelEndpoint",
+    "OwnConversation",
+    "OwnThing",
     "Page",
     "PasswordPolicy",
     "Profile",

@@ -63,6 +63,7 @@ PUBLIC_ROUTES = [
 PRIVATE_ROUTES = [
     ("POST", "/auth/logout"),
     ("GET", "/auth/me"),
+    ("GET", "/auth/me/export"),
     ("POST", "/auth/me/username"),
     ("POST", "/auth/me/email"),
     ("POST", "/auth/me/password"),
@@ -77,6 +78,7 @@ PRIVATE_ROUTES = [
     ("POST", "/auth/config/{config_id}/delete"),
     ("GET", "/conversations"),
     ("GET", "/conversations/search"),
+    ("POST", "/conversations/import"),
     ("POST", "/conversations/create"),
     ("GET", "/conversations/{conversation_id}"),
     ("POST", "/conversations/{conversation_id}/rename"),

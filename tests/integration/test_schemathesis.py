@@ -151,7 +151,7 @@ def one_event(schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-schema = schemathesis.openapi.from_dict(shown(describe(Settings(), api_routers())))
+schema = schemathesis.openapi.from_dict(shown(describe(Settings(), api_routers(Settings()))))
 schema.config.generation.update(with_security_parameters=False)
 schema.config.checks.positive_data_acceptance.enabled = False  # not every rule can be said in a schema
 

@@ -23,7 +23,17 @@ from chatcore_http.origins import RefusedPreflights
 from chatcore_http.refresh_cookie import RefreshCookie
 from chatcore_http.request_limit import RequestLimit
 from chatcore_http.request_log import RequestLog
-from chatcore_http.routes import administration, auth, chat, conversations, docs, model_configs, socket, system
+from chatcore_http.routes import (
+    administration,
+    auth,
+    chat,
+    conversations,
+    docs,
+    model_configs,
+    own_data,
+    socket,
+    system,
+)
 
 _READABLE = ["X-Request-ID", "Retry-After", "WWW-Authenticate"]
 _SENDABLE = ["Authorization", "Content-Type", "Accept", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"]
@@ -38,7 +48,7 @@ class Edge(LitestarProvider):
 def create_app(settings: Settings, *providers: Provider) -> Litestar:
     """The application for these settings. A provider replaces what it provides: a test's model, an embedder's users."""
     container = make_container(settings, Edge(), *providers)
-    routers = partial(api_routers, refresh_cookie=settings.refresh_cookie)
+    routers = partial(api_routers, settings)
     pages = docs.routers(settings.app_name, lambda: describe(settings, routers()))
     app = Litestar(
         route_handlers=[*routers(), *socket.routers(), *pages],
@@ -63,14 +73,15 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
     return app
 
 
-def api_routers(*, refresh_cookie: bool = False) -> list[Router]:
+def api_routers(settings: Settings) -> list[Router]:
     """New ones at each call: what the OpenAPI document is about."""
     return [
         *system.routers(),
-        *auth.routers(refresh_cookie=refresh_cookie),
+        *auth.routers(refresh_cookie=settings.refresh_cookie),
         *model_configs.routers(),
         *conversations.routers(),
         *chat.routers(),
+        *own_data.routers(max_import_bytes=settings.max_import_bytes),
         *administration.routers(),
     ]
 

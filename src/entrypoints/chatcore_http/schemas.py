@@ -10,6 +10,7 @@ from chatcore import ChatOptions, ModelConfigId, SearchPage, entities, events
 from chatcore.ports import TextKind
 from chatcore.use_cases.conversations import History as HistoryPage
 from chatcore.use_cases.model_configs import Checked
+from chatcore.use_cases.own_data import Imported as ImportReport
 from chatcore.use_cases.sessions import SignedIn
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -341,6 +342,27 @@ class Hits(msgspec.Struct, frozen=True):
         following = page.next
         cursor = None if following is None else f"{'m' if following.messages else 't'}{following.before or ''}"
         return cls(items, following is not None, cursor, limit)
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """The line, from 1, because of which a conversation was not stored."""
+
+    line: int
+    detail: str
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """How much was stored, how many conversations were refused, and of the first hundred of those why."""
+
+    conversations: int
+    messages: int
+    refusals: int
+    refused: list[Refusal]
+
+    @classmethod
+    def of(cls, imported: ImportReport) -> Self:
+        refused = [Refusal(each.line, each.why) for each in imported.refused]
+        return cls(imported.conversations, imported.messages, imported.refusals, refused)
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
