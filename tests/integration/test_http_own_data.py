@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,9 +109,14 @@ async def reading_slowly(api: Api) -> AsyncIterator[asyncio.StreamReader]:
     url = api.http._base_url
     assert url is not None
     reader, writer = await asyncio.open_connection(url.host, url.port, limit=1000)
-    writer.write(f"GET /auth/me/export HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.token}\r\n\r\n".encode())
-    yield reader
-    writer.close()
+    head = f"GET /auth/me/export HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {api.token}\r\n\r\n"
+    writer.write(head.encode())
+    try:
+        yield reader
+    finally:
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 # ---- export ----------------------------------------------------------------------------------------------
@@ -181,8 +186,9 @@ async def test_a_slow_reader_holds_no_connection(database_url: str, tmp_path: Pa
                 conversation = await ada.conversation("Meanwhile")
                 (await ada.post(f"/conversations/{conversation}/chat", {"content": "Hi"})).ok()
             body = b""
-            while b'"kind":"end"' not in body[-200:]:
-                body += await one.read(2**16)
+            while more := await one.read(2**16):
+                body += more
+            assert b'"kind":"end"' in body[-200:]
 
 
 # ---- there and back --------------------------------------------------------------------------------------

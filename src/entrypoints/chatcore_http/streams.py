@@ -61,11 +61,12 @@ class _Telling(ASGIResponse):
         self._encoded = encoded
 
     async def send_body(self, send: Send, receive: Receive) -> None:
+        """Of a session that has ended, whoever takes nothing any more has the connection closed in the middle."""
         async with asyncio.TaskGroup() as tasks:
             telling = tasks.create_task(self._tell(send))
-            while (await receive())["type"] != "http.disconnect":  # which also comes once everything has been sent
-                pass
-            telling.cancel()
+            leaving = tasks.create_task(_left(receive))
+            telling.add_done_callback(lambda _: leaving.cancel())
+            leaving.add_done_callback(lambda _: telling.cancel())
 
     async def _tell(self, send: Send) -> None:
         patience = None
@@ -78,3 +79,8 @@ class _Telling(ASGIResponse):
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
