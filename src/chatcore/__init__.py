@@ -46,6 +46,7 @@ from chatcore.use_cases.administration import (
     DeleteUser,
     DisableUser,
     EnableUser,
+    FindUser,
     GrantRole,
     ListSessionsOfUser,
     ListUsers,
@@ -86,6 +87,7 @@ from chatcore.use_cases.sessions import (
     SignIn,
     SignOut,
 )
+from chatcore.use_cases.user_import import ImportUsers
 
 __all__ = [
     "Authenticate",
@@ -114,10 +116,12 @@ __all__ = [
     "EnableUser",
     "ExpirySweep",
     "ExportOwnData",
+    "FindUser",
     "FollowReply",
     "GrantRole",
     "History",
     "ImportConversations",
+    "ImportUsers",
     "Imported",
     "ListConversations",
     "ListModelConfigs",

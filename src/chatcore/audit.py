@@ -17,6 +17,7 @@ or another line: what is not printable is escaped, and texts are cut.
     email_changed      user_id session_id
     password_changed   user_id session_id
     account_deleted    user_id session_id
+    account_imported   user_id roles
     model_key_refused  user_id model_host
     role_changed       user_id, and the role that was granted or revoked
     rate_limited       rule, and user_id or address

@@ -23,6 +23,7 @@ from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
 from chatcore.entities import (
+    DEFAULT_ROLE,
     Conversation,
     ConversationId,
     Message,
@@ -465,6 +466,19 @@ class UnfinishedReplies(Protocol):
         """All of one user's."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewUser:
+    """An account that comes from another system. `created_at`: None for one that has forgotten it."""
+
+    username: str
+    email: str | None = None
+    password_hash: str = field(repr=False)
+    roles: frozenset[str] = frozenset({DEFAULT_ROLE})
+    is_active: bool = True
+    profile: Profile = Profile()
+    created_at: datetime | None = None
+
+
 class Administration(Protocol):
     """Accounts, for whoever administers them. Sees across owners."""
 
@@ -475,6 +489,19 @@ class Administration(Protocol):
 
     @abstractmethod
     async def user(self, user_id: UserId) -> User | None: ...
+
+    @abstractmethod
+    async def taken(self, *, usernames: Collection[str], emails: Collection[str]) -> tuple[Set[str], Set[str]]:
+        """Those of the usernames, and of the e-mail addresses, that somebody has, as their `identity_key`s."""
+
+    @abstractmethod
+    async def add_users(self, users: Sequence["NewUser"], *, now: datetime) -> Sequence[UserId]:
+        """Stores them all; `now` is when those came into being who do not say, and when all were last changed.
+
+        Their ids, in their order.
+
+        Raises `UsernameTaken` or `EmailTaken`; the unit of work is then only good for rolling back.
+        """
 
     @abstractmethod
     async def only_admin(self) -> UserId | None:
@@ -567,6 +594,11 @@ class PasswordHasher(Protocol):
     @abstractmethod
     def needs_rehash(self, password_hash: str) -> bool:
         """True if `hash` would use other parameters today."""
+
+    @abstractmethod
+    def adopted(self, foreign_hash: str) -> str | None:
+        """The form in which another system's hash has to be stored so that `verify` knows it, at most 255 characters.
+        None: it never would, or it would cost more than a sign-in may."""
 
 
 class Cipher(Protocol):

@@ -38,6 +38,7 @@ from chatcore.ports import (
     LogEntry,
     MessageRepo,
     ModelConfigRepo,
+    NewUser,
     ReplyLog,
     SealedKeys,
     TextKind,
@@ -199,6 +200,14 @@ CALLS: Mapping[str, Sequence[Call]] = {
         lambda work, _: work.administration.users(containing="user1", before=UserId(50), limit=20),
     ],
     "administration.user": [lambda work, it: work.administration.user(it.owner)],
+    "administration.taken": [
+        lambda work, it: work.administration.taken(
+            usernames=[f"user{it.owner}", "x"], emails=[f"user{it.owner}@example.org", "x@example.org"]
+        )
+    ],
+    "administration.add_users": [
+        lambda work, _: work.administration.add_users([NewUser(username="new", password_hash="")], now=NOW)
+    ],
     "administration.only_admin": [lambda work, _: work.administration.only_admin()],
     "administration.set_active": [lambda work, it: work.administration.set_active(it.owner, False, now=NOW)],
     "administration.grant": [lambda work, it: work.administration.grant(it.owner, "admin", now=NOW)],
