@@ -48,13 +48,13 @@ async def list_all(
 async def search(
     caller: NamedDependency[Caller],
     search_conversations: FromDishka[SearchConversations],
-    q: FromQuery[str] = "",
+    q: FromQuery[str | None] = None,
     cursor: Cursor = "",
     limit: FromQuery[int] = 20,
 ) -> schemas.Hits:
     """Titles are `t`, messages `m`, and the number is the last one's that was looked at."""
     start = SearchCursor(messages=cursor.startswith("m"), before=int(cursor[1:]) if cursor[1:] else None)
-    page = await search_conversations(owner=caller.user.id, q=q, cursor=start, limit=limit)
+    page = await search_conversations(owner=caller.user.id, q=q or "", cursor=start, limit=limit)
     return schemas.Hits.of(page, limit=limit)
 
 
