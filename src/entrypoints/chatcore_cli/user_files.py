@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from chatcore import Profile
 from chatcore.entities import DEFAULT_ROLE
@@ -60,7 +60,7 @@ class UserFile:
             line, number = self._text.readline(LONGEST_LINE), number + 1
 
     def _csv_rows(self, first: str) -> Iterator[UserRow]:
-        columns = [name.strip().lower() for name in next(csv.reader([first]), [])]
+        columns = [name.strip().lower() for name in next(csv.reader([first]), list[str]())]
         if missing := {"username", "password_hash"} - set(columns):
             raise SettingsError(f"the file's first line names no column {' and no column '.join(sorted(missing))}")
         csv.field_size_limit(LONGEST_LINE)
@@ -88,10 +88,12 @@ def _json_user(line: str) -> NewUser | str:
     if len(line) == LONGEST_LINE and not line.endswith("\n"):
         return f"is longer than {LONGEST_LINE} characters"
     try:
-        values = json.loads(line)
+        values: Any = json.loads(line)
     except (ValueError, RecursionError):
         return "is no JSON"
-    return _user(values) if isinstance(values, dict) else "is no JSON object"
+    if not isinstance(values, dict):
+        return "is no JSON object"
+    return _user(cast("dict[str, Any]", values))
 
 
 def _user(values: Mapping[str, Any]) -> NewUser | str:
@@ -115,13 +117,12 @@ def _user(values: Mapping[str, Any]) -> NewUser | str:
         return str(error)
 
 
-def _roles(value: object) -> frozenset[str]:
+def _roles(value: Any) -> frozenset[str]:
     """Apart by spaces, commas or semicolons, or a list; none: the usual one."""
-    if isinstance(value, str):
-        value = value.replace(",", " ").replace(";", " ").split()
-    if value is not None and not (isinstance(value, list) and all(isinstance(role, str) for role in value)):
+    roles: Any = value.replace(",", " ").replace(";", " ").split() if isinstance(value, str) else value or []
+    if not isinstance(roles, list) or not all(isinstance(role, str) for role in cast("list[Any]", roles)):
         raise ValueError("roles: must be names")
-    return frozenset(value or [DEFAULT_ROLE])
+    return frozenset(cast("list[str]", roles) or [DEFAULT_ROLE])
 
 
 def _is_active(value: object) -> bool:
