@@ -120,7 +120,7 @@ def _user(values: Mapping[str, Any]) -> NewUser | str:
 def _roles(value: Any) -> frozenset[str]:
     """Apart by spaces, commas or semicolons, or a list; none: the usual one."""
     roles: Any = value.replace(",", " ").replace(";", " ").split() if isinstance(value, str) else value or []
-    if not isinstance(roles, list) or not all(isinstance(role, str) for role in cast("list[Any]", roles)):
+    if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
         raise ValueError("roles: must be names")
     return frozenset(cast("list[str]", roles) or [DEFAULT_ROLE])
 
