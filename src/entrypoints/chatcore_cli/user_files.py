@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
+import msgspec
+
 from chatcore import Profile
 from chatcore.entities import DEFAULT_ROLE
 from chatcore.ports import NewUser
@@ -120,9 +122,10 @@ def _user(values: Mapping[str, Any]) -> NewUser | str:
 def _roles(value: Any) -> frozenset[str]:
     """Apart by spaces, commas or semicolons, or a list; none: the usual one."""
     roles: Any = value.replace(",", " ").replace(";", " ").split() if isinstance(value, str) else value or []
-    if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
-        raise ValueError("roles: must be names")
-    return frozenset(cast("list[str]", roles) or [DEFAULT_ROLE])
+    try:
+        return frozenset(msgspec.convert(roles, list[str]) or [DEFAULT_ROLE])
+    except msgspec.ValidationError:
+        raise ValueError("roles: must be names") from None
 
 
 def _is_active(value: object) -> bool:
