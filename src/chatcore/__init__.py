@@ -47,6 +47,7 @@ from chatcore.use_cases.administration import (
     DeleteUser,
     DisableUser,
     EnableUser,
+    FindUser,
     GrantRole,
     ListRoles,
     ListSessionsOfUser,
@@ -75,6 +76,8 @@ from chatcore.use_cases.model_configs import (
     ListModelConfigs,
     UpdateModelConfig,
 )
+from chatcore.use_cases.own_data import ExportOwnData, ImportConversations, Imported, OwnConversation, OwnThing
+from chatcore.use_cases.search import SearchConversations, SearchCursor, SearchPage
 from chatcore.use_cases.sessions import (
     Authenticate,
     ListSessions,
@@ -87,6 +90,7 @@ from chatcore.use_cases.sessions import (
     SignIn,
     SignOut,
 )
+from chatcore.use_cases.user_import import ImportUsers
 
 __all__ = [
     "AddMessage",
@@ -116,9 +120,14 @@ __all__ = [
     "EditMessage",
     "EnableUser",
     "ExpirySweep",
+    "ExportOwnData",
+    "FindUser",
     "FollowReply",
     "GrantRole",
     "History",
+    "ImportConversations",
+    "ImportUsers",
+    "Imported",
     "ListConversations",
     "ListModelConfigs",
     "ListRoles",
@@ -130,6 +139,8 @@ __all__ = [
     "ModelConfig",
     "ModelConfigId",
     "ModelEndpoint",
+    "OwnConversation",
+    "OwnThing",
     "Page",
     "PasswordPolicy",
     "Profile",
@@ -153,6 +164,9 @@ __all__ = [
     "Role",
     "RotateKeys",
     "Rotated",
+    "SearchConversations",
+    "SearchCursor",
+    "SearchPage",
     "SendMessage",
     "Sent",
     "Session",

@@ -17,6 +17,7 @@ or another line: what is not printable is escaped, and texts are cut.
     email_changed      user_id session_id
     password_changed   user_id session_id
     account_deleted    user_id session_id; by an administrator: user_id
+    account_imported   user_id roles
     user_disabled      user_id                      all their sessions have ended too
     user_enabled       user_id
     model_key_refused  user_id model_host

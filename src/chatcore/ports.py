@@ -20,9 +20,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from chatcore.entities import (
+    DEFAULT_ROLE,
     AccountRole,
     Conversation,
     ConversationId,
@@ -40,6 +41,8 @@ from chatcore.entities import (
     UserId,
     WorkerId,
 )
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -190,6 +193,14 @@ class ModelConfigRepo(Protocol):
         """Conversations that used it keep their messages and have no `config_id` any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """What a search found so far. `looked_to`: the id up to which it looked; None: to the end."""
+
+    items: Sequence[T]
+    looked_to: int | None
+
+
 class ConversationRepo(Protocol):
     @abstractmethod
     async def add(self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
@@ -208,6 +219,21 @@ class ConversationRepo(Protocol):
     @abstractmethod
     async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[Conversation]:
         """Newest `updated_at` first, then highest id first."""
+
+    @abstractmethod
+    async def by_id(self, owner: UserId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
+        """The lowest id first, those above `after` if given."""
+
+    @abstractmethod
+    async def restore(self, conversation: Conversation) -> Conversation:
+        """Stores a conversation as it is, but for its id, which is new. No reply is being written there, and it has no
+        configuration."""
+
+    @abstractmethod
+    async def titled(
+        self, owner: UserId, text: str, *, before: ConversationId | None, limit: int, within: int
+    ) -> "Found[Conversation]":
+        """Those with the text in the title, as `MessageRepo.containing` finds messages."""
 
     @abstractmethod
     async def set_title(
@@ -307,6 +333,31 @@ class MessageRepo(Protocol):
     ) -> tuple[Conversation, Sequence[Message]] | None:
         """The conversation and the newest `limit` messages of its active branch, those older than `before` if given,
         oldest first. One query, by key: a deep page costs what the first costs. None: there is no such conversation."""
+
+    @abstractmethod
+    async def by_id(
+        self, owner: UserId, conversation_id: ConversationId, *, after: MessageId | None, limit: int
+    ) -> Sequence[Message]:
+        """Messages of all branches, the lowest id first, those above `after` if given."""
+
+    @abstractmethod
+    async def restore(self, message: Message, *, active: bool) -> MessageId:
+        """Stores a message as it is, but for its id, which is new and returned. `active`: it is in the active branch.
+
+        Raises `NotFound` if there is no such conversation; the message that it follows, the caller has stored.
+        """
+
+    @abstractmethod
+    async def containing(
+        self, owner: UserId, text: str, *, before: MessageId | None, limit: int, within: int
+    ) -> Found[tuple[Conversation, Message]]:
+        """The owner's messages with the text in their content, in whatever branch, and their conversations: the highest
+        id first, those below `before` if given. It ends with the message that is number `limit` of those found, or
+        `within` of those looked at.
+
+        The text is compared code point by code point, as the database's own lower case has them both; at the least
+        there is no difference between A to Z and a to z, and text that is the same is found.
+        """
 
     @abstractmethod
     async def last_reply(self, owner: UserId, conversation_id: ConversationId) -> Message | None:
@@ -420,6 +471,19 @@ class UnfinishedReplies(Protocol):
         """All of one user's."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewUser:
+    """An account that comes from another system. `created_at`: None for one that has forgotten it."""
+
+    username: str
+    email: str | None = None
+    password_hash: str = field(repr=False)
+    roles: frozenset[str] = frozenset({DEFAULT_ROLE})
+    is_active: bool = True
+    profile: Profile = Profile()
+    created_at: datetime | None = None
+
+
 class Administration(Protocol):
     """Accounts, for whoever administers them. Sees across owners."""
 
@@ -434,6 +498,19 @@ class Administration(Protocol):
     @abstractmethod
     async def roles(self) -> Sequence[AccountRole]:
         """All that there are, by name."""
+
+    @abstractmethod
+    async def taken(self, *, usernames: Collection[str], emails: Collection[str]) -> tuple[Set[str], Set[str]]:
+        """Those of the usernames, and of the e-mail addresses, that somebody has, as their `identity_key`s."""
+
+    @abstractmethod
+    async def add_users(self, users: Sequence["NewUser"], *, now: datetime) -> Sequence[UserId]:
+        """Stores them all; `now` is when those came into being who do not say, and when all were last changed.
+
+        Their ids, in their order.
+
+        Raises `UsernameTaken` or `EmailTaken`; the unit of work is then only good for rolling back.
+        """
 
     @abstractmethod
     async def only_admin(self) -> UserId | None:
@@ -526,6 +603,11 @@ class PasswordHasher(Protocol):
     @abstractmethod
     def needs_rehash(self, password_hash: str) -> bool:
         """True if `hash` would use other parameters today."""
+
+    @abstractmethod
+    def adopted(self, foreign_hash: str) -> str | None:
+        """The form in which another system's hash has to be stored so that `verify` knows it, at most 255 characters.
+        None: it never would, or it would cost more than a sign-in may."""
 
 
 class Cipher(Protocol):

@@ -4,6 +4,7 @@ import asyncio
 import traceback
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 import pytest
 
@@ -72,6 +73,25 @@ class PasswordHasherContract:
     async def test_a_password_that_cannot_be_encoded_is_wrong(self, hasher: PasswordHasher) -> None:
         assert await hasher.verify("\ud800", await hasher.hash("correct horse")) is False
         assert await hasher.verify("\ud800", None) is False
+
+    async def test_an_older_systems_hash_is_adopted_and_is_to_be_replaced(self, hasher: PasswordHasher) -> None:
+        foreign = sha256(b"correct horse").hexdigest()
+        for spelling in (foreign, foreign.upper()):
+            adopted = hasher.adopted(spelling)
+            assert adopted is not None
+            assert len(adopted) <= 255
+            assert await hasher.verify("correct horse", adopted) is True
+            assert await hasher.verify("correct horse ", adopted) is False
+            assert await hasher.verify(foreign, adopted) is False
+            assert hasher.needs_rehash(adopted) is True
+
+    async def test_a_hash_of_its_own_is_adopted_as_it_is(self, hasher: PasswordHasher) -> None:
+        hashed = await hasher.hash("correct horse")
+        assert hasher.adopted(hashed) == hashed
+
+    @pytest.mark.parametrize("unknown", ["", "$", "correct horse", "f" * 63, "f" * 65, "g" * 64, "md5$abc", "ｆ" * 64])
+    async def test_what_would_never_verify_is_not_adopted(self, hasher: PasswordHasher, unknown: str) -> None:
+        assert hasher.adopted(unknown) is None
 
     async def test_several_at_once_are_not_mixed_up(self, hasher: PasswordHasher) -> None:
         hashes = await asyncio.gather(*(hasher.hash(str(number)) for number in range(6)))

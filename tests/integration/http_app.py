@@ -67,6 +67,7 @@ PUBLIC_ROUTES = [
 PRIVATE_ROUTES = [
     ("POST", "/auth/logout"),
     ("GET", "/auth/me"),
+    ("GET", "/auth/me/export"),
     ("POST", "/auth/me/username"),
     ("POST", "/auth/me/email"),
     ("POST", "/auth/me/password"),
@@ -80,6 +81,8 @@ PRIVATE_ROUTES = [
     ("POST", "/auth/config/{config_id}/check"),
     ("POST", "/auth/config/{config_id}/delete"),
     ("GET", "/conversations"),
+    ("GET", "/conversations/search"),
+    ("POST", "/conversations/import"),
     ("POST", "/conversations/create"),
     ("GET", "/conversations/{conversation_id}"),
     ("POST", "/conversations/{conversation_id}/rename"),

@@ -28,10 +28,10 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 FORGED = "ZZQX"
 FORMS = {("POST", "/v1/auth/token")}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-BY_QUERY = {("POST", "/v1/chats/message")}
+QUERIES = {("POST", "/v1/chats/message"): "?chat_id={chat_id}", ("GET", "/conversations/search"): "?q=sky"}
 FORGED_TIME = "2001-01-01T00:00:00Z"
 OWNED = [table.name for table in metadata.sorted_tables if "user_id" in table.c]
-DOCUMENT = describe(Settings(), api_routers())
+DOCUMENT = describe(Settings(), api_routers(Settings()))
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ async def said_by(who: Api, route: Route, ids: dict[str, object], body: dict[str
     path = path_of(route, ids)
     if route in FORMS:
         return await who.call(route[0], path, urlencode(body).encode(), FORM)
-    query = f"?chat_id={ids['chat_id']}" if route in BY_QUERY else ""
+    query = QUERIES.get(route, "").format_map(ids)
     return await who.call(route[0], path + query, json.dumps(body).encode())
 
 

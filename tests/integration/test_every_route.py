@@ -51,6 +51,7 @@ PUBLIC: dict[Route, Any] = {
 PRIVATE: dict[Route, Any] = {
     ("POST", "/auth/logout"): None,
     ("GET", "/auth/me"): None,
+    ("GET", "/auth/me/export"): None,
     ("POST", "/auth/me/username"): {"username": "zanzibar"},
     ("POST", "/auth/me/email"): {"email": "zanzibar@example.com"},
     ("POST", "/auth/me/password"): {"password": "another password"},
@@ -64,6 +65,8 @@ PRIVATE: dict[Route, Any] = {
     ("POST", "/auth/config/{config_id}/check"): None,
     ("POST", "/auth/config/{config_id}/delete"): None,
     ("GET", "/conversations"): None,
+    ("GET", "/conversations/search"): None,
+    ("POST", "/conversations/import"): {"kind": "export", "format": "chatcore export", "version": 1},
     ("POST", "/conversations/create"): {"title": "Mine", "config_id": THEIRS},
     ("GET", "/conversations/{conversation_id}"): None,
     ("POST", "/conversations/{conversation_id}/rename"): {"title": "Mine"},

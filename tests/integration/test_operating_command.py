@@ -107,6 +107,45 @@ async def test_a_password_that_will_not_do_is_said(tmp_path: Path, password: str
     assert ended.stderr == "chatcore: password: must be 8 to 1024 characters\n"
 
 
+async def test_users_are_administered_by_command(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        for name in ("ada", "bob"):
+            await server.api.register(name)
+        await server.stop()
+
+    async def done(*arguments: str) -> str:
+        ended = await run(tmp_path, "users", *arguments)
+        assert (ended.code, ended.stderr) == (0, ""), ended
+        return ended.stdout
+
+    assert await done("list") == "2\tbob\t\tuser\tactive\n1\tada\t\tuser\tactive\n"
+    assert await done("list", "--q", "AD") == "1\tada\t\tuser\tactive\n"
+    assert len((await done("sessions", "ADA")).splitlines()) == 1
+    assert await done("grant", "ada", "admin") == "ada has the roles: admin, user.\n"
+    assert await done("disable", "bob") == "bob is disabled, and all their sessions have ended.\n"
+    assert "2\tbob\t\tuser\tdisabled" in await done("list")
+    assert (await done("sessions", "bob")).split("\t")[1] != ""
+    assert await done("enable", "bob") == "bob is enabled.\n"
+    assert await done("delete", "bob", "--yes") == "bob is deleted.\n"
+    assert await done("list") == "1\tada\t\tadmin user\tactive\n"
+    for arguments in (("disable", "ada"), ("revoke", "ada", "admin"), ("delete", "ada", "--yes")):
+        ended = await run(tmp_path, "users", *arguments)
+        assert (ended.code, ended.stdout) == (1, "")
+        assert ended.stderr == "chatcore: This is the last active administrator. Make another one first.\n"
+    ended = await run(tmp_path, "users", "disable", "nobody")
+    assert (ended.code, ended.stderr) == (1, "chatcore: There is no such user.\n")
+
+
+@pytest.mark.parametrize("answer", ["", "n\n", "y\n"])
+async def test_a_deletion_asks_first(tmp_path: Path, answer: str) -> None:
+    await told(tmp_path, f"{PASSWORD}\n", "users", "create-admin", "root")
+    await told(tmp_path, f"{PASSWORD}\n", "users", "create-admin", "ada")
+    ended = await told(tmp_path, answer, "users", "delete", "ada")
+    assert ended.code == (0 if answer == "y\n" else 1)
+    assert "Delete ada" in ended.stderr
+    assert ("ada" in (await run(tmp_path, "users", "list")).stdout) is (answer != "y\n")
+
+
 async def test_a_password_is_no_argument(tmp_path: Path) -> None:
     for arguments in (("root", PASSWORD), ("root", "--password", PASSWORD)):
         assert (await run(tmp_path, "users", "create-admin", *arguments)).code == 2

@@ -165,7 +165,7 @@ def one_event(schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-DOCUMENT = shown(describe(Settings(), api_routers()))
+DOCUMENT = shown(describe(Settings(), api_routers(Settings())))
 schema = schemathesis.openapi.from_dict(deepcopy(DOCUMENT))  # a stateful run writes links into it
 schema.config.generation.update(with_security_parameters=False)
 schema.config.checks.positive_data_acceptance.enabled = False  # not every rule can be said in a schema

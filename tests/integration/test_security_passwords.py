@@ -1,11 +1,13 @@
 """Argon2id: its form, its parameters, and that it runs beside the event loop, a bounded number at once."""
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import argon2
+import bcrypt
 import pytest
 
 from chatcore.errors import Unavailable
@@ -59,6 +61,72 @@ async def test_a_changed_parameter_asks_for_a_new_hash_and_the_old_one_still_ver
 async def test_another_form_of_hash_is_wrong_and_is_replaced(passwords: Argon2Passwords, foreign: str) -> None:
     assert not await passwords.verify("correct horse", foreign)
     assert passwords.needs_rehash(foreign)
+
+
+BCRYPT = "$2b$04$h4SmDnY.PwUsftI0HYCEeuBgGuTqZhMtGpHz1qNsfQ.G7eRfh0piK"
+
+
+@pytest.mark.parametrize("version", ["2a", "2b", "2y"])
+async def test_bcrypt_is_adopted_verifies_and_is_replaced(passwords: Argon2Passwords, version: str) -> None:
+    foreign = BCRYPT.replace("2b", version, 1)
+    assert passwords.adopted(foreign) == foreign
+    assert await passwords.verify("correct horse", foreign)
+    assert not await passwords.verify("correct horses", foreign)
+    assert not await passwords.verify("\0", foreign)
+    assert passwords.needs_rehash(foreign)
+
+
+async def test_of_a_long_password_bcrypt_has_seen_72_bytes_and_no_more(passwords: Argon2Passwords) -> None:
+    """Also where a character is cut in two."""
+    password = "x" + "пароль" * 12
+    foreign = bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(4)).decode()
+    assert await passwords.verify(password, foreign)
+    assert await passwords.verify(password[:-1], foreign)
+    assert not await passwords.verify(password[:35], foreign)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        BCRYPT.replace("$04$", "$03$"),
+        BCRYPT.replace("$04$", "$31$"),
+        BCRYPT.replace("2b", "2x"),
+        BCRYPT[:-1],
+        BCRYPT + "\n",
+        "$argon2id$v=19$m=1048576,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA",
+        "$argon2id$v=19$m=19456,t=1000,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA",
+        "$argon2id$v=19$m=19456,t=2,p=99$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA",
+        "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$" + "a" * 255,
+    ],
+)
+async def test_what_costs_too_much_or_is_cut_is_not_adopted(passwords: Argon2Passwords, foreign: str) -> None:
+    assert passwords.adopted(foreign) is None
+
+
+async def test_another_argon2_is_adopted_and_replaced(passwords: Argon2Passwords) -> None:
+    foreign = argon2.PasswordHasher(time_cost=1, memory_cost=1024, parallelism=2, type=argon2.Type.I).hash("x")
+    assert passwords.adopted(foreign) == foreign
+    assert await passwords.verify("x", foreign)
+    assert passwords.needs_rehash(foreign)
+
+
+@pytest.mark.parametrize("password", ["correct horse", "wrong horse"])
+async def test_an_older_hash_answers_no_sooner_than_an_unknown_name(
+    passwords: Argon2Passwords, monkeypatch: pytest.MonkeyPatch, password: str
+) -> None:
+    verified: list[str] = []
+    verify = argon2.PasswordHasher.verify
+
+    def recorded(self: argon2.PasswordHasher, password_hash: str, password: bytes) -> bool:
+        verified.append(password_hash)
+        return verify(self, password_hash, password)
+
+    monkeypatch.setattr(argon2.PasswordHasher, "verify", recorded)
+    sha256 = passwords.adopted(hashlib.sha256(b"correct horse").hexdigest())
+    for foreign in (sha256, BCRYPT, None):
+        assert await passwords.verify(password, foreign) is (password == "correct horse" and foreign is not None)
+    assert len(verified) == 3
+    assert len(set(verified)) == 1, "nobody's"
 
 
 async def test_nobodys_password_costs_what_a_wrong_one_costs(

@@ -15,8 +15,10 @@ from contracts.storage import (
     IdempotencyContract,
     MessageRepoContract,
     ModelConfigRepoContract,
+    OwnDataContract,
     ReplyLogContract,
     SealedKeysContract,
+    SearchContract,
     TokenStoreContract,
     UnfinishedRepliesContract,
     UnitOfWorkContract,
@@ -82,6 +84,14 @@ class TestAdministration(AdministrationContract):
 
 
 class TestSealedKeys(SealedKeysContract):
+    pass
+
+
+class TestSearch(SearchContract):
+    pass
+
+
+class TestOwnData(OwnDataContract):
     pass
 
 

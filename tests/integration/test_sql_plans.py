@@ -15,8 +15,10 @@ import pytest
 from sqlalchemy import event
 
 from chatcore.entities import (
+    Conversation,
     ConversationId,
     Failure,
+    Message,
     MessageId,
     ModelConfigId,
     Profile,
@@ -36,6 +38,7 @@ from chatcore.ports import (
     LogEntry,
     MessageRepo,
     ModelConfigRepo,
+    NewUser,
     ReplyLog,
     SealedKeys,
     TextKind,
@@ -144,6 +147,16 @@ def a_token(it: Whose) -> RefreshToken:
     return RefreshToken(digest=b"\xff" * 32, session_id=it.session, user_id=it.owner, created_at=NOW, expires_at=NOW)
 
 
+def a_conversation(it: Whose) -> Conversation:
+    return Conversation(id=it.conversation, user_id=it.owner, title="x", created_at=NOW, updated_at=NOW)
+
+
+def a_message(it: Whose) -> Message:
+    return Message(
+        id=it.message, user_id=it.owner, conversation_id=it.conversation, role=Role.USER, content="x", created_at=NOW
+    )
+
+
 WORKER = WorkerId(filling.WORKERS)
 
 SOME_CURSORS = [
@@ -188,6 +201,14 @@ CALLS: Mapping[str, Sequence[Call]] = {
     ],
     "administration.user": [lambda work, it: work.administration.user(it.owner)],
     "administration.roles": [lambda work, _: work.administration.roles()],
+    "administration.taken": [
+        lambda work, it: work.administration.taken(
+            usernames=[f"user{it.owner}", "x"], emails=[f"user{it.owner}@example.org", "x@example.org"]
+        )
+    ],
+    "administration.add_users": [
+        lambda work, _: work.administration.add_users([NewUser(username="new", password_hash="")], now=NOW)
+    ],
     "administration.only_admin": [lambda work, _: work.administration.only_admin()],
     "administration.set_active": [lambda work, it: work.administration.set_active(it.owner, False, now=NOW)],
     "administration.grant": [lambda work, it: work.administration.grant(it.owner, "admin", now=NOW)],
@@ -212,6 +233,15 @@ CALLS: Mapping[str, Sequence[Call]] = {
     "conversations.get": [lambda work, it: work.conversations.get(it.owner, it.conversation)],
     "conversations.lock": [lambda work, it: work.conversations.lock(it.owner, it.conversation)],
     "conversations.list": [lambda work, it: work.conversations.list(it.owner, limit=20, offset=0)],
+    "conversations.by_id": [
+        lambda work, it: work.conversations.by_id(it.owner, after=None, limit=20),
+        lambda work, it: work.conversations.by_id(it.owner, after=it.conversation, limit=20),
+    ],
+    "conversations.restore": [lambda work, it: work.conversations.restore(a_conversation(it))],
+    "conversations.titled": [
+        lambda work, it: work.conversations.titled(it.owner, "unicorn", before=None, limit=20, within=30),
+        lambda work, it: work.conversations.titled(it.owner, "e", before=it.conversation, limit=20, within=30),
+    ],
     "conversations.set_title": [
         lambda work, it: work.conversations.set_title(it.owner, it.conversation, "x"),
         lambda work, it: work.conversations.set_title(it.owner, it.conversation, "x", by_user=True),
@@ -248,6 +278,15 @@ CALLS: Mapping[str, Sequence[Call]] = {
         lambda work, it: work.messages.reply_to(it.owner, it.conversation, MessageId(it.message - 1))
     ],
     "messages.history": [lambda work, it: work.messages.history(it.owner, it.conversation, limit=20, before=it.deep)],
+    "messages.by_id": [
+        lambda work, it: work.messages.by_id(it.owner, it.conversation, after=None, limit=20),
+        lambda work, it: work.messages.by_id(it.owner, it.conversation, after=it.message, limit=20),
+    ],
+    "messages.restore": [lambda work, it: work.messages.restore(a_message(it), active=True)],
+    "messages.containing": [
+        lambda work, it: work.messages.containing(it.owner, "unicorn", before=it.deep, limit=20, within=30),
+        lambda work, it: work.messages.containing(it.owner, "e", before=it.message, limit=5, within=30),
+    ],
     "messages.last_reply": [lambda work, it: work.messages.last_reply(it.owner, it.conversation)],
     "messages.tree": [lambda work, it: work.messages.tree(it.owner, it.conversation)],
     "messages.activate": [
@@ -351,7 +390,7 @@ async def test_rows_are_found_by_an_index_that_starts_with_their_owner(filled: t
     for call in CALLS[method]:
         for it in SOME_PLACES if deletes(method) else PLACES:
             found = await looks(filled, call, it)
-            assert found or method.endswith((".add", ".append", ".add_session", ".add_refresh_token"))
+            assert found or method.endswith((".add", ".restore", ".append", ".add_session", ".add_refresh_token"))
             for look in found:
                 assert look.complaints(ANY_WAY.get(method)) == [], it.name
                 assert look.reads <= READS_AT_MOST[filled[0]] or method in READS_ALL, (it.name, look)

@@ -99,6 +99,7 @@ REQUESTS: Mapping[str, Request] = {
     "GET /conversations": lambda api, _, __: api.get("/conversations"),
     "GET /conversations/{conversation_id}": lambda api, it, _: api.get(f"/conversations/{it}"),
     "GET /conversations/{conversation_id}/reply": lambda api, it, _: api.get(f"/conversations/{it}/reply", EVENTS),
+    "GET /conversations/search": lambda api, _, __: api.get("/conversations/search?q=hello"),
     "GET /auth/me": lambda api, _, __: api.get("/auth/me"),
     "GET /auth/config": lambda api, _, __: api.get("/auth/config"),
     "GET /auth/sessions": lambda api, _, __: api.get("/auth/sessions"),

@@ -39,8 +39,10 @@ from contracts.storage import (
     IdempotencyContract,
     MessageRepoContract,
     ModelConfigRepoContract,
+    OwnDataContract,
     ReplyLogContract,
     SealedKeysContract,
+    SearchContract,
     TokenStoreContract,
     UnfinishedRepliesContract,
     UnitOfWorkContract,
@@ -105,6 +107,14 @@ class TestAdministration(AdministrationContract):
 
 
 class TestSealedKeys(SealedKeysContract):
+    pass
+
+
+class TestSearch(SearchContract):
+    pass
+
+
+class TestOwnData(OwnDataContract):
     pass
 
 

@@ -1,6 +1,6 @@
 """What sees across owners for the sake of administration, in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,8 +15,9 @@ from chatcore.entities import (
     UserId,
     identity_key,
 )
-from chatcore.errors import NotFound
-from chatcore.ports import Administration, SealedKeys
+from chatcore.errors import EmailTaken, NotFound, UsernameTaken
+from chatcore.ports import Administration, NewUser, SealedKeys
+from chatcore_memory.accounts import by_email, by_username
 from chatcore_memory.state import State, Transaction
 
 _ROLES = (
@@ -48,6 +49,29 @@ class MemoryAdministration(Administration):
 
     async def roles(self) -> Sequence[AccountRole]:
         return _ROLES
+
+    async def taken(self, *, usernames: Collection[str], emails: Collection[str]) -> tuple[Set[str], Set[str]]:
+        def select(state: State) -> tuple[Set[str], Set[str]]:
+            names = {identity_key(user.username) for user in state.users.values()}
+            addresses = {identity_key(user.email) for user in state.users.values() if user.email is not None}
+            return names & {*map(identity_key, usernames)}, addresses & {*map(identity_key, emails)}
+
+        return await self._transaction.read(select)
+
+    async def add_users(self, users: Sequence[NewUser], *, now: datetime) -> Sequence[UserId]:
+        def insert(state: State) -> Sequence[UserId]:
+            added = list[UserId]()
+            for new in users:
+                if by_username(state, new.username):
+                    raise UsernameTaken
+                if new.email is not None and by_email(state, new.email):
+                    raise EmailTaken
+                user = _user(UserId(self._transaction.new_id()), new, now)
+                state.users[user.id] = user
+                added.append(user.id)
+            return added
+
+        return await self._transaction.write(insert)
 
     async def only_admin(self) -> UserId | None:
         def select(state: State) -> UserId | None:
@@ -81,6 +105,20 @@ class MemoryAdministration(Administration):
                 state.users[user_id] = replace(user, roles=user.roles - {role}, updated_at=now)
 
         await self._transaction.write(update)
+
+
+def _user(user_id: UserId, new: NewUser, now: datetime) -> User:
+    return User(
+        id=user_id,
+        username=new.username,
+        email=new.email,
+        password_hash=new.password_hash,
+        roles=new.roles,
+        is_active=new.is_active,
+        profile=new.profile,
+        created_at=new.created_at or now,
+        updated_at=now,
+    )
 
 
 class MemorySealedKeys(SealedKeys):

@@ -14,8 +14,8 @@ from chatcore.entities import (
     WorkerId,
 )
 from chatcore.errors import NotFound
-from chatcore.ports import ConversationRepo, ModelConfigRepo
-from chatcore_memory.state import State, Transaction, owned
+from chatcore.ports import ConversationRepo, Found, ModelConfigRepo
+from chatcore_memory.state import State, Transaction, owned, search
 
 
 class MemoryModelConfigs(ModelConfigRepo):
@@ -119,6 +119,39 @@ class MemoryConversations(ConversationRepo):
             theirs = [conversation for conversation in state.conversations.values() if conversation.user_id == owner]
             theirs.sort(key=lambda conversation: (conversation.updated_at, conversation.id), reverse=True)
             return theirs[offset : offset + limit]
+
+        return await self._transaction.read(select)
+
+    async def by_id(self, owner: UserId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
+        def select(state: State) -> Sequence[Conversation]:
+            theirs = (each for each in state.conversations.values() if each.user_id == owner)
+            return [each for each in theirs if after is None or each.id > after][:limit]
+
+        return await self._transaction.read(select)
+
+    async def restore(self, conversation: Conversation) -> Conversation:
+        restored = replace(
+            conversation, id=ConversationId(self._transaction.new_id()), config_id=None, writing_reply_id=None
+        )
+
+        def insert(state: State) -> Conversation:
+            if restored.user_id not in state.users:
+                raise NotFound
+            state.conversations[restored.id] = restored
+            return restored
+
+        return await self._transaction.write(insert)
+
+    async def titled(
+        self, owner: UserId, text: str, *, before: ConversationId | None, limit: int, within: int
+    ) -> Found[Conversation]:
+        def select(state: State) -> Found[Conversation]:
+            theirs = (each for each in reversed(state.conversations.values()) if each.user_id == owner)
+            older = (each for each in theirs if before is None or each.id < before)
+            part = text.casefold()
+            return search(
+                older, lambda it: part in it.title.casefold(), id_of=lambda it: it.id, limit=limit, within=within
+            )
 
         return await self._transaction.read(select)
 

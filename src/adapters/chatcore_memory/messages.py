@@ -6,8 +6,8 @@ from datetime import datetime
 
 from chatcore.entities import Conversation, ConversationId, Message, MessageId, Role, Status, UserId
 from chatcore.errors import IdempotencyKeyReused, NotFound
-from chatcore.ports import Cursor, Idempotency, LogEntry, MessageRepo, Node, ReplyLog
-from chatcore_memory.state import State, Transaction, owned
+from chatcore.ports import Cursor, Found, Idempotency, LogEntry, MessageRepo, Node, ReplyLog
+from chatcore_memory.state import State, Transaction, owned, search
 
 
 class MemoryMessages(MessageRepo):
@@ -84,6 +84,44 @@ class MemoryMessages(MessageRepo):
             messages = [each for each in messages_of(state, owner, conversation_id) if each.id not in state.inactive]
             page = [message for message in messages if before is None or message.id < before][-limit:]
             return conversation, [with_siblings(state, message) for message in page]
+
+        return await self._transaction.read(select)
+
+    async def by_id(
+        self, owner: UserId, conversation_id: ConversationId, *, after: MessageId | None, limit: int
+    ) -> Sequence[Message]:
+        def select(state: State) -> Sequence[Message]:
+            messages = messages_of(state, owner, conversation_id)
+            page = [message for message in messages if after is None or message.id > after][:limit]
+            return [with_siblings(state, message) for message in page]
+
+        return await self._transaction.read(select)
+
+    async def restore(self, message: Message, *, active: bool) -> MessageId:
+        restored = replace(message, id=MessageId(self._transaction.new_id()), siblings=())
+
+        def insert(state: State) -> MessageId:
+            if owned(state.conversations, restored.user_id, restored.conversation_id) is None:
+                raise NotFound
+            state.messages[restored.id] = restored
+            if not active:
+                state.inactive.add(restored.id)
+            return restored.id
+
+        return await self._transaction.write(insert)
+
+    async def containing(
+        self, owner: UserId, text: str, *, before: MessageId | None, limit: int, within: int
+    ) -> Found[tuple[Conversation, Message]]:
+        def select(state: State) -> Found[tuple[Conversation, Message]]:
+            theirs = (each for each in reversed(state.messages.values()) if each.user_id == owner)
+            older = (each for each in theirs if before is None or each.id < before)
+            part = text.casefold()
+            found = search(
+                older, lambda it: part in it.content.casefold(), id_of=lambda it: it.id, limit=limit, within=within
+            )
+            shown = [(state.conversations[it.conversation_id], with_siblings(state, it)) for it in found.items]
+            return Found(shown, found.looked_to)
 
         return await self._transaction.read(select)
 

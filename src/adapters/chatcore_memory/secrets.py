@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -29,8 +30,16 @@ class PlainPasswords(PasswordHasher):
         match (password_hash or "").split("$"):
             case ["", "plain", _, salt, hashed]:
                 return hashed == digest(salt, password)
+            case ["sha256", hashed]:
+                return hashed == hashlib.sha256(password.encode(errors="surrogatepass")).hexdigest()
             case _:
                 return False
+
+    def adopted(self, foreign_hash: str) -> str | None:
+        """Knows hashes of its own, and SHA-256 as 64 hex digits."""
+        if re.fullmatch("[0-9a-fA-F]{64}", foreign_hash):
+            return f"sha256${foreign_hash.lower()}"
+        return foreign_hash if foreign_hash.startswith("$plain$") else None
 
     def needs_rehash(self, password_hash: str) -> bool:
         return not password_hash.startswith(f"$plain$v={self.version}$")

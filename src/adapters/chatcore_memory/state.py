@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -22,7 +22,7 @@ from chatcore.entities import (
     WorkerId,
 )
 from chatcore.errors import Contention, Unavailable
-from chatcore.ports import Clock, Idempotency, LogEntry
+from chatcore.ports import Clock, Found, Idempotency, LogEntry
 
 T = TypeVar("T")
 
@@ -44,6 +44,19 @@ def owned(table: Mapping[Key, Thing], owner: UserId, key: Key) -> Thing | None:
 def without(table: Mapping[Key, Thing], owner: UserId) -> dict[Key, Thing]:
     """What others own."""
     return {key: thing for key, thing in table.items() if thing.user_id != owner}
+
+
+def search(
+    things: Iterable[Thing], has: Callable[[Thing], bool], *, id_of: Callable[[Thing], int], limit: int, within: int
+) -> Found[Thing]:
+    """Of things whose newest come first."""
+    found = list[Thing]()
+    for looked_at, thing in enumerate(things):
+        if has(thing):
+            found.append(thing)
+        if len(found) == limit or looked_at + 1 == within:
+            return Found(found, id_of(thing))
+    return Found(found, None)
 
 
 @dataclass(slots=True)

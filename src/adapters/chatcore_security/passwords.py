@@ -1,16 +1,29 @@
-"""Passwords: Argon2id (RFC 9106) in threads of their own."""
+"""Passwords: Argon2id (RFC 9106) in threads of their own; and other systems' older hashes, until they are replaced."""
 
 import asyncio
+import hashlib
+import hmac
 import os
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 import argon2
+import bcrypt
 
 from chatcore.errors import Unavailable
 from chatcore.ports import PasswordHasher
+
+SHA256_PREFIX = "sha256$"
+"""Before the unsalted hex digest: 64 hex digits alone are no hash of ours."""
+
+_SHA256 = re.compile("[0-9a-fA-F]{64}")
+_BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
+_BCRYPT_BYTES = 72  # of a password, which is what bcrypt has always seen of it; the library refuses longer ones
+_MOST_BCRYPT_COST = 15  # two seconds or so
+_MOST_MEMORY, _MOST_PASSES, _MOST_LANES = 256 * 1024, 20, 16  # of somebody else's Argon2
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,6 +62,18 @@ class Argon2Passwords(PasswordHasher):
         wanted = self._nobodys if password_hash is None else password_hash
         return await self._in_thread(self._verify, _bytes(password), wanted)
 
+    def adopted(self, foreign_hash: str) -> str | None:
+        if _SHA256.fullmatch(foreign_hash):
+            return SHA256_PREFIX + foreign_hash.lower()
+        if bcrypts := _BCRYPT.fullmatch(foreign_hash):
+            return foreign_hash if 4 <= int(bcrypts[1]) <= _MOST_BCRYPT_COST else None
+        try:
+            asked = argon2.extract_parameters(foreign_hash)
+        except (argon2.exceptions.InvalidHashError, ValueError):
+            return None
+        dear = asked.memory_cost > _MOST_MEMORY or asked.time_cost > _MOST_PASSES or asked.parallelism > _MOST_LANES
+        return None if dear or len(foreign_hash) > 255 or not foreign_hash.isascii() else foreign_hash
+
     def needs_rehash(self, password_hash: str) -> bool:
         try:
             return self._argon2.check_needs_rehash(password_hash)
@@ -64,10 +89,30 @@ class Argon2Passwords(PasswordHasher):
         return await asyncio.wrap_future(doing)
 
     def _verify(self, password: bytes, password_hash: str) -> bool:
+        older = _verify_older(password, password_hash)
+        if older is not None:
+            self._verify_argon2(password, self._nobodys)  # not sooner than an unknown name
+            return older
+        return self._verify_argon2(password, password_hash)
+
+    def _verify_argon2(self, password: bytes, password_hash: str) -> bool:
         try:
             return self._argon2.verify(password_hash, password)
         except (argon2.exceptions.VerificationError, ValueError):  # ValueError: no Argon2 hash at all
             return False
+
+
+def _verify_older(password: bytes, password_hash: str) -> bool | None:
+    """None: it is no hash of another system."""
+    if password_hash.startswith(SHA256_PREFIX):
+        digest = hashlib.sha256(password).hexdigest()
+        return hmac.compare_digest(digest.encode(), password_hash.removeprefix(SHA256_PREFIX).encode())
+    if _BCRYPT.fullmatch(password_hash) is None:
+        return None
+    try:
+        return bcrypt.checkpw(password[:_BCRYPT_BYTES], password_hash.encode())
+    except ValueError:
+        return False
 
 
 def _bytes(password: str) -> bytes:

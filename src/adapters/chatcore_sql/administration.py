@@ -1,18 +1,22 @@
 """What sees across owners for the sake of administration."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Set
+from dataclasses import asdict
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 
 from sqlalchemy import Integer, and_, bindparam, delete, func, insert, or_, select, true, update
+from sqlalchemy.exc import IntegrityError
 
 from chatcore.entities import ADMIN_ROLE, AccountRole, ModelConfig, ModelConfigId, User, UserId, identity_key, storable
-from chatcore.ports import Administration, SealedKeys
+from chatcore.ports import Administration, NewUser, SealedKeys
 from chatcore_sql.model_configs import BY_KEY, CONFIG, config_from
+from chatcore_sql.queries import Query
+from chatcore_sql.search import escaped
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.tables import LARGEST_ID, Id, model_configs, roles, user_roles, users
-from chatcore_sql.users import USER, user_from
+from chatcore_sql.users import AT_ONCE, USER, taken, user_from
 
 _u = users.c
 _r = user_roles.c
@@ -36,6 +40,10 @@ _TWO_ADMINS = (
     select(_r.user_id).select_from(user_roles.join(users)).where(_r.role == ADMIN_ROLE, _u.is_active == true()).limit(2)
 )
 _ROLES = select(roles.c.name, roles.c.description)
+_USERNAMES = select(_u.username_key).where(_u.username_key.in_(bindparam("keys", expanding=True)))
+_EMAILS = select(_u.email_key).where(_u.email_key.in_(bindparam("keys", expanding=True)))
+_IDS = select(_u.id, _u.username_key).where(_u.username_key.in_(bindparam("keys", expanding=True)))
+_ADD_USERS = insert(users)
 _UPDATE = update(users).where(_u.id == bindparam("user"))
 _HAS = select(_r.role).where(_r.user_id == bindparam("user"), _r.role == bindparam("role"))
 _GRANT = insert(user_roles)
@@ -70,7 +78,7 @@ class SqlAdministration(Administration):
             return []
         page = {"before": LARGEST_ID if before is None else before, "limit": limit}
         if containing:
-            found = await self._statements.rows(_MATCHING, **page, pattern=f"%{_escaped(identity_key(containing))}%")
+            found = await self._statements.rows(_MATCHING, **page, pattern=f"%{escaped(identity_key(containing))}%")
         else:
             found = await self._statements.rows(_USERS, **page)
         if not found:
@@ -86,6 +94,36 @@ class SqlAdministration(Administration):
     async def roles(self) -> Sequence[AccountRole]:
         rows = sorted(await self._statements.rows(_ROLES), key=itemgetter(0))
         return [AccountRole(name, description) for name, description in rows]
+
+    async def taken(self, *, usernames: Collection[str], emails: Collection[str]) -> tuple[Set[str], Set[str]]:
+        names = await self._known(_USERNAMES, usernames)
+        return names, await self._known(_EMAILS, emails)
+
+    async def _known(self, query: Query, names: Collection[str]) -> Set[str]:
+        keys = sorted({identity_key(name) for name in names if storable(name) == name})
+        known = set[str]()
+        for start in range(0, len(keys), AT_ONCE):
+            known.update(row[0] for row in await self._statements.rows(query, keys=keys[start : start + AT_ONCE]))
+        return known
+
+    async def add_users(self, users: Sequence[NewUser], *, now: datetime) -> Sequence[UserId]:
+        ids = dict[str, UserId]()
+        for start in range(0, len(users), AT_ONCE):
+            ids |= await self._add_users(users[start : start + AT_ONCE], now)
+        return [ids[identity_key(user.username)] for user in users]
+
+    async def _add_users(self, users: Sequence[NewUser], now: datetime) -> dict[str, UserId]:
+        try:
+            await self._statements.insert_all(_ADD_USERS, [_columns(user, now) for user in users])
+        except IntegrityError as error:
+            raise taken(error) from None  # the database's message has the names in it
+        keys = [identity_key(user.username) for user in users]
+        ids = {row[1]: row[0] for row in await self._statements.rows(_IDS, keys=keys)}
+        given = [
+            {"user_id": ids[key], "role": role} for key, user in zip(keys, users, strict=True) for role in user.roles
+        ]
+        await self._statements.insert_all(_GRANT, given)
+        return ids
 
     async def only_admin(self) -> UserId | None:
         await self._statements.lock(_LOCK_ADMINS)
@@ -129,10 +167,19 @@ class SqlSealedKeys(SealedKeys):
         return replaced == 1
 
 
+def _columns(user: NewUser, now: datetime) -> dict[str, object]:
+    return {
+        "username": user.username,
+        "username_key": identity_key(user.username),
+        "email": user.email,
+        "email_key": None if user.email is None else identity_key(user.email),
+        "password_hash": user.password_hash,
+        "is_active": user.is_active,
+        **asdict(user.profile),
+        "created_at": user.created_at or now,
+        "updated_at": now,
+    }
+
+
 def _id_of(row: Row) -> int:
     return int(row[0])
-
-
-def _escaped(text: str) -> str:
-    """Where `%` and `_` mean themselves."""
-    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")

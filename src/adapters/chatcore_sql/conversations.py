@@ -1,14 +1,16 @@
 """Conversations."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Integer, bindparam, delete, false, insert, select, update
 
 from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, UserId, WorkerId
-from chatcore.ports import ConversationRepo
+from chatcore.ports import ConversationRepo, Found
+from chatcore_sql.search import Search
 from chatcore_sql.statements import Row, Statements
-from chatcore_sql.tables import conversations, messages, reply_log
+from chatcore_sql.tables import Id, conversations, messages, reply_log
 
 _c = conversations.c
 CONVERSATION = (
@@ -33,6 +35,15 @@ _LIST = (
     .limit(bindparam("limit", type_=Integer))
     .offset(bindparam("offset", type_=Integer))
 )
+_BY_ID = (
+    select(*CONVERSATION)
+    .with_hint(conversations, "FORCE INDEX (uq_conversations_user_id_id)", dialect_name="mysql")
+    .where(_c.user_id == bindparam("owner"), _c.id > bindparam("after", type_=Id))
+    .order_by(_c.id)
+    .limit(bindparam("limit", type_=Integer))
+)
+_SEARCH = Search(conversations, _c.title, index="uq_conversations_user_id_id")
+_TITLED = select(*CONVERSATION).select_from(_SEARCH.found.join(conversations, _c.id == _SEARCH.found.c.id))
 # By the primary key alone: where MySQL locks an index entry first that somebody with the row's lock has to change,
 # the two wait for each other.
 _UPDATE = update(conversations).where(*THIS_CONVERSATION).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
@@ -103,6 +114,30 @@ class SqlConversationRepo(ConversationRepo):
     async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[Conversation]:
         rows = await self._statements.rows(_LIST, owner=owner, limit=limit, offset=offset)
         return [conversation_from(row) for row in rows]
+
+    async def by_id(self, owner: UserId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
+        rows = await self._statements.rows(_BY_ID, owner=owner, after=after or 0, limit=limit)
+        return [conversation_from(row) for row in rows]
+
+    async def restore(self, conversation: Conversation) -> Conversation:
+        conversation_id = await self._statements.insert(
+            _ADD,
+            user_id=conversation.user_id,
+            title=conversation.title,
+            titled_by_user=conversation.titled_by_user,
+            config_id=None,
+            created_at=conversation.created_at,
+            updated_at=conversation.updated_at,
+        )
+        return replace(conversation, id=conversation_id, config_id=None, writing_reply_id=None)
+
+    async def titled(
+        self, owner: UserId, text: str, *, before: ConversationId | None, limit: int, within: int
+    ) -> Found[Conversation]:
+        rows, looked_to = await _SEARCH(
+            self._statements, _TITLED, owner, text, before=before, limit=limit, within=within
+        )
+        return Found([conversation_from(row) for row in rows], looked_to)
 
     async def set_title(
         self, owner: UserId, conversation_id: ConversationId, title: str, *, by_user: bool = False

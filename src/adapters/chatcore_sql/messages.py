@@ -5,14 +5,15 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Integer, String, bindparam, cast, func, insert, literal_column, select, true, update
+from sqlalchemy import Integer, String, and_, bindparam, cast, func, insert, literal_column, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from chatcore.entities import Conversation, ConversationId, Failure, Message, MessageId, Role, Status, Usage, UserId
 from chatcore.errors import IdempotencyKeyReused
-from chatcore.ports import Idempotency, MessageRepo, Node
+from chatcore.ports import Found, Idempotency, MessageRepo, Node
 from chatcore_sql.conversations import CONVERSATION, THIS_CONVERSATION, conversation_from
 from chatcore_sql.failures import violates
+from chatcore_sql.search import Search
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.tables import LARGEST_ID, conversations, messages
 
@@ -116,6 +117,21 @@ _HISTORY = (
     select(*CONVERSATION, *MESSAGE)
     .select_from(conversations.outerjoin(_PAGE, true()).outerjoin(messages, _m.id == _PAGE.c.id))
     .where(*THIS_CONVERSATION)
+)
+
+# Of each half of the branches the index has the order; of both together a page is taken.
+_BY_ID = (
+    select(*MESSAGE)
+    .with_hint(messages, _IN_ORDER, dialect_name="mysql")
+    .where(*_OF_CONVERSATION, _m.active == bindparam("active"), _m.id > bindparam("after"))
+    .order_by(_m.id)
+    .limit(bindparam("limit", type_=Integer))
+)
+_SEARCH = Search(messages, _m.content, index="ix_messages_user_id_id")
+_CONTAINING = select(*MESSAGE, *CONVERSATION).select_from(
+    _SEARCH.found.join(messages, _m.id == _SEARCH.found.c.id).join(
+        conversations, and_(conversations.c.user_id == _m.user_id, conversations.c.id == _m.conversation_id)
+    )
 )
 
 
@@ -225,6 +241,40 @@ class SqlMessageRepo(MessageRepo):
         width = len(CONVERSATION)
         page = [message_from(row[width:]) for row in rows if row[width] is not None]
         return conversation_from(rows[0][:width]), sorted(page, key=lambda message: message.id)
+
+    async def by_id(
+        self, owner: UserId, conversation_id: ConversationId, *, after: MessageId | None, limit: int
+    ) -> Sequence[Message]:
+        this = {"owner": owner, "conversation": conversation_id, "after": after or 0, "limit": limit}
+        rows = [row for active in (True, False) for row in await self._statements.rows(_BY_ID, **this, active=active)]
+        return [message_from(row) for row in sorted(rows, key=itemgetter(0))[:limit]]
+
+    async def restore(self, message: Message, *, active: bool) -> MessageId:
+        message_id: MessageId = await self._statements.insert(
+            _ADD,
+            user_id=message.user_id,
+            conversation_id=message.conversation_id,
+            parent_id=message.parent_id or 0,
+            active=active,
+            role=message.role.value,
+            content=message.content,
+            reasoning=message.reasoning,
+            status=message.status.value,
+            model=message.model,
+            created_at=message.created_at,
+            **_usage_columns(message.usage),
+            **_error_columns(message.error),
+        )
+        return message_id
+
+    async def containing(
+        self, owner: UserId, text: str, *, before: MessageId | None, limit: int, within: int
+    ) -> Found[tuple[Conversation, Message]]:
+        rows, looked_to = await _SEARCH(
+            self._statements, _CONTAINING, owner, text, before=before, limit=limit, within=within
+        )
+        width = len(MESSAGE)
+        return Found([(conversation_from(row[width:]), message_from(row[:width])) for row in rows], looked_to)
 
     async def last_reply(self, owner: UserId, conversation_id: ConversationId) -> Message | None:
         row = await self._statements.first(_LAST_REPLY, owner=owner, conversation=conversation_id)

@@ -219,6 +219,7 @@ messages = Table(
         ["user_id", "conversation_id"], ["conversations.user_id", "conversations.id"], ondelete="CASCADE"
     ),
     Index(None, "user_id", "conversation_id", "active", "id"),
+    Index(None, "user_id", "id"),
     # The owner alone before a column that may be NULL: an index that begins as the foreign key does and goes on with a
     # NULL makes MySQL 9.7 take the reference for absent, and anything is accepted.
     Index(None, "user_id", "parent_id", "conversation_id", "id"),

@@ -13,7 +13,7 @@ from chatcore_sql.failures import violates
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.tables import conversations, reply_log, user_roles, users
 
-AT_ONCE = 500  # conversations to lock with one statement; for a list of 1,000 MariaDB reads the whole table
+AT_ONCE = 500  # rows to find with one statement; for a list of 1,000 MariaDB reads the whole table
 
 _u = users.c
 _c = conversations.c
@@ -99,7 +99,7 @@ class SqlUserRepo(UserRepo):
                 updated_at=now,
             )
         except IntegrityError as error:
-            raise _taken(error) from None  # the database's message has the name in it
+            raise taken(error) from None  # the database's message has the name in it
         await self._statements.insert_all(_ADD_ROLE, [{"user_id": user_id, "role": role} for role in sorted(roles)])
         return User(
             id=user_id,
@@ -146,10 +146,11 @@ class SqlUserRepo(UserRepo):
         try:
             await self._statements.change(_UPDATE, user=user_id, **values)
         except IntegrityError as error:
-            raise _taken(error) from None  # the database's message has the name in it
+            raise taken(error) from None  # the database's message has the name in it
 
 
-def _taken(error: IntegrityError) -> Exception:
+def taken(error: IntegrityError) -> Exception:
+    """What it means that a user cannot be stored."""
     if violates(error, "username_key"):
         return UsernameTaken()
     if violates(error, "email_key"):

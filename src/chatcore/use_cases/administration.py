@@ -7,6 +7,7 @@ administrator: of any number who go at once, one stays.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from chatcore import audit
 from chatcore.entities import (
@@ -47,6 +48,21 @@ class ListUsers:
         async with self.unit_of_work(read_only=True) as work:
             found = await work.administration.users(containing=q, before=before, limit=limit + 1)
         return Page(found[:limit], len(found) > limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindUser:
+    """The operator, at the server: the user with this username or e-mail address."""
+
+    unit_of_work: UnitOfWorkFactory
+
+    async def __call__(self, *, name: str) -> User:
+        """Raises `NotFound`."""
+        async with self.unit_of_work(read_only=True) as work:
+            user = await work.users.find(name)
+        if user is None:
+            raise NotFound(_MISSING)
+        return user
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +116,7 @@ class EnableUser:
     async def __call__(self, *, user_id: UserId) -> User:
         """Enabling who is enabled changes nothing. Raises `NotFound`."""
         async with self.unit_of_work() as work:
-            user = await _existing(work, user_id)
-            if not user.is_active:
-                await work.tokens.revoke_all(user_id, now=self.clock.now())
-                await work.administration.set_active(user_id, True, now=self.clock.now())
-                user = await _existing(work, user_id)
+            user = await _enabled(work, await _existing(work, user_id), now=self.clock.now())
             await work.commit()
         audit.record("user_enabled", user_id=user_id)
         return user
@@ -122,47 +134,44 @@ class ListRoles:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GrantRole:
-    """An administrator: gives a user a role, which holds from their next request on."""
-
+class _RoleChange:
     unit_of_work: UnitOfWorkFactory
     clock: Clock
 
     @repeatable
-    async def __call__(self, *, user_id: UserId, role: str) -> User:
-        """Raises `ValidationFailed`, `NotFound`."""
+    async def _changed(self, user_id: UserId, role: str, *, granted: bool) -> User:
         check(role_rule(role))
         async with self.unit_of_work() as work:
-            await work.administration.only_admin()  # one after the other
+            if granted:
+                await work.administration.only_admin()  # one after the other
+            elif role == ADMIN_ROLE:
+                await keep_an_admin(work, user_id)
             await _existing(work, user_id)
-            await work.administration.grant(user_id, role, now=self.clock.now())
+            change = work.administration.grant if granted else work.administration.revoke
+            await change(user_id, role, now=self.clock.now())
             user = await _existing(work, user_id)
             await work.commit()
-        audit.record("role_changed", user_id=user_id, granted=role)
+        audit.record("role_changed", user_id=user_id, **{"granted" if granted else "revoked": role})
         return user
 
 
 @dataclass(frozen=True, kw_only=True)
-class RevokeRole:
+class GrantRole(_RoleChange):
+    """An administrator: gives a user a role, which holds from their next request on."""
+
+    async def __call__(self, *, user_id: UserId, role: str) -> User:
+        """Raises `ValidationFailed`, `NotFound`."""
+        return await self._changed(user_id, role, granted=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevokeRole(_RoleChange):
     """An administrator: takes a role from a user, from their next request on. The last active administrator stays
     one."""
 
-    unit_of_work: UnitOfWorkFactory
-    clock: Clock
-
-    @repeatable
     async def __call__(self, *, user_id: UserId, role: str) -> User:
         """Raises `ValidationFailed`, `NotFound`, `LastAdmin`."""
-        check(role_rule(role))
-        async with self.unit_of_work() as work:
-            if role == ADMIN_ROLE:
-                await keep_an_admin(work, user_id)
-            await _existing(work, user_id)
-            await work.administration.revoke(user_id, role, now=self.clock.now())
-            user = await _existing(work, user_id)
-            await work.commit()
-        audit.record("role_changed", user_id=user_id, revoked=role)
-        return user
+        return await self._changed(user_id, role, granted=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,13 +234,18 @@ class CreateAdmin(MakeAccount):
             if user is None:
                 raise NotFound(_MISSING)
             await work.administration.grant(user.id, ADMIN_ROLE, now=now)
-            if not user.is_active:
-                await work.tokens.revoke_all(user.id, now=now)
-                await work.administration.set_active(user.id, True, now=now)
-            user = await _existing(work, user.id)
+            user = await _enabled(work, await _existing(work, user.id), now=now)
             await work.commit()
         audit.record("role_changed", user_id=user.id, granted=ADMIN_ROLE)
         return user
+
+
+async def _enabled(work: UnitOfWork, user: User, *, now: datetime) -> User:
+    if user.is_active:
+        return user
+    await work.tokens.revoke_all(user.id, now=now)
+    await work.administration.set_active(user.id, True, now=now)
+    return await _existing(work, user.id)
 
 
 async def _existing(work: UnitOfWork, user_id: UserId) -> User:

@@ -1,4 +1,4 @@
-"""`chatcore serve` and `chatcore migrate`; what operators do besides is in `operating`."""
+"""`chatcore serve` and `chatcore migrate`; what operators do besides is in `keys` and `users`."""
 
 import asyncio
 import sys
@@ -7,7 +7,8 @@ import click
 
 from chatcore.errors import ChatcoreError
 from chatcore_app import Settings, SettingsError, blaming, database_of, migration_script_of
-from chatcore_cli.operating import keys, users
+from chatcore_cli.keys import keys
+from chatcore_cli.users import users
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

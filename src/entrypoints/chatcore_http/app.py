@@ -26,7 +26,17 @@ from chatcore_http.origins import RefusedPreflights
 from chatcore_http.refresh_cookie import RefreshCookie
 from chatcore_http.request_limit import RequestLimit
 from chatcore_http.request_log import RequestLog
-from chatcore_http.routes import administration, auth, chat, conversations, docs, model_configs, socket, system
+from chatcore_http.routes import (
+    administration,
+    auth,
+    chat,
+    conversations,
+    docs,
+    model_configs,
+    own_data,
+    socket,
+    system,
+)
 from chatcore_http.sign_in_places import SignInPlaces
 from chatcore_http.systems import agent_api, rag_api, sessions_envelope, v1_chats
 
@@ -43,7 +53,7 @@ class Edge(LitestarProvider):
 def create_app(settings: Settings, *providers: Provider) -> Litestar:
     """The application for these settings. A provider replaces what it provides: a test's model, an embedder's users."""
     container = make_container(settings, Edge(), *providers)
-    routers = partial(api_routers, refresh_cookie=settings.refresh_cookie)
+    routers = partial(api_routers, settings)
     pages = docs.routers(settings.app_name, lambda: describe(settings, routers()))
     enveloped = settings.response_envelope == "code"
     app = Litestar(
@@ -73,14 +83,15 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
     return app
 
 
-def api_routers(*, refresh_cookie: bool = False) -> list[Router]:
+def api_routers(settings: Settings) -> list[Router]:
     """New ones at each call: what the OpenAPI document is about."""
     return [
         *system.routers(),
-        *auth.routers(refresh_cookie=refresh_cookie),
+        *auth.routers(refresh_cookie=settings.refresh_cookie),
         *model_configs.routers(),
         *conversations.routers(),
         *chat.routers(),
+        *own_data.routers(max_import_bytes=settings.max_import_bytes),
         *administration.routers(),
         *rag_api.routers(),
         *v1_chats.routers(),

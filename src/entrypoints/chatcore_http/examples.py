@@ -126,6 +126,22 @@ EXAMPLES: dict[str, Any] = {
         "next_before_id": None,
     },
     "ChatHistory": {**_CONVERSATION, "messages": [_MESSAGE, _REPLY]},
+    "Hit": {"conversation": _CONVERSATION, "message": _MESSAGE},
+    "Hits": {
+        "items": [
+            {"conversation": _CONVERSATION, "message": None},
+            {"conversation": _CONVERSATION, "message": _MESSAGE},
+        ],
+        "has_more": True,
+        "next_cursor": "m11",
+        "limit": 20,
+    },
+    "Imported": {
+        "conversations": 2,
+        "messages": 34,
+        "refusals": 1,
+        "refused": [{"line": 40, "detail": "parent_id: is of no message before it in this conversation"}],
+    },
     "Send": {"content": "Why is the sky blue?"},
     "Regenerate": {"message_id": 12},
     "Branch": {"message_id": 12},
@@ -150,4 +166,11 @@ def _server_sent(event: dict[str, Any]) -> str:
     return f"event: {event['type']}\nid: {event['reply_id']}:{event['offset']}\ndata: {data}\n\n"
 
 
+_EXPORTED = [
+    {"kind": "export", "format": "chatcore export", "version": 1, "exported_at": _LATER},
+    {"kind": "conversation", **_CONVERSATION, "titled_by_user": False, "current_message_id": 11},
+    {"kind": "message", **{name: value for name, value in _MESSAGE.items() if name != "siblings"}},
+    {"kind": "end", "conversations": 1, "messages": 1},
+]
+EXPORT = "".join(f"{msgspec.json.encode(line).decode()}\n" for line in _EXPORTED)
 EVENT_STREAM = "".join(_server_sent(event) for event in (_STARTED, _TEXT, _ENDED))

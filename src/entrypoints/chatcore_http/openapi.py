@@ -28,7 +28,7 @@ from chatcore_http.answers import Answers
 from chatcore_http.auth import COMPONENTS
 from chatcore_http.envelope import describe_enveloped
 from chatcore_http.errors import status_of
-from chatcore_http.examples import EVENT_STREAM, EXAMPLES
+from chatcore_http.examples import EVENT_STREAM, EXAMPLES, EXPORT
 from chatcore_http.request_limit import WATCHED_PATHS
 from chatcore_http.routes import system
 from chatcore_http.systems import rag_api, sessions_envelope, v1_chats
@@ -58,6 +58,14 @@ _EVENTS = {
     "reply.stopped": schemas.ReplyEnded,
     "reply.interrupted": schemas.ReplyEnded,
     "reply.failed": schemas.ReplyFailed,
+}
+_JSON_LINES: Json = {
+    "schema": {
+        "type": "string",
+        "description": "JSON Lines: on each line an object with a `kind`. The last one's is `end`.",
+        "contentMediaType": "application/jsonl",
+    },
+    "example": EXPORT,
 }
 _STREAM: Json = {
     "schema": {
@@ -208,6 +216,8 @@ def _successes(responses: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
             response["description"] = HTTPStatus(int(status)).phrase
         if "text/event-stream" in response.get("content", ()) or _is_chat(response):
             response["content"]["text/event-stream"] = _STREAM
+        for media_type in {"application/jsonl"} & response.get("content", {}).keys():
+            response["content"][media_type] = _JSON_LINES
         yield status, response
 
 

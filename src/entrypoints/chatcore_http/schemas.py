@@ -6,10 +6,11 @@ from typing import Annotated, Literal, Self
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from chatcore import ChatOptions, ModelConfigId, entities, events
+from chatcore import ChatOptions, ModelConfigId, SearchPage, entities, events
 from chatcore.ports import TextKind
 from chatcore.use_cases.conversations import History as HistoryPage
 from chatcore.use_cases.model_configs import Checked
+from chatcore.use_cases.own_data import Imported as ImportReport
 from chatcore.use_cases.sessions import SignedIn
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -326,6 +327,54 @@ class History(msgspec.Struct, frozen=True):
             page.next_before_id is not None,
             page.next_before_id,
         )
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """Without a message it is the conversation's title that has the text in it."""
+
+    conversation: Conversation
+    message: Message | None
+
+    @classmethod
+    def of(cls, conversation: entities.Conversation, message: entities.Message | None) -> Self:
+        return cls(Conversation.of(conversation), None if message is None else Message.of(message))
+
+
+class Hits(msgspec.Struct, frozen=True):
+    """`has_more`: there is more to look at, whether or not something will be found; `next_cursor` asks for it."""
+
+    items: list[Hit]
+    has_more: bool
+    next_cursor: str | None
+    limit: int
+
+    @classmethod
+    def of(cls, page: SearchPage, *, limit: int) -> Self:
+        items = [Hit.of(hit.conversation, hit.message) for hit in page.hits]
+        following = page.next
+        cursor = None if following is None else f"{'m' if following.messages else 't'}{following.before or ''}"
+        return cls(items, following is not None, cursor, limit)
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """The line, from 1, because of which a conversation was not stored."""
+
+    line: int
+    detail: str
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """How much was stored, how many conversations were refused, and of the first hundred of those why."""
+
+    conversations: int
+    messages: int
+    refusals: int
+    refused: list[Refusal]
+
+    @classmethod
+    def of(cls, imported: ImportReport) -> Self:
+        refused = [Refusal(each.line, each.why) for each in imported.refused]
+        return cls(imported.conversations, imported.messages, imported.refusals, refused)
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):

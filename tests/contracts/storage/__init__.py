@@ -10,7 +10,9 @@ from contracts.storage.expiry import ExpiryContract
 from contracts.storage.idempotency import IdempotencyContract
 from contracts.storage.messages import MessageRepoContract
 from contracts.storage.model_configs import ModelConfigRepoContract
+from contracts.storage.own_data import OwnDataContract
 from contracts.storage.reply_log import ReplyLogContract
+from contracts.storage.search import SearchContract
 from contracts.storage.sessions import TokenStoreContract
 from contracts.storage.unit_of_work import UnitOfWorkContract
 from contracts.storage.workers import UnfinishedRepliesContract, WorkersContract
@@ -24,8 +26,10 @@ __all__ = [
     "IdempotencyContract",
     "MessageRepoContract",
     "ModelConfigRepoContract",
+    "OwnDataContract",
     "ReplyLogContract",
     "SealedKeysContract",
+    "SearchContract",
     "StorageContract",
     "TokenStoreContract",
     "UnfinishedRepliesContract",

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from chatcore.entities import ADMIN_ROLE, ROLES, ModelConfig, ModelConfigId, User, UserId
-from chatcore.errors import NotFound
-from chatcore.ports import UnitOfWork, UnitOfWorkFactory
+from chatcore.entities import ADMIN_ROLE, ROLES, ModelConfig, ModelConfigId, Profile, User, UserId
+from chatcore.errors import EmailTaken, NotFound, UsernameTaken
+from chatcore.ports import NewUser, UnitOfWork, UnitOfWorkFactory
 from contracts.storage.base import NOW, StorageContract, later, stored_user
 
 NOBODY = UserId(999_999_999)
@@ -41,6 +41,75 @@ class AdministrationContract(StorageContract):
             "admin": "Administers all accounts.",
             "user": "Holds conversations of their own.",
         }
+
+    # ---- accounts from elsewhere ----
+
+    @pytest.mark.parametrize("count", [0, 1, 501])
+    async def test_many_users_are_added_as_they_are(self, unit_of_work: UnitOfWorkFactory, count: int) -> None:
+        new = [
+            NewUser(
+                username=f"User{number}",
+                email=f"user{number}@example.org" if number % 2 else None,
+                password_hash=f"hash {number}",
+                roles=frozenset({"user", "admin"} if number % 3 else {"user"}),
+                is_active=number % 5 != 0,
+                profile=Profile(user_name=f"小{number}", job="x" * 200),
+                created_at=later(-number) if number % 7 else None,
+            )
+            for number in range(count)
+        ]
+        async with unit_of_work() as work:
+            ids = await work.administration.add_users(new, now=NOW)
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            stored = [await work.administration.user(user_id) for user_id in ids]
+        assert stored == [
+            User(
+                id=user_id,
+                username=user.username,
+                email=user.email,
+                password_hash=user.password_hash,
+                roles=user.roles,
+                is_active=user.is_active,
+                profile=user.profile,
+                created_at=user.created_at or NOW,
+                updated_at=NOW,
+            )
+            for user_id, user in zip(ids, new, strict=True)
+        ]
+
+    @pytest.mark.parametrize(
+        ("username", "email", "error"), [("OWNER", None, UsernameTaken), ("new", "Owner@Example.org", EmailTaken)]
+    )
+    async def test_of_many_users_one_that_is_taken_prevents_all(
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        owner: User,
+        username: str,
+        email: str | None,
+        error: type[Exception],
+    ) -> None:
+        new = [
+            NewUser(username="first", password_hash=""),
+            NewUser(username=username, email=email, password_hash=""),
+        ]
+        async with unit_of_work() as work:
+            with pytest.raises(error):
+                await work.administration.add_users(new, now=NOW)
+        async with unit_of_work(read_only=True) as work:
+            assert await work.administration.users(limit=5) == [owner]
+
+    async def test_which_names_and_addresses_are_taken(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
+    ) -> None:
+        async with unit_of_work(read_only=True) as work:
+            names, emails = await work.administration.taken(
+                usernames=["OWNER", "new", "\ud800", *(f"u{number}" for number in range(600))],
+                emails=["Stranger@example.org", "owner", "new@example.org"],
+            )
+            nothing = await work.administration.taken(usernames=[], emails=[])
+        assert (set(names), set(emails)) == ({"owner"}, {"stranger@example.org"})
+        assert [set(each) for each in nothing] == [set(), set()]
 
     # ---- seeing ----
 

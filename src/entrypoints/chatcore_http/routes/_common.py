@@ -29,8 +29,9 @@ def described(use_case: type) -> str:
     return inspect.getdoc(use_case) or ""
 
 
-def private_router(path: str, handlers: list[Any], *, tag: str, role: str | None = None) -> Router:
-    """Routes that belong to the signed-in user, whom they get as `caller`; of a role, if one is named."""
+def private_router(path: str, handlers: list[Any], *, tag: str, role: str | None = None, **more: Any) -> Router:
+    """Routes that belong to the signed-in user, whom they get as `caller`; of a role, if one is named. `more`: for the
+    router."""
     return DishkaRouter(
         path=path,
         route_handlers=handlers,
@@ -38,4 +39,5 @@ def private_router(path: str, handlers: list[Any], *, tag: str, role: str | None
         security=SECURITY,
         dependencies={"caller": Provide(provide_caller, sync_to_thread=False)},
         tags=[tag],
+        **more,
     )

@@ -17,6 +17,8 @@ from chatcore import (
     ModelConfigId,
     ReadHistory,
     RenameConversation,
+    SearchConversations,
+    SearchCursor,
     SwitchBranch,
 )
 from chatcore.entities import check
@@ -28,6 +30,7 @@ _ID: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1, "p
 BeforeId = Annotated[
     str | None, QueryParameter(pattern="^[0-9]{0,19}$", description="A message's id.", schema_extra=_ID)
 ]
+Cursor = Annotated[str, QueryParameter(pattern="^([tm][0-9]{0,19})?$", description="The `next_cursor` before it.")]
 
 
 @get("/", description=described(ListConversations))
@@ -39,6 +42,20 @@ async def list_all(
 ) -> schemas.Conversations:
     page = await list_conversations(owner=caller.user.id, limit=limit, offset=offset)
     return schemas.Conversations.of(page, limit=limit, offset=offset)
+
+
+@get("/search", description=described(SearchConversations))
+async def search(
+    caller: NamedDependency[Caller],
+    search_conversations: FromDishka[SearchConversations],
+    q: FromQuery[str | None] = None,
+    cursor: Cursor = "",
+    limit: FromQuery[int] = 20,
+) -> schemas.Hits:
+    """Titles are `t`, messages `m`, and the number is the last one's that was looked at."""
+    start = SearchCursor(messages=cursor.startswith("m"), before=int(cursor[1:]) if cursor[1:] else None)
+    page = await search_conversations(owner=caller.user.id, q=q or "", cursor=start, limit=limit)
+    return schemas.Hits.of(page, limit=limit)
 
 
 @post("/create", status_code=201, description=described(CreateConversation))
@@ -114,4 +131,5 @@ def _message_id(number: str) -> MessageId:
 
 
 def routers() -> list[Router]:
-    return [private_router("/conversations", [list_all, create, rename, delete, history, branch], tag="conversations")]
+    handlers: list[Any] = [list_all, search, create, rename, delete, history, branch]
+    return [private_router("/conversations", handlers, tag="conversations")]

@@ -1,0 +1,160 @@
+"""Accounts that come from another system, with the passwords that they have there."""
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import islice
+
+from chatcore import audit
+from chatcore.entities import (
+    check,
+    email_rule,
+    identity_key,
+    profile_rules,
+    range_rule,
+    role_rule,
+    username_rule,
+)
+from chatcore.errors import EmailTaken, FieldError, UsernameTaken
+from chatcore.ports import Clock, NewUser, PasswordHasher, UnitOfWork, UnitOfWorkFactory
+from chatcore.shielding import repeatable
+
+_TRIES = 5
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """A row by its line's number: an account as it is there, or why there is none to be read."""
+
+    line: int
+    user: NewUser | str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedRow:
+    line: int
+    why: str
+
+
+@dataclass(slots=True)
+class UsersImported:
+    """What became of the rows so far. `there` and `refused` are those of the last batch; the numbers are of all."""
+
+    added: int = 0
+    there_already: int = 0
+    refusals: int = 0
+    there: Sequence[tuple[int, str]] = ()
+    refused: Sequence[RefusedRow] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportUsers:
+    """The operator, at the server: makes accounts of rows, in batches of one transaction each. Who is there already, by
+    the username, is left as they are, so that an import may be run again. A row that breaks a rule is refused, and no
+    other row with it.
+
+    Passwords are known by the other system's hashes, and hashed anew when their owners first sign in.
+    """
+
+    unit_of_work: UnitOfWorkFactory
+    passwords: PasswordHasher
+    clock: Clock
+
+    async def __call__(self, *, rows: Iterable[UserRow], batch: int = 500) -> AsyncIterator[UsersImported]:
+        """After each batch how far it is; `batch` 1 to 10,000. Raises `ValidationFailed`."""
+        check(range_rule(batch, "batch", minimum=1, maximum=10_000))
+        imported, left = UsersImported(), iter(rows)
+        while some := list(islice(left, batch)):
+            sorted_out = _SortedOut()
+            for row in some:
+                sorted_out.take(row, self._broken(row.user) if isinstance(row.user, NewUser) else row.user)
+            await self._store(sorted_out)
+            imported = UsersImported(
+                imported.added + len(sorted_out.new),
+                imported.there_already + len(sorted_out.there),
+                imported.refusals + len(sorted_out.refused),
+                sorted_out.there,
+                sorted(sorted_out.refused, key=lambda refused: refused.line),
+            )
+            yield imported
+
+    def _broken(self, user: NewUser) -> str:
+        return "; ".join(f"{error.field}: {error.message}" for error in self._rules(user) if error is not None)
+
+    def _rules(self, user: NewUser) -> Iterator[FieldError | None]:
+        yield username_rule(user.username)
+        yield email_rule(user.email) if user.email is not None else None
+        if self.passwords.adopted(user.password_hash) is None:
+            yield FieldError(
+                "password_hash", "is none of bcrypt, Argon2 and SHA-256 in hex, or one that costs too much"
+            )
+        yield from (role_rule(role, "roles") for role in sorted(user.roles))
+        yield from profile_rules(user.profile)
+        if user.created_at is not None and not _EARLIEST <= user.created_at <= self.clock.now():
+            yield FieldError("created_at", "must lie between 1970 and now")
+
+    async def _store(self, sorted_out: "_SortedOut") -> None:
+        """Somebody else may take a name between the look and the insert; then they are looked for once more."""
+        for _ in range(_TRIES - 1):
+            try:
+                await self._store_once(sorted_out)
+            except (UsernameTaken, EmailTaken):
+                continue
+            return
+        await self._store_once(sorted_out)
+
+    @repeatable
+    async def _store_once(self, sorted_out: "_SortedOut") -> None:
+        async with self.unit_of_work() as work:
+            await sorted_out.leave_out_taken(work)
+            users = [self._adopted(user) for _, user in sorted_out.new]
+            ids = await work.administration.add_users(users, now=self.clock.now())
+            await work.commit()
+        for user_id, user in zip(ids, users, strict=True):
+            audit.record("account_imported", user_id=user_id, roles=" ".join(sorted(user.roles)))
+
+    def _adopted(self, user: NewUser) -> NewUser:
+        adopted = self.passwords.adopted(user.password_hash)
+        assert adopted is not None  # noqa: S101 - or it would have been refused
+        return replace(user, password_hash=adopted)
+
+
+@dataclass(slots=True)
+class _SortedOut:
+    """One batch: the rows to store, those of users that are there, and those that are refused."""
+
+    new: list[tuple[int, NewUser]] = field(default_factory=list[tuple[int, NewUser]])
+    there: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    refused: list[RefusedRow] = field(default_factory=list[RefusedRow])
+    _names: set[str] = field(default_factory=set[str])
+    _emails: set[str] = field(default_factory=set[str])
+
+    def take(self, row: UserRow, broken: str) -> None:
+        """A name or an address that an earlier row of the batch has is that row's."""
+        if broken or isinstance(row.user, str):
+            self.refused.append(RefusedRow(row.line, broken))
+            return
+        user, name = row.user, identity_key(row.user.username)
+        email = None if user.email is None else identity_key(user.email)
+        if name in self._names:
+            self.there.append((row.line, user.username))
+        elif email in self._emails:
+            self.refused.append(RefusedRow(row.line, EmailTaken().detail))
+        else:
+            self._names.add(name)
+            self._emails.update(() if email is None else (email,))
+            self.new.append((row.line, user))
+
+    async def leave_out_taken(self, work: UnitOfWork) -> None:
+        names = [user.username for _, user in self.new]
+        emails = [user.email for _, user in self.new if user.email is not None]
+        known_names, known_emails = await work.administration.taken(usernames=names, emails=emails)
+        new, self.new = self.new, []
+        for line, user in new:
+            if identity_key(user.username) in known_names:
+                self.there.append((line, user.username))
+            elif user.email is not None and identity_key(user.email) in known_emails:
+                self.refused.append(RefusedRow(line, EmailTaken().detail))
+            else:
+                self.new.append((line, user))

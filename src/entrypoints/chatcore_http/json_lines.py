@@ -1,0 +1,237 @@
+"""An export as JSON Lines: each line a JSON object with a `kind`, and the way from and to the entities."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Literal, Self
+
+import msgspec
+from msgspec import Meta
+
+from chatcore import OwnConversation, OwnThing, entities
+from chatcore.errors import FieldError, Unavailable, ValidationFailed
+from chatcore.use_cases.own_data import EndOfExport, Line, Unreadable
+from chatcore_http import schemas
+
+FORMAT, VERSION = "chatcore export", 1
+LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes: the longest message, of which each character may be escaped."""
+
+_Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class Header(msgspec.Struct, frozen=True, tag_field="kind", tag="export"):
+    """The first line."""
+
+    format: str
+    version: int
+    exported_at: datetime | None = None
+
+
+class User(schemas.User, frozen=True, tag_field="kind", tag="user"):
+    pass
+
+
+class Session(schemas.Session, frozen=True, tag_field="kind", tag="session"):
+    pass
+
+
+class ModelConfig(schemas.ModelConfig, frozen=True, tag_field="kind", tag="model_config"):
+    pass
+
+
+class Conversation(msgspec.Struct, frozen=True, tag_field="kind", tag="conversation"):
+    """`current_message_id`: the last message of the branch that is shown."""
+
+    id: schemas.Id
+    title: str
+    created_at: _Moment
+    updated_at: _Moment
+    titled_by_user: bool = False
+    config_id: int | None = None
+    current_message_id: int | None = None
+
+    @classmethod
+    def of(cls, own: OwnConversation) -> Self:
+        it = own.conversation
+        return cls(it.id, it.title, it.created_at, it.updated_at, it.titled_by_user, it.config_id, own.current)
+
+    def entity(self) -> OwnConversation:
+        conversation = entities.Conversation(
+            id=entities.ConversationId(self.id),
+            user_id=_NOBODY,
+            title=self.title,
+            titled_by_user=self.titled_by_user,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+        )
+        return OwnConversation(conversation, _message_id(self.current_message_id))
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="kind", tag="message"):
+    """Stands after its conversation, and after the message that it follows."""
+
+    id: schemas.Id
+    conversation_id: schemas.Id
+    role: Literal["system", "user", "assistant"]
+    content: str
+    created_at: _Moment
+    parent_id: int | None = None
+    reasoning: str | None = None
+    status: Literal["complete", "writing", "stopped", "failed", "interrupted"] = "complete"
+    model: str | None = None
+    usage: schemas.Usage | None = None
+    error: schemas.Failure | None = None
+
+    @classmethod
+    def of(cls, message: entities.Message) -> Self:
+        shown = schemas.Message.of(message)
+        return cls(**{name: getattr(shown, name) for name in cls.__struct_fields__})
+
+    def entity(self) -> entities.Message:
+        return entities.Message(
+            id=entities.MessageId(self.id),
+            user_id=_NOBODY,
+            conversation_id=entities.ConversationId(self.conversation_id),
+            parent_id=_message_id(self.parent_id),
+            role=entities.Role(self.role),
+            content=self.content,
+            reasoning=self.reasoning,
+            status=entities.Status(self.status),
+            model=self.model,
+            usage=None if self.usage is None else entities.Usage(**msgspec.structs.asdict(self.usage)),
+            error=None if self.error is None else entities.Failure(**msgspec.structs.asdict(self.error)),
+            created_at=self.created_at,
+        )
+
+
+class End(msgspec.Struct, frozen=True, tag_field="kind", tag="end"):
+    """The last line, without which the export is not complete. How many lines of each kind there are."""
+
+    conversations: int = 0
+    messages: int = 0
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    kind: str
+
+
+_NOBODY = entities.UserId(0)
+_encode = msgspec.json.Encoder().encode
+_kind = msgspec.json.Decoder(_Kind).decode
+_read = {
+    "conversation": msgspec.json.Decoder(Conversation).decode,
+    "message": msgspec.json.Decoder(Message).decode,
+    "end": msgspec.json.Decoder(End).decode,
+}
+
+
+# ---- out -------------------------------------------------------------------------------------------------
+
+
+async def exported(things: AsyncIterator[OwnThing], *, session: entities.SessionId) -> AsyncIterator[bytes]:
+    """The lines. If the database goes meanwhile they end, without the last one."""
+    conversations = messages = 0
+    yield _line(Header(FORMAT, VERSION, datetime.now(UTC)))
+    try:
+        async for thing in things:
+            conversations += isinstance(thing, OwnConversation)
+            messages += isinstance(thing, entities.Message)
+            yield _line(_shown(thing, session))
+    except Unavailable:
+        return
+    yield _line(End(conversations, messages))
+
+
+def _shown(thing: OwnThing, session: entities.SessionId) -> msgspec.Struct:
+    match thing:
+        case entities.User():
+            return User.of(thing)
+        case entities.Session():
+            return Session.of(thing, current=session)
+        case entities.ModelConfig():
+            return ModelConfig.of(thing)
+        case OwnConversation():
+            return Conversation.of(thing)
+        case entities.Message():
+            return Message.of(thing)
+
+
+def _line(shown: msgspec.Struct) -> bytes:
+    return _encode(shown) + b"\n"
+
+
+# ---- in --------------------------------------------------------------------------------------------------
+
+
+async def imported(body: AsyncIterator[bytes]) -> AsyncIterator[Line]:
+    """What of an export can be imported, and what cannot be read. Raises `ValidationFailed` if it is no export."""
+    headed = False
+    async for number, line in numbered(body, longest=LONGEST_LINE):
+        if not headed:
+            _check_header(line)
+            headed = True
+        elif line is None:
+            yield Line(number, Unreadable(f"is longer than {LONGEST_LINE} bytes"))
+        elif line.strip() and (thing := _thing(line)) is not None:
+            yield Line(number, thing)
+    if not headed:
+        _check_header(None)
+
+
+async def numbered(body: AsyncIterator[bytes], *, longest: int) -> AsyncIterator[tuple[int, bytes | None]]:
+    """Each line with its number, from 1; None in the place of one that is too long, which is not kept."""
+    number, left, too_long = 1, bytearray(), False
+    async for chunk in body:
+        *whole, rest = chunk.split(b"\n")
+        for part in whole:
+            fits = not too_long and len(left) + len(part) <= longest
+            yield number, bytes(left + part) if fits else None
+            number, too_long = number + 1, False
+            left.clear()
+        too_long = too_long or len(left) + len(rest) > longest
+        if too_long:
+            left.clear()
+        else:
+            left += rest
+    if left or too_long:
+        yield number, None if too_long else bytes(left)
+
+
+def _check_header(line: bytes | None) -> None:
+    try:
+        header = msgspec.json.decode(line or b"", type=Header)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        header = None
+    if header is None or (header.format, header.version) != (FORMAT, VERSION):
+        expected = _line(Header(FORMAT, VERSION)).decode().strip()
+        raise ValidationFailed([FieldError("body", f"must be JSON Lines whose first line is like {expected}")])
+
+
+def _thing(line: bytes) -> OwnConversation | entities.Message | EndOfExport | Unreadable | None:
+    """None: a kind that is not taken over."""
+    try:
+        read = _read.get(_kind(line).kind)
+        shown = None if read is None else read(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return Unreadable(_sentence(error))
+    match shown:
+        case Conversation() | Message():
+            return shown.entity()
+        case End():
+            return EndOfExport()
+        case _:
+            return None
+
+
+def _sentence(error: Exception) -> str:
+    """msgspec says where it is wrong and what type it has, never the value."""
+    if isinstance(error, msgspec.ValidationError):
+        what, _, where = str(error).partition(" - at `$.")
+        return f"{where.rstrip('`')}: {what}" if where else what
+    if isinstance(error, msgspec.MsgspecError):
+        return "is no JSON"
+    return "is no UTF-8" if isinstance(error, UnicodeDecodeError) else "is nested too deeply"
+
+
+def _message_id(number: int | None) -> entities.MessageId | None:
+    return None if number is None else entities.MessageId(number)
