@@ -48,7 +48,15 @@ async def test_a_cursor_leads_on(ada: Api) -> None:
         page = await search(ada, q="unicorn", limit=2, cursor=page["next_cursor"])
     assert page["next_cursor"] is None
     contents = [item["message"] and item["message"]["content"] for item in [*found, *page["items"]]]
-    assert contents == [None, "unicorn 2", "unicorn 1", "unicorn 0"]
+    assert contents == ["unicorn 2", "unicorn 1", "unicorn 0"]
+
+
+async def test_a_title_that_a_message_says_too_is_left_out(ada: Api) -> None:
+    said, titled = await ada.conversation(), await ada.conversation("Unicorns, all of them")
+    await say(ada, said, "unicorns, please")
+    await say(ada, titled, "horses, please")
+    items = (await search(ada, q="unicorns"))["items"]
+    assert [(item["conversation"]["id"], item["message"] is None) for item in items] == [(titled, True), (said, False)]
 
 
 async def test_what_is_in_another_branch_is_found(ada: Api) -> None:

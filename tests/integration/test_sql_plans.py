@@ -283,6 +283,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
         lambda work, it: work.messages.by_id(it.owner, it.conversation, after=it.message, limit=20),
     ],
     "messages.restore": [lambda work, it: work.messages.restore(a_message(it), active=True)],
+    "messages.begun_with": [lambda work, it: work.messages.begun_with(it.owner, "unicorn", among=[it.conversation])],
     "messages.containing": [
         lambda work, it: work.messages.containing(it.owner, "unicorn", before=it.deep, limit=20, within=30),
         lambda work, it: work.messages.containing(it.owner, "e", before=it.message, limit=5, within=30),
