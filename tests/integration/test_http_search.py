@@ -34,7 +34,17 @@ async def test_titles_and_messages_are_found(ada: Api) -> None:
     assert found["items"][0]["message"] is None
     check_shape(found["items"][1]["message"], MESSAGE)
     assert found["items"][1]["message"] == said["message"]
-    for q, count in {"🦄": 1, "100%": 2, "w_1": 1, "\\NEW": 1, "%": 2, "_": 1, "1_0": 0, "hello": 1}.items():
+    for q, count in {
+        "🦄": 1,
+        "100%": 2,
+        "w_1": 1,
+        "\\NEW": 1,
+        "%": 2,
+        "_": 1,
+        "1_0": 0,
+        "hello": 1,
+        "' OR 1=1 -- ": 0,
+    }.items():
         assert len((await search(ada, q=q))["items"]) == count, q
 
 
