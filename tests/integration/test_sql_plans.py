@@ -242,6 +242,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
         lambda work, it: work.conversations.titled(it.owner, "unicorn", before=None, limit=20, within=30),
         lambda work, it: work.conversations.titled(it.owner, "e", before=it.conversation, limit=20, within=30),
     ],
+    "conversations.touch": [lambda work, it: work.conversations.touch(it.owner, it.conversation, now=NOW)],
     "conversations.set_title": [
         lambda work, it: work.conversations.set_title(it.owner, it.conversation, "x"),
         lambda work, it: work.conversations.set_title(it.owner, it.conversation, "x", by_user=True),
