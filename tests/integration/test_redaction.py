@@ -192,11 +192,15 @@ async def calls(
     if "chat" in path or "check" in path:
         model.then(ModelUnauthorized())
         yield "the model fails", await caller.call(method, path, sent)
-    yield "as it should", await caller.call(method, path, *as_form(body) if route[1] in FORMS else (sent,))
+    yield "as it should", await said(caller, method, path, body, form=route[1] in FORMS)
 
 
-def as_form(body: dict[str, Any]) -> tuple[bytes, dict[str, str]]:
-    return urlencode(body).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
+async def said(caller: Api, method: str, path: str, body: dict[str, Any], *, form: bool) -> Answer:
+    if form:
+        return await caller.call(
+            method, path, urlencode(body).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
+        )
+    return await caller.call(method, path, json.dumps(body).encode())
 
 
 # ---- what is printed ---------------------------------------------------------------------------------------
