@@ -3,6 +3,7 @@
 import json
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import bcrypt
 import pytest
@@ -47,6 +48,7 @@ async def test_users_are_imported_and_sign_in(tmp_path: Path, database_url: str,
     for secret in (SHA256, BCRYPT, "plain text"):
         assert secret not in ended.stdout + ended.stderr
     async with serving(tmp_path, **url) as server:
+        tokens: Any = None
         for name in ("ada", "bob"):
             for _ in range(2):
                 tokens = (await server.api.post("/auth/login", {"username": name, "password": PASSWORD})).ok()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 
 import msgspec
 from dishka.integrations.litestar import DishkaRouter, FromDishka
@@ -103,9 +103,13 @@ async def register(
 async def token(request: AnyRequest, sign_in: FromDishka[SignIn]) -> BearerToken:
     """Raises `ValidationFailed`."""
     # Not the framework's parser: it keeps the last thousand bodies, and takes UTF-8 that is not escaped for Latin-1.
-    form = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, errors="strict"))
-    check(*(FieldError(name, "is required") for name in ("username", "password") if not form.get(name)))
-    signed_in = await sign_in(name=form["username"], password=form["password"], **client_of(request))
+    form = parse_qs((await request.body()).decode(), keep_blank_values=True, errors="strict")
+    names, passwords = form.get("username", []), form.get("password", [])
+    check(
+        None if len(names) == 1 and names[0] else FieldError("username", "is required, once"),
+        None if len(passwords) == 1 and passwords[0] else FieldError("password", "is required, once"),
+    )
+    signed_in = await sign_in(name=names[0], password=passwords[0], **client_of(request))
     return BearerToken(signed_in.access_token)
 
 
