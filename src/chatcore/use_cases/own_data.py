@@ -193,6 +193,7 @@ class ImportConversations:
         each message at most 7 MiB of text."""
         imported = Imported()
         read: _Read | None = None
+        ended = False
         async for line in lines:
             match line.thing:
                 case OwnConversation() as own:
@@ -201,7 +202,7 @@ class ImportConversations:
                     read.check_conversation()
                 case EndOfExport():
                     await self._finish(owner, read, imported)
-                    read = None
+                    read, ended = None, True
                 case Message() as message:
                     read = read or _Read(line.number, None)
                     read.add(line.number, message)
@@ -211,6 +212,8 @@ class ImportConversations:
         if read is not None:
             read.refuse(read.line, "may be cut off: neither another conversation nor the end of the export follows")
             await self._finish(owner, read, imported)
+        elif not ended:
+            imported.refuse(1, "is that of an export which was cut off: neither a conversation nor its end follows")
         return imported
 
     async def _finish(self, owner: UserId, read: "_Read | None", imported: Imported) -> None:
