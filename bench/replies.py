@@ -1,6 +1,6 @@
 """What live replies and idle connections cost: transactions, database connections, memory, CPU.
 
-    python bench/replies.py [--live 10 100 500 1000] [--more 500] [--streams 500] [--seconds 15]
+    python bench/replies.py [--live 10 100 500 1000] [--more 500] [--streams 500] [--seconds 15] [--talk 30]
                             [--databases mysql://root@127.0.0.1:3306 postgresql://postgres@127.0.0.1:5432/postgres]
 
 - Step by step there are more live replies, each with a reader, and at each step the database is looked at: the
@@ -337,7 +337,7 @@ class Sockets:
 
 
 async def relayed(url: str, options: argparse.Namespace) -> bool:
-    print(f"\n{options.streams} streams of {RATE} deltas a second, {options.seconds} s: CPU per 1,000 deltas")
+    print(f"\n{options.streams} streams of {RATE} deltas a second, {options.talk} s each: CPU per 1,000 deltas")
     with bare() as relay:
         least = await cost_of(relay, plain_calls, options)
     with worker_on(url) as worker:
@@ -351,7 +351,7 @@ async def cost_of(relay: Child, make_calls: Any, options: argparse.Namespace) ->
     async with client() as session:
         calls = await make_calls(session, relay.url, options.streams)
         await cost(relay, calls[:1], session, 100, 0)  # imports and caches
-        return await cost(relay, calls, session, options.seconds * RATE, RATE)
+        return await cost(relay, calls, session, options.talk * RATE, RATE)
 
 
 # ------------------------------------------------------------------------------------------------------------
@@ -375,7 +375,8 @@ def main() -> None:
         "--more", type=int, default=500, help="replies, readers and WebSockets whose memory is measured"
     )
     parser.add_argument("--streams", type=int, default=500, help="whose CPU is measured")
-    parser.add_argument("--seconds", type=int, default=15, help="of each measurement")
+    parser.add_argument("--talk", type=int, default=30, help="seconds of each of them, beginning and end included")
+    parser.add_argument("--seconds", type=int, default=15, help="of each measurement of the database")
     options = parser.parse_args()
     sys.exit(0 if uvloop.run(measure(options)) else 1)
 

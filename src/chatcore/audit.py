@@ -18,6 +18,8 @@ or another line: what is not printable is escaped, and texts are cut.
     password_changed   user_id session_id
     account_deleted    user_id session_id; by an administrator: user_id
     account_imported   user_id roles
+    data_exported      user_id session_id           it has begun to go out
+    data_imported      user_id conversations messages
     user_disabled      user_id                      all their sessions have ended too
     user_enabled       user_id
     model_key_refused  user_id model_host

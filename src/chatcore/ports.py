@@ -360,6 +360,11 @@ class MessageRepo(Protocol):
         """
 
     @abstractmethod
+    async def begun_with(self, owner: UserId, text: str, *, among: Collection[ConversationId]) -> Set[ConversationId]:
+        """Those among the owner's conversations whose first message, in whatever branch, has the text, compared as in
+        `containing`."""
+
+    @abstractmethod
     async def last_reply(self, owner: UserId, conversation_id: ConversationId) -> Message | None:
         """The reply that is being written, else the last one of the active branch."""
 

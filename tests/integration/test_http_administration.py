@@ -1,11 +1,9 @@
 """/admin over HTTP, on every database."""
 
-import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from structlog.contextvars import get_contextvars
 
 from chatcore.ports import LLMGateway
 from chatcore_memory import ScriptedModel
@@ -89,26 +87,3 @@ async def test_a_cursor_beyond_all_users_is_an_empty_page_or_the_first(api: Api)
     root = await api.admin()
     for cursor in ("0", "1", "9" * 19):
         assert (await root.get(f"/admin/users?cursor={cursor}")).status == 200
-
-
-async def test_the_log_says_which_administrator_it_was(api: Api) -> None:
-    root, ada = await api.admin("root"), await api.user("ada")
-    told = list[tuple[str, object]]()
-
-    class Noted(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            told.append((record.getMessage().split()[0], get_contextvars().get("by_user_id")))
-
-    log, noted, by = logging.getLogger("chatcore.audit"), Noted(), await id_of(root)
-    level, path = log.level, f"/admin/users/{await id_of(ada)}"
-    log.addHandler(noted)
-    log.setLevel(logging.INFO)
-    try:
-        for what in ("sessions/revoke", "disable", "enable", "delete"):
-            (await root.post(f"{path}/{what}")).ok()
-        await api.register("bob")
-    finally:
-        log.removeHandler(noted)
-        log.setLevel(level)
-    done = ["sessions_revoked", "user_disabled", "user_enabled", "account_deleted"]
-    assert told == [*((each, by) for each in done), ("account_created", None)]

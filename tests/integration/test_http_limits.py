@@ -1,19 +1,21 @@
 """Limits as clients of the real application meet them."""
 
 import asyncio
+import itertools
 import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import argon2
 import pytest
 import pytest_asyncio
 
 from chatcore.ports import LLMGateway, PasswordHasher
-from chatcore_http import create_app
-from chatcore_http.sign_in_places import PLACES
-from chatcore_memory import PlainPasswords, ScriptedModel, Stall
+from chatcore_memory import ScriptedModel, Stall
+from chatcore_security import Argon2Passwords
 from integration import processes
-from integration.http_app import EVENTS, PASSWORD, Answer, Api, api_of, client_of, provided, serving, settings_for
+from integration.http_app import EVENTS, PASSWORD, Answer, Api, api_of, client_of, provided, settings_for
 from integration.redis_server import redis_address
 from integration.ws_client import connected, knocking
 
@@ -190,40 +192,35 @@ async def test_a_forwarded_address_of_anybody_else_is_not_believed(
         assert [answer.status for answer in answers] == [200, 200, 200, 429]
 
 
-async def test_of_sign_ins_at_once_no_more_are_begun(tmp_path: Path) -> None:
-    """Whoever comes on top of that costs no hash, and a request whose body does not come takes nobody's place."""
-    stall, begun = asyncio.Event(), 0
+async def test_of_sign_ins_at_once_no_more_are_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes on top of that is told to come back, and everybody else is answered."""
+    go_on, begun = threading.Event(), 0
+    verify = argon2.PasswordHasher.verify
 
-    class Slow(PlainPasswords):
-        async def verify(self, password: str, password_hash: str | None) -> bool:
-            nonlocal begun
-            begun += 1
-            await stall.wait()
-            return await super().verify(password, password_hash)
-
-    async def endless() -> AsyncIterator[bytes]:
-        yield b"{"
-        await stall.wait()
+    def slow(self: argon2.PasswordHasher, password_hash: str, password: bytes) -> bool:
+        nonlocal begun
+        begun += 1
+        assert go_on.wait(timeout=60)
+        return verify(self, password_hash, password)
 
     settings = settings_for(tmp_path, RATE_LIMIT_SIGN_IN="off")
-    app = create_app(settings, provided(PasswordHasher, Slow()))
-    async with serving(app) as url, client_of(url, connections=200) as stranger:
+    passwords = Argon2Passwords(workers=1, waiting=2)
+    body, account = {"username": "ada", "password": PASSWORD}, {"username": "bob", "password": PASSWORD}
+    async with api_of(settings, provided(PasswordHasher, passwords)) as stranger:
         await stranger.register("ada")
-        slow = [asyncio.create_task(stranger.call("POST", "/auth/login", endless())) for _ in range(PLACES)]
-        body = {"username": "ada", "password": PASSWORD}
-        entering = [asyncio.create_task(stranger.post("/auth/login", body)) for _ in range(PLACES)]
-        while begun < PLACES:
-            await asyncio.sleep(0.01)
-        (await stranger.post("/auth/login", body)).problem(503, "unavailable")
-        account = {"username": "bob", "password": PASSWORD}
-        assert int((await stranger.post("/auth/register", account)).headers["Retry-After"]) >= 1
-        (await stranger.get("/auth/me")).problem(401, "unauthenticated")
-        stall.set()
-        for answer in await asyncio.gather(*entering):
-            answer.ok()
-        await asyncio.gather(*slow)
+        monkeypatch.setattr(argon2.PasswordHasher, "verify", slow)
+        crowd = [asyncio.create_task(stranger.post("/auth/login", body)) for _ in range(10)]
+        try:
+            refused = [await answer for answer in itertools.islice(asyncio.as_completed(crowd), 7)]
+            for answer in (*refused, await stranger.post("/auth/register", account)):
+                answer.problem(503, "unavailable")
+                assert int(answer.headers["Retry-After"]) >= 1
+            (await stranger.get("/auth/me")).problem(401, "unauthenticated")
+            assert begun == 1
+        finally:
+            go_on.set()
+        assert sorted([(await answer).status for answer in crowd]) == [200] * 3 + [503] * 7
         (await stranger.post("/auth/login", body)).ok()
-    assert begun == PLACES + 1
 
 
 # ---- the command -----------------------------------------------------------------------------------------

@@ -233,6 +233,36 @@ async def test_an_imported_conversation_goes_on(stranger: Api, ada: Api) -> None
 # ---- what is taken and what is not -----------------------------------------------------------------------
 
 
+async def test_nothing_but_conversations_of_ones_own_is_made_of_what_a_line_says(stranger: Api, ada: Api) -> None:
+    """Mass assignment, and a model URL that nobody has looked at."""
+    bob, theirs = await stranger.user(), await ada.conversation("Hers")
+    account = (await ada.get("/auth/me")).ok()
+    own = {"user_id": account["id"], "owner": account["id"], "config_id": 1, "writing_reply_id": 1, "is_active": False}
+    before = [(await bob.get(path)).ok() for path in ("/auth/me", "/auth/sessions", "/auth/config")]
+    imported = await brought(
+        bob,
+        HEADER,
+        {"kind": "user", **account, "roles": ["admin"], "username": "mallory"},
+        {"kind": "session", "id": "a session of one's choice", "user_id": account["id"]},
+        {"kind": "model_config", "id": 1, "model_url": "http://169.254.169.254/", "model_name": "m", "api_key": "sk-x"},
+        {**CONVERSATION, **own, "id": theirs, "title": "x\r\nSet-Cookie: a=b"},
+        {**MESSAGE, **own, "conversation_id": theirs, "status": "complete"},
+        END,
+    )
+    assert imported == {"conversations": 1, "messages": 1, "refusals": 0, "refused": []}
+    assert [(await bob.get(path)).ok() for path in ("/auth/me", "/auth/sessions", "/auth/config")] == before
+    assert (await ada.get("/auth/me")).ok() == account
+    assert [(each["id"], each["title"]) for each in (await ada.get("/conversations")).ok()["items"]] == [
+        (theirs, "Hers")
+    ]
+    assert await ada.messages(theirs) == []
+    (made,) = (await bob.get("/conversations")).ok()["items"]
+    assert made["id"] != theirs
+    assert made["config_id"] is None
+    assert "Set-Cookie" not in (await bob.get("/auth/me/export")).headers
+    (await bob.post(f"/conversations/{made['id']}/chat", {"content": "Hello"})).ok()  # nothing is being written there
+
+
 async def test_every_line_that_is_refused_is_named(ada: Api) -> None:
     report = await brought(
         ada,

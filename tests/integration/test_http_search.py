@@ -34,7 +34,17 @@ async def test_titles_and_messages_are_found(ada: Api) -> None:
     assert found["items"][0]["message"] is None
     check_shape(found["items"][1]["message"], MESSAGE)
     assert found["items"][1]["message"] == said["message"]
-    for q, count in {"🦄": 1, "100%": 2, "w_1": 1, "\\NEW": 1, "%": 2, "_": 1, "1_0": 0, "hello": 1}.items():
+    for q, count in {
+        "🦄": 1,
+        "100%": 2,
+        "w_1": 1,
+        "\\NEW": 1,
+        "%": 2,
+        "_": 1,
+        "1_0": 0,
+        "hello": 1,
+        "' OR 1=1 -- ": 0,
+    }.items():
         assert len((await search(ada, q=q))["items"]) == count, q
 
 
@@ -48,7 +58,15 @@ async def test_a_cursor_leads_on(ada: Api) -> None:
         page = await search(ada, q="unicorn", limit=2, cursor=page["next_cursor"])
     assert page["next_cursor"] is None
     contents = [item["message"] and item["message"]["content"] for item in [*found, *page["items"]]]
-    assert contents == [None, "unicorn 2", "unicorn 1", "unicorn 0"]
+    assert contents == ["unicorn 2", "unicorn 1", "unicorn 0"]
+
+
+async def test_a_title_that_a_message_says_too_is_left_out(ada: Api) -> None:
+    said, titled = await ada.conversation(), await ada.conversation("Unicorns, all of them")
+    await say(ada, said, "unicorns, please")
+    await say(ada, titled, "horses, please")
+    items = (await search(ada, q="unicorns"))["items"]
+    assert [(item["conversation"]["id"], item["message"] is None) for item in items] == [(titled, True), (said, False)]
 
 
 async def test_what_is_in_another_branch_is_found(ada: Api) -> None:

@@ -6,6 +6,7 @@ A real server on loopback counts connections; names are looked up by a resolver 
 import asyncio
 import itertools
 import socket
+import unicodedata
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -135,33 +136,46 @@ def hosts() -> Iterator[str]:
     )
 
 
+FRAMES = [
+    ("http://user:pass@", "/v1"),
+    ("http://example.com@", "/v1"),
+    ("http://example.com#@", "/v1"),
+    ("http://example.com\\@", "/v1"),
+    ("http:\\\\", "/v1"),
+    ("http:/", "/v1"),
+    ("http:", "/v1"),
+    ("//", "/v1"),
+    ("ftp://", "/v1"),
+    ("file://", "/v1"),
+    ("gopher://", "/_x"),
+    ("unix://", "/v1"),
+    ("http://", "/v1?x"),
+    ("http://", "/v1#x"),
+    ("http://\t", "/v1"),
+    ("http://\r\n", "/v1"),
+    (" http://", "/v1"),
+    ("http://", "/v1\0"),
+]
+
+
+def forms(port: int) -> list[tuple[str, str]]:
+    """URLs, each with its host as it is written there."""
+    framed = [("http://", host, "/v1") for host in dict.fromkeys(hosts())]
+    framed += [("https://", host, "/v1") for host in ("127.0.0.1", "[::1]", "localhost", "2130706433")]
+    framed += [(before, "127.0.0.1", after) for before, after in FRAMES]
+    return [(f"{before}{host}:{port}{after}", host) for before, host, after in framed]
+
+
 def urls(port: int) -> list[str]:
-    forms = [f"http://{host}:{port}/v1" for host in dict.fromkeys(hosts())]
-    forms += [f"https://{host}:{port}/v1" for host in ("127.0.0.1", "[::1]", "localhost", "2130706433")]
-    forms += [
-        f"{before}127.0.0.1:{port}{after}"
-        for before, after in (
-            ("http://user:pass@", "/v1"),
-            ("http://example.com@", "/v1"),
-            ("http://example.com#@", "/v1"),
-            ("http://example.com\\@", "/v1"),
-            ("http:\\\\", "/v1"),
-            ("http:/", "/v1"),
-            ("http:", "/v1"),
-            ("//", "/v1"),
-            ("ftp://", "/v1"),
-            ("file://", "/v1"),
-            ("gopher://", "/_x"),
-            ("unix://", "/v1"),
-            ("http://", "/v1?x"),
-            ("http://", "/v1#x"),
-            ("http://\t", "/v1"),
-            ("http://\r\n", "/v1"),
-            (" http://", "/v1"),
-            ("http://", "/v1\0"),
-        )
-    ]
-    return forms
+    return [url for url, _ in forms(port)]
+
+
+def meant(host: str) -> list[str]:
+    """The addresses that a program which takes every form for one would dial."""
+    text = unicodedata.normalize("NFKC", host).replace("\u3002", ".").strip("[].").partition("%")[0].lower()
+    if text == "localhost":
+        return ["127.0.0.1", "::1"]
+    return [str(IPv6Address(text)) if ":" in text else socket.inet_ntoa(socket.inet_aton(text))]
 
 
 class Listening:
@@ -232,12 +246,18 @@ async def test_every_numeric_form_ends_in_the_same_refusal(listening: Listening)
 async def test_no_form_is_reached_by_a_redirect(listening: Listening) -> None:
     async with ModelServer() as server, OpenAIGateway(allow=[f"http://127.0.0.0/8:{server.port}"]) as gateway:
         for url in urls(listening.port):
-            location = url.translate({0: None, 9: None, 10: None, 13: None})
-            if not location.isascii():
-                continue
+            location = url.translate({0: None, 10: None, 13: None})  # what no header can hold; all else in UTF-8
             server.script(plain(307, "elsewhere", Location=location))
             assert isinstance(await call(gateway, server.url), ModelURLRefused), url
     assert listening.hits == 0
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed_to_where_calls_may_go(status: int) -> None:
+    async with ModelServer() as server, OpenAIGateway(allow=LOOPBACK) as gateway:
+        server.script(plain(status, "elsewhere", Location=f"{server.url}/elsewhere"))
+        assert isinstance(await call(gateway, server.url), ModelURLRefused)
+        assert [request.path for request in server.requests] == ["/v1/chat/completions"]
 
 
 class Names:
@@ -289,12 +309,15 @@ async def test_no_name_leads_there(listening: Listening, names: Names) -> None:
 
 
 async def test_a_name_that_changes_its_mind_is_looked_at_again(listening: Listening, names: Names) -> None:
+    """The name stands where each form has its host, and leads there once it has been saved."""
     async with OpenAIGateway() as gateway:
-        for number, address in enumerate(ADDRESSES):
-            names.are(["93.184.216.34"], [address])
-            url = f"http://model{number}.example.com:{listening.port}/v1"
-            assert await gateway.may_call(url)
-            assert isinstance(await call(gateway, url), ModelURLRefused), address
+        for number, (form, host) in enumerate(forms(listening.port)):
+            url = form.replace(host, f"model{number}.example.com")
+            names.are(["93.184.216.34"])
+            saved = model_url_rule(url) is None and await gateway.may_call(url)
+            assert saved is (form.endswith("/v1") and form.startswith((f"http://{host}:", f"https://{host}:"))), form
+            names.are(meant(host))
+            assert isinstance(await call(gateway, url), ModelURLRefused if saved else ModelError), form
     assert listening.hits == 0
 
 

@@ -47,11 +47,12 @@ def server(tmp_path: Path) -> Iterator[str]:
             output.close()
 
 
-def test_the_walkthrough(server: str) -> None:
+def test_the_walkthrough(server: str, tmp_path: Path) -> None:
     script = "\n".join(blocks("sh", "<!-- walkthrough", "<!-- end of walkthrough -->"))
     assert script.count("curl ") >= 9
+    environ = {**os.environ, "CHATCORE": server}
     done = subprocess.run(
-        ["sh", "-e"], input=script, env={**os.environ, "CHATCORE": server}, capture_output=True, text=True, timeout=60
+        ["sh", "-e"], input=script, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     assert '"username":"alice"' in done.stdout

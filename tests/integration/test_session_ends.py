@@ -8,9 +8,9 @@ import pytest_asyncio
 from aiohttp import WSMsgType
 
 from integration.databases import execute, only_servers
-from integration.http_app import EVENTS, PASSWORD, Answer, Api, EventStream
+from integration.http_app import EVENTS, PASSWORD, Answer, Api, EventStream, client_of
 from integration.model_server import Gate, ModelServer, chunk, says, stream
-from integration.processes import Server, several_serving
+from integration.processes import serving, several_serving
 from integration.ws_client import Socket, connected
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), only_servers]
@@ -18,30 +18,40 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), only_servers]
 WITHIN = 1.0  # seconds
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["two servers", "two workers"])
 async def servers(
-    database_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[tuple[ModelServer, Sequence[Server]]]:
-    """Two on one database, whose model is ours."""
+    request: pytest.FixtureRequest, database_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[ModelServer, Sequence[Api]]]:
+    """Two on one database, or one whose connections are spread over two processes. Their model is ours."""
+    folder = tmp_path_factory.mktemp("data")
     async with ModelServer() as model:
         environ = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": model.url, "OPENAI_MODEL": "scripted"}
-        async with several_serving(2, tmp_path_factory.mktemp("data"), **environ) as both:
-            yield model, both
+        if request.param == "two servers":
+            async with several_serving(2, folder, **environ) as both:
+                yield model, [server.api for server in both]
+        else:
+            async with serving(folder, WORKERS="2", **environ) as server:
+                first, second = server.workers
+                async with client_of(server.url) as elsewhere:
+                    for api, worker in ((server.api, first), (elsewhere, second)):
+                        with server.only(worker):  # its first connection is to that one
+                            assert (await api.get("/health")).status == 200
+                    yield model, [server.api, elsewhere]
 
 
 @pytest.fixture
-def model(servers: tuple[ModelServer, Sequence[Server]]) -> ModelServer:
+def model(servers: tuple[ModelServer, Sequence[Api]]) -> ModelServer:
     return servers[0]
 
 
 @pytest.fixture
-def here(servers: tuple[ModelServer, Sequence[Server]]) -> Api:
-    return servers[1][0].api
+def here(servers: tuple[ModelServer, Sequence[Api]]) -> Api:
+    return servers[1][0]
 
 
 @pytest.fixture
-def there(servers: tuple[ModelServer, Sequence[Server]]) -> Api:
-    return servers[1][1].api
+def there(servers: tuple[ModelServer, Sequence[Api]]) -> Api:
+    return servers[1][1]
 
 
 class Reply:

@@ -51,6 +51,13 @@ async def fill(database: Database) -> None:
         await work.commit()
 
 
+async def test_nobody_is_there_by_default(url: str) -> None:
+    async with Database(url) as database:
+        await database.migrate()
+    assert (await execute(url, "SELECT COUNT(*) FROM users"))[0][0] == 0
+    assert {row[0] for row in await execute(url, "SELECT name FROM roles")} == {"admin", "user"}
+
+
 async def looked_at(url: str, look: Any) -> Any:
     engine = create_async_engine(engine_url(url), poolclass=NullPool)
     async with engine.connect() as connection:

@@ -242,6 +242,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
         lambda work, it: work.conversations.titled(it.owner, "unicorn", before=None, limit=20, within=30),
         lambda work, it: work.conversations.titled(it.owner, "e", before=it.conversation, limit=20, within=30),
     ],
+    "conversations.touch": [lambda work, it: work.conversations.touch(it.owner, it.conversation, now=NOW)],
     "conversations.set_title": [
         lambda work, it: work.conversations.set_title(it.owner, it.conversation, "x"),
         lambda work, it: work.conversations.set_title(it.owner, it.conversation, "x", by_user=True),
@@ -283,6 +284,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
         lambda work, it: work.messages.by_id(it.owner, it.conversation, after=it.message, limit=20),
     ],
     "messages.restore": [lambda work, it: work.messages.restore(a_message(it), active=True)],
+    "messages.begun_with": [lambda work, it: work.messages.begun_with(it.owner, "unicorn", among=[it.conversation])],
     "messages.containing": [
         lambda work, it: work.messages.containing(it.owner, "unicorn", before=it.deep, limit=20, within=30),
         lambda work, it: work.messages.containing(it.owner, "e", before=it.message, limit=5, within=30),

@@ -1,7 +1,7 @@
 """The audit log: one event for what happens to accounts, sessions and keys, with nothing secret or fake in it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -11,7 +11,11 @@ from chatcore import (
     DeleteUser,
     DisableUser,
     EnableUser,
+    ExportOwnData,
     GrantRole,
+    ImportConversations,
+    Message,
+    OwnConversation,
     PasswordPolicy,
     Rate,
     RateLimits,
@@ -22,6 +26,7 @@ from chatcore import (
 )
 from chatcore.audit import AuditEvent
 from chatcore.errors import (
+    AccountDisabled,
     ChatcoreError,
     InvalidCredentials,
     ModelRateLimited,
@@ -29,6 +34,7 @@ from chatcore.errors import (
     RateLimited,
     Unauthenticated,
 )
+from chatcore.use_cases.own_data import EndOfExport, Line
 from chatcore_memory import MemoryLimiter, PlainPasswords, ScriptedModel
 from unit.world import PASSWORD, World
 
@@ -89,6 +95,11 @@ async def test_failing_to_sign_in(world: World, ada: SignedIn, events: Events) -
         ("sign_in_failed", {"user_id": ada.user.id, **CLIENT, "reason": "wrong password"}),
         ("sign_in_failed", {"user_id": None, **CLIENT, "reason": "unknown name"}),
     ]
+    await DisableUser(unit_of_work=world.storage, clock=world.clock)(user_id=ada.user.id)
+    events()
+    with pytest.raises(AccountDisabled):
+        await world.sign_in(name="ada", password=PASSWORD, address=HERE, user_agent=AGENT)
+    assert events() == [("sign_in_failed", {"user_id": ada.user.id, **CLIENT, "reason": "disabled"})]
 
 
 async def test_refreshing_and_doing_so_twice(world: World, ada: SignedIn, events: Events) -> None:
@@ -166,6 +177,29 @@ async def test_deleting_the_account(world: World, ada: SignedIn, events: Events)
     async with world.process() as process:
         await process.delete_account(caller=await world.caller(ada))
     assert events() == [("account_deleted", ids(ada))]
+
+
+async def test_taking_ones_data_away_and_bringing_it_back(world: World, ada: SignedIn, events: Events) -> None:
+    owner, caller = ada.user.id, await world.caller(ada)
+    async with world.process() as process:
+        await (await process.chat_of(owner)).ask()
+    exported = [thing async for thing in ExportOwnData(unit_of_work=world.storage)(caller=caller)]
+    assert events() == [("data_exported", ids(ada))]
+
+    async def lines(*, cut: bool) -> AsyncIterator[Line]:
+        kept = [thing for thing in exported if isinstance(thing, OwnConversation | Message)]
+        for number, thing in enumerate([*kept, EndOfExport()]):
+            yield Line(number, thing)
+        if cut:
+            raise TimeoutError
+
+    bring = ImportConversations(unit_of_work=world.storage)
+    await bring(owner=owner, lines=lines(cut=False))
+    told = ("data_imported", {"user_id": owner, "conversations": 1, "messages": 2})
+    assert events() == [told]
+    with pytest.raises(TimeoutError):
+        await bring(owner=owner, lines=lines(cut=True))
+    assert events() == [told]
 
 
 async def test_what_was_not_stored_is_not_told(world: World, ada: SignedIn, events: Events) -> None:

@@ -1,5 +1,7 @@
 """Signing in and out, and knowing who asks."""
 
+import base64
+import itertools
 from dataclasses import replace
 from datetime import timedelta
 
@@ -124,6 +126,20 @@ async def test_what_nobody_signed_proves_nothing(world: World, ada: SignedIn, to
         await world.authenticate(access_token=token)
     with pytest.raises(Unauthenticated):
         await world.refresh(refresh_token=token)
+
+
+async def test_a_session_and_its_tokens_cannot_be_guessed(world: World) -> None:
+    """Of 128 and 256 random bits: no two are alike in more than happens to be."""
+    signed_in = [await world.signed_in(f"ada{number}") for number in range(20)]
+    for bits, texts in (
+        (128, [each.session.id for each in signed_in]),
+        (256, [each.refresh_token for each in signed_in]),
+        (256, [(await world.refreshed(each)).refresh_token for each in signed_in]),
+    ):
+        values = [int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))) for text in texts]
+        assert all(value < 1 << bits for value in values)
+        for one, other in itertools.combinations(values, 2):
+            assert bits // 4 < (one ^ other).bit_count() < bits * 3 // 4
 
 
 async def test_neither_token_does_for_the_other(world: World, ada: SignedIn) -> None:

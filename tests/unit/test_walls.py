@@ -39,3 +39,22 @@ def test_every_package_is_named_for_chatcore_and_typed(package: Path) -> None:
 @pytest.mark.parametrize("root", ["adapters", "entrypoints"])
 def test_a_source_root_is_no_package(root: str) -> None:
     assert not (SOURCE / root / "__init__.py").exists()
+
+
+def test_no_statement_is_put_together_from_text() -> None:
+    """What the adapter says to the database is SQLAlchemy's, which sends values apart from the statement; all text is
+    in the sources as it is said. statements.py says COMMIT and the like, schema.py what it has as constants.
+    """
+    raw = list[str]()
+    for file in sorted((SOURCE / "adapters/chatcore_sql").glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            match node:
+                case ast.ImportFrom(module=str(module), names=names) if module.startswith("sqlalchemy"):
+                    assert not {name.name for name in names} & {"text", "DDL"}, file
+                case ast.Attribute(attr="exec_driver_sql" | "text" | "op" as name):
+                    raw.append(f"{file.name} {name}")
+                case ast.Call(func=ast.Name(id="literal_column"), args=[written, *_]):
+                    assert isinstance(written, ast.Constant), file
+                case _:
+                    pass
+    assert sorted(set(raw)) == ["schema.py exec_driver_sql", "statements.py exec_driver_sql"]

@@ -1,6 +1,6 @@
 """Messages, and the log of replies that are being written, in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 
@@ -122,6 +122,18 @@ class MemoryMessages(MessageRepo):
             )
             shown = [(state.conversations[it.conversation_id], with_siblings(state, it)) for it in found.items]
             return Found(shown, found.looked_to)
+
+        return await self._transaction.read(select)
+
+    async def begun_with(self, owner: UserId, text: str, *, among: Collection[ConversationId]) -> Set[ConversationId]:
+        def select(state: State) -> Set[ConversationId]:
+            theirs = (each for each in state.messages.values() if each.user_id == owner)
+            part = text.casefold()
+            return {
+                each.conversation_id
+                for each in theirs
+                if each.conversation_id in among and each.parent_id is None and part in each.content.casefold()
+            }
 
         return await self._transaction.read(select)
 

@@ -34,7 +34,7 @@ class Argon2Passwords(PasswordHasher):
 
     `memory_cost` is in KiB, `time_cost` in passes. At most `workers` hashes are computed at once, and so no more than
     `workers` × `memory_cost` is used however many people sign in. Argon2 releases the GIL. Of the others at most
-    `waiting` wait, a second or so in all; whoever comes on top of that is told to come back.
+    `waiting` wait, half a second or so in all; whoever comes on top of that is told to come back.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Argon2Passwords(PasswordHasher):
         time_cost: int = 2,
         parallelism: int = 1,
         workers: int = 2,
-        waiting: int = 100,
+        waiting: int = 40,
     ) -> None:
         self._argon2 = argon2.PasswordHasher(time_cost=time_cost, memory_cost=memory_cost, parallelism=parallelism)
         self._nobodys = self._argon2.hash(os.urandom(32))

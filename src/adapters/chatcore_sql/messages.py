@@ -1,6 +1,6 @@
 """Messages and the replies among them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Set
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
@@ -8,12 +8,23 @@ from typing import Any
 from sqlalchemy import Integer, String, and_, bindparam, cast, func, insert, literal_column, select, true, update
 from sqlalchemy.exc import IntegrityError
 
-from chatcore.entities import Conversation, ConversationId, Failure, Message, MessageId, Role, Status, Usage, UserId
+from chatcore.entities import (
+    Conversation,
+    ConversationId,
+    Failure,
+    Message,
+    MessageId,
+    Role,
+    Status,
+    Usage,
+    UserId,
+    storable,
+)
 from chatcore.errors import IdempotencyKeyReused
 from chatcore.ports import Found, Idempotency, MessageRepo, Node
 from chatcore_sql.conversations import CONVERSATION, THIS_CONVERSATION, conversation_from
 from chatcore_sql.failures import violates
-from chatcore_sql.search import Search
+from chatcore_sql.search import Search, has_text, pattern_of
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.tables import LARGEST_ID, conversations, messages
 
@@ -132,6 +143,14 @@ _CONTAINING = select(*MESSAGE, *CONVERSATION).select_from(
     _SEARCH.found.join(messages, _m.id == _SEARCH.found.c.id).join(
         conversations, and_(conversations.c.user_id == _m.user_id, conversations.c.id == _m.conversation_id)
     )
+)
+
+
+_BEGUN_WITH = select(_m.conversation_id).where(
+    _m.user_id == bindparam("owner"),
+    _m.conversation_id.in_(bindparam("among", expanding=True)),
+    _m.parent_id == 0,
+    has_text(_m.content),
 )
 
 
@@ -275,6 +294,12 @@ class SqlMessageRepo(MessageRepo):
         )
         width = len(MESSAGE)
         return Found([(conversation_from(row[width:]), message_from(row[:width])) for row in rows], looked_to)
+
+    async def begun_with(self, owner: UserId, text: str, *, among: Collection[ConversationId]) -> Set[ConversationId]:
+        if storable(text) != text:
+            return frozenset()
+        bound = {"owner": owner, "among": list(among), "pattern": pattern_of(text)}
+        return {row[0] for row in await self._statements.rows(_BEGUN_WITH, **bound)}
 
     async def last_reply(self, owner: UserId, conversation_id: ConversationId) -> Message | None:
         row = await self._statements.first(_LAST_REPLY, owner=owner, conversation=conversation_id)

@@ -21,7 +21,7 @@ class Search:
         ids = select(table.c.id).with_hint(table, f"FORCE INDEX ({index})", dialect_name="mysql")
         self._last = ids.where(*older).order_by(table.c.id.desc()).limit(1).offset(bindparam("others", type_=Integer))
         self.found = (
-            ids.where(*older, table.c.id >= bindparam("last", type_=Id), _has_text(column))
+            ids.where(*older, table.c.id >= bindparam("last", type_=Id), has_text(column))
             .order_by(table.c.id.desc())
             .limit(bindparam("limit", type_=Integer))
             .subquery("page")
@@ -46,9 +46,13 @@ class Search:
         older = {"owner": owner, "before": LARGEST_ID if before is None else before}
         row = await statements.first(self._last, **older, others=within - 1)
         last = None if row is None else int(row[0])
-        rows = await statements.rows(query, **older, last=last or 0, pattern=f"%{escaped(text)}%", limit=limit)
+        rows = await statements.rows(query, **older, last=last or 0, pattern=pattern_of(text), limit=limit)
         rows = sorted(rows, key=lambda row: int(row[0]), reverse=True)
         return rows, last if len(rows) < limit else int(rows[-1][0])
+
+
+def pattern_of(text: str) -> str:
+    return f"%{escaped(text)}%"
 
 
 def escaped(text: str) -> str:
@@ -56,6 +60,7 @@ def escaped(text: str) -> str:
     return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
-def _has_text(column: Column[Any]) -> ColumnElement[bool]:
-    """The database lowers both, so that what is the same stays the same; SQLite with the help of `sqlite`."""
+def has_text(column: Column[Any]) -> ColumnElement[bool]:
+    """Bound to a `pattern_of`. The database lowers both, so that what is the same stays the same; SQLite with the help
+    of `sqlite`."""
     return func.lower(column).like(func.lower(bindparam("pattern", type_=String)), escape="!")

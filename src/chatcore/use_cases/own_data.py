@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
 
+from chatcore import audit
 from chatcore.entities import (
     MAX_TITLE,
     Conversation,
@@ -63,6 +64,7 @@ class ExportOwnData:
         """Page by page, so that neither memory nor a database connection is held for whoever reads slowly. A
         conversation is followed by its messages, each of which comes after the one that it follows."""
         owner = caller.user.id
+        audit.record("data_exported", user_id=owner, session_id=caller.session.id)
         yield caller.user
         async for session in self._sessions(owner):
             yield session
@@ -192,6 +194,15 @@ class ImportConversations:
         """In each conversation at most 10,000 messages with 16 Mi characters, which are what is held in memory, and in
         each message at most 7 MiB of text."""
         imported = Imported()
+        try:
+            await self._read_all(owner, lines, imported)
+        finally:  # what came before a line that never came is stored
+            if imported.conversations:
+                stored = {"conversations": imported.conversations, "messages": imported.messages}
+                audit.record("data_imported", user_id=owner, **stored)
+        return imported
+
+    async def _read_all(self, owner: UserId, lines: AsyncIterator[Line], imported: Imported) -> None:
         read: _Read | None = None
         ended = False
         async for line in lines:
@@ -214,7 +225,6 @@ class ImportConversations:
             await self._finish(owner, read, imported)
         elif not ended:
             imported.refuse(1, "is that of an export which was cut off: neither a conversation nor its end follows")
-        return imported
 
     async def _finish(self, owner: UserId, read: "_Read | None", imported: Imported) -> None:
         if read is None:

@@ -38,7 +38,8 @@ class SearchPage:
 @dataclass(frozen=True, kw_only=True)
 class SearchConversations:
     """The owner: what has a text in it, of the titles of one's conversations and then of one's messages in all their
-    branches, the newest first. The text is found wherever it stands, in capitals or not.
+    branches, the newest first. The text is found wherever it stands, in capitals or not. A title is left out where the
+    conversation's first message has the text as well: most titles are its beginning.
 
     A page looks at no more than so many of one's own titles and messages (`within`). It may therefore have few
     hits or none although more follow: `has_more` and `next_cursor` say so.
@@ -68,8 +69,11 @@ class SearchConversations:
         found = await work.conversations.titled(
             owner, q, before=None if before is None else ConversationId(before), limit=limit + 1, within=self.within
         )
-        hits = [Hit(conversation) for conversation in found.items[:limit]]
-        looked_to = hits[-1].conversation.id if len(found.items) > limit else found.looked_to
+        page = found.items[:limit]
+        ids = [conversation.id for conversation in page]
+        said = await work.messages.begun_with(owner, q, among=ids) if ids else frozenset()
+        hits = [Hit(conversation) for conversation in page if conversation.id not in said]
+        looked_to = page[-1].id if len(found.items) > limit else found.looked_to
         return SearchPage(hits, None if looked_to is None else SearchCursor(before=looked_to))
 
     async def _messages(self, work: UnitOfWork, owner: UserId, q: str, before: int | None, limit: int) -> SearchPage:

@@ -37,7 +37,6 @@ from chatcore_http.routes import (
     socket,
     system,
 )
-from chatcore_http.sign_in_places import SignInPlaces
 from chatcore_http.systems import agent_api, rag_api, sessions_envelope, v1_chats
 
 _READABLE = ["X-Request-ID", "Retry-After", "WWW-Authenticate"]
@@ -47,7 +46,7 @@ _SENDABLE = ["Authorization", "Content-Type", "Accept", "Idempotency-Key", "Last
 class Edge(LitestarProvider):
     """What nobody needs but HTTP."""
 
-    own = provide_all(Answers, OpenSockets, RefreshCookie, SignInPlaces, scope=Scope.APP)
+    own = provide_all(Answers, OpenSockets, RefreshCookie, scope=Scope.APP)
 
 
 def create_app(settings: Settings, *providers: Provider) -> Litestar:

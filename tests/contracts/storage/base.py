@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chatcore.entities import Conversation, Message, Profile, Role, User, WorkerId
+from chatcore.entities import Conversation, Message, MessageId, Profile, Role, User, WorkerId
 from chatcore.ports import Idempotency, UnitOfWork, UnitOfWorkFactory
 
 WORKER = WorkerId(999_999_999)
@@ -94,13 +94,14 @@ async def add_message(
     conversation: Conversation,
     content: str = "question",
     *,
+    parent_id: MessageId | None = None,
     now: datetime = NOW,
     idempotency: Idempotency | None = None,
 ) -> Message:
     return await work.messages.add(
         conversation.user_id,
         conversation.id,
-        parent_id=None,
+        parent_id=parent_id,
         role=Role.USER,
         content=content,
         writing=False,

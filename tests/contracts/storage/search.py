@@ -74,6 +74,26 @@ class SearchContract(StorageContract):
             assert not (await work.conversations.titled(owner.id, q, before=None, limit=5, within=5)).items
             assert not (await work.messages.containing(owner.id, q, before=None, limit=5, within=5)).items
 
+    async def test_the_conversations_that_began_with_it(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
+    ) -> None:
+        silent = await stored_conversation(unit_of_work, owner, title="unicorns")
+        async with unit_of_work() as work:
+            first = await add_message(work, conversation, "a Unicorn")
+            await add_message(work, conversation, "a horse", parent_id=first.id)
+            await work.commit()
+        among = [conversation.id, silent.id]
+        async with unit_of_work(read_only=True) as work:
+            for user, q, ids, begun in (
+                (owner, "UNICORN", among, {conversation.id}),
+                (owner, "horse", among, set()),
+                (owner, "%", among, set()),
+                (owner, "\ud800", among, set()),
+                (owner, "unicorn", among[1:], set()),
+                (stranger, "unicorn", among, set()),
+            ):
+                assert await work.messages.begun_with(user.id, q, among=ids) == begun
+
     async def test_it_ends_with_the_last_of_so_many_finds(
         self, unit_of_work: UnitOfWorkFactory, owner: User, messages: list[Message]
     ) -> None:

@@ -28,7 +28,6 @@ from chatcore.errors import FieldError
 from chatcore_http import schemas
 from chatcore_http.refresh_cookie import RefreshCookie
 from chatcore_http.routes._common import AnyRequest, client_of, described, private_router
-from chatcore_http.sign_in_places import SignInPlaces
 
 
 @post("/register", status_code=201, description=described(Register))
@@ -36,13 +35,11 @@ async def register(
     data: JSONBody[schemas.Registration],
     request: AnyRequest,
     register_account: FromDishka[Register],
-    places: FromDishka[SignInPlaces],
     cookie: FromDishka[RefreshCookie],
 ) -> Response[schemas.Tokens]:
-    with places.one():
-        signed_in = await register_account(
-            username=data.username, email=data.email, password=data.password, **client_of(request)
-        )
+    signed_in = await register_account(
+        username=data.username, email=data.email, password=data.password, **client_of(request)
+    )
     return cookie.answer(signed_in, request)
 
 
@@ -51,13 +48,11 @@ async def login(
     data: JSONBody[schemas.Credentials],
     request: AnyRequest,
     sign_in: FromDishka[SignIn],
-    places: FromDishka[SignInPlaces],
     cookie: FromDishka[RefreshCookie],
 ) -> Response[schemas.Tokens]:
     names = [name for name in (data.username, data.email, data.userid) if name]
     check(None if len(names) == 1 else FieldError("username", "give one of username, email and userid"))
-    with places.one():
-        signed_in = await sign_in(name=names[0], password=data.password, **client_of(request))
+    signed_in = await sign_in(name=names[0], password=data.password, **client_of(request))
     return cookie.answer(signed_in, request)
 
 

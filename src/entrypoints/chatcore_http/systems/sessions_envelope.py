@@ -14,7 +14,6 @@ from litestar.params import JSONBody
 from chatcore import CreateAccount, Profile
 from chatcore_http import schemas
 from chatcore_http.routes._common import AnyRequest, client_of, described
-from chatcore_http.sign_in_places import SignInPlaces
 from chatcore_http.systems._common import fields_called
 
 
@@ -79,9 +78,8 @@ async def register_user(
     data: JSONBody[UserRegistration],
     request: AnyRequest,
     create_account: FromDishka[CreateAccount],
-    places: FromDishka[SignInPlaces],
 ) -> schemas.User:
-    with places.one(), fields_called(username="userid"):
+    with fields_called(username="userid"):
         user = await create_account(
             username=data.userid,
             email=data.email,

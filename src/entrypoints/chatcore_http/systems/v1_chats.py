@@ -29,7 +29,6 @@ from chatcore.errors import FieldError
 from chatcore_app import Settings
 from chatcore_http import schemas
 from chatcore_http.routes._common import AnyRequest, PathId, client_of, described, private_router
-from chatcore_http.sign_in_places import SignInPlaces
 from chatcore_http.systems._common import fields_called
 
 
@@ -89,12 +88,8 @@ async def register(
     data: JSONBody[schemas.Registration],
     request: AnyRequest,
     create_account: FromDishka[CreateAccount],
-    places: FromDishka[SignInPlaces],
 ) -> schemas.User:
-    with places.one():
-        user = await create_account(
-            username=data.username, email=data.email, password=data.password, **client_of(request)
-        )
+    user = await create_account(username=data.username, email=data.email, password=data.password, **client_of(request))
     return schemas.User.of(user)
 
 
@@ -105,13 +100,12 @@ async def register(
     operation_class=FormOperation,
     response_headers={"Pragma": "no-cache"},
 )
-async def token(request: AnyRequest, sign_in: FromDishka[SignIn], places: FromDishka[SignInPlaces]) -> BearerToken:
+async def token(request: AnyRequest, sign_in: FromDishka[SignIn]) -> BearerToken:
     """Raises `ValidationFailed`."""
     # Not the framework's parser: it keeps the last thousand bodies, and takes UTF-8 that is not escaped for Latin-1.
     form = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, errors="strict"))
     check(*(FieldError(name, "is required") for name in ("username", "password") if not form.get(name)))
-    with places.one():
-        signed_in = await sign_in(name=form["username"], password=form["password"], **client_of(request))
+    signed_in = await sign_in(name=form["username"], password=form["password"], **client_of(request))
     return BearerToken(signed_in.access_token)
 
 
