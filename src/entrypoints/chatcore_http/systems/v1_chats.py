@@ -31,6 +31,8 @@ from chatcore_http import schemas
 from chatcore_http.routes._common import AnyRequest, PathId, client_of, described, private_router
 from chatcore_http.systems._common import fields_called
 
+FORM = "application/x-www-form-urlencoded"
+
 
 class Welcome(msgspec.Struct, frozen=True):
     message: Annotated[str, msgspec.Meta(examples=["Welcome to chatcore."])]
@@ -71,7 +73,7 @@ class FormOperation(Operation):
 
     def __post_init__(self) -> None:
         form = OpenAPIMediaType(schema=Reference(f"#/components/schemas/{PasswordGrant.__name__}"))
-        self.request_body = RequestBody({"application/x-www-form-urlencoded": form}, required=True)
+        self.request_body = RequestBody({FORM: form}, required=True)
 
 
 @get("/")
@@ -104,7 +106,8 @@ async def token(request: AnyRequest, sign_in: FromDishka[SignIn]) -> BearerToken
     """Raises `ValidationFailed`."""
     # Not the framework's parser: it keeps the last thousand bodies, and takes UTF-8 that is not escaped for Latin-1.
     form = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True, errors="strict"))
-    check(*(FieldError(name, "is required") for name in ("username", "password") if not form.get(name)))
+    missing = [name for name in ("username", "password") if not form.get(name)]
+    check(*(FieldError(name, f"is required, in a form ({FORM})") for name in missing))
     signed_in = await sign_in(name=form["username"], password=form["password"], **client_of(request))
     return BearerToken(signed_in.access_token)
 
