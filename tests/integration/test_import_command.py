@@ -52,7 +52,9 @@ async def test_users_are_imported_and_sign_in(tmp_path: Path, database_url: str,
         for name in ("ada", "bob"):
             for _ in range(2):
                 tokens = (await server.api.post("/auth/login", {"username": name, "password": PASSWORD})).ok()
-        assert tokens["user"]["created_at"] == "2025-12-06T09:30:00Z"
+                assert tokens["user"]["username"] == name
+        bob = (await server.api.post("/auth/login", {"username": "bob", "password": PASSWORD})).ok()["user"]
+        assert bob["created_at"] == "2025-12-06T09:30:00Z"
         wrong = await server.api.post("/auth/login", {"username": "bob", "password": SHA256})
         wrong.problem(401, "invalid_credentials")
         off = await server.api.post("/auth/login", {"username": "小明同学", "password": PASSWORD})
