@@ -83,8 +83,15 @@ async def test_making_an_account_without_signing_in(world: World, events: Events
 async def test_signing_in_and_out(world: World, ada: SignedIn, events: Events) -> None:
     signed_in = await world.sign_in(name="ada", password=PASSWORD, address=HERE, user_agent=AGENT)
     assert events() == [("sign_in", {**ids(signed_in), **CLIENT})]
-    await world.sign_out(caller=await world.caller(signed_in))
+    await world.sign_out(caller=await world.caller(signed_in), refresh_token=signed_in.refresh_token)
     assert events() == [("sign_out", ids(signed_in))]
+
+
+async def test_signing_out_of_two_sessions(world: World, ada: SignedIn, events: Events) -> None:
+    other = await world.sign_in(name="ada", password=PASSWORD)
+    events()
+    await world.sign_out(caller=await world.caller(ada), refresh_token=other.refresh_token)
+    assert events() == [("sign_out", ids(ada)), ("session_revoked", {**ids(other), "by_session_id": ada.session.id})]
 
 
 async def test_failing_to_sign_in(world: World, ada: SignedIn, events: Events) -> None:

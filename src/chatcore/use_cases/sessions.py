@@ -244,14 +244,18 @@ class SignOut:
 
     @repeatable
     async def __call__(self, *, caller: Caller, refresh_token: str | None = None) -> None:
-        now, user_id = self.clock.now(), caller.user.id
+        now, user_id, this = self.clock.now(), caller.user.id, caller.session.id
+        other: SessionId | None = None
         async with self.unit_of_work() as work:
-            await work.tokens.revoke(user_id, caller.session.id, now=now)
-            other = await work.tokens.refresh_token(digest_of(refresh_token)) if refresh_token else None
-            if other and other.user_id == user_id:
-                await work.tokens.revoke(user_id, other.session_id, now=now)
+            await work.tokens.revoke(user_id, this, now=now)
+            given = await work.tokens.refresh_token(digest_of(refresh_token)) if refresh_token else None
+            if given and given.user_id == user_id and given.session_id != this:
+                other = given.session_id
+                await work.tokens.revoke(user_id, other, now=now)
             await work.commit()
-        audit.record("sign_out", user_id=user_id, session_id=caller.session.id)
+        audit.record("sign_out", user_id=user_id, session_id=this)
+        if other is not None:
+            audit.record("session_revoked", user_id=user_id, session_id=other, by_session_id=this)
 
 
 @dataclass(frozen=True, kw_only=True)
