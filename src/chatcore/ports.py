@@ -506,7 +506,8 @@ class Administration(Protocol):
 
     @abstractmethod
     async def taken(self, *, usernames: Collection[str], emails: Collection[str]) -> tuple[Set[str], Set[str]]:
-        """Those of the usernames, and of the e-mail addresses, that somebody has, as their `identity_key`s."""
+        """The usernames, and the e-mail addresses, that somebody has and that are the same as one of these
+        (`identity_key`), as they are written there."""
 
     @abstractmethod
     async def add_users(self, users: Sequence["NewUser"], *, now: datetime) -> Sequence[UserId]:

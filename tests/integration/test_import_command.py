@@ -30,6 +30,7 @@ async def test_users_are_imported_and_sign_in(tmp_path: Path, database_url: str,
         {"username": "小明同学", "password_hash": BCRYPT.replace("2b", "2y"), "is_active": "False"},
         {"username": "x", "password_hash": SHA256},
         {"username": "eve", "password_hash": "plain text"},
+        {"username": "ada", "password_hash": SHA256},
         {"username": "Ada", "password_hash": SHA256},
     ]
     file = tmp_path / f"users.{form}"
@@ -41,10 +42,11 @@ async def test_users_are_imported_and_sign_in(tmp_path: Path, database_url: str,
         file.write_text("\r\n".join([",".join(columns), *lines]), encoding="utf-8-sig")
     first = 1 if form == "jsonl" else 2
     ended = await run(tmp_path, "users", "import", str(file), "--batch", "2", **url)
-    assert (ended.code, ended.stdout) == (1, "3 imported, 1 there already, 2 refused.\n"), ended
+    assert (ended.code, ended.stdout) == (1, "3 imported, 1 there already, 3 refused.\n"), ended
     assert f"line {first + 3}: refused: username: " in ended.stderr
     assert f"line {first + 4}: refused: password_hash: " in ended.stderr
-    assert f"line {first + 5}: Ada is there already" in ended.stderr
+    assert f"line {first + 5}: ada is there already" in ended.stderr
+    assert f"line {first + 6}: refused: username: differs from ada" in ended.stderr
     for secret in (SHA256, BCRYPT, "plain text"):
         assert secret not in ended.stdout + ended.stderr
     async with serving(tmp_path, **url) as server:
@@ -52,14 +54,16 @@ async def test_users_are_imported_and_sign_in(tmp_path: Path, database_url: str,
         for name in ("ada", "bob"):
             for _ in range(2):
                 tokens = (await server.api.post("/auth/login", {"username": name, "password": PASSWORD})).ok()
-        assert tokens["user"]["created_at"] == "2025-12-06T09:30:00Z"
+                assert tokens["user"]["username"] == name
+        bob = (await server.api.post("/auth/login", {"username": "bob", "password": PASSWORD})).ok()["user"]
+        assert bob["created_at"] == "2025-12-06T09:30:00Z"
         wrong = await server.api.post("/auth/login", {"username": "bob", "password": SHA256})
         wrong.problem(401, "invalid_credentials")
         off = await server.api.post("/auth/login", {"username": "小明同学", "password": PASSWORD})
         off.problem(403, "account_disabled")
         await server.stop()
     again = await run(tmp_path, "users", "import", str(file), **url)
-    assert again.stdout == "0 imported, 4 there already, 2 refused.\n"
+    assert again.stdout == "0 imported, 4 there already, 3 refused.\n"
     if url:
         await execute(database_url, "DELETE FROM users")
 

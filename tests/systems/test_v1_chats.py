@@ -158,6 +158,12 @@ async def test_a_form_without_them(server: Server, body: bytes, fields: list[str
     answer.problem(400, "validation_failed", *fields)
 
 
+async def test_json_in_the_place_of_the_form_is_told_what_is_wanted(server: Server) -> None:
+    answer = await server.api.post("/v1/auth/token", {"username": "user1", "password": "password123"})
+    problem = answer.problem(400, "validation_failed", "username", "password")
+    assert FORM["Content-Type"] in problem["detail"]
+
+
 @pytest.mark.parametrize("body", [b"username=%ff&password=x", b"username=\xff&password=x"])
 async def test_a_form_that_is_no_utf8(server: Server, body: bytes) -> None:
     (await server.api.call("POST", "/v1/auth/token", body, FORM)).problem(400, "validation_failed")

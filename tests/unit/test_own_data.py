@@ -249,6 +249,13 @@ async def test_the_last_one_of_a_file_without_an_end_may_be_cut_off(world: World
     assert imported.conversations == 1
 
 
+async def test_a_file_that_is_cut_off_before_its_first_conversation_is_no_empty_one(world: World, ada: UserId) -> None:
+    cut, empty = await brought(world, ada, end=False), await brought(world, ada)
+    assert [refusal.line for refusal in cut.refused] == [1]
+    assert "cut off" in cut.refused[0].why
+    assert (cut.conversations, empty.conversations, empty.refusals) == (0, 0, 0)
+
+
 async def test_a_conversation_has_a_bounded_number_of_messages_and_characters(
     world: World, ada: UserId, monkeypatch: pytest.MonkeyPatch
 ) -> None:

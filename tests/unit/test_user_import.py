@@ -43,11 +43,11 @@ async def test_who_comes_from_elsewhere_signs_in_with_the_old_password_which_is_
 
 async def test_it_may_be_run_again_and_changes_nobody(world: World) -> None:
     before = await world.signed_in("bob")
-    users = [new("ada"), new("BOB", roles=frozenset({"admin"})), new("eve")]
+    users = [new("ada"), new("bob", roles=frozenset({"admin"})), new("eve")]
     first, second = await brought(world, *users), await brought(world, *users)
     assert (first[-1].added, first[-1].there_already) == (2, 1)
     assert (second[-1].added, second[-1].there_already) == (0, 3)
-    assert first[-1].there == [(3, "BOB")]
+    assert first[-1].there == [(3, "bob")]
     assert (await world.caller(before)).user == before.user
 
 
@@ -81,15 +81,24 @@ async def test_a_time_that_lies_ahead_is_refused(world: World) -> None:
 async def test_names_and_addresses_are_one_persons_within_a_batch_and_across(world: World) -> None:
     users = [
         new("ada", email="x@example.org"),
-        new("ADA"),
+        new("ada"),
         new("bob", email="X@example.org"),
-        new("Ada", email="y@example.org"),
+        new("ada", email="y@example.org"),
         new("eve", email="x@example.ORG"),
     ]
     imported = await brought(world, *users)
     assert (imported[-1].added, imported[-1].there_already, imported[-1].refusals) == (1, 2, 2)
-    assert [each.there for each in imported] == [[(3, "ADA")], [(5, "Ada")]]
+    assert [each.there for each in imported] == [[(3, "ada")], [(5, "ada")]]
     assert [[refused.line for refused in each.refused] for each in imported] == [[4], [6]]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+async def test_another_spelling_of_a_name_is_refused_and_not_passed_over(world: World, batch: int) -> None:
+    """The other system may have told the one from the other: then the second would be left out unnoticed."""
+    imported = await brought(world, new("ada"), new("ADA"), new("ａｄａ"), batch=batch)
+    assert (imported[-1].added, imported[-1].there_already, imported[-1].refusals) == (1, 0, 2)
+    why = "username: differs from ada, who is there, only in its spelling"
+    assert [(refused.line, refused.why) for each in imported for refused in each.refused] == [(3, why), (4, why)]
 
 
 async def test_rows_are_taken_batch_by_batch_and_stored_in_one_transaction_each(world: World) -> None:

@@ -52,9 +52,9 @@ class MemoryAdministration(Administration):
 
     async def taken(self, *, usernames: Collection[str], emails: Collection[str]) -> tuple[Set[str], Set[str]]:
         def select(state: State) -> tuple[Set[str], Set[str]]:
-            names = {identity_key(user.username) for user in state.users.values()}
-            addresses = {identity_key(user.email) for user in state.users.values() if user.email is not None}
-            return names & {*map(identity_key, usernames)}, addresses & {*map(identity_key, emails)}
+            names = {user.username for user in state.users.values()}
+            addresses = {user.email for user in state.users.values() if user.email is not None}
+            return _same(names, usernames), _same(addresses, emails)
 
         return await self._transaction.read(select)
 
@@ -105,6 +105,11 @@ class MemoryAdministration(Administration):
                 state.users[user_id] = replace(user, roles=user.roles - {role}, updated_at=now)
 
         await self._transaction.write(update)
+
+
+def _same(names: Set[str], wanted: Collection[str]) -> Set[str]:
+    keys = {*map(identity_key, wanted)}
+    return {name for name in names if identity_key(name) in keys}
 
 
 def _user(user_id: UserId, new: NewUser, now: datetime) -> User:

@@ -204,6 +204,7 @@ class ImportConversations:
 
     async def _read_all(self, owner: UserId, lines: AsyncIterator[Line], imported: Imported) -> None:
         read: _Read | None = None
+        ended = False
         async for line in lines:
             match line.thing:
                 case OwnConversation() as own:
@@ -212,7 +213,7 @@ class ImportConversations:
                     read.check_conversation()
                 case EndOfExport():
                     await self._finish(owner, read, imported)
-                    read = None
+                    read, ended = None, True
                 case Message() as message:
                     read = read or _Read(line.number, None)
                     read.add(line.number, message)
@@ -222,6 +223,8 @@ class ImportConversations:
         if read is not None:
             read.refuse(read.line, "may be cut off: neither another conversation nor the end of the export follows")
             await self._finish(owner, read, imported)
+        elif not ended:
+            imported.refuse(1, "is that of an export which was cut off: neither a conversation nor its end follows")
 
     async def _finish(self, owner: UserId, read: "_Read | None", imported: Imported) -> None:
         if read is None:

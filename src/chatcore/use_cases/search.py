@@ -71,7 +71,7 @@ class SearchConversations:
         )
         page = found.items[:limit]
         ids = [conversation.id for conversation in page]
-        said = await work.messages.begun_with(owner, q, among=ids) if ids else frozenset()
+        said = await work.messages.begun_with(owner, q, among=ids) if ids else frozenset[ConversationId]()
         hits = [Hit(conversation) for conversation in page if conversation.id not in said]
         looked_to = page[-1].id if len(found.items) > limit else found.looked_to
         return SearchPage(hits, None if looked_to is None else SearchCursor(before=looked_to))

@@ -52,7 +52,7 @@ class UsersImported:
 class ImportUsers:
     """The operator, at the server: makes accounts of rows, in batches of one transaction each. Who is there already, by
     the username, is left as they are, so that an import may be run again. A row that breaks a rule is refused, and no
-    other row with it.
+    other row with it; so is one whose username is that of somebody else but for capitals.
 
     Passwords are known by the other system's hashes, and hashed anew when their owners first sign in.
     """
@@ -127,7 +127,7 @@ class _SortedOut:
     new: list[tuple[int, NewUser]] = field(default_factory=list[tuple[int, NewUser]])
     there: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
     refused: list[RefusedRow] = field(default_factory=list[RefusedRow])
-    _names: set[str] = field(default_factory=set[str])
+    _names: dict[str, str] = field(default_factory=dict[str, str])
     _emails: set[str] = field(default_factory=set[str])
 
     def take(self, row: UserRow, broken: str) -> None:
@@ -138,23 +138,32 @@ class _SortedOut:
         user, name = row.user, identity_key(row.user.username)
         email = None if user.email is None else identity_key(user.email)
         if name in self._names:
-            self.there.append((row.line, user.username))
+            self._leave_out(row.line, user.username, self._names[name])
         elif email in self._emails:
             self.refused.append(RefusedRow(row.line, EmailTaken().detail))
         else:
-            self._names.add(name)
+            self._names[name] = user.username
             self._emails.update(() if email is None else (email,))
             self.new.append((row.line, user))
 
     async def leave_out_taken(self, work: UnitOfWork) -> None:
         names = [user.username for _, user in self.new]
         emails = [user.email for _, user in self.new if user.email is not None]
-        known_names, known_emails = await work.administration.taken(usernames=names, emails=emails)
+        taken_names, taken_emails = await work.administration.taken(usernames=names, emails=emails)
+        known_names = {identity_key(name): name for name in taken_names}
+        known_emails = {identity_key(email) for email in taken_emails}
         new, self.new = self.new, []
         for line, user in new:
-            if identity_key(user.username) in known_names:
-                self.there.append((line, user.username))
+            if (known := known_names.get(identity_key(user.username))) is not None:
+                self._leave_out(line, user.username, known)
             elif user.email is not None and identity_key(user.email) in known_emails:
                 self.refused.append(RefusedRow(line, EmailTaken().detail))
             else:
                 self.new.append((line, user))
+
+    def _leave_out(self, line: int, username: str, there: str) -> None:
+        """Another spelling may be another person's, where the other system told `Bob` from `bob`."""
+        if username == there:
+            self.there.append((line, username))
+        else:
+            self.refused.append(RefusedRow(line, f"username: differs from {there}, who is there, only in its spelling"))

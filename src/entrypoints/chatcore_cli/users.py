@@ -186,8 +186,8 @@ def import_users(file: Path, batch: int) -> None:
 
     Columns: username, password_hash (bcrypt, Argon2, or SHA-256 in hex), and if there are such email, roles (separated
     by spaces), is_active, created_at (ISO 8601), user_name, country, job, phone, init_cn_level. Whoever is there
-    already, by the username, is left as they are, so that it may be run again. The exit status is 1 if a row was
-    refused.
+    already, by the username, is left as they are, so that it may be run again. A username that is another one's but for
+    capitals is refused. The exit status is 1 if a row was refused.
     """
     if run(lambda container: _import(container, file, batch)):
         sys.exit(1)

@@ -102,13 +102,14 @@ class AdministrationContract(StorageContract):
     async def test_which_names_and_addresses_are_taken(
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
     ) -> None:
+        await stored_user(unit_of_work, "Mixed")
         async with unit_of_work(read_only=True) as work:
             names, emails = await work.administration.taken(
-                usernames=["OWNER", "new", "\ud800", *(f"u{number}" for number in range(600))],
+                usernames=["OWNER", "mixed", "new", "\ud800", *(f"u{number}" for number in range(600))],
                 emails=["Stranger@example.org", "owner", "new@example.org"],
             )
             nothing = await work.administration.taken(usernames=[], emails=[])
-        assert (set(names), set(emails)) == ({"owner"}, {"stranger@example.org"})
+        assert (set(names), set(emails)) == ({"owner", "Mixed"}, {"stranger@example.org"})
         assert [set(each) for each in nothing] == [set(), set()]
 
     # ---- seeing ----

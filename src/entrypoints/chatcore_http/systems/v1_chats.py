@@ -31,6 +31,8 @@ from chatcore_http import schemas
 from chatcore_http.routes._common import AnyRequest, PathId, client_of, described, private_router
 from chatcore_http.systems._common import fields_called
 
+FORM = "application/x-www-form-urlencoded"
+
 
 class Welcome(msgspec.Struct, frozen=True):
     message: Annotated[str, msgspec.Meta(examples=["Welcome to chatcore."])]
@@ -71,7 +73,7 @@ class FormOperation(Operation):
 
     def __post_init__(self) -> None:
         form = OpenAPIMediaType(schema=Reference(f"#/components/schemas/{PasswordGrant.__name__}"))
-        self.request_body = RequestBody({"application/x-www-form-urlencoded": form}, required=True)
+        self.request_body = RequestBody({FORM: form}, required=True)
 
 
 @get("/")
@@ -104,12 +106,11 @@ async def token(request: AnyRequest, sign_in: FromDishka[SignIn]) -> BearerToken
     """Raises `ValidationFailed`."""
     # Not the framework's parser: it keeps the last thousand bodies, and takes UTF-8 that is not escaped for Latin-1.
     form = parse_qs((await request.body()).decode(), keep_blank_values=True, errors="strict")
-    names, passwords = form.get("username", []), form.get("password", [])
-    check(
-        None if len(names) == 1 and names[0] else FieldError("username", "is required, once"),
-        None if len(passwords) == 1 and passwords[0] else FieldError("password", "is required, once"),
-    )
-    signed_in = await sign_in(name=names[0], password=passwords[0], **client_of(request))
+    given = {name: form.get(name, [""]) for name in ("username", "password")}
+    wrong = [name for name, values in given.items() if len(values) != 1 or not values[0]]
+    check(*(FieldError(name, f"is required, once, in a form ({FORM})") for name in wrong))
+    ((name,), (password,)) = given.values()
+    signed_in = await sign_in(name=name, password=password, **client_of(request))
     return BearerToken(signed_in.access_token)
 
 
