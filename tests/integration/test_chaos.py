@@ -22,4 +22,5 @@ async def test_what_was_promised_outlives_the_server(
         print(f"\n{database_url.partition(':')[0]}: {tally}")
     assert tally.kills == RUNS
     assert tally.interrupted > 0
-    assert tally.usual_start < READY_WITHIN
+    if RUNS > LANES:  # else other tests have the machine as well
+        assert tally.usual_start < READY_WITHIN
