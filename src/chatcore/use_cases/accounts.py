@@ -98,10 +98,21 @@ class MakeAccount:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CreateAccount(MakeAccount):
-    """Anybody: makes an account with the role `user`, and signs nobody in."""
+class OpenRegistration(MakeAccount):
+    """What is common to the ways in which anybody makes an account."""
 
     limits: RateLimits = UNLIMITED
+
+    async def _admitted(self, new: NewAccount, address: str) -> str:
+        """The password's hash, once the account keeps the rules and the address its limit."""
+        self._check(new)
+        await self.limits.try_register(address)
+        return await self._hash(new)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateAccount(OpenRegistration):
+    """Anybody: makes an account with the role `user`, and signs nobody in."""
 
     async def __call__(
         self,
@@ -115,19 +126,16 @@ class CreateAccount(MakeAccount):
     ) -> User:
         """Raises `ValidationFailed`, `UsernameTaken`, `EmailTaken`, `RateLimited`."""
         new = NewAccount(username=username, password=password, email=email, profile=profile)
-        self._check(new)
-        await self.limits.try_register(address)
-        user = await self._store(new, await self._hash(new))
+        user = await self._store(new, await self._admitted(new, address))
         audit.record("account_created", user_id=user.id, session_id=None, address=address, user_agent=user_agent)
         return user
 
 
 @dataclass(frozen=True, kw_only=True)
-class Register(MakeAccount):
+class Register(OpenRegistration):
     """Anybody: makes an account with the role `user` and signs it in."""
 
     sessions: SessionIssuer
-    limits: RateLimits = UNLIMITED
 
     async def __call__(
         self,
@@ -141,9 +149,7 @@ class Register(MakeAccount):
     ) -> SignedIn:
         """Raises `ValidationFailed`, `UsernameTaken`, `EmailTaken`, `RateLimited`."""
         new = NewAccount(username=username, password=password, email=email, profile=profile)
-        self._check(new)
-        await self.limits.try_register(address)
-        signed_in = await self._store_signed_in(new, await self._hash(new), user_agent, address)
+        signed_in = await self._store_signed_in(new, await self._admitted(new, address), user_agent, address)
         note_sign_in("account_created", signed_in)
         return signed_in
 
