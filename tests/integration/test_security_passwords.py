@@ -110,18 +110,24 @@ async def test_another_argon2_is_adopted_and_replaced(passwords: Argon2Passwords
     assert passwords.needs_rehash(foreign)
 
 
-@pytest.mark.parametrize("password", ["correct horse", "wrong horse"])
-async def test_an_older_hash_answers_no_sooner_than_an_unknown_name(
-    passwords: Argon2Passwords, monkeypatch: pytest.MonkeyPatch, password: str
-) -> None:
-    verified: list[str] = []
+@pytest.fixture
+def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The hashes that Argon2 has been asked about so far."""
+    asked: list[str] = []
     verify = argon2.PasswordHasher.verify
 
     def recorded(self: argon2.PasswordHasher, password_hash: str, password: bytes) -> bool:
-        verified.append(password_hash)
+        asked.append(password_hash)
         return verify(self, password_hash, password)
 
     monkeypatch.setattr(argon2.PasswordHasher, "verify", recorded)
+    return asked
+
+
+@pytest.mark.parametrize("password", ["correct horse", "wrong horse"])
+async def test_an_older_hash_answers_no_sooner_than_an_unknown_name(
+    passwords: Argon2Passwords, verified: list[str], password: str
+) -> None:
     sha256 = passwords.adopted(hashlib.sha256(b"correct horse").hexdigest())
     for foreign in (sha256, BCRYPT, None):
         assert await passwords.verify(password, foreign) is (password == "correct horse" and foreign is not None)
@@ -129,38 +135,18 @@ async def test_an_older_hash_answers_no_sooner_than_an_unknown_name(
     assert len(set(verified)) == 1, "nobody's"
 
 
-async def test_nobodys_password_costs_what_a_wrong_one_costs(
-    passwords: Argon2Passwords, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    verified: list[str] = []
-    verify = argon2.PasswordHasher.verify
-
-    def recorded(self: argon2.PasswordHasher, password_hash: str, password: bytes) -> bool:
-        verified.append(password_hash)
-        return verify(self, password_hash, password)
-
-    monkeypatch.setattr(argon2.PasswordHasher, "verify", recorded)
+async def test_nobodys_password_costs_what_a_wrong_one_costs(passwords: Argon2Passwords, verified: list[str]) -> None:
     somebodys = await passwords.hash("correct horse")
     assert not await passwords.verify("wrong horse", somebodys)
     assert not await passwords.verify("wrong horse", None)
     assert argon2.extract_parameters(verified[0]) == argon2.extract_parameters(verified[1])
 
 
-async def test_whoever_fails_to_sign_in_costs_the_same_and_hears_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_whoever_fails_to_sign_in_costs_the_same_and_hears_the_same(tmp_path: Path, verified: list[str]) -> None:
     """A wrong password, an unknown name, and the wrong password of a disabled account, through the real application:
     one hash of the same parameters, and the same answer but for the request's id (ASVS 6.3.8)."""
     url = f"sqlite:///{tmp_path}/a.db"
     app = create_app(settings_for(tmp_path, DATABASE_URL=url))
-    tried: list[str] = []
-    verify = argon2.PasswordHasher.verify
-
-    def recorded(self: argon2.PasswordHasher, password_hash: str, password: bytes) -> bool:
-        tried.append(password_hash)
-        return verify(self, password_hash, password)
-
-    monkeypatch.setattr(argon2.PasswordHasher, "verify", recorded)
     async with serving(app) as address, client_of(address) as stranger:
         for name in ("ada", "disabled"):
             await stranger.register(name)
@@ -169,8 +155,8 @@ async def test_whoever_fails_to_sign_in_costs_the_same_and_hears_the_same(
             await stranger.post("/auth/login", {"username": name, "password": "a wrong one"})
             for name in ("ada", "nobody", "disabled")
         ]
-    assert len(tried) == len(set(tried)) == 3
-    assert len({repr(argon2.extract_parameters(each)) for each in tried}) == 1
+    assert len(verified) == len(set(verified)) == 3
+    assert len({repr(argon2.extract_parameters(each)) for each in verified}) == 1
     for answer in answers:
         answer.problem(401, "invalid_credentials")
     assert len({answer.body for answer in answers}) == 1
