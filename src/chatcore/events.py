@@ -21,7 +21,7 @@ class ReplyStarted:
     model: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReplyDelta:
     """The next text, never empty. What arrived together comes together."""
 

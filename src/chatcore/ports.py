@@ -706,7 +706,7 @@ class Prompt:
     max_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delta:
     """What arrived together. `usage` comes with the last one, if the endpoint counts."""
 
