@@ -2,7 +2,7 @@
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from math import inf
 
 from chatcore.entities import Message, Status, Usage, WorkerId
@@ -93,18 +93,14 @@ class LiveReply:
         self.add(Delta(text=ended.content[max(self.length - len(reasoning), 0) :]))
         self.end(ended)
 
-    async def changed(self, timeout: float) -> bool:
+    def changed(self, timeout: float) -> Awaitable[bool]:
         """Waits until there is more text or the end; False after `timeout` seconds without either."""
         loop = self._loop = self._loop or asyncio.get_running_loop()  # which asks the system each time
         future: asyncio.Future[bool] = loop.create_future()
         self._waiting[future] = enough = loop.time() + timeout
         if enough < self._alarm_at:
             self._set_alarm(enough)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            self._waiting.pop(future, None)
-            raise
+        return future
 
     def _append(self, text: str) -> None:
         self._starts.append(self.length)
@@ -146,9 +142,11 @@ class LiveReply:
         self._alarm, self._alarm_at, now = None, inf, asyncio.get_running_loop().time()
         waiting, self._waiting = self._waiting, {}
         for future, enough in waiting.items():
+            if future.done():
+                continue  # whoever waited has gone
             if enough > now:
                 self._waiting[future] = enough
-            elif not future.done():
+            else:
                 future.set_result(False)
         if self._waiting:
             self._set_alarm(min(self._waiting.values()))

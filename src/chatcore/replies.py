@@ -17,7 +17,7 @@ with the application, and owns every reply that is being written there:
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -377,7 +377,7 @@ class Replies:
             if not (pending or listening or self._worker.is_due):
                 return
             try:
-                pulse = await self._flush(pending)
+                pulse = await settled(self._flush(pending))
             except BaseException:
                 self._worker.missed()
                 raise
@@ -468,12 +468,12 @@ class Replies:
         self._live.pop(stored.id, None)
         live.end_as(stored)
 
-    async def _persist(self, operation: Callable[[], Awaitable[T]]) -> T:
+    async def _persist(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Its result, tried again until the database answers."""
         pause = self._flush_every
         while True:
             try:
-                return await operation()
+                return await settled(operation())
             except Unavailable:
                 _log.warning("the database is unavailable; trying again in %.1f s", pause)
             except Exception:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
 from functools import wraps
 from random import Random
 from typing import Any, ParamSpec, TypeVar
@@ -14,6 +15,7 @@ P = ParamSpec("P")
 TRIES = 5
 REPEAT_WITHIN = 10.0  # seconds; later than this nothing is begun again
 _random = Random()  # noqa: S311 - nobody's seed is disturbed
+_settling: ContextVar["asyncio.Task[Any] | None"] = ContextVar("chatcore_settling", default=None)
 _FIRST_PAUSE = 0.02  # seconds; each pause is longer than the one before
 
 
@@ -44,9 +46,11 @@ async def settled(work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is not cancelled when the caller is.
 
     The cancellation is raised once `work` has ended, so that nothing runs on behind the caller's back: a database
-    connection is whole again when its user leaves.
+    connection is whole again when its user leaves. Work that is part of such work needs no task of its own.
     """
-    task = asyncio.create_task(work)
+    if _settling.get() is asyncio.current_task():
+        return await work
+    task = asyncio.create_task(_marked(work))
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
@@ -57,3 +61,11 @@ async def settled(work: Coroutine[Any, Any, T]) -> T:
         task.exception()  # retrieved: the caller has gone, and it is the cancellation that goes on
         raise cancelled
     return task.result()
+
+
+async def _marked(work: Coroutine[Any, Any, T]) -> T:
+    mark = _settling.set(asyncio.current_task())
+    try:
+        return await work
+    finally:
+        _settling.reset(mark)  # or the task and its context would hold each other

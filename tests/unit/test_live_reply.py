@@ -168,7 +168,7 @@ async def test_silence_is_told_after_a_while() -> None:
 
 async def test_everybody_waits_as_long_as_they_said() -> None:
     live = a_reply()
-    patient = asyncio.create_task(live.changed(60))
+    patient = asyncio.ensure_future(live.changed(60))
     await asyncio.sleep(0)
     assert await live.changed(0.001) is False
     assert not patient.done()
@@ -181,7 +181,7 @@ async def test_text_puts_silence_off() -> None:
     live = a_reply()
     loop = asyncio.get_running_loop()
     began = loop.time()
-    waiting = asyncio.create_task(live.changed(0.02))
+    waiting = asyncio.ensure_future(live.changed(0.02))
     await asyncio.sleep(0.01)
     live.add(Delta(text="x"))
     assert await waiting is True
@@ -191,7 +191,7 @@ async def test_text_puts_silence_off() -> None:
 
 async def test_an_ended_reply_leaves_no_timer() -> None:
     live = a_reply()
-    waiting = asyncio.create_task(live.changed(60))
+    waiting = asyncio.ensure_future(live.changed(60))
     await asyncio.sleep(0)
     gone = weakref.ref(live)
     live.end(live.reply)
@@ -203,7 +203,7 @@ async def test_an_ended_reply_leaves_no_timer() -> None:
 
 async def test_who_stops_waiting_is_forgotten() -> None:
     live = a_reply()
-    waiting = asyncio.create_task(live.changed(60))
+    waiting = asyncio.ensure_future(live.changed(60))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import weakref
 
 import pytest
 
@@ -90,3 +91,44 @@ def test_the_failure_of_work_whose_caller_was_cancelled_is_nobodys_any_more() ->
     asyncio.run(main())
     gc.collect()
     assert told == []
+
+
+async def test_work_that_is_part_of_such_work_runs_in_its_task() -> None:
+    async def inner() -> "asyncio.Task[object] | None":
+        return asyncio.current_task()
+
+    async def outer() -> bool:
+        return await settled(inner()) is asyncio.current_task()
+
+    assert await settled(outer())
+
+
+async def test_a_task_that_such_work_has_begun_may_be_cancelled_and_its_own_is_settled() -> None:
+    work = Work()
+
+    async def begin() -> "asyncio.Task[str]":
+        return asyncio.create_task(settled(work()))
+
+    caller = await settled(begin())
+    await work.begun.wait()
+    caller.cancel()
+    await asyncio.sleep(0)
+    assert not caller.done()
+    work.door.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert work.done
+
+
+async def test_work_that_is_done_leaves_nothing_to_the_garbage_collector() -> None:
+    async def inner() -> None:
+        tasks.append(weakref.ref(asyncio.current_task()))
+
+    tasks: list[weakref.ref[object]] = []
+    gc.disable()
+    try:
+        await settled(inner())
+        await asyncio.sleep(0)
+        assert tasks[0]() is None
+    finally:
+        gc.enable()

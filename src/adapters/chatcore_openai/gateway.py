@@ -77,20 +77,23 @@ class OpenAIGateway(LLMGateway):
             reader = ReplyReader(max_bytes=self._max_bytes, streamed=_streamed(body.content_type))
             cut: ModelError | None = None
             try:
-                while piece := await body.read():
+                while piece := await body.more():
                     if delta := reader.feed(piece):
                         yield delta
                     if reader.done:
                         break
-            except ModelError as error:
-                cut = error
+            except body.trouble as error:
+                rest, cut = body.cut(error)
+                if delta := reader.feed(rest):
+                    yield delta
             if delta := reader.end():
                 yield delta
             if cut is not None and not reader.finished:
                 raise cut
             if reader.failure is not None:
                 raise reader.failure
-            await _to_the_end(body)
+            if cut is None:
+                await _to_the_end(body)
 
     async def models(self, endpoint: ModelEndpoint) -> Sequence[str]:
         client = (await self._opened())[endpoint.trusted]

@@ -7,6 +7,7 @@ that a character cut in two by the network stays whole and that U+2028 or U+0085
 from chatcore.errors import ModelProtocolError
 
 _BOM = b"\xef\xbb\xbf"
+_CR = 0x0D  # a number is looked for at once; for bytes Python first tries whether they are one
 
 
 class EventSplitter:
@@ -24,7 +25,7 @@ class EventSplitter:
     def feed(self, data: bytes) -> list[bytes]:
         """The data of the events that end within `data`, in order; an event without any data is left out."""
         buffer = self._buffer
-        if self._after_cr or b"\r" in data:
+        if self._after_cr or _CR in data:
             data = self._with_lf(data)
         if not buffer and data.endswith(b"\n\n"):  # as a rule a read ends where an event does
             if data.startswith(b"data: ") and data.find(b"\n") == len(data) - 2:  # and has no other

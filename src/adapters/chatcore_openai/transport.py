@@ -5,10 +5,8 @@ aiohttp reads a stream with less than half the work that httpx2's own transport 
 """
 
 import asyncio
-import math
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable
 from functools import partial
 
 import aiohttp
@@ -113,31 +111,42 @@ class Body(httpx2.AsyncByteStream):
         self._content = response.content
         self._idle_timeout = idle_timeout
         self._deadline = deadline
-        self._since = math.inf  # when the wait for more began
-        self._trouble: ModelError | None = None
+        self._had = 0  # bytes, when it was last asked for more
         self._loop = asyncio.get_running_loop()
         if response.connection is not None and (protocol := response.connection.protocol) is not None:
             protocol.read_timeout = None
             protocol.start_timeout()  # which stops the one that runs
+        self._since = self._loop.time()  # when it was last asked for more
         self._timer = self._loop.call_at(self._next_look(), self._look)
 
-    async def read(self) -> bytes:
-        """Everything that has arrived, once something has; nothing at the end. Raises a `ModelError`."""
-        if self._trouble is not None:
-            raise self._trouble
-        self._since = self._loop.time()
+    trouble = _TROUBLE
+
+    def more(self) -> Awaitable[bytes]:
+        """Everything that has arrived, once something has; nothing at the end. Raises its `trouble`.
+
+        Not a coroutine of its own: for what is read many times a second each layer between costs as much as the next.
+        """
+        self._since, self._had = self._loop.time(), self._content.total_bytes
+        return self._content.readany()
+
+    def cut(self, trouble: Exception) -> tuple[bytes, ModelError]:
+        """What had arrived before the `trouble`, and what that means. aiohttp tells of the trouble first, and then
+        keeps the rest to itself."""
+        self._content.set_exception(None)  # type: ignore[arg-type]
         try:
-            return await self._content.readany()
+            return self._content.read_nowait(), _failure_of(trouble)
+        except TimeoutError:
+            return b"", _failure_of(trouble)
+
+    async def read(self) -> bytes:
+        """As `more`, but raises a `ModelError`."""
+        try:
+            return await self.more()
         except _TROUBLE as error:
-            self._trouble = _failure_of(error)
-            if data := _unread(self._content):
-                return data
-            raise self._trouble from None
-        finally:
-            self._since = math.inf
+            raise _failure_of(error) from None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """For httpx2. What is read many times a second is read by `read`: each layer between costs as much."""
+        """For httpx2, which does not read it."""
         while data := await self.read():
             yield data
 
@@ -145,23 +154,20 @@ class Body(httpx2.AsyncByteStream):
         self._timer.cancel()
         self._response.close()
 
+    @property
+    def _waits(self) -> bool:
+        """Whether nothing has arrived since it was last asked for more."""
+        return self._content.total_bytes == self._had
+
     def _next_look(self) -> float:
-        return min(self._deadline, min(self._since, self._loop.time()) + self._idle_timeout)
+        return min(self._deadline, (self._since if self._waits else self._loop.time()) + self._idle_timeout)
 
     def _look(self) -> None:
         now = self._loop.time()
-        if now >= self._deadline or now >= self._since + self._idle_timeout:
+        if now >= self._deadline or (self._waits and now >= self._since + self._idle_timeout):
             self._content.set_exception(TimeoutError())
         else:
             self._timer = self._loop.call_at(self._next_look(), self._look)
-
-
-def _unread(content: aiohttp.StreamReader) -> bytes:
-    """What arrived before the trouble: aiohttp tells of the trouble first, and then keeps the rest to itself."""
-    content.set_exception(None)  # type: ignore[arg-type]
-    with suppress(TimeoutError):
-        return content.read_nowait()
-    return b""
 
 
 def _failure_of(error: Exception) -> ModelError:

@@ -14,6 +14,8 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
 
+from chatcore_http.streams import SERVER_SEND
+
 _log = structlog.stdlib.get_logger("chatcore.request")
 _ABNORMAL = 1006  # RFC 6455 §7.4.1: nobody said why
 _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -45,6 +47,7 @@ class RequestLog:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             return send(message)
 
+        scope["state"][SERVER_SEND] = send
         with structlog.contextvars.bound_contextvars(request_id=request_id, address=_address(scope)):
             try:
                 await self.app(scope, receive, send_with_id)

@@ -480,7 +480,7 @@ class ReplyFailed(ReplyEnded, frozen=True):
 
 Event = ReplyStarted | ReplyText | ConversationTitled | ReplyEnded | ReplyFailed
 
-_TEXT = {TextKind.REASONING: "reply.reasoning", TextKind.ANSWER: "reply.delta"}
+TEXT = {TextKind.REASONING: "reply.reasoning", TextKind.ANSWER: "reply.delta"}
 _ENDED = {
     entities.Status.COMPLETE: "reply.completed",
     entities.Status.STOPPED: "reply.stopped",
@@ -491,7 +491,7 @@ _ENDED = {
 def event_of(event: events.ReplyStarted | events.ReplyDelta | events.ConversationTitled | events.ReplyEnded) -> Event:
     match event:
         case events.ReplyDelta():
-            return ReplyText(_TEXT[event.kind], event.reply_id, event.offset, event.text)
+            return ReplyText(TEXT[event.kind], event.reply_id, event.offset, event.text)
         case events.ReplyStarted():
             return ReplyStarted(
                 "reply.started", event.reply_id, event.offset, event.conversation_id, event.message_id, event.model

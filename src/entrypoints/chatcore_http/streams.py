@@ -7,13 +7,17 @@ from typing import Any, Generic, TypeVar
 
 from litestar import Litestar, Request, Response
 from litestar.response.base import ASGIResponse
-from litestar.types import Receive, Send
+from litestar.types import Receive, Scope, Send
 
 from chatcore.errors import Unauthenticated
 
 T = TypeVar("T")
 
 _TAKEN_WITHIN = 0.2  # seconds for the last chunk of a stream whose session has ended
+SERVER_SEND = "chatcore_server_send"
+"""Of a scope's state: the server's own `send`. No layer between looks at the pieces of a body, of which there are many,
+but at its beginning and its end."""
+
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -45,7 +49,7 @@ class Stream(Response[None], Generic[T]):
 class _Telling(ASGIResponse):
     """As Litestar's own stream, with less between an event and the server: many times a second that is what counts."""
 
-    __slots__ = ("_alive", "_encoded", "_things")
+    __slots__ = ("_alive", "_encoded", "_send_piece", "_things")
     _should_set_content_length = False
 
     def __init__(
@@ -60,6 +64,10 @@ class _Telling(ASGIResponse):
         self._alive = alive
         self._encoded = encoded
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._send_piece: Send = scope["state"].get(SERVER_SEND, send)
+        await super().__call__(scope, receive, send)
+
     async def send_body(self, send: Send, receive: Receive) -> None:
         """Of a session that has ended, whoever takes nothing any more has the connection closed in the middle."""
         async with asyncio.TaskGroup() as tasks:
@@ -69,11 +77,11 @@ class _Telling(ASGIResponse):
             leaving.add_done_callback(lambda _: telling.cancel())
 
     async def _tell(self, send: Send) -> None:
-        patience = None
+        patience, encoded, send_piece = None, self._encoded, self._send_piece
         try:
             async with self._alive:
                 async for thing in self._things:
-                    await send({"type": "http.response.body", "body": self._encoded(thing), "more_body": True})
+                    await send_piece({"type": "http.response.body", "body": encoded(thing), "more_body": True})
         except Unauthenticated:
             patience = _TAKEN_WITHIN
         with suppress(TimeoutError):
