@@ -113,7 +113,8 @@ class ReplyReader:
         if reasoning:
             reasoning = self._reasoning.fit(reasoning)
         if answer:
-            reasoning += self._reasoning.rest()
+            if self._reasoning.held:
+                reasoning += self._reasoning.rest()
             answer = self._answer.fit(answer)
         if self._reasoning.size + self._answer.size <= self._max_bytes:
             return reasoning, answer
@@ -121,22 +122,35 @@ class ReplyReader:
         return "", ""
 
     def _choices_of(self, data: bytes, *, cut: bool) -> Sequence[_Choice]:
-        """The choices of an event; notes all else that it says. An event that may be `cut` need not make sense."""
+        """The choices of an event; notes all else that it says."""
         try:
-            chunk = _decode(data)
+            chunk = _decoder.decode(data)
         except (ValueError, RecursionError):
-            if data.strip() == b"[DONE]":
-                self.finished = self.done = True
-            elif data.strip() and not cut:
-                self._fail(ModelProtocolError("The model endpoint sent an event that is no part of a chat completion."))
-            return ()
+            if (odd := self._odd(data, cut=cut)) is None:
+                return ()
+            chunk = odd
         if chunk.error or chunk.object == "error":
             self._fail(failure_of_error(chunk.error))
             return ()
         if chunk.usage is not None:
             self._usage = chunk.usage
-        self._began = self._began or chunk.choices is not None
-        return chunk.choices or ()
+        if chunk.choices is None:
+            return ()
+        self._began = True
+        return chunk.choices
+
+    def _odd(self, data: bytes, *, cut: bool) -> _Chunk | None:
+        """An event that is not as most are. One that may be `cut` need not make sense.
+
+        msgspec refuses what is not UTF-8 and half characters; the standard library can be talked into both."""
+        try:
+            return msgspec.convert(json.loads(data.decode(errors="replace")), _Chunk)
+        except (ValueError, RecursionError):
+            if data.strip() == b"[DONE]":
+                self.finished = self.done = True
+            elif data.strip() and not cut:
+                self._fail(ModelProtocolError("The model endpoint sent an event that is no part of a chat completion."))
+            return None
 
     def _fail(self, failure: ModelError) -> None:
         self.failure = failure
@@ -146,16 +160,16 @@ class ReplyReader:
 class _Text:
     """Makes text fit to store. A character whose two halves, as JSON escapes, came in two events becomes whole.
 
-    `size`: bytes in UTF-8 so far.
+    `size`: bytes in UTF-8 so far. `held`: the first half of a character.
     """
 
     def __init__(self) -> None:
         self.size = 0
-        self._held = ""
+        self.held = ""
 
     def fit(self, text: str) -> str:
-        if self._held:
-            text, self._held = self._held + text, ""
+        if self.held:
+            text, self.held = self.held + text, ""
         try:
             self.size += len(text) if text.isascii() else len(text.encode())
         except UnicodeEncodeError:
@@ -163,25 +177,17 @@ class _Text:
         return text.replace("\0", "\ufffd") if "\0" in text else text
 
     def rest(self) -> str:
-        held, self._held = self._held, ""
+        held, self.held = self.held, ""
         return storable(held) if held else ""
 
     def _mended(self, text: str) -> str:
         text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
         if "\ud800" <= text[-1] <= "\udbff":
-            self._held = text[-1]
+            self.held = text[-1]
             text = text[:-1]
         text = storable(text)
         self.size += len(text.encode())
         return text
-
-
-def _decode(data: bytes) -> _Chunk:
-    """msgspec refuses what is not UTF-8 and half characters; the standard library can be talked into both."""
-    try:
-        return _decoder.decode(data)
-    except ValueError:
-        return msgspec.convert(json.loads(data.decode(errors="replace")), _Chunk)
 
 
 def _usage_of(counts: Any) -> Usage | None:
