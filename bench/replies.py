@@ -109,14 +109,18 @@ _COUNTS_OF_MYSQL = "SHOW SESSION STATUS WHERE Variable_name IN ('Com_commit', 'Q
 async def count(database: Database) -> Figures:
     """As the server has counted: MySQL in each of this process's sessions, PostgreSQL in the database, once each
     session has handed in what it has counted itself. The asking is counted, too."""
-    pool = database._writing
-    if pool.engine.dialect.name == "postgresql":
-        await told(pool, POOL, "SELECT pg_stat_force_next_flush()")
-        ((transactions,),) = await told(pool, 1, _COUNT_OF_POSTGRESQL)
+    if database._writing.engine.dialect.name == "postgresql":
+        await told_by_all(database, "SELECT pg_stat_force_next_flush()")
+        ((transactions,),) = await told(database._writing, 1, _COUNT_OF_POSTGRESQL)
         return {"transactions": transactions}
-    rows = await told(pool, POOL, _COUNTS_OF_MYSQL)
+    rows = await told_by_all(database, _COUNTS_OF_MYSQL)
     sums = {name: sum(int(value) for each, value in rows if each == name) for name in ("Com_commit", "Questions")}
     return {"transactions": sums["Com_commit"], "statements": sums["Questions"]}
+
+
+async def told_by_all(database: Database, statement: str) -> list[Any]:
+    """The reply log and the lease have a connection of their own."""
+    return [*await told(database._writing, POOL, statement), *await told(database._urgent, 1, statement)]
 
 
 async def told(pool: Pool, number: int, statement: str) -> list[Any]:
