@@ -78,6 +78,8 @@ class ReplyReader:
         except ModelError as failure:
             self._fail(failure)
             return None
+        if len(events) == 1 and self._answer.size and (text := self._plain(events[0])):
+            return Delta(text=text)
         reasoning, answer = self._read(events)
         return Delta(reasoning, answer) if reasoning or answer else None
 
@@ -90,6 +92,25 @@ class ReplyReader:
             self._fail(ModelUnavailable(CUT) if self._began else ModelProtocolError())
         usage = _usage_of(self._usage)
         return Delta(reasoning, answer, usage) if reasoning or answer or usage else None
+
+    def _plain(self, data: bytes) -> str | None:
+        """The text of an event that says nothing else, as nearly all do once the answer has begun: `_read` takes twice
+        the time."""
+        try:
+            chunk = _decoder.decode(data)
+        except ValueError:
+            return None
+        if chunk.error or chunk.object == "error" or chunk.usage is not None or len(chunk.choices or ()) != 1:
+            return None
+        (choice,) = chunk.choices or ()
+        if choice.finish_reason or choice.message or not (choice.delta and choice.delta.content):
+            return None
+        text, answer = choice.delta.content, self._answer
+        size = answer.size + len(text)
+        if not text.isascii() or "\0" in text or answer.held or size + self._reasoning.size > self._max_bytes:
+            return self._fitted("", text)[1]
+        answer.size = size
+        return text
 
     def _read(self, events: list[bytes], *, cut: bool = False) -> tuple[str, str]:
         reasoning = answer = ""
