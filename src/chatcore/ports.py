@@ -389,7 +389,7 @@ class TextKind(StrEnum):
     ANSWER = "answer"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LogEntry:
     """Some text of a reply that is being written. `offset`: how many code points of the reply precede it."""
 

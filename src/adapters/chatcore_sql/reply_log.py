@@ -35,16 +35,7 @@ class SqlReplyLog(ReplyLog):
         self._statements = statements
 
     async def append(self, entries: Sequence[LogEntry]) -> None:
-        rows = [
-            {
-                "user_id": entry.user_id,
-                "reply_id": entry.reply_id,
-                "text_offset": entry.offset,
-                "kind": entry.kind.value,
-                "text": entry.text,
-            }
-            for entry in entries
-        ]
+        rows = [(entry.user_id, entry.reply_id, entry.offset, entry.kind.value, entry.text) for entry in entries]
         await self._statements.insert_or_replace_all(_APPEND, rows)
 
     async def read(self, owner: UserId, reply_id: MessageId) -> Sequence[LogEntry]:
