@@ -59,6 +59,8 @@ class ReplyReader:
     that is not JSON of the expected form fails the reply, since a text with a hole in it is worse than a short one.
     """
 
+    __slots__ = ("_answer", "_began", "_events", "_max_bytes", "_reasoning", "_usage", "done", "failure", "finished")
+
     def __init__(self, *, max_bytes: int, streamed: bool = True) -> None:
         """`max_bytes` bounds the text, in UTF-8, and also each single event."""
         self.finished = False
@@ -183,6 +185,8 @@ class _Text:
 
     `size`: bytes in UTF-8 so far. `held`: the first half of a character.
     """
+
+    __slots__ = ("held", "size")
 
     def __init__(self) -> None:
         self.size = 0

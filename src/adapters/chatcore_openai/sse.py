@@ -16,6 +16,8 @@ class EventSplitter:
     Lines end with LF, CR LF or CR. An event that is longer than `max_bytes` raises `ModelProtocolError`.
     """
 
+    __slots__ = ("_after_cr", "_began", "_buffer", "_max_bytes")
+
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._buffer = bytearray()
@@ -72,6 +74,8 @@ class EventSplitter:
 
 class WholeBody:
     """The same for an answer that is one JSON document: it is the only event, and complete at the end."""
+
+    __slots__ = ("_buffer", "_max_bytes")
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
