@@ -38,11 +38,18 @@ class LiveReply:
 
     def add(self, delta: Delta) -> None:
         """Reasoning that comes after the answer has begun is dropped: the cursor counts it before the answer."""
-        if delta.reasoning and self._answer == len(self._pieces):
-            self._append(delta.reasoning)
-            self._answer = len(self._pieces)
+        pieces = self._pieces
+        if delta.reasoning and self._answer == len(pieces):
+            self._starts.append(self.length)
+            pieces.append(delta.reasoning)
+            self.length += len(delta.reasoning)
+            self._answer = len(pieces)
         if delta.text:
-            self._append(delta.text)
+            self._starts.append(self.length)
+            pieces.append(delta.text)
+            self.length += len(delta.text)
+        if len(pieces) - self._merged > _MERGE:
+            self._merge()
         if delta.usage is not None:
             self.usage = delta.usage
         self._wake()
@@ -101,13 +108,6 @@ class LiveReply:
         if enough < self._alarm_at:
             self._set_alarm(enough)
         return future
-
-    def _append(self, text: str) -> None:
-        self._starts.append(self.length)
-        self._pieces.append(text)
-        self.length += len(text)
-        if len(self._pieces) - self._merged > _MERGE:
-            self._merge()
 
     def _merge(self) -> None:
         """The small pieces since the last merge become one, or two where the answer begins among them."""

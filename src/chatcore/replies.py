@@ -20,6 +20,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -186,12 +187,12 @@ class Replies:
             self._spawn(self._give_title(live, job.endpoint, job.title_prompt), self._titling)
 
     async def _write(self, live: LiveReply, job: ReplyJob) -> None:
-        status, error = Status.COMPLETE, None
+        status, error, worker = Status.COMPLETE, None, self._worker
         live.writer = asyncio.current_task()  # from here on: a task that is cancelled before it runs does nothing
         try:
             if live.verdict is None:
                 async for delta in self._gateway.stream(job.endpoint, job.prompt):
-                    if self._worker.in_doubt:
+                    if monotonic() >= worker.doubtful_at:
                         await self._make_sure()
                     if live.verdict is not None:
                         break

@@ -31,8 +31,10 @@ class Worker:
         self._renewed_at: datetime | None = None
         self._steady_since: datetime | None = None
         self._due_at = 0.0
-        self._ticked = time.monotonic()
-        self._overslept = False
+        self.doubtful_at = inf
+        """A time of `time.monotonic`, which every tick puts off. After it the whole process was stopped for so long
+        that others may have taken it for dead."""
+
         self._ticker: asyncio.TimerHandle | None = None
 
     @property
@@ -95,18 +97,17 @@ class Worker:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the whole process was stopped for so long that others may have taken it for dead."""
-        return self._overslept or time.monotonic() - self._ticked > self._doubtful_after
+        return time.monotonic() >= self.doubtful_at
 
     def _rest(self) -> None:
-        self._overslept = False
+        self.doubtful_at = time.monotonic() + self._doubtful_after
         if self._lease is not None:
             often = _RENEWALS if self._is_steady(self._lease) else _RENEWALS_OF_THE_NEW
             self._due_at = time.monotonic() + self._lease.total_seconds() / often
 
     def _tick(self) -> None:
-        self._overslept = self.in_doubt
-        self._ticked = time.monotonic()
+        if not self.in_doubt:
+            self.doubtful_at = time.monotonic() + self._doubtful_after
         self._ticker = asyncio.get_running_loop().call_later(_TICK, self._tick)
 
     # ---- others ----------------------------------------------------------------------------------------------

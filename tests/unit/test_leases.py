@@ -149,7 +149,7 @@ async def test_after_a_pause_nothing_is_shown_before_it_is_known_whose_the_reply
         await read_until(events, "Hel")
         await _deaf(process)
         await pass_lease(world)
-        process.replies._worker._ticked -= LEASE  # what it finds when it wakes up
+        process.replies._worker.doubtful_at = 0.0  # what it finds when it wakes up
         stall.release()
         async with asyncio.timeout(2):
             seen = await read(events)
