@@ -104,6 +104,9 @@ class Body(httpx2.AsyncByteStream):
     work for a delta.
     """
 
+    trouble = _TROUBLE
+    """What `more` raises."""
+
     def __init__(self, response: aiohttp.ClientResponse, *, idle_timeout: float, deadline: float) -> None:
         """`deadline`, for the last byte, is a time of the running event loop."""
         self.content_type = response.headers.get("Content-Type", "")
@@ -119,10 +122,8 @@ class Body(httpx2.AsyncByteStream):
         self._since = self._loop.time()  # when it was last asked for more
         self._timer = self._loop.call_at(self._next_look(), self._look)
 
-    trouble = _TROUBLE
-
     def more(self) -> Awaitable[bytes]:
-        """Everything that has arrived, once something has; nothing at the end. Raises its `trouble`.
+        """Everything that has arrived, once something has; nothing at the end. Raises `trouble`.
 
         Not a coroutine of its own: for what is read many times a second each layer between costs as much as the next.
         """
