@@ -706,7 +706,7 @@ class Prompt:
     max_tokens: int | None = None
 
 
-@dataclass(slots=True)  # as `LogEntry`
+@dataclass(slots=True)  # not frozen, as `LogEntry`
 class Delta:
     """What arrived together. `usage` comes with the last one, if the endpoint counts."""
 

@@ -192,7 +192,7 @@ class Replies:
         try:
             if live.verdict is None:
                 async for delta in self._gateway.stream(job.endpoint, job.prompt):
-                    if monotonic() >= worker.doubtful_at:
+                    if monotonic() >= worker.doubtful_at:  # which is `in_doubt`, without a call for each delta
                         await self._make_sure()
                     if live.verdict is not None:
                         break

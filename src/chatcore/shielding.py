@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from functools import wraps
 from random import Random
 from typing import Any, ParamSpec, TypeVar
+from weakref import ref
 
 from chatcore.errors import Contention
 
@@ -15,7 +16,7 @@ P = ParamSpec("P")
 TRIES = 5
 REPEAT_WITHIN = 10.0  # seconds; later than this nothing is begun again
 _random = Random()  # noqa: S311 - nobody's seed is disturbed
-_settling: ContextVar["asyncio.Task[Any] | None"] = ContextVar("chatcore_settling", default=None)
+_settling: ContextVar["ref[asyncio.Task[Any]] | None"] = ContextVar("chatcore_settling", default=None)
 _FIRST_PAUSE = 0.02  # seconds; each pause is longer than the one before
 
 
@@ -42,13 +43,14 @@ def repeatable(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corouti
     return repeated
 
 
-async def settled(work: Coroutine[Any, Any, T]) -> T:
+async def settled(work: Coroutine[Any, Any, T], *, apart: bool = False) -> T:
     """The result of `work`, which is not cancelled when the caller is.
 
     The cancellation is raised once `work` has ended, so that nothing runs on behind the caller's back: a database
-    connection is whole again when its user leaves. Work that is part of such work needs no task of its own.
+    connection is whole again when its user leaves. Work that is part of such work needs no task of its own, unless a
+    time limit between the two may cancel it: that is to be told by `apart`.
     """
-    if _settling.get() is asyncio.current_task():
+    if not apart and (outer := _settling.get()) is not None and outer() is asyncio.current_task():
         return await work
     task = asyncio.create_task(_marked(work))
     cancelled: asyncio.CancelledError | None = None
@@ -64,8 +66,6 @@ async def settled(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _marked(work: Coroutine[Any, Any, T]) -> T:
-    mark = _settling.set(asyncio.current_task())
-    try:
-        return await work
-    finally:
-        _settling.reset(mark)  # or the task and its context would hold each other
+    if task := asyncio.current_task():
+        _settling.set(ref(task))  # weak: the task has this context, and those that it begins have a copy
+    return await work

@@ -32,8 +32,9 @@ class Worker:
         self._steady_since: datetime | None = None
         self._due_at = 0.0
         self.doubtful_at = inf
-        """A time of `time.monotonic`, which every tick puts off. After it the whole process was stopped for so long
-        that others may have taken it for dead."""
+        """A time of `time.monotonic`. After it the whole process was stopped for so long that others may have taken it
+        for dead. A tick in time puts it off; later only a renewal does, that was asked for since."""
+        self._asked_at = 0.0
 
         self._ticker: asyncio.TimerHandle | None = None
 
@@ -49,6 +50,7 @@ class Worker:
 
     async def join(self) -> None:
         """As a new worker. Alone, it buries whoever was there before."""
+        self._asked_at = time.monotonic()
         async with self._unit_of_work() as work:
             if self._lease is None:
                 for worker_id in await work.workers.silent(longer_than=_EVERYBODY):
@@ -75,6 +77,7 @@ class Worker:
         """As `Workers.renew`. Once that is committed, call `renewed`, or `missed` if it could not be."""
         if self._lease is None:
             return _ALONE
+        self._asked_at = time.monotonic()
         return await work.workers.renew(self.id)
 
     def renewed(self, pulse: Pulse) -> None:
@@ -100,7 +103,8 @@ class Worker:
         return time.monotonic() >= self.doubtful_at
 
     def _rest(self) -> None:
-        self.doubtful_at = time.monotonic() + self._doubtful_after
+        if self.in_doubt or self.doubtful_at == inf:
+            self.doubtful_at = self._asked_at + self._doubtful_after  # the answer may have waited for long
         if self._lease is not None:
             often = _RENEWALS if self._is_steady(self._lease) else _RENEWALS_OF_THE_NEW
             self._due_at = time.monotonic() + self._lease.total_seconds() / often

@@ -43,6 +43,7 @@ from integration.model_server import (
 KEY = "sk-secret-of-this-test"
 PROMPT = Prompt(messages=[PromptMessage(Role.SYSTEM, "Be brief."), PromptMessage(Role.USER, "Hello? 🦄")])
 FINISH = chunk(finish="stop")
+WHOLE = chunk("Hello") + FINISH + DONE
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 
 
@@ -224,6 +225,9 @@ async def test_a_read_is_a_delta(gateway: OpenAIGateway, server: ModelServer) ->
         raw(HEAD + b"Connection: close\r\n\r\n" + chunk("Hello") + FINISH, CUT),
         raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"ffff\r\n" + chunk("Hello") + FINISH + DONE, CUT),
         raw(HEAD + b"Content-Length: 100000\r\n\r\n" + chunk("Hello") + FINISH + DONE, CUT),
+        raw(
+            HEAD + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(WHOLE), WHOLE), 0.05, b"no chunk\r\n", STALL
+        ),
         plain(200, '{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}'),
         plain(201, '{"choices": [{"message": {"content": "Hello"}}]}', "Application/JSON; charset=utf-8"),
     ],

@@ -156,6 +156,24 @@ async def test_after_a_pause_nothing_is_shown_before_it_is_known_whose_the_reply
         assert (seen.text, seen.message.status) == ("", Status.INTERRUPTED)
 
 
+async def test_a_renewal_that_was_asked_for_before_the_pause_says_nothing_of_after_it(world: World) -> None:
+    async with world.process() as process:
+        worker = process.replies._worker
+        async with world.database.unit_of_work() as work:
+            pulse = await worker.renew(work)
+            await work.commit()
+        assert pulse is not None
+        worker._asked_at -= LEASE
+        worker.doubtful_at -= LEASE
+        worker.renewed(pulse)
+        assert worker.in_doubt
+        worker._tick()
+        assert worker.in_doubt
+        async with asyncio.timeout(2):
+            await process.replies._make_sure()
+        assert not worker.in_doubt
+
+
 async def test_a_stop_reaches_the_process_that_writes(world: World) -> None:
     async with world.process() as other, world.process() as process:
         chat = await process.chat()

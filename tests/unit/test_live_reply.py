@@ -209,6 +209,12 @@ async def test_who_stops_waiting_is_forgotten() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     live.add(Delta(text="x"))
+    assert not live._waiting  # pyright: ignore[reportPrivateUsage]
+    gone = asyncio.ensure_future(live.changed(0.01))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0.02)
+    assert not live._waiting  # pyright: ignore[reportPrivateUsage]
 
 
 def test_the_first_verdict_counts() -> None:

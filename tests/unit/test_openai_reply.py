@@ -115,6 +115,20 @@ def test_garbage_fails_the_reply_and_what_came_before_it_is_said(garbage: bytes)
     assert "WORDS" not in str(reader.failure)
 
 
+@pytest.mark.parametrize("kind", [b"WORDS", b'{"a": ' + b"[" * 100_000])
+def test_garbage_fails_the_reply_also_by_itself_in_the_middle_of_an_answer(kind: bytes) -> None:
+    deltas, reader = read(chunk("Hel"), b"data: " + kind + b"\n\n", chunk("lo"), FINISH)
+    assert deltas == [Delta(text="Hel")]
+    assert type(reader.failure) is ModelProtocolError
+
+
+def test_nothing_is_said_after_the_end() -> None:
+    reader = ReplyReader(max_bytes=1000)
+    assert reader.feed(chunk("Hel")) == Delta(text="Hel")
+    assert reader.feed(DONE) is None
+    assert reader.feed(chunk("lo")) is None
+
+
 # ---- reasoning -------------------------------------------------------------------------------------------
 
 

@@ -132,3 +132,19 @@ async def test_work_that_is_done_leaves_nothing_to_the_garbage_collector() -> No
         assert tasks[0]() is None
     finally:
         gc.enable()
+
+
+async def test_a_time_limit_within_such_work_does_not_reach_what_is_told_to_be_apart() -> None:
+    work = Work()
+
+    async def limited() -> str:
+        async with asyncio.timeout(0.01):
+            return await settled(work(), apart=True)
+
+    caller = asyncio.create_task(settled(limited()))
+    await asyncio.sleep(0.03)
+    assert not caller.done()
+    work.door.set()
+    with pytest.raises(TimeoutError):
+        await caller
+    assert work.done

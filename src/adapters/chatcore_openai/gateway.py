@@ -76,18 +76,20 @@ class OpenAIGateway(LLMGateway):
         async with client.streaming(endpoint, prompt) as body:
             reader = ReplyReader(max_bytes=self._max_bytes, streamed=_streamed(body.content_type))
             cut: ModelError | None = None
-            try:
-                while piece := await body.more():
-                    if delta := reader.feed(piece):
-                        yield delta
-                    if reader.done:
-                        break
-            except body.trouble as error:
-                rest, cut = body.cut(error)
-                if delta := reader.feed(rest):
+            while cut is None and not reader.done:
+                try:
+                    piece = await body.more()
+                except body.trouble as error:
+                    piece, cut = body.cut(error)
+                if not piece:
+                    break
+                if delta := reader.feed(piece):
                     yield delta
+            told = reader.failure
             if delta := reader.end():
                 yield delta
+            if told is not None:
+                raise told
             if cut is not None and not reader.finished:
                 raise cut
             if reader.failure is not None:

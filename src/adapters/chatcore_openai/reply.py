@@ -80,7 +80,7 @@ class ReplyReader:
         except ModelError as failure:
             self._fail(failure)
             return None
-        if len(events) == 1 and self._answer.size and (text := self._plain(events[0])):
+        if self._answer.size and len(events) == 1 and not self.done and (text := self._plain(events[0])):
             return Delta(text=text)
         reasoning, answer = self._read(events)
         return Delta(reasoning, answer) if reasoning or answer else None
@@ -96,15 +96,16 @@ class ReplyReader:
         return Delta(reasoning, answer, usage) if reasoning or answer or usage else None
 
     def _plain(self, data: bytes) -> str | None:
-        """The text of an event that says nothing else, as nearly all do once the answer has begun: `_read` takes twice
-        the time."""
+        """The text of an event that says nothing else, as nearly all do once the answer has begun: `_read`, whose
+        every other event this is, takes twice the time."""
         try:
             chunk = _decoder.decode(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
-        if chunk.error or chunk.object == "error" or chunk.usage is not None or len(chunk.choices or ()) != 1:
+        choices = chunk.choices
+        if chunk.error or chunk.object == "error" or chunk.usage is not None or not choices or len(choices) > 1:
             return None
-        (choice,) = chunk.choices or ()
+        choice = choices[0]
         if choice.finish_reason or choice.message or not (choice.delta and choice.delta.content):
             return None
         text, answer = choice.delta.content, self._answer

@@ -32,7 +32,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     """Makes each request once. Knows no proxies, cookies or redirects, and reads no body but that of a success.
 
     Times are in seconds: `connect_timeout` until a connection stands, name look-up and TLS included, `idle_timeout`
-    between two reads, `total_timeout` from the call to the last byte. Must be made within a running event loop.
+    without a byte since one was asked for, `total_timeout` from the call to the last byte. Must be made within a
+    running event loop.
 
     `egress`: where it may connect to; None is anywhere. Connections are not shared between schemes, nor with another
     transport: what one may reach the other need not.
@@ -104,7 +105,7 @@ class Body(httpx2.AsyncByteStream):
     work for a delta.
     """
 
-    trouble = _TROUBLE
+    trouble = (*_TROUBLE, RuntimeError)  # which aiohttp raises for a connection that it has closed itself
     """What `more` raises."""
 
     def __init__(self, response: aiohttp.ClientResponse, *, idle_timeout: float, deadline: float) -> None:
@@ -132,7 +133,7 @@ class Body(httpx2.AsyncByteStream):
 
     def cut(self, trouble: Exception) -> tuple[bytes, ModelError]:
         """What had arrived before the `trouble`, and what that means. aiohttp tells of the trouble first, and then
-        keeps the rest to itself."""
+        keeps the rest to itself. Nothing more can be read then."""
         self._content.set_exception(None)  # type: ignore[arg-type]
         try:
             return self._content.read_nowait(), _failure_of(trouble)
@@ -143,7 +144,7 @@ class Body(httpx2.AsyncByteStream):
         """As `more`, but raises a `ModelError`."""
         try:
             return await self.more()
-        except _TROUBLE as error:
+        except self.trouble as error:
             raise _failure_of(error) from None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -164,6 +165,8 @@ class Body(httpx2.AsyncByteStream):
         return min(self._deadline, (self._since if self._waits else self._loop.time()) + self._idle_timeout)
 
     def _look(self) -> None:
+        if self._content.is_eof():
+            return
         now = self._loop.time()
         if now >= self._deadline or (self._waits and now >= self._since + self._idle_timeout):
             self._content.set_exception(TimeoutError())

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.util import greenlet_spawn
@@ -39,7 +39,7 @@ class Pool:
     async def take(self) -> Connection:
         """Whoever takes one gives it back, or discards it. Raises `TimeoutError`, or what connecting raises."""
         while (connection := await self._next()) is None or self._is_old(connection):
-            await settled(self._open_instead(connection))
+            await settled(self._open_instead(connection), apart=True)
         return connection
 
     def give(self, connection: Connection) -> None:
@@ -47,7 +47,8 @@ class Pool:
 
     async def discard(self, connection: Connection) -> None:
         """Closes one that nobody shall get again. If it has turned out to be dead, those that were idle may be too."""
-        await settled(self._drop([connection, *self._idle()] if connection.invalidated else [connection]))
+        dead = [connection, *self._idle()] if connection.invalidated else [connection]
+        await settled(self._drop(dead), apart=True)
 
     async def close(self) -> None:
         """Closes those that are free."""
@@ -87,11 +88,12 @@ class Pool:
         del self._opened[connection]
         await greenlet_spawn(connection.close)
 
-    async def _drop(self, connections: Iterable[Connection]) -> None:
-        for connection in connections:
-            try:
+    async def _drop(self, connections: Sequence[Connection]) -> None:
+        try:
+            for connection in connections:
                 await greenlet_spawn(_drop, connection)
-            finally:
+        finally:
+            for connection in connections:
                 del self._opened[connection]
                 self._free.put_nowait(None)
 

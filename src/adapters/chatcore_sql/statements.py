@@ -89,7 +89,8 @@ class Statements(ABC):
 
     async def insert_or_replace_all(self, by_dialect: Mapping[str, Insert], rows: Sequence[tuple[object, ...]]) -> None:
         """As `insert_all`, of a statement that each database writes in its own way. The rows have a value for each of
-        the table's columns, as the driver takes it: SQLAlchemy, to which it costs as much as the rest, looks at none.
+        the table's columns, in their order, as the driver takes it: SQLAlchemy, which would take as long as all else
+        that is done with them, looks at none.
         """
         if rows:
             await self._write(

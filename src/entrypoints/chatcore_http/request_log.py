@@ -8,7 +8,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from litestar.enums import ScopeType
@@ -47,7 +47,7 @@ class RequestLog:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             return send(message)
 
-        scope["state"][SERVER_SEND] = send
+        cast("dict[str, Any]", scope)[SERVER_SEND] = send
         with structlog.contextvars.bound_contextvars(request_id=request_id, address=_address(scope)):
             try:
                 await self.app(scope, receive, send_with_id)

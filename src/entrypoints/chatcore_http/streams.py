@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from litestar import Litestar, Request, Response
 from litestar.response.base import ASGIResponse
@@ -15,8 +15,8 @@ T = TypeVar("T")
 
 _TAKEN_WITHIN = 0.2  # seconds for the last chunk of a stream whose session has ended
 SERVER_SEND = "chatcore_server_send"
-"""Of a scope's state: the server's own `send`. No layer between looks at the pieces of a body, of which there are many,
-but at its beginning and its end."""
+"""Of a scope: the server's own `send`. No layer between may look at the pieces of a stream's body, of which there are
+many, nor hold back its beginning: only that and the end pass all of them."""
 
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -65,7 +65,7 @@ class _Telling(ASGIResponse):
         self._encoded = encoded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._send_piece: Send = scope["state"].get(SERVER_SEND, send)
+        self._send_piece = cast("dict[str, Any]", scope).get(SERVER_SEND, send)
         await super().__call__(scope, receive, send)
 
     async def send_body(self, send: Send, receive: Receive) -> None:
