@@ -31,11 +31,10 @@ class Worker:
         self._renewed_at: datetime | None = None
         self._steady_since: datetime | None = None
         self._due_at = 0.0
-        self.doubtful_at = inf
+        self.doubtful_at = 0.0
         """A time of `time.monotonic`. After it the whole process was stopped for so long that others may have taken it
         for dead. A tick in time puts it off; later only a renewal does, that was asked for since."""
         self._asked_at = 0.0
-
         self._ticker: asyncio.TimerHandle | None = None
 
     @property
@@ -103,7 +102,7 @@ class Worker:
         return time.monotonic() >= self.doubtful_at
 
     def _rest(self) -> None:
-        if self.in_doubt or self.doubtful_at == inf:
+        if self.in_doubt:
             self.doubtful_at = self._asked_at + self._doubtful_after  # the answer may have waited for long
         if self._lease is not None:
             often = _RENEWALS if self._is_steady(self._lease) else _RENEWALS_OF_THE_NEW

@@ -28,6 +28,19 @@ class Work:
         return "result"
 
 
+async def leaves_when_it_is_done(caller: "asyncio.Task[str]", work: Work, times: int = 1) -> None:
+    """However often it is cancelled."""
+    for _ in range(times):
+        caller.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not caller.done()
+    work.door.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert work.done
+
+
 async def test_the_result_is_the_works() -> None:
     work = Work()
     work.door.set()
@@ -47,15 +60,7 @@ async def test_a_cancelled_caller_leaves_when_the_work_is_done(times: int) -> No
     work = Work()
     caller = asyncio.create_task(settled(work()))
     await work.begun.wait()
-    for _ in range(times):
-        caller.cancel()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert not caller.done()
-    work.door.set()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
-    assert work.done
+    await leaves_when_it_is_done(caller, work, times)
 
 
 async def test_a_caller_cancelled_in_the_moment_of_the_result_is_cancelled() -> None:
@@ -111,13 +116,7 @@ async def test_a_task_that_such_work_has_begun_may_be_cancelled_and_its_own_is_s
 
     caller = await settled(begin())
     await work.begun.wait()
-    caller.cancel()
-    await asyncio.sleep(0)
-    assert not caller.done()
-    work.door.set()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
-    assert work.done
+    await leaves_when_it_is_done(caller, work)
 
 
 async def test_work_that_is_done_leaves_nothing_to_the_garbage_collector() -> None:

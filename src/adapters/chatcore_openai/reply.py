@@ -137,8 +137,7 @@ class ReplyReader:
         if reasoning:
             reasoning = self._reasoning.fit(reasoning)
         if answer:
-            if self._reasoning.held:
-                reasoning += self._reasoning.rest()
+            reasoning += self._reasoning.rest()
             answer = self._answer.fit(answer)
         if self._reasoning.size + self._answer.size <= self._max_bytes:
             return reasoning, answer

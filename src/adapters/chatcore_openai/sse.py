@@ -75,8 +75,6 @@ class EventSplitter:
 class WholeBody:
     """The same for an answer that is one JSON document: it is the only event, and complete at the end."""
 
-    __slots__ = ("_buffer", "_max_bytes")
-
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._buffer = bytearray()
