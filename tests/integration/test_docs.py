@@ -17,11 +17,8 @@ from chatcore_http.openapi import shapes
 from chatcore_memory import ScriptedModel
 from integration.browser import Page, chromium
 from integration.http_app import (
-    ADMIN_ROUTES,
     EVENTS,
     PASSWORD,
-    PRIVATE_ROUTES,
-    PUBLIC_ROUTES,
     Answer,
     Api,
     client_of,
@@ -31,6 +28,7 @@ from integration.http_app import (
     settings_for,
     with_id,
 )
+from integration.routes import DESCRIBED, PUBLIC
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -82,7 +80,7 @@ async def test_it_is_valid_openapi(document: Json) -> None:
 
 async def test_every_route_is_described(document: Json) -> None:
     described = {(method, path) for method, path, _ in operations(document)}
-    assert described >= {*PUBLIC_ROUTES, *PRIVATE_ROUTES, *ADMIN_ROUTES}
+    assert described == set(DESCRIBED)
     for _, path, operation in operations(document):
         assert operation["summary"], path
         assert operation["description"], path
@@ -112,7 +110,7 @@ async def test_what_is_private_says_so(document: Json) -> None:
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     for method, path, operation in operations(document):
         private = operation.get("security") == [{"BearerToken": []}]
-        assert private == ((method, path) not in PUBLIC_ROUTES), path
+        assert private == ((method, path) not in PUBLIC), path
         assert private <= {"401", "403"}.issubset(operation["responses"]), path
 
 

@@ -18,7 +18,7 @@ from chatcore_http import create_app
 from chatcore_http.envelope import Envelope
 from chatcore_memory import ScriptedModel
 from integration.http_app import EVENTS, PASSWORD, Answer, Api, api_of, provided, settings_for
-from integration.test_every_route import HTTP, Route, body_of, path_of
+from integration.routes import HTTP, IDS, Route, body_of, path_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -26,14 +26,6 @@ PLAIN, ENVELOPED = "none", "code"
 CHANGING = {"access_token", "refresh_token", "created_at", "updated_at", "login_time", "last_used_at", "reg_time", "id"}
 """Besides these two applications with the same past answer the same."""
 
-IDS: dict[str, object] = {
-    "conversation_id": 1,
-    "config_id": 1,
-    "session_id": "one",
-    "message_id": 1,
-    "user_id": 1,
-    "chat_id": 1,
-}
 ABSENT: dict[str, object] = dict.fromkeys(IDS, 999)
 Both = tuple[Api, Api]
 

@@ -13,25 +13,20 @@ import pytest_asyncio
 from sqlalchemy import Boolean, Column, Integer, String
 
 from chatcore.ports import LLMGateway
-from chatcore_app import Settings
-from chatcore_http.app import api_routers
-from chatcore_http.openapi import describe
 from chatcore_memory import ScriptedModel
 from chatcore_sql.tables import Id, Moment, metadata
 from integration.databases import execute
 from integration.http_app import PASSWORD, Answer, Api, api_of, provided, settings_for
-from integration.test_every_route import ADMIN, HTTP, SOCKETS, Route, body_of, path_of
+from integration.routes import ADMIN, FORMS, HTTP, SOCKETS, Route, body_fields, body_of, path_of
 from integration.ws_client import connected
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 FORGED = "ZZQX"
-FORMS = {("POST", "/v1/auth/token")}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 QUERIES = {("POST", "/v1/chats/message"): "?chat_id={chat_id}", ("GET", "/conversations/search"): "?q=sky"}
 FORGED_TIME = "2001-01-01T00:00:00Z"
 OWNED = [table.name for table in metadata.sorted_tables if "user_id" in table.c]
-DOCUMENT = describe(Settings(), api_routers(Settings()))
 
 
 @dataclass(frozen=True)
@@ -77,27 +72,18 @@ def forged(column: Column[Any], zoe: int) -> Any:
     return FORGED if isinstance(column.type, String) else FORGED.encode().hex()
 
 
-def known_to(route: Route) -> set[str]:
-    """The fields that the route's body has, as OpenAPI tells."""
-    operation = DOCUMENT["paths"].get(route[1], {}).get(route[0].lower(), {})
-    schema = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
-    schemas = [schema, *schema.get("anyOf", ()), *schema.get("oneOf", ())]
-    named = [each["$ref"].rpartition("/")[2] for each in schemas if "$ref" in each]
-    return {field for name in named for field in DOCUMENT["components"]["schemas"][name]["properties"]}
-
-
 def forgery(route: Route, zoe: int) -> dict[str, Any]:
     columns = {column.name: forged(column, zoe) for table in metadata.sorted_tables for column in table.c}
     more = {**columns, "role": "admin", "roles": ["admin"], "is_admin": True, "owner": zoe, "owner_id": zoe}
     more |= {"user": dict(more), "profile": dict(more), "session": dict(more)}
-    return {name: value for name, value in more.items() if name not in known_to(route)}
+    return {name: value for name, value in more.items() if name not in body_fields(route)}
 
 
 async def test_what_is_forged_is_what_nobody_may_set() -> None:
     for route in HTTP:
         assert {"id", "user_id", "is_active", "created_at", "roles", "password_hash"} <= forgery(route, 1).keys(), route
-    assert known_to(("POST", "/auth/register")) == {"username", "email", "password"}
-    assert "config_id" in known_to(("POST", "/conversations/{conversation_id}/chat"))
+    assert body_fields(("POST", "/auth/register")).keys() == {"username", "email", "password"}
+    assert "config_id" in body_fields(("POST", "/conversations/{conversation_id}/chat"))
 
 
 @pytest.mark.parametrize("route", HTTP, ids=" ".join)

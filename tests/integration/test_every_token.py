@@ -21,7 +21,7 @@ from chatcore_security import JWTSigner
 from chatcore_sql.tables import metadata
 from integration.databases import execute
 from integration.http_app import PASSWORD, Api, api_of, provided, settings_for
-from integration.test_every_route import HTTP, PRIVATE_HTTP, PUBLIC, SOCKETS, Route, body_of, path_of
+from integration.routes import HTTP, PRIVATE_HTTP, PUBLIC, SOCKETS, Route, body_of, path_of
 from integration.ws_client import knocking
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -12,7 +12,7 @@ from chatcore_http.hardening import in_the_clear
 from chatcore_http.request_limit import WATCHED_PATHS
 from chatcore_memory import ScriptedModel
 from integration.http_app import EVENTS, Answer, Api, api_of, provided, settings_for
-from integration.test_every_route import HTTP, SOCKETS, Route, path_of
+from integration.routes import HTTP, IDS, SOCKETS, Route, path_of
 from integration.ws_client import knocking
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -23,14 +23,6 @@ PRODUCTION = {
     "ENCRYPTION_KEYS": "kWb1p0S3yHqgM2xq0v6yCw8T9d3m5uX7nLr4oJ1aBcE=",
 }
 WATCHED = [("GET", path) for path in WATCHED_PATHS]
-IDS: dict[str, object] = {
-    "conversation_id": 1,
-    "config_id": 1,
-    "session_id": "one",
-    "message_id": 1,
-    "user_id": 1,
-    "chat_id": 1,
-}
 CLIENT = {"X-Forwarded-For": "203.0.113.7"}
 HTTPS = {**CLIENT, "X-Forwarded-Proto": "https"}
 APP = "https://app.example.com"

@@ -26,15 +26,14 @@ from chatcore_memory import MemoryDatabase, ScriptedModel, Stall
 from integration.http_app import (
     EVENTS,
     PASSWORD,
-    PRIVATE_ROUTES,
     Answer,
     Api,
     api_of,
     provided,
     settings_for,
     text_of,
-    with_id,
 )
+from integration.routes import IDS, PRIVATE_HTTP, path_of
 
 FAILURES: list[tuple[Exception, int, str]] = [
     (ModelUnauthorized(), 502, "model_unauthorized"),
@@ -130,8 +129,8 @@ async def test_a_model_that_fails_without_a_word(api: Api, model: ScriptedModel)
 async def test_without_its_database_it_says_to_try_again(api: Api, database: MemoryDatabase) -> None:
     ada = await api.user("ada")
     with database.outage():
-        for method, path in PRIVATE_ROUTES:
-            check_unavailable(await ada.call(method, with_id(path, 1), b"{}"))
+        for route in PRIVATE_HTTP:
+            check_unavailable(await ada.call(route[0], path_of(route, IDS), b"{}"))
         check_unavailable(await api.post("/auth/register", {"username": "bob", "password": PASSWORD}))
         check_unavailable(await api.post("/auth/login", {"username": "ada", "password": PASSWORD}))
         check_unavailable(await api.post("/auth/refresh", {"refresh_token": "x"}))

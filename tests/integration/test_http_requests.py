@@ -11,10 +11,7 @@ import pytest_asyncio
 from chatcore.ports import LLMGateway
 from chatcore_memory import ScriptedModel
 from integration.http_app import (
-    ADMIN_ROUTES,
     PASSWORD,
-    PRIVATE_ROUTES,
-    PUBLIC_ROUTES,
     Api,
     Body,
     api_of,
@@ -22,6 +19,7 @@ from integration.http_app import (
     settings_for,
     with_id,
 )
+from integration.routes import ADMIN, DESCRIBED, PRIVATE, PRIVATE_HTTP
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -238,16 +236,16 @@ async def test_an_unknown_route_is_not_found(ada: Api, method: str, path: str) -
     (await ada.call(method, path)).problem(404, "not_found")
 
 
-@pytest.mark.parametrize(("method", "path"), [*PUBLIC_ROUTES, *PRIVATE_ROUTES, *ADMIN_ROUTES])
+@pytest.mark.parametrize(("method", "path"), DESCRIBED)
 async def test_another_method_is_not_allowed(stranger: Api, ada: Api, method: str, path: str) -> None:
-    right = {each for each, there in [*PUBLIC_ROUTES, *PRIVATE_ROUTES, *ADMIN_ROUTES] if there == path}
+    right = {each for each, there in DESCRIBED if there == path}
     assert method in right
     for wrong in {"GET", "POST", "PUT", "PATCH", "DELETE"} - right:
         for api in (stranger, ada):
             answer = await api.call(wrong, with_id(path, 1))
             answer.problem(405, "method_not_allowed")
             assert set(answer.headers["Allow"].split(", ")) == {*right, "OPTIONS"}
-    if (method, path) not in ADMIN_ROUTES:
+    if (method, path) not in ADMIN:
         options = await ada.call("OPTIONS", with_id(path, 1))
         assert options.status == 204
         assert set(options.headers["Allow"].split(", ")) == {*right, "OPTIONS"}
@@ -257,7 +255,7 @@ NOBODYS = [0, -1, 999, 2**63 - 1, 2**63, 2**64, 10**30]
 
 
 @pytest.mark.parametrize("number", [*NOBODYS, "9" * 5_000, "one", "1.5", "%ff"], ids=lambda number: str(number)[:30])
-@pytest.mark.parametrize(("method", "path"), [route for route in PRIVATE_ROUTES if "{" in route[1]])
+@pytest.mark.parametrize(("method", "path"), [route for route in PRIVATE if route[0] != "WS" and "{" in route[1]])
 async def test_an_id_that_belongs_to_nothing_is_not_found(ada: Api, method: str, path: str, number: object) -> None:
     body = b'{"content": "Hello", "title": "New", "message_id": 1, "role": "user"}' if method == "POST" else None
     (await ada.call(method, with_id(path, number), body)).problem(404, "not_found")
@@ -288,7 +286,7 @@ async def test_all_bounds_are_named_at_once(ada: Api) -> None:
 # ---- who asks --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("method", "path"), [*PRIVATE_ROUTES, *ADMIN_ROUTES])
+@pytest.mark.parametrize(("method", "path"), PRIVATE_HTTP)
 async def test_a_stranger_is_turned_away_before_anything_is_parsed(stranger: Api, method: str, path: str) -> None:
     for number in (1, 2**64, -1):
         for body in (None, b"{", b"\xff", b"x" * (2 * MAX_BODY)):
@@ -313,11 +311,11 @@ async def test_the_scheme_is_read_without_case(ada: Api) -> None:
     assert (await ada.get("/auth/me", {"Authorization": f"bearer {ada.token}"})).ok()["username"] == "ada"
 
 
-@pytest.mark.parametrize(("method", "path"), [route for route in PRIVATE_ROUTES if "{" in route[1]])
+@pytest.mark.parametrize(("method", "path"), [route for route in PRIVATE if route[0] != "WS" and "{" in route[1]])
 async def test_what_is_somebody_elses_is_not_there(stranger: Api, ada: Api, method: str, path: str) -> None:
     given = b'{"content": "Hello", "title": "New", "model_name": "changed", "message_id": 1, "role": "user"}'
     body = given if method == "POST" else None
-    bob = await stranger.user(f"bob{PRIVATE_ROUTES.index((method, path))}")
+    bob = await stranger.user(f"bob{PRIVATE_HTTP.index((method, path))}")
     foreign = await bob.call(method, with_id(path, 1), body)
     missing = await bob.call(method, with_id(path, 999), body)
     assert foreign.problem(404, "not_found") == missing.problem(404, "not_found")

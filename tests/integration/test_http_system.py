@@ -10,20 +10,18 @@ import pytest
 import pytest_asyncio
 
 from integration.http_app import (
-    ADMIN_ROUTES,
     CONVERSATION,
     HISTORY,
     MESSAGE,
     MODEL_CONFIG,
-    PRIVATE_ROUTES,
     PROFILE,
-    PUBLIC_ROUTES,
     TOKENS,
     USER,
     Api,
     api_of,
     settings_for,
 )
+from integration.routes import DESCRIBED, PUBLIC
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -60,7 +58,7 @@ async def test_the_docs_are_a_page(api: Api) -> None:
 
 async def test_every_route_is_described_and_no_other(openapi: Any) -> None:
     described = {(method.upper(), path) for path, methods in openapi["paths"].items() for method in methods}
-    assert described == {*PUBLIC_ROUTES, *PRIVATE_ROUTES, *ADMIN_ROUTES}
+    assert described == set(DESCRIBED)
     for methods in openapi["paths"].values():
         for operation in methods.values():
             assert operation["description"]
@@ -69,10 +67,9 @@ async def test_every_route_is_described_and_no_other(openapi: Any) -> None:
 async def test_what_needs_a_token_says_so(openapi: Any) -> None:
     ((name, scheme),) = openapi["components"]["securitySchemes"].items()
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
-    for method, path in [*PRIVATE_ROUTES, *ADMIN_ROUTES]:
-        assert openapi["paths"][path][method.lower()]["security"] == [{name: []}]
-    for method, path in PUBLIC_ROUTES:
-        assert not openapi["paths"][path][method.lower()].get("security")
+    for method, path in DESCRIBED:
+        security: list[dict[str, list[str]]] = [] if (method, path) in PUBLIC else [{name: []}]
+        assert openapi["paths"][path][method.lower()].get("security", []) == security
 
 
 async def test_every_parameter_is_described_and_no_other(openapi: Any) -> None:

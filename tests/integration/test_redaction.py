@@ -28,7 +28,7 @@ from chatcore_security import FernetCipher
 from chatcore_sql import Database
 from integration.databases import empty
 from integration.http_app import Answer, Api, api_of, provided, settings_for
-from integration.test_every_route import ADMIN, PRIVATE, PUBLIC, ROUTES, Route
+from integration.routes import ADMIN, FORMS, HTTP, TABLE, Route
 
 PASSWORD = "pa55word-Of-Ada-ZZQX"
 API_KEY = "sk-Key-Of-Ada-0123456789-last"
@@ -51,7 +51,6 @@ BODIES: dict[str, Any] = {
     "/v1/auth/token": {"username": "ada", "password": PASSWORD},
     "/user/register": {"userid": "bob", "email": "bob@example.com", "password": PASSWORD},
 }
-FORMS = {"/v1/auth/token"}
 GIVES_TOKENS = {"/auth/register", "/auth/login", "/auth/refresh", "/auth/me/password", "/v1/auth/token"}
 ENDS_THINGS = ("/logout", "/delete", "/disable", "/revoke", "/revoke-others", "/password")
 
@@ -119,9 +118,7 @@ async def test_no_route_tells_a_secret_whatever_happens(
     answers = dict[tuple[Route, str], Answer]()
     async with api_of(settings_for(tmp_path, **environ, RESPONSE_ENVELOPE=envelope), *providers) as api:
         ada, root = api.with_token(ada.token), api.with_token(root.token)
-        for route in sorted(ROUTES, key=lambda route: route[0] == "DELETE" or route[1].endswith(ENDS_THINGS)):
-            if route[0] == "WS":
-                continue
+        for route in sorted(HTTP, key=lambda route: route[0] == "DELETE" or route[1].endswith(ENDS_THINGS)):
             for name, answer in [item async for item in calls(route, ids, api, ada, root, model, faulty)]:
                 answers[route, name] = answer
                 given = ("access token", "refresh token") if route[1] in GIVES_TOKENS and answer.status < 300 else ()
@@ -172,7 +169,7 @@ async def calls(
 ) -> AsyncIterator[tuple[str, Answer]]:
     """What a route says, first to what it should refuse."""
     method, path = route[0], route[1].format_map(ids)
-    body = BODIES.get(route[1]) or {**PUBLIC, **PRIVATE, **ADMIN}.get(route) or {}
+    body = BODIES.get(route[1]) or TABLE[route] or {}
     body = {name: ids["config_id"] if value == "theirs" else value for name, value in body.items()}
     sent, caller = json.dumps(body).encode(), root if route in ADMIN else ada
     yield "a stranger", await api.call(method, path, sent)
@@ -192,7 +189,7 @@ async def calls(
     if "chat" in path or "check" in path:
         model.then(ModelUnauthorized())
         yield "the model fails", await caller.call(method, path, sent)
-    yield "as it should", await said(caller, method, path, body, form=route[1] in FORMS)
+    yield "as it should", await said(caller, method, path, body, form=route in FORMS)
 
 
 async def said(caller: Api, method: str, path: str, body: dict[str, Any], *, form: bool) -> Answer:
