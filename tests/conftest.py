@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from normalising import lengths_normalised
+
 
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
@@ -19,3 +21,9 @@ def logging_as_it_was() -> Iterator[None]:
     root.handlers = handlers
     for logger in (root, *map(logging.getLogger, root.manager.loggerDict)):
         logger.setLevel(levels.get(logger, logging.NOTSET))
+
+
+@pytest.fixture
+def normalised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of the texts that are normalised."""
+    return lengths_normalised(monkeypatch)

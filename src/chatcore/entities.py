@@ -28,9 +28,16 @@ DEFAULT_ROLE = "user"
 ADMIN_ROLE = "admin"
 ROLES = frozenset({DEFAULT_ROLE, ADMIN_ROLE})
 TITLE_LENGTH = 50
+_READ_FOR_TITLE = 2000  # characters of a text
 MAX_TITLE = 200
 MAX_CONTENT = 200_000
 MAX_PASSWORD = 1024
+MAX_NAME = 254
+"""Of an e-mail address (RFC 5321), and so of whatever may be one."""
+
+_MAX_TYPED = 2 * MAX_PASSWORD  # characters of a password before NFC
+_NOBODYS_NAME = " "
+_NOBODYS_PASSWORD = "\ud800"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +215,10 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def identity_key(name: str) -> str:
-    """What makes two usernames or two e-mail addresses the same one: NFKC, without case (UAX #31)."""
+    """What makes two usernames or two e-mail addresses the same one: NFKC, without case (UAX #31). Of a text that is
+    longer than either may be: a key that no account has and no key contains. Normalising takes quadratic time."""
+    if len(name) > MAX_NAME:
+        return _NOBODYS_NAME
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
@@ -221,40 +231,48 @@ def check(*broken: FieldError | None) -> None:
 
 def username_rule(username: str, field: str = "username") -> FieldError | None:
     """3 to 64 visible characters, also once normalised; no `@`, so that a name is never taken for an address."""
-    key = identity_key(username)
-    visible = all(unicodedata.category(character)[0] not in "CZ" for character in username + key)
-    if visible and "@" not in key and 3 <= len(username) <= 64 and 3 <= len(key) <= 64:
+    if 3 <= len(username) <= 64 and _is_username(username, identity_key(username)):
         return None
     return FieldError(field, "must be 3 to 64 visible characters without spaces or '@'")
 
 
+def _is_username(username: str, key: str) -> bool:
+    visible = all(unicodedata.category(character)[0] not in "CZ" for character in username + key)
+    return visible and "@" not in key and 3 <= len(key) <= 64
+
+
 def email_rule(email: str, field: str = "email") -> FieldError | None:
     """The form `local@domain.tld`, at most 254 characters (RFC 5321); whether it exists is not asked."""
-    if len(email) <= 254 and _EMAIL.fullmatch(email) and _storable(email) and len(identity_key(email)) <= 254:
+    wellformed = len(email) <= MAX_NAME and _EMAIL.fullmatch(email) and _storable(email)
+    if wellformed and len(identity_key(email)) <= MAX_NAME:
         return None
     return FieldError(field, "must be an e-mail address of at most 254 characters")
 
 
 def password_rule(password: str, minimum: int, field: str = "password") -> FieldError | None:
-    """`minimum` to 1,024 code points after NFC, nothing truncated, any character (ASVS 6.2.1, 6.2.9)."""
+    """`minimum` to 1,024 code points after NFC, and at most twice as many before it; nothing truncated, any character
+    (ASVS 6.2.1, 6.2.9)."""
     if minimum <= len(normal_password(password)) <= MAX_PASSWORD and not _SURROGATE.search(password):
         return None
     return FieldError(field, f"must be {minimum} to {MAX_PASSWORD} characters")
 
 
 def normal_password(password: str) -> str:
-    """The same password whatever the keyboard composes (NFC; NIST SP 800-63B §3.1.1.2)."""
+    """The same password whatever the keyboard composes (NFC; NIST SP 800-63B §3.1.1.2). Of one that is too long: a
+    password that nobody can have. Normalising takes quadratic time."""
+    if len(password) > _MAX_TYPED:
+        return _NOBODYS_PASSWORD
     return unicodedata.normalize("NFC", password)
 
 
 def text_rule(text: str, field: str, *, minimum: int = 0, maximum: int) -> FieldError | None:
     """`minimum` to `maximum` code points; where there is a minimum, not only white space."""
+    if len(text) > maximum:
+        return FieldError(field, f"must be at most {maximum} characters")
     if not _storable(text):
         return FieldError(field, "must not contain NUL or unpaired surrogates")
     if minimum and not text.strip():
         return FieldError(field, "must not be empty")
-    if len(text) > maximum:
-        return FieldError(field, f"must be at most {maximum} characters")
     return None
 
 
@@ -311,12 +329,12 @@ def key_hint(api_key: str) -> str:
 
 def title_from(content: str) -> str:
     """The first 50 characters of a message, on one line."""
-    return " ".join(content.split())[:TITLE_LENGTH].rstrip()
+    return " ".join(content.lstrip()[:_READ_FOR_TITLE].split())[:TITLE_LENGTH].rstrip()
 
 
 def title_of(answer: str) -> str:
     """A model's proposal for a title, without the quotes and marks that models put around one, cut at 80 characters."""
-    return " ".join(answer.split()).strip("\"'`*#.:“”‘’「」 ")[:80].rstrip()
+    return " ".join(answer.lstrip()[:_READ_FOR_TITLE].split()).strip("\"'`*#.:“”‘’「」 ")[:80].rstrip()
 
 
 def storable(text: str) -> str:
@@ -330,4 +348,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _storable(text: str) -> bool:
-    return _UNSTORABLE.search(text) is None
+    if "\0" in text:
+        return False
+    try:
+        text.encode()  # twenty times as fast as to search for what cannot be encoded
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -80,10 +80,11 @@ UNLIMITED = RateLimits()
 
 def network_of(address: str) -> str:
     """Whose address it is: of IPv6 one party has at least a /64 (RFC 6177), and what is no address stays as it is."""
+    address = address[:64]
     try:
         ip = ip_address(address)
     except ValueError:
-        return address[:64]
+        return address
     if not isinstance(ip, IPv6Address):
         return str(ip)
     if ip.ipv4_mapped is not None:

@@ -4,7 +4,10 @@ import unicodedata
 
 import pytest
 
+from chatcore import PasswordPolicy
 from chatcore.entities import (
+    MAX_NAME,
+    MAX_PASSWORD,
     Profile,
     check,
     email_rule,
@@ -18,9 +21,11 @@ from chatcore.entities import (
     storable,
     text_rule,
     title_from,
+    title_of,
     username_rule,
 )
 from chatcore.errors import FieldError, ValidationFailed
+from normalising import MARKS
 
 COMPOSED, DECOMPOSED = "é", "e\u0301"
 
@@ -130,6 +135,23 @@ def test_another_name(one: str, other: str) -> None:
     assert identity_key(one) != identity_key(other)
 
 
+def test_what_is_longer_than_a_name_or_a_password_may_be_is_not_normalised(normalised: list[int]) -> None:
+    for rule in (username_rule, email_rule):
+        assert rule(MARKS) is not None
+        assert rule("a" + MARKS[:200] + "@example.org" + MARKS) is not None
+    assert password_rule(MARKS, 8) is not None
+    assert PasswordPolicy(blocked={"password"}).rule(MARKS) is not None
+    assert identity_key(MARKS) == identity_key("x" * (MAX_NAME + 1))
+    assert normal_password(MARKS) == normal_password("x" * (2 * MAX_PASSWORD + 1))
+    assert max(normalised, default=0) <= 2 * MAX_PASSWORD
+
+
+def test_nobody_has_what_is_too_long() -> None:
+    assert username_rule(identity_key(MARKS)) is not None
+    assert email_rule(identity_key(MARKS)) is not None
+    assert password_rule(normal_password(MARKS), 1) is not None
+
+
 def test_the_key_of_a_key_is_the_key() -> None:
     for code in range(0x3000):
         key = identity_key("x" + chr(code))
@@ -173,6 +195,8 @@ def test_a_password_is_the_same_on_every_keyboard() -> None:
         (" \n\t", 0, None),
         ("🦄" * 10, 1, None),
         ("🦄" * 11, 1, "must be at most 10 characters"),
+        ("\ud800" * 11, 1, "must be at most 10 characters"),
+        (" " * 11, 1, "must be at most 10 characters"),
         ("a\r\nb\x01", 1, None),
         ("a\0b", 1, "must not contain NUL or unpaired surrogates"),
         ("a\udfff", 0, "must not contain NUL or unpaired surrogates"),
@@ -235,6 +259,11 @@ def test_foreign_text_is_made_fit_to_store_one_for_one(text: str, stored: str) -
 )
 def test_a_title_is_the_first_50_characters_on_one_line(content: str, title: str) -> None:
     assert title_from(content) == title
+
+
+def test_a_title_is_made_of_the_beginning_alone() -> None:
+    assert title_from(" " * 10_000 + "Why?" + " " * 10_000 + "Because.") == "Why?"
+    assert title_of("\n" * 10_000 + '"Why?"' + "\n" * 10_000 + "Because.") == "Why?"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from chatcore import Session, SignedIn
 from chatcore.errors import AccountDisabled, InvalidCredentials, Unauthenticated
+from normalising import MARKS
 from unit.world import PASSWORD, World, refused
 
 MINUTE, HOUR = 60, 3600
@@ -48,19 +49,28 @@ async def test_a_name_or_an_address_and_the_password_open_a_session(world: World
     assert (await world.caller(ada)).session.id == ada.session.id != signed_in.session.id
 
 
-@pytest.mark.parametrize("name", ["nobody", "nobody@example.org", "", "\0", "\ud800", "ada ", "x" * 10_000])
-async def test_an_unknown_name_and_a_wrong_password_look_the_same(world: World, ada: SignedIn, name: str) -> None:
+@pytest.mark.parametrize("name", ["nobody", "nobody@example.org", "", "\0", "\ud800", "ada ", "x" * 10_000, MARKS])
+async def test_an_unknown_name_and_a_wrong_password_look_the_same(
+    world: World, ada: SignedIn, normalised: list[int], name: str
+) -> None:
     with pytest.raises(InvalidCredentials) as unknown:
         await world.sign_in(name=name, password=PASSWORD)
     with pytest.raises(InvalidCredentials) as wrong:
         await world.sign_in(name="ada", password=PASSWORD + "!")
     assert (unknown.value.code, unknown.value.detail) == (wrong.value.code, wrong.value.detail)
+    assert max(normalised) < 1000
 
 
-@pytest.mark.parametrize("password", ["", "\0", "\ud800", "x" * 100_000])
-async def test_no_password_is_more_than_wrong(world: World, ada: SignedIn, password: str) -> None:
+@pytest.mark.parametrize("password", ["", "\0", "\ud800", "x" * 100_000, MARKS])
+async def test_no_password_is_more_than_wrong(
+    world: World, ada: SignedIn, normalised: list[int], password: str
+) -> None:
     with pytest.raises(InvalidCredentials):
         await world.sign_in(name="ada", password=password)
+    caller = await world.caller(ada)
+    with pytest.raises(InvalidCredentials):
+        await world.change_password(caller=caller, password="another horse", current_password=password)
+    assert max(normalised) < 3000
 
 
 async def test_an_unknown_name_is_hashed_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

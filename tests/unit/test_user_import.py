@@ -11,6 +11,7 @@ from chatcore import ImportUsers, Profile
 from chatcore.errors import InvalidCredentials
 from chatcore.ports import NewUser
 from chatcore.use_cases.user_import import UserRow, UsersImported
+from normalising import MARKS
 from unit.world import World
 
 OLD = sha256(b"correct horse").hexdigest()
@@ -56,6 +57,8 @@ REFUSED = {
     "an address as a name": (new("ada@example.org"), "username"),
     "no address": (new("ada", email="example.org"), "email"),
     "no hash": (new("ada", password_hash="secret"), "password_hash"),
+    "a name that takes long to normalise": (new(MARKS), "username"),
+    "an address that does": (new("ada", email=f"{MARKS}@example.org"), "email"),
     "no such role": (new("ada", roles=frozenset({"root"})), "roles"),
     "a profile that is too long": (new("ada", profile=Profile(job="x" * 201)), "job"),
     "NUL": (new("ada", profile=Profile(country="\0")), "country"),
@@ -64,13 +67,16 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("broken", "why"), REFUSED.values(), ids=REFUSED)
-async def test_a_row_that_is_refused_does_not_lose_its_batch(world: World, broken: NewUser | str, why: str) -> None:
+async def test_a_row_that_is_refused_does_not_lose_its_batch(
+    world: World, normalised: list[int], broken: NewUser | str, why: str
+) -> None:
     (imported,) = await brought(world, new("eve"), broken, new("bob"))
     assert (imported.added, imported.refusals) == (2, 1)
     (refused,) = imported.refused
     assert (refused.line, refused.why.partition(":")[0]) == (3, why)
     assert "secret" not in refused.why
     assert OLD not in refused.why
+    assert max(normalised) < 1000
 
 
 async def test_a_time_that_lies_ahead_is_refused(world: World) -> None:

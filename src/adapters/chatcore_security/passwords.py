@@ -22,6 +22,7 @@ SHA256_PREFIX = "sha256$"
 _SHA256 = re.compile("[0-9a-fA-F]{64}")
 _BCRYPT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 _BCRYPT_BYTES = 72  # of a password, which is what bcrypt has always seen of it; the library refuses longer ones
+_LONGEST_HASH = 255
 _MOST_BCRYPT_COST = 15  # two seconds or so
 _MOST_MEMORY, _MOST_PASSES, _MOST_LANES = 256 * 1024, 20, 16  # of somebody else's Argon2
 
@@ -63,6 +64,8 @@ class Argon2Passwords(PasswordHasher):
         return await self._in_thread(self._verify, _bytes(password), wanted)
 
     def adopted(self, foreign_hash: str) -> str | None:
+        if len(foreign_hash) > _LONGEST_HASH:
+            return None
         if _SHA256.fullmatch(foreign_hash):
             return SHA256_PREFIX + foreign_hash.lower()
         if bcrypts := _BCRYPT.fullmatch(foreign_hash):
@@ -72,7 +75,7 @@ class Argon2Passwords(PasswordHasher):
         except (argon2.exceptions.InvalidHashError, ValueError):
             return None
         dear = asked.memory_cost > _MOST_MEMORY or asked.time_cost > _MOST_PASSES or asked.parallelism > _MOST_LANES
-        return None if dear or len(foreign_hash) > 255 or not foreign_hash.isascii() else foreign_hash
+        return None if dear or not foreign_hash.isascii() else foreign_hash
 
     def needs_rehash(self, password_hash: str) -> bool:
         try:

@@ -9,7 +9,17 @@ from operator import itemgetter
 from sqlalchemy import Integer, and_, bindparam, delete, func, insert, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
-from chatcore.entities import ADMIN_ROLE, AccountRole, ModelConfig, ModelConfigId, User, UserId, identity_key, storable
+from chatcore.entities import (
+    ADMIN_ROLE,
+    MAX_NAME,
+    AccountRole,
+    ModelConfig,
+    ModelConfigId,
+    User,
+    UserId,
+    identity_key,
+    storable,
+)
 from chatcore.ports import Administration, NewUser, SealedKeys
 from chatcore_sql.model_configs import BY_KEY, CONFIG, config_from
 from chatcore_sql.queries import Query
@@ -74,7 +84,7 @@ class SqlAdministration(Administration):
         self._statements = statements
 
     async def users(self, *, containing: str = "", before: UserId | None = None, limit: int) -> Sequence[User]:
-        if storable(containing) != containing:
+        if len(containing) > MAX_NAME or storable(containing) != containing:
             return []
         page = {"before": LARGEST_ID if before is None else before, "limit": limit}
         if containing:

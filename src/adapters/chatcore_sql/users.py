@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from chatcore.entities import Profile, User, UserId, identity_key, storable
+from chatcore.entities import MAX_NAME, Profile, User, UserId, identity_key, storable
 from chatcore.errors import EmailTaken, UsernameTaken
 from chatcore.ports import UserRepo
 from chatcore_sql.failures import violates
@@ -113,7 +113,7 @@ class SqlUserRepo(UserRepo):
         )
 
     async def find(self, name: str) -> User | None:
-        if storable(name) != name:
+        if len(name) > MAX_NAME or storable(name) != name:
             return None
         statement = _BY_EMAIL if "@" in name else _BY_USERNAME
         rows = await self._statements.rows(statement, key=identity_key(name))

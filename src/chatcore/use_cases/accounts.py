@@ -16,7 +16,6 @@ from chatcore.entities import (
     normal_password,
     password_rule,
     profile_rules,
-    storable,
     username_rule,
 )
 from chatcore.errors import FieldError, InsufficientUserAuthentication, InvalidCredentials, LastAdmin, NotFound
@@ -42,14 +41,15 @@ class PasswordPolicy:
     always_ask: bool = False
 
     def rule(self, password: str) -> FieldError | None:
-        if normal_password(password).lower() in self.blocked:
+        password = normal_password(password)
+        if password.lower() in self.blocked:
             return FieldError("password", "is among the most common ones; choose another")
         return password_rule(password, self.minimum)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAccount:
-    """What somebody says of themself, or an operator of somebody."""
+    """What somebody says of themself, or an operator of somebody. `password` is as `normal_password` makes it."""
 
     username: str
     password: str = field(repr=False)
@@ -76,7 +76,7 @@ class MakeAccount:
         )
 
     async def _hash(self, new: NewAccount) -> str:
-        return await self.passwords.hash(normal_password(new.password))
+        return await self.passwords.hash(new.password)
 
     async def _add(self, work: UnitOfWork, new: NewAccount, password_hash: str, now: datetime) -> User:
         return await work.users.add(
@@ -125,7 +125,7 @@ class CreateAccount(OpenRegistration):
         address: str = "",
     ) -> User:
         """Raises `ValidationFailed`, `UsernameTaken`, `EmailTaken`, `RateLimited`."""
-        new = NewAccount(username=username, password=password, email=email, profile=profile)
+        new = NewAccount(username=username, password=normal_password(password), email=email, profile=profile)
         user = await self._store(new, await self._admitted(new, address))
         audit.record("account_created", user_id=user.id, session_id=None, address=address, user_agent=user_agent)
         return user
@@ -148,7 +148,7 @@ class Register(OpenRegistration):
         address: str = "",
     ) -> SignedIn:
         """Raises `ValidationFailed`, `UsernameTaken`, `EmailTaken`, `RateLimited`."""
-        new = NewAccount(username=username, password=password, email=email, profile=profile)
+        new = NewAccount(username=username, password=normal_password(password), email=email, profile=profile)
         signed_in = await self._store_signed_in(new, await self._admitted(new, address), user_agent, address)
         note_sign_in("account_created", signed_in)
         return signed_in
@@ -176,7 +176,7 @@ class StepUp:
         `RateLimited`."""
         if current_password is not None:
             await self.limits.try_password(caller.user.id)
-            given = normal_password(storable(current_password))
+            given = normal_password(current_password)
             if not await self.passwords.verify(given, caller.user.password_hash):
                 _note_change("password_failed", caller)
                 raise InvalidCredentials("The current password is wrong.")
@@ -246,10 +246,11 @@ class ChangePassword:
 
     async def __call__(self, *, caller: Caller, password: str, current_password: str | None = None) -> SignedIn:
         """Raises `ValidationFailed`, `InsufficientUserAuthentication`, `InvalidCredentials`, `RateLimited`."""
+        password = normal_password(password)
         check(self.policy.rule(password))
         now = self.clock.now()
         checked = await self.step_up(caller, current_password, now=now)
-        password_hash = await self.passwords.hash(normal_password(password))
+        password_hash = await self.passwords.hash(password)
         signed_in = await self._store(caller, password_hash, checked, now)
         _note_change("password_changed", caller)
         return signed_in

@@ -20,6 +20,7 @@ from chatcore.entities import (
     UserId,
     check,
     check_page,
+    normal_password,
     range_rule,
     role_rule,
     text_rule,
@@ -214,7 +215,7 @@ class CreateAdmin(MakeAccount):
     async def __call__(self, *, username: str, password: str, email: str | None = None) -> User:
         """Raises `ValidationFailed`, `UsernameTaken`, `EmailTaken`."""
         roles = frozenset({DEFAULT_ROLE, ADMIN_ROLE})
-        new = NewAccount(username=username, password=password, email=email, roles=roles)
+        new = NewAccount(username=username, password=normal_password(password), email=email, roles=roles)
         self._check(new)
         user = await self._store(new, await self._hash(new))
         audit.record("account_created", user_id=user.id)

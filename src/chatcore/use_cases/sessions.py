@@ -21,6 +21,8 @@ from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.shielding import repeatable, settled
 
 _TOUCH_EVERY = timedelta(minutes=1)
+_LONGEST_TOKEN = 64  # characters; ours have 43
+_LONGEST_ID = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ class SessionIssuer:
             authenticated_at=now,
             last_used_at=now,
             expires_at=now + max(self.policy.session_ttl, self.policy.access_ttl),
-            user_agent=storable(user_agent)[:255],
+            user_agent=storable(user_agent[:255]),
             address=address[:64],
         )
         await work.tokens.add_session(session)
@@ -88,7 +90,7 @@ class SessionIssuer:
         )
 
     def successor(self, token: str) -> str:
-        return _encoded(hmac.digest(self.policy.refresh_secret, token.encode(errors="replace"), "sha256"))
+        return _encoded(hmac.digest(self.policy.refresh_secret, _bytes_of(token), "sha256"))
 
     def signed_in(self, user: User, session: Session, refresh_token: str, *, now: datetime) -> SignedIn:
         expires_at = min(now + self.policy.access_ttl, session.expires_at)
@@ -127,7 +129,7 @@ class SignIn:
         await self.limits.try_sign_in(name, address)
         password = normal_password(password)
         async with self.unit_of_work(read_only=True) as work:
-            user = await work.users.find(storable(name))
+            user = await work.users.find(name)
         if not await self.passwords.verify(password, user.password_hash if user else None) or user is None:
             _note_failure(user, "wrong password" if user else "unknown name", user_agent, address)
             raise InvalidCredentials
@@ -282,6 +284,8 @@ class RevokeSession:
     @repeatable
     async def __call__(self, *, caller: Caller, session_id: SessionId) -> None:
         """Ending one that has ended changes nothing. Raises `NotFound`."""
+        if len(session_id) > _LONGEST_ID:
+            raise NotFound("There is no such session.")
         async with self.unit_of_work() as work:
             if await work.tokens.caller(caller.user.id, session_id) is None:
                 raise NotFound("There is no such session.")
@@ -307,7 +311,7 @@ class RevokeOtherSessions:
 
 def digest_of(token: str) -> bytes:
     """What is stored of a refresh token."""
-    return hashlib.sha256(token.encode(errors="replace")).digest()
+    return hashlib.sha256(_bytes_of(token)).digest()
 
 
 def note_sign_in(event: str, signed_in: SignedIn) -> None:
@@ -325,6 +329,11 @@ def _note_failure(user: User | None, reason: str, user_agent: str, address: str)
     """Without the name that was given: it may be a password, typed into the wrong field."""
     user_id = user.id if user else None
     audit.record("sign_in_failed", user_id=user_id, address=address, user_agent=user_agent, reason=reason)
+
+
+def _bytes_of(token: str) -> bytes:
+    """Of one that is longer than ours are, only so much that it is none of ours."""
+    return token[:_LONGEST_TOKEN].encode(errors="replace")
 
 
 def _encoded(secret: bytes) -> str:

@@ -10,6 +10,7 @@ from chatcore.entities import Profile, User, UserId
 from chatcore.errors import EmailTaken, UsernameTaken
 from chatcore.ports import UnitOfWorkFactory
 from contracts.storage.base import NOW, StorageContract, add_user, is_utc, later, stored_user, times
+from normalising import MARKS
 
 NOBODY = UserId(999_999_999)
 
@@ -97,6 +98,13 @@ class UserRepoContract(StorageContract):
         assert await found(unit_of_work, "owne") is None
         assert await found(unit_of_work, "owner_") is None
         assert await found(unit_of_work, "nobody@example.org") is None
+
+    @pytest.mark.parametrize("name", [MARKS, f"{MARKS}@example.org", "owner" * 10_000])
+    async def test_a_name_that_nobody_can_have_is_not_normalised(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, normalised: list[int], name: str
+    ) -> None:
+        assert await found(unit_of_work, name) is None
+        assert max(normalised, default=0) < 1000
 
     async def test_an_address_is_not_a_username(self, unit_of_work: UnitOfWorkFactory) -> None:
         await stored_user(unit_of_work, "name", "address@example.org")

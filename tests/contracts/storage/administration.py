@@ -145,6 +145,7 @@ class AdministrationContract(StorageContract):
             ("\0", ""),
             ("\ud800", ""),
             ("x" * 254, ""),
+            ("@" * 255, ""),
         ],
     )
     async def test_users_are_found_by_a_part_of_a_name(
