@@ -165,6 +165,12 @@ def body_texts(route: Route) -> list[str]:
     return [name for name, schema in body_fields(route).items() if "string" in _types_of(schema)]
 
 
+def parameters_of(route: Route) -> list[tuple[str, str]]:
+    """Each parameter of the route's path, query and headers: where it stands, and its name."""
+    operation = _document()["paths"].get(route[1], {}).get(route[0].lower(), {})
+    return [(each["in"], each["name"]) for each in operation.get("parameters", ())]
+
+
 def _types_of(schema: Any) -> set[str]:
     inner = [each for word in ("anyOf", "oneOf", "allOf") for each in schema.get(word, ())]
     if "$ref" in schema:

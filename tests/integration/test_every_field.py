@@ -3,7 +3,7 @@ much was normalised, since a time depends on the machine.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -14,8 +14,9 @@ from chatcore.entities import MAX_PASSWORD
 from chatcore.ports import LLMGateway
 from chatcore_memory import ScriptedModel
 from integration.http_app import Api, api_of, provided, settings_for
-from integration.test_every_body import DOCUMENT, FORM, FORMS
-from integration.test_every_route import HTTP, Route, body_of, check_harmless, path_of
+from integration.routes import FORMS, HTTP, Route, body_of, body_texts, parameters_of, path_of
+from integration.test_every_body import FORM
+from integration.test_every_route import check_harmless
 from integration.ws_client import connected, knocking
 from normalising import MARKS
 
@@ -24,25 +25,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 AT_MOST = 2 * MAX_PASSWORD
 
 
-def fields_of(route: Route) -> Iterator[str]:
-    """Those of the route's body that may be a text."""
-    content = DOCUMENT["paths"].get(route[1], {}).get(route[0].lower(), {}).get("requestBody", {}).get("content", {})
-    for media in content.values():
-        schema = media["schema"]
-        for each in (schema, *schema.get("anyOf", ()), *schema.get("oneOf", ())):
-            properties = DOCUMENT["components"]["schemas"].get(each.get("$ref", "").rpartition("/")[2], {})
-            yield from (
-                name for name, kind in properties.get("properties", {}).items() if '"string"' in json.dumps(kind)
-            )
-
-
-def parameters_of(route: Route) -> Iterator[tuple[str, str]]:
-    """Where, and the name."""
-    operation = DOCUMENT["paths"].get(route[1], {}).get(route[0].lower(), {})
-    yield from ((each["in"], each["name"]) for each in operation.get("parameters", ()))
-
-
-FIELDS = [(route, name) for route in HTTP for name in fields_of(route)]
+FIELDS = [(route, name) for route in HTTP for name in body_texts(route)]
 PARAMETERS = [(route, place, name) for route in HTTP for place, name in parameters_of(route)]
 
 
