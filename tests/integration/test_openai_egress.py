@@ -98,6 +98,19 @@ def inside(address: str) -> Iterator[str]:
     yield str(IPv6Address((0x2002 << 112) | (number << 80) | 1))
     yield str(IPv6Address((0x2001_0000 << 96) | (0x0808_0808 << 64) | (number ^ 0xFFFF_FFFF)))
     yield str(IPv6Address((0xFFFF_0000 << 32) | number))
+    yield str(IPv6Address((0xFD00 << 112) | (0x5EFE << 32) | number))
+    yield str(IPv6Address((0xFD00 << 112) | (0x0200_5EFE << 32) | number))
+
+
+def tunnelled(address: str) -> Iterator[str]:
+    """The same by what only an operator's own network leads to."""
+    number, local = int(IPv4Address(address)), 0x0064_FF9B_0001 << 80
+    yield str(IPv6Address((0x2001_0000 << 96) | (number << 64) | 0xF7F7_F7F7))
+    yield str(IPv6Address(local | number))
+    yield str(IPv6Address(local | (number >> 16 << 64) | ((number & 0xFFFF) << 40)))
+    yield str(IPv6Address(local | (number >> 24 << 64) | ((number & 0xFF_FFFF) << 32)))
+    yield str(IPv6Address(local | (number << 24)))
+    yield str(IPv6Address((0x2600_0001 << 96) | number))
 
 
 def spelled(address: str) -> Iterator[str]:
@@ -355,11 +368,30 @@ def test_a_private_network_is_permitted_by_scheme_network_and_port(address: str)
     assert not Egress().permits("http", address, 11434)
 
 
-@pytest.mark.parametrize("address", [*METADATA, "fd00:ec2::254", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe"])
-def test_metadata_is_never_permitted(address: str) -> None:
+METADATA_6 = [
+    "fe80::a9fe:a9fe",
+    "fd00:ec2::254",
+    "fd00:ec2::253",
+    "fd00:ec2::23",
+    "fd00:ec2::123",
+    "fd20:ce::254",
+    "fd00:c1::a9fe:a9fe",
+    "fd00:42::42",
+    "fd00:a9fe:a9fe::1",
+]
+
+
+@pytest.mark.parametrize(
+    "address", [*METADATA, *METADATA_6, *(form for each in METADATA for form in (*inside(each), *tunnelled(each)))]
+)
+def test_metadata_is_never_permitted_in_whatever_form(address: str) -> None:
     everything = Egress(["http://0.0.0.0/0:*", "http://[::]/0:*"])
     assert not everything.permits("http", address, 80)
-    assert everything.permits("http", "127.0.0.1", 80)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "fd00::1", "64:ff9b:1::1", "2002:a00:1::1", "2001::1"])
+def test_what_is_no_metadata_may_be_allowed(address: str) -> None:
+    assert Egress(["http://0.0.0.0/0:*", "http://[::]/0:*"]).permits("http", address, 80)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Which addresses calls for a user may go to (OWASP ASVS 5.0, 1.3.6; CWE-918)."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -20,9 +20,12 @@ def _networks(*names: str) -> tuple[Network, ...]:
     return tuple(ip_network(name) for name in names)
 
 
-# What cloud providers tell a machine about itself, keys included. No setting allows these.
-_METADATA = _networks(
-    "169.254.0.0/16", "100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254", "fe80::/10"
+# What cloud providers tell a machine about itself, keys included. No setting allows these: all clouds' link-local
+# addresses, Alibaba's, Azure's, Oracle's …
+_METADATA_4 = _networks("169.254.0.0/16", "100.100.100.200", "168.63.129.16", "192.0.0.192")
+# … Amazon's, Google's, Oracle's, Scaleway's and Linode's.
+_METADATA_6 = _networks(
+    "fe80::/10", "fd00:ec2::/32", "fd20:ce::/32", "fd00:c1::/32", "fd00:42::42", "fd00:a9fe:a9fe::/48"
 )
 
 # IANA's registries of special-purpose addresses: what of IPv4 is not public …
@@ -46,6 +49,7 @@ _SPECIAL = _networks(
 _GLOBAL = IPv6Network("2000::/3")
 _NOT_GLOBAL = _networks("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")
 _NAT64 = IPv6Network("64:ff9b::/96")
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class Egress:
             meant = _meant(ip_address(address.partition("%")[0]))
         except ValueError:
             return False
-        if any(meant in network for network in _METADATA):
+        if _leads_to_metadata(meant):
             return False
         return _is_public(meant) or any(each.permits(scheme, meant, port) for each in self._allowed)
 
@@ -102,6 +106,34 @@ def _meant(address: Address) -> Address:
         if address in _NAT64:
             return IPv4Address(int(address) & 0xFFFFFFFF)
     return address
+
+
+def _leads_to_metadata(address: Address) -> bool:
+    if isinstance(address, IPv4Address):
+        return any(address in network for network in _METADATA_4)
+    return any(address in network for network in _METADATA_6) or any(map(_leads_to_metadata, _embedded(address)))
+
+
+def _embedded(address: IPv6Address) -> Iterator[IPv4Address]:
+    """Every IPv4 address that a gateway or the system's own tunnels may take out of this one.
+
+    The last 32 bits are where most forms have it: mapped, compatible, translated (RFC 2765), ISATAP (RFC 5214) and
+    NAT64 of any prefix of 96 bits (RFC 6052).
+    """
+    yield _bits(address, 96)
+    if address.sixtofour is not None:
+        yield address.sixtofour
+    if address.teredo is not None:
+        yield from address.teredo
+    if address in _LOCAL_NAT64:  # RFC 8215: prefixes of 48, 56 and 64 bits; bits 64 to 71 are zero
+        yield IPv4Address(int(_bits(address, 48)) & 0xFFFF0000 | int(_bits(address, 72)) >> 16)
+        yield IPv4Address(int(_bits(address, 56)) & 0xFF000000 | int(_bits(address, 72)) >> 8)
+        yield _bits(address, 72)
+
+
+def _bits(address: IPv6Address, first: int) -> IPv4Address:
+    """The 32 bits of it that begin with bit `first`."""
+    return IPv4Address(int(address) >> (96 - first) & 0xFFFFFFFF)
 
 
 def _is_public(address: Address) -> bool:
