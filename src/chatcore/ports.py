@@ -682,13 +682,14 @@ class RateLimiter(Protocol):
 class ModelEndpoint:
     """An OpenAI-compatible base URL (such as https://api.openai.com/v1), a model there, and the key for it.
 
-    `trusted`: named by the operator, not by a user.
+    `trusted`: named by the operator, not by a user. `owner`: the user whose endpoint it is, whose calls share limits.
     """
 
     url: str
     model: str
     api_key: str = field(repr=False)
     trusted: bool = False
+    owner: UserId | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -733,6 +734,6 @@ class LLMGateway(Protocol):
         """
 
     @abstractmethod
-    async def may_call(self, url: str) -> bool:
-        """Whether a user's endpoint may be at this URL, as far as its addresses are known now. False is an answer for
-        good; True is not: the address is looked at again whenever it is called."""
+    async def may_call(self, url: str, *, owner: UserId) -> bool:
+        """Whether this user's endpoint may be at this URL, as far as its addresses are known now. False is an answer
+        for good; True is not: the address is looked at again whenever it is called."""

@@ -17,6 +17,7 @@ from dishka import AsyncContainer, Provider, Scope
 from litestar import Litestar
 
 from chatcore import CreateAdmin
+from chatcore.entities import UserId
 from chatcore.ports import Delta, LLMGateway, ModelEndpoint, PasswordHasher, Prompt
 from chatcore_app import Settings
 from chatcore_http import create_app
@@ -97,8 +98,8 @@ class CurrentModel(LLMGateway):
     async def models(self, endpoint: ModelEndpoint) -> Sequence[str]:
         return await self.model.models(endpoint)
 
-    async def may_call(self, url: str) -> bool:
-        return await self.model.may_call(url)
+    async def may_call(self, url: str, *, owner: UserId) -> bool:
+        return await self.model.may_call(url, owner=owner)
 
 
 @asynccontextmanager

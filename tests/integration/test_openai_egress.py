@@ -9,20 +9,22 @@ import socket
 import unicodedata
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
+from threading import Event
 
 import aiohttp
 import pytest
 from aiohttp.abc import ResolveResult
 
-from chatcore.entities import model_url_rule
-from chatcore.errors import ModelError, ModelURLRefused
+from chatcore.entities import UserId, model_url_rule
+from chatcore.errors import ModelError, ModelTimeout, ModelURLRefused
 from chatcore.ports import ModelEndpoint, Prompt
 from chatcore_openai import LOOPBACK, OpenAIGateway
 from chatcore_openai.egress import Egress
+from chatcore_openai.names import Address, Names
 from integration.model_server import ModelServer, plain
 
 PROMPT = Prompt(messages=[])
+OWNER = UserId(1)
 
 PRIVATE = [
     "0.0.0.0",
@@ -236,7 +238,7 @@ def test_there_are_more_than_three_hundred_forms() -> None:
 async def test_no_form_is_saved(listening: Listening) -> None:
     async with OpenAIGateway() as gateway:
         for url in urls(listening.port):
-            assert model_url_rule(url) is not None or not await gateway.may_call(url), url
+            assert model_url_rule(url) is not None or not await gateway.may_call(url, owner=OWNER), url
     assert listening.hits == 0
 
 
@@ -273,7 +275,7 @@ async def test_a_redirect_is_not_followed_to_where_calls_may_go(status: int) -> 
         assert [request.path for request in server.requests] == ["/v1/chat/completions"]
 
 
-class Names:
+class Found:
     """What names are looked up as: one answer after the other, the last one again and again."""
 
     def __init__(self) -> None:
@@ -282,28 +284,15 @@ class Names:
     def are(self, *answers: list[str]) -> None:
         self._answers = [*answers]
 
-    async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_INET) -> list[ResolveResult]:
+    def look_up(self, host: str) -> list[Address]:
         addresses = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=0,
-            )
-            for address in addresses
-        ]
-
-    async def close(self) -> None:
-        pass
+        return [Address(socket.AF_INET6 if ":" in address else socket.AF_INET, address) for address in addresses]
 
 
 @pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> Names:
-    names = Names()
-    monkeypatch.setattr("chatcore_openai.guard.ThreadedResolver", lambda: names)
+def names(monkeypatch: pytest.MonkeyPatch) -> Found:
+    names = Found()
+    monkeypatch.setattr("chatcore_openai.names.look_up", names.look_up)
     return names
 
 
@@ -311,23 +300,23 @@ ADDRESSES = [*PRIVATE, *METADATA, *PRIVATE_6, *itertools.chain.from_iterable(ins
 OTHERS = list[str](), ["93.184.216.34"]
 
 
-async def test_no_name_leads_there(listening: Listening, names: Names) -> None:
+async def test_no_name_leads_there(listening: Listening, names: Found) -> None:
     async with OpenAIGateway() as gateway:
         for number, (address, others) in enumerate(itertools.product(ADDRESSES, OTHERS)):
             names.are([*others, address])
             url = f"http://model{number}.example.com:{listening.port}/v1"
-            assert not await gateway.may_call(url), address
+            assert not await gateway.may_call(url, owner=OWNER), address
             assert isinstance(await call(gateway, url), ModelURLRefused), address
     assert listening.hits == 0
 
 
-async def test_a_name_that_changes_its_mind_is_looked_at_again(listening: Listening, names: Names) -> None:
+async def test_a_name_that_changes_its_mind_is_looked_at_again(listening: Listening, names: Found) -> None:
     """The name stands where each form has its host, and leads there once it has been saved."""
     async with OpenAIGateway() as gateway:
         for number, (form, host) in enumerate(forms(listening.port)):
             url = form.replace(host, f"model{number}.example.com")
             names.are(["93.184.216.34"])
-            saved = model_url_rule(url) is None and await gateway.may_call(url)
+            saved = model_url_rule(url) is None and await gateway.may_call(url, owner=OWNER)
             assert saved is (form.endswith("/v1") and form.startswith((f"http://{host}:", f"https://{host}:"))), form
             names.are(meant(host))
             assert isinstance(await call(gateway, url), ModelURLRefused if saved else ModelError), form
@@ -335,13 +324,12 @@ async def test_a_name_that_changes_its_mind_is_looked_at_again(listening: Listen
 
 
 async def test_what_gets_past_the_names_is_seen_before_it_is_dialled(
-    listening: Listening, names: Names, monkeypatch: pytest.MonkeyPatch
+    listening: Listening, names: Found, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As if aiohttp had kept an answer, or had another way of looking names up."""
 
     async def resolve(_: object, host: str, port: int, traces: object = None) -> list[ResolveResult]:
-        names.are(["127.0.0.1"])
-        return await names.resolve(host, port)
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET, proto=0, flags=0)]
 
     monkeypatch.setattr(aiohttp.TCPConnector, "_resolve_host", resolve)
     async with OpenAIGateway() as gateway:
@@ -416,7 +404,7 @@ def test_what_is_of_no_form_is_said(text: str) -> None:
 
 async def test_a_model_on_the_own_machine_works_in_development() -> None:
     async with ModelServer() as server, OpenAIGateway(allow=LOOPBACK) as gateway:
-        assert await gateway.may_call(server.url)
+        assert await gateway.may_call(server.url, owner=OWNER)
         assert await call(gateway, server.url) is None
         assert await call(gateway, server.url.replace("127.0.0.1", "localhost")) is None
 
@@ -428,6 +416,57 @@ async def test_what_the_operator_configured_goes_anywhere(listening: Listening) 
                 ModelEndpoint(url=f"http://127.0.0.1:{listening.port}", model="m", api_key="", trusted=True)
             )
     assert listening.hits > 0
+
+
+async def test_names_that_nobody_answers_for_are_only_their_users_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    silence = Event()
+
+    def look_up(host: str) -> list[Address]:
+        if host.endswith(".silent.test"):
+            silence.wait()
+        return [Address(socket.AF_INET, "10.0.0.1" if host == "private.test" else "127.0.0.1")]
+
+    def own(user: int, host: str) -> ModelEndpoint:
+        url = server.url.replace("127.0.0.1", host)
+        return ModelEndpoint(url=url, model="m", api_key="", owner=UserId(user))
+
+    async def ask(endpoint: ModelEndpoint) -> None:
+        async for _ in gateway.stream(endpoint, PROMPT):
+            pass
+
+    monkeypatch.setattr("chatcore_openai.names.look_up", look_up)
+    async with ModelServer() as server, OpenAIGateway(allow=LOOPBACK) as gateway:
+        attack = [asyncio.create_task(ask(own(1, f"model{number}.silent.test"))) for number in range(200)]
+        await asyncio.sleep(0.1)
+        await ask(own(2, "model.test"))
+        assert not await gateway.may_call("http://private.test/v1", owner=UserId(2))
+        silence.set()
+        await asyncio.gather(*attack)
+
+
+async def test_a_name_that_nobody_answers_for_is_the_models_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_up(_: str) -> list[Address]:
+        silence.wait()
+        return []
+
+    silence = Event()
+    monkeypatch.setattr("chatcore_openai.names.look_up", look_up)
+    async with OpenAIGateway() as gateway:
+        monkeypatch.setattr(gateway, "_names", Names(within=0.01))
+        error = await call(gateway, "http://model.silent.test/v1")
+        assert await gateway.may_call("http://model.silent.test/v1", owner=OWNER)
+    assert isinstance(error, ModelTimeout)
+    assert "address" in error.detail
+    silence.set()
+
+
+async def test_the_operators_own_names_are_not_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatcore_openai.names.look_up", lambda _: pytest.fail("it was"))
+    async with ModelServer() as server, OpenAIGateway() as gateway:
+        url = server.url.replace("127.0.0.1", "localhost")
+        async for _ in gateway.stream(ModelEndpoint(url=url, model="m", api_key="", trusted=True), PROMPT):
+            pass
+        assert server.requests
 
 
 async def test_the_reason_is_in_the_log_alone(listening: Listening, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 
-from chatcore.entities import TITLE_LENGTH, Role, Usage
+from chatcore.entities import TITLE_LENGTH, Role, Usage, UserId
 from chatcore.errors import ModelUnavailable
 from chatcore.ports import Delta, LLMGateway, ModelEndpoint, Prompt, PromptMessage
 from chatcore.prompt import TITLE_REQUEST
@@ -47,8 +47,8 @@ class DemoModel(LLMGateway):
             raise ModelUnavailable(ONLY_DEMO)
         return await self._then.models(endpoint)
 
-    async def may_call(self, url: str) -> bool:
-        return self._then is None or await self._then.may_call(url)
+    async def may_call(self, url: str, *, owner: UserId) -> bool:
+        return self._then is None or await self._then.may_call(url, owner=owner)
 
     async def _answer(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncIterator[Delta]:
         if endpoint.url != DEMO_ENDPOINT.url:

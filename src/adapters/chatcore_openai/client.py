@@ -13,6 +13,7 @@ from openai import AsyncOpenAI, AsyncStream, omit
 from chatcore.errors import ModelUnauthorized, ModelURLRefused
 from chatcore.ports import ModelEndpoint, Prompt
 from chatcore_openai.egress import Egress
+from chatcore_openai.names import Names, asking_for
 from chatcore_openai.transport import BODY, AiohttpTransport, Body
 
 _OPENAI = "api.openai.com"
@@ -37,6 +38,7 @@ class ChatClient:
         total_timeout: float,
         tls: ssl.SSLContext,
         egress: Egress | None,
+        names: Names,
     ) -> None:
         """As `AiohttpTransport`."""
         self._http = httpx2.AsyncClient(
@@ -46,6 +48,7 @@ class ChatClient:
                 total_timeout=total_timeout,
                 tls=tls,
                 egress=egress,
+                names=names,
             ),
             follow_redirects=False,
             trust_env=False,
@@ -66,22 +69,25 @@ class ChatClient:
             client = self._client_for(endpoint.url)
         except httpx2.InvalidURL:
             raise ModelURLRefused from None
-        response = await client.post(  # `chat.completions.create` first looks through it all, for half a millisecond
-            "/chat/completions",
-            body=_question(endpoint, prompt),
-            options={"headers": {"Authorization": _bearer(endpoint.api_key) if endpoint.api_key else omit}},
-            cast_to=httpx2.Response,
-            stream=True,
-            stream_cls=AsyncStream[object],
-        )
+        with asking_for(endpoint.owner):
+            response = await client.post(  # `chat.completions.create` first looks through it all: half a millisecond
+                "/chat/completions",
+                body=_question(endpoint, prompt),
+                options={"headers": {"Authorization": _bearer(endpoint.api_key) if endpoint.api_key else omit}},
+                cast_to=httpx2.Response,
+                stream=True,
+                stream_cls=AsyncStream[object],
+            )
         return _body_of(cast("httpx2.Response", response))
 
     @asynccontextmanager
     async def listing(self, endpoint: ModelEndpoint) -> AsyncGenerator[Body, None]:
         """The answer to the question which models there are."""
         models = self._client_for(endpoint.url).models.with_streaming_response
-        async with models.list(extra_headers={"Authorization": _bearer(endpoint.api_key)}) as response:
-            yield _body_of(response.http_response)
+        bearer = {"Authorization": _bearer(endpoint.api_key)}
+        with asking_for(endpoint.owner):
+            async with models.list(extra_headers=bearer) as response:
+                yield _body_of(response.http_response)
 
     async def aclose(self) -> None:
         await self._http.aclose()

@@ -3,15 +3,15 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from chatcore.entities import origin_of
+from chatcore.entities import UserId, origin_of
 from chatcore.errors import ModelError, ModelProtocolError, ModelTimeout
 from chatcore.ports import Delta, LLMGateway, ModelEndpoint, Prompt
 from chatcore_openai.egress import Egress
 from chatcore_openai.listing import models_in
+from chatcore_openai.names import Names, asking_for
 from chatcore_openai.reply import ReplyReader
 from chatcore_openai.sse import WholeBody
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from chatcore_openai.transport import Body
 
 _LIST_WITHIN = 20  # seconds
-_LOOK_UP_WITHIN = 5  # seconds
 _MAX_LISTING = 1024 * 1024  # bytes
 _END_WITHIN = 0.1  # seconds from [DONE] to the response's end
 
@@ -55,6 +54,7 @@ class OpenAIGateway(LLMGateway):
         self._total_timeout = total_timeout
         self._max_bytes = max_bytes
         self._egress = Egress(allow)
+        self._names = Names()
         self._clients: tuple[ChatClient, ChatClient] | None = None  # for users' endpoints, and for trusted ones
         self._opening = asyncio.Lock()
 
@@ -108,16 +108,14 @@ class OpenAIGateway(LLMGateway):
             raise ModelTimeout from None
         return models_in(b"".join(listing.rest()))
 
-    async def may_call(self, url: str) -> bool:
-        await self._opened()  # which imports what looks names up
-        from chatcore_openai.guard import all_permitted
-
+    async def may_call(self, url: str, *, owner: UserId) -> bool:
         scheme, host, port = origin_of(url)
         try:
-            async with asyncio.timeout(_LOOK_UP_WITHIN):
-                return await all_permitted(partial(self._egress.permits, scheme), host, port)
-        except TimeoutError:
+            with asking_for(owner):
+                found = await self._names.addresses_of(host)
+        except (OSError, ValueError):
             return True
+        return all(self._egress.permits(scheme, address.text, port) for address in found)
 
     async def _opened(self) -> "tuple[ChatClient, ChatClient]":
         async with self._opening:
@@ -135,6 +133,7 @@ class OpenAIGateway(LLMGateway):
             total_timeout=self._total_timeout,
             tls=tls,
             egress=egress,
+            names=self._names,
         )
 
 

@@ -3,11 +3,12 @@ form of address led to it."""
 
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
+
+from chatcore_openai.names import Names
 
 Permits = Callable[[str, int], bool]
 """Whether this address, in numbers, and this port may be called."""
@@ -22,20 +23,25 @@ class Refused(OSError):
 class GuardedResolver(AbstractResolver):
     """Refuses a name as soon as one of its addresses is not permitted."""
 
-    def __init__(self, permits: Permits) -> None:
+    def __init__(self, permits: Permits, names: Names) -> None:
         self._permits = permits
-        self._inner = ThreadedResolver()
+        self._names = names
 
     async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        for result in found:
-            _check(self._permits, result["host"], result["port"])
-        return found
+        found = await self._names.addresses_of(host)
+        for address in found:
+            _check(self._permits, address.text, port)
+        return [
+            ResolveResult(
+                hostname=host, host=address.text, port=port, family=address.family, proto=0, flags=socket.AI_NUMERICHOST
+            )
+            for address in found
+        ]
 
     async def close(self) -> None:
-        await self._inner.close()
+        """Nothing: what is being looked up ends by itself."""
 
 
 def guarded_socket(permits: Permits) -> Callable[[Any], socket.socket]:
@@ -53,12 +59,3 @@ def _check(permits: Permits, address: str, port: int) -> None:
     if not permits(address, port):
         _log.warning("a user's call was refused: %s port %d is neither public nor in MODEL_URL_ALLOW", address, port)
         raise Refused
-
-
-async def all_permitted(permits: Permits, host: str, port: int) -> bool:
-    """Whether a name's addresses are, as far as they can be looked up now."""
-    try:
-        found: Sequence[ResolveResult] = await ThreadedResolver().resolve(host, port, socket.AF_UNSPEC)
-    except OSError:
-        return True
-    return all(permits(result["host"], result["port"]) for result in found)

@@ -17,6 +17,7 @@ from chatcore.errors import ModelError, ModelProtocolError, ModelTimeout, ModelU
 from chatcore_openai.egress import Egress
 from chatcore_openai.failures import failure_of_status
 from chatcore_openai.guard import GuardedResolver, Refused, guarded_socket
+from chatcore_openai.names import Names, NameTimeout
 from chatcore_openai.reply import CUT
 
 # Nothing else of what the client would send goes out: it describes this machine, and takes more from the environment.
@@ -35,7 +36,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     without a byte since one was asked for, `total_timeout` from the call to the last byte. Must be made within a
     running event loop.
 
-    `egress`: where it may connect to; None is anywhere. Connections are not shared between schemes, nor with another
+    `egress`: where it may connect to, by addresses that `names` looks up; None is anywhere, by the system's own
+    look-up. Connections are not shared between schemes, nor with another
     transport: what one may reach the other need not.
     """
 
@@ -47,13 +49,14 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         total_timeout: float,
         tls: ssl.SSLContext,
         egress: Egress | None,
+        names: Names,
     ) -> None:
         self._idle_timeout = idle_timeout
         self._total_timeout = total_timeout
         timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_read=idle_timeout)
         self._sessions = {
             scheme: aiohttp.ClientSession(
-                connector=_connector(scheme, tls, egress),
+                connector=_connector(scheme, tls, egress, names),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=timeout,
                 trust_env=False,
@@ -89,12 +92,16 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             await session.close()
 
 
-def _connector(scheme: str, tls: ssl.SSLContext, egress: Egress | None) -> aiohttp.TCPConnector:
+def _connector(scheme: str, tls: ssl.SSLContext, egress: Egress | None, names: Names) -> aiohttp.TCPConnector:
     if egress is None:
         return aiohttp.TCPConnector(limit=0, ssl=tls)
     permits = partial(egress.permits, scheme)
     return aiohttp.TCPConnector(
-        limit=0, ssl=tls, resolver=GuardedResolver(permits), socket_factory=guarded_socket(permits)
+        limit=0,
+        ssl=tls,
+        use_dns_cache=False,  # with it a call waits for another user's turn, if that asked for the same name first
+        resolver=GuardedResolver(permits, names),
+        socket_factory=guarded_socket(permits),
     )
 
 
@@ -184,6 +191,8 @@ def _failure_of(error: Exception) -> ModelError:
             return ModelURLRefused()
         case aiohttp.ClientConnectorError() if isinstance(error.os_error, Refused):
             return ModelURLRefused()
+        case aiohttp.ClientConnectorError() if isinstance(error.os_error, NameTimeout):
+            return ModelTimeout("The address of the model endpoint could not be looked up in time.")
         case aiohttp.ClientConnectorError():
             return ModelUnavailable("The model endpoint cannot be reached.")
         case aiohttp.ClientResponseError():

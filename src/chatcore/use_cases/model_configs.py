@@ -61,7 +61,7 @@ class CreateModelConfig:
     async def __call__(self, *, owner: UserId, model_url: str, model_name: str, api_key: str) -> ModelConfig:
         """Raises `ValidationFailed`."""
         check(model_url_rule(model_url), _name_rule(model_name), _key_rule(api_key))
-        await _check_target(self.gateway, model_url)
+        await _check_target(self.gateway, model_url, owner)
         async with self.unit_of_work() as work:
             config = await work.model_configs.add(
                 owner, model_url=model_url, model_name=model_name, now=self.clock.now()
@@ -101,7 +101,7 @@ class UpdateModelConfig:
             _key_rule(api_key) if api_key is not None else None,
         )
         if model_url is not None:
-            await _check_target(self.gateway, model_url)
+            await _check_target(self.gateway, model_url, owner)
         async with self.unit_of_work() as work:
             config = await work.model_configs.lock(owner, config_id)
             if config is None:
@@ -181,12 +181,12 @@ def endpoint_of(config: ModelConfig, cipher: Cipher) -> ModelEndpoint:
         api_key = cipher.open(config.sealed_key, owner=config.user_id, config_id=config.id) if config.sealed_key else ""
     except ValueError:
         raise ModelNotConfigured("The stored API key cannot be opened any more. Send it again.") from None
-    return ModelEndpoint(url=config.model_url, model=config.model_name, api_key=api_key)
+    return ModelEndpoint(url=config.model_url, model=config.model_name, api_key=api_key, owner=config.user_id)
 
 
-async def _check_target(gateway: LLMGateway, model_url: str) -> None:
+async def _check_target(gateway: LLMGateway, model_url: str, owner: UserId) -> None:
     """At once, so that a person sees a mistake where they make it; every call looks again."""
-    allowed = await gateway.may_call(model_url)
+    allowed = await gateway.may_call(model_url, owner=owner)
     check(None if allowed else FieldError("model_url", "must not lead into a private network"))
 
 
