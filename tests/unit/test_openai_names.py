@@ -59,8 +59,8 @@ async def test_silent_names_of_one_user_keep_no_other_waiting(servers: Servers) 
     await end(waiting)
 
 
-async def test_who_has_left_still_has_his_look_ups(servers: Servers) -> None:
-    """They cannot be stopped, so whoever begins others meanwhile would have more and more of them."""
+async def test_look_ups_count_until_their_thread_ends(servers: Servers) -> None:
+    """They cannot be stopped: a user who begins others meanwhile would have more and more of them."""
     names = Names(at_once=5, per_user=4, within=0.01)
     for number in range(20):
         with pytest.raises(NameTimeout):
