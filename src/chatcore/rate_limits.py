@@ -24,8 +24,9 @@ class RateLimits:
     """A rule that is None does not hold, and without a `limiter` none does.
 
     `sign_in`: tries at one account from one address, and per user those with the current password; others go on from
-    another address meanwhile. `register`: accounts from one address. `send`: messages, edits and regenerated replies
-    of one user. `requests`: whatever comes from one address. `replies`: how many may be written for one user at once.
+    another address meanwhile. `register`: accounts from one address, and other names for one, which tell who is there
+    as well; those also per user. `send`: messages, edits and regenerated replies of one user. `requests`: whatever
+    comes from one address. `replies`: how many may be written for one user at once.
     """
 
     limiter: RateLimiter | None = None
@@ -35,14 +36,18 @@ class RateLimits:
     requests: Rate | None = None
     replies: int | None = None
 
-    async def try_sign_in(self, name: str, address: str) -> None:
-        """Raises `RateLimited`."""
+    async def try_address(self, address: str) -> None:
+        """For a sign-in, before anything is looked up. Raises `RateLimited`."""
         if self.sign_in is not None:
-            network = network_of(address)
             wide = Rate(self.sign_in.times * ACCOUNTS_PER_ADDRESS, self.sign_in.seconds)
-            await self._hit(wide, "sign-in", network, address=address)
-            account = hashlib.sha256(identity_key(name).encode(errors="replace")).hexdigest()
-            await self._hit(self.sign_in, "sign-in", account, network, address=address)
+            await self._hit(wide, "sign-in", network_of(address), address=address)
+
+    async def try_account(self, user_id: UserId | None, name: str, address: str) -> None:
+        """For a sign-in. One account is one, by whichever of its names; `name`: of one that there is not. Raises
+        `RateLimited`."""
+        unknown = hashlib.sha256(identity_key(name).encode(errors="replace")).hexdigest()
+        account = unknown if user_id is None else str(user_id)
+        await self._hit(self.sign_in, "sign-in", account, network_of(address), address=address)
 
     async def try_password(self, user_id: UserId) -> None:
         """Of somebody who is signed in. Raises `RateLimited`."""
@@ -51,6 +56,11 @@ class RateLimits:
     async def try_register(self, address: str) -> None:
         """Raises `RateLimited`."""
         await self._hit(self.register, "register", network_of(address), address=address)
+
+    async def try_rename(self, user_id: UserId, address: str) -> None:
+        """Raises `RateLimited`."""
+        await self._hit(self.register, "rename", str(user_id), user_id=user_id)
+        await self.try_register(address)
 
     async def try_send(self, user_id: UserId) -> None:
         """Raises `RateLimited`."""

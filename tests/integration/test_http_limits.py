@@ -88,6 +88,36 @@ async def test_one_address_cannot_try_any_number_of_accounts(api: Api) -> None:
     limited(await attacker.sign_in("account15", WRONG))
 
 
+async def test_the_name_and_the_address_are_one_account(api: Api) -> None:
+    account = {"username": "twonames", "email": "two@example.org", "password": PASSWORD}
+    (await At(api, "192.0.2.24").post("/auth/register", account)).ok(201)
+    attacker = At(api, "198.51.100.24")
+    for name in ("twonames", "two@example.org", "TwoNames"):
+        (await attacker.sign_in(name, WRONG)).problem(401, "invalid_credentials")
+    limited(await attacker.sign_in("twonames"))
+    limited(await attacker.sign_in("two@example.org"))
+
+
+async def test_other_names_for_an_account_are_counted_as_registrations(api: Api) -> None:
+    here = At(api, "192.0.2.25")
+    user = At(api.with_token((await here.register("renamed")).ok(201)["access_token"]), "192.0.2.25")
+    (await user.post("/auth/me/email", {"email": "renamed@example.org"})).ok()
+    limited(await user.post("/auth/me/username", {"username": "renamed2"}))
+    limited(await user.post("/auth/me/email", {"email": "renamed2@example.org"}))
+    limited(await here.register("renamed3"))
+
+
+async def test_what_finds_no_route_is_counted_too(api: Api) -> None:
+    here = At(api, "192.0.2.26")
+    for _ in range(20):
+        (await here.get("/nowhere")).problem(404, "not_found")
+        (await here.post("/auth/me")).problem(405, "method_not_allowed")
+    limited(await here.get("/nowhere"))
+    limited(await here.post("/auth/me"))
+    limited(await here.get("/auth/me"))
+    (await here.get("/health")).ok()
+
+
 @pytest.mark.parametrize(
     ("mine", "too", "not_mine"),
     [

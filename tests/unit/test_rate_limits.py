@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from chatcore import Rate, RateLimits, SignedIn
-from chatcore.errors import ChatcoreError, InvalidCredentials, RateLimited, ValidationFailed
+from chatcore import Caller, Rate, RateLimits, SignedIn
+from chatcore.errors import ChatcoreError, Conflict, InvalidCredentials, RateLimited, ValidationFailed
 from chatcore.rate_limits import ACCOUNTS_PER_ADDRESS, UNLIMITED, network_of
 from chatcore_memory import MemoryLimiter, ScriptedModel, Stall
 from unit.world import PASSWORD, World
@@ -81,6 +81,15 @@ async def test_another_spelling_is_the_same_account(world: World, ada: SignedIn,
         await world.sign_in(name=spelling, password=PASSWORD, address=HERE)
 
 
+async def test_name_and_address_are_the_same_account(world: World, ada: SignedIn) -> None:
+    for name in ("ada", "ada@example.org", "ADA"):
+        with pytest.raises(InvalidCredentials):
+            await world.sign_in(name=name, password="wrong", address=HERE)
+    for name in ("ada", "ada@example.org"):
+        with pytest.raises(RateLimited):
+            await world.sign_in(name=name, password=PASSWORD, address=HERE)
+
+
 async def test_unknown_names_are_limited_as_known_ones(world: World, ada: SignedIn) -> None:
     known = await limited(lambda: world.sign_in(name="ada", password="wrong", address=HERE), after=3)
     unknown = await limited(lambda: world.sign_in(name="\ud800", password="wrong", address=HERE), after=3)
@@ -124,6 +133,33 @@ async def test_registrations_are_counted_per_address_once_they_are_well_formed(w
     with pytest.raises(RateLimited):
         await world.create_account(username="user4", password=PASSWORD, address=HERE)
     await world.register(username="user4", password=PASSWORD, address=ELSEWHERE)
+
+
+@pytest.mark.parametrize("rename", ["username", "email"])
+async def test_another_name_tells_who_is_there_no_more_often_than_registering(world: World, rename: str) -> None:
+    """From one address, and for one user from any."""
+    ada, bob = [await world.caller(await world.signed_in(name)) for name in ("ada", "bob")]
+    await world.register(username="eve", password=PASSWORD, address=HERE)
+
+    async def another(caller: Caller, name: str, address: str) -> None:
+        if rename == "username":
+            await world.change_username(caller=caller, username=name, address=address)
+        else:
+            await world.change_email(caller=caller, email=f"{name}@example.org", address=address)
+
+    for _ in range(3):
+        with pytest.raises(Conflict):
+            await another(ada, "bob", HERE)
+    for caller in (ada, bob):
+        with pytest.raises(RateLimited):
+            await another(caller, "ada2", HERE)
+    with pytest.raises(RateLimited):
+        await world.register(username="ivy", password=PASSWORD, address=HERE)
+    await another(bob, "bob2", ELSEWHERE)
+    with pytest.raises(RateLimited):
+        await another(ada, "ada2", ELSEWHERE)
+    with pytest.raises(ValidationFailed):
+        await another(ada, "", ELSEWHERE)
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,6 @@ class World:
         self.list_sessions = ListSessions(unit_of_work=unit_of_work)
         self.revoke_session = RevokeSession(unit_of_work=unit_of_work, clock=clock)
         self.revoke_other_sessions = RevokeOtherSessions(unit_of_work=unit_of_work, clock=clock)
-        self.change_username = ChangeUsername(unit_of_work=unit_of_work, clock=clock)
         self.authenticate = Authenticate(unit_of_work=unit_of_work, signer=self.signer, clock=clock)
         self.password_policy = PasswordPolicy()
         self.limits = UNLIMITED
@@ -148,7 +147,10 @@ class World:
             clock=self.clock,
             limits=self.limits,
         )
-        self.change_email = ChangeEmail(unit_of_work=self.storage, step_up=step_up, clock=self.clock)
+        self.change_username = ChangeUsername(unit_of_work=self.storage, clock=self.clock, limits=self.limits)
+        self.change_email = ChangeEmail(
+            unit_of_work=self.storage, step_up=step_up, clock=self.clock, limits=self.limits
+        )
         self.change_password = ChangePassword(
             unit_of_work=self.storage,
             passwords=self.passwords,

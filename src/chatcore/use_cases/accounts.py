@@ -192,11 +192,16 @@ class ChangeUsername:
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
+    limits: RateLimits = UNLIMITED
+
+    async def __call__(self, *, caller: Caller, username: str, address: str = "") -> User:
+        """Raises `ValidationFailed`, `UsernameTaken`, `RateLimited`."""
+        check(username_rule(username))
+        await self.limits.try_rename(caller.user.id, address)
+        return await self._store(caller, username)
 
     @repeatable
-    async def __call__(self, *, caller: Caller, username: str) -> User:
-        """Raises `ValidationFailed`, `UsernameTaken`."""
-        check(username_rule(username))
+    async def _store(self, caller: Caller, username: str) -> User:
         now = self.clock.now()
         async with self.unit_of_work() as work:
             await work.users.set_username(caller.user.id, username, now=now)
@@ -213,13 +218,17 @@ class ChangeEmail:
     unit_of_work: UnitOfWorkFactory
     step_up: StepUp
     clock: Clock
+    limits: RateLimits = UNLIMITED
 
-    async def __call__(self, *, caller: Caller, email: str, current_password: str | None = None) -> User:
+    async def __call__(
+        self, *, caller: Caller, email: str, current_password: str | None = None, address: str = ""
+    ) -> User:
         """Raises `ValidationFailed`, `EmailTaken`, `InsufficientUserAuthentication`, `InvalidCredentials`,
         `RateLimited`."""
         check(email_rule(email))
         now = self.clock.now()
         checked = await self.step_up(caller, current_password, now=now)
+        await self.limits.try_rename(caller.user.id, address)
         await self._store(caller, email, checked, now)
         _note_change("email_changed", caller)
         return replace(caller.user, email=email, updated_at=now)

@@ -126,10 +126,11 @@ class SignIn:
 
     async def __call__(self, *, name: str, password: str, user_agent: str = "", address: str = "") -> SignedIn:
         """Raises `InvalidCredentials`, `AccountDisabled`, `RateLimited`."""
-        await self.limits.try_sign_in(name, address)
+        await self.limits.try_address(address)
         password = normal_password(password)
         async with self.unit_of_work(read_only=True) as work:
             user = await work.users.find(name)
+        await self.limits.try_account(user.id if user else None, name, address)
         if not await self.passwords.verify(password, user.password_hash if user else None) or user is None:
             _note_failure(user, "wrong password" if user else "unknown name", user_agent, address)
             raise InvalidCredentials

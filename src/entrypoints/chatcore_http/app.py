@@ -24,7 +24,7 @@ from chatcore_http.openapi import describe
 from chatcore_http.options import allow_all_methods
 from chatcore_http.origins import RefusedPreflights
 from chatcore_http.refresh_cookie import RefreshCookie
-from chatcore_http.request_limit import RequestLimit
+from chatcore_http.request_limit import RequestLimit, count_unrouted
 from chatcore_http.request_log import RequestLog
 from chatcore_http.routes import (
     administration,
@@ -62,6 +62,7 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
         openapi_config=None,
         cors_config=_cors(settings),
         before_request=refuse_compressed,
+        after_exception=[count_unrouted],
         after_request=sessions_envelope.with_user_info if enveloped else None,
         request_class=JSONRequest,
         middleware=[RequestLimit],

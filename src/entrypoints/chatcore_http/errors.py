@@ -3,7 +3,7 @@
 import logging
 import re
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from litestar import Request, Response
@@ -13,6 +13,7 @@ from litestar.types import HTTPScope, Receive, Send
 
 from chatcore import errors
 from chatcore.entities import Message
+from chatcore_http.request_limit import LIMITED
 from chatcore_http.schemas import FieldProblem, Problem
 
 _log = logging.getLogger("chatcore.http")
@@ -113,10 +114,12 @@ def _field_problem(key: str, message: str) -> FieldProblem:
     return FieldProblem(field, "a JSON object is required" if message == "'data'" else message)
 
 
-def _http_exception(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    if limited := cast("dict[str, Any]", request.scope).get(LIMITED):
+        return _chatcore_error(request, limited)
     status = error.status_code
     if status >= 500:
-        return _server_error(_, error)
+        return _server_error(request, error)
     code, detail = _HTTP_CODES.get(status, ("validation_failed", HTTPStatus(status).phrase))
     if status == 400:  # a body that is no JSON: the parser's own words say where
         detail = str(error.detail)

@@ -1,9 +1,15 @@
 """How many requests an address may send: looked at before the token is, and before anything of the body is read."""
 
+from typing import Any, cast
+
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from chatcore import RateLimits
+from chatcore.errors import RateLimited
+
+LIMITED = "chatcore.limited"
+"""In the scope of a request without a route: that it is one too many."""
 
 WATCHED_PATHS = ("/health", "/ready")
 """Whoever watches the server may do so as often as it likes, and comes from the address of a proxy perhaps."""
@@ -18,7 +24,20 @@ class RequestLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP and scope["path"] not in WATCHED_PATHS:
-            limits = await scope["litestar_app"].state.dishka_container.get(RateLimits)
-            client = scope["client"]
-            await limits.try_request(client[0] if client else "")
+            await _count(scope)
         await self.app(scope, receive, send)
+
+
+async def count_unrouted(_: Exception, scope: Scope) -> None:
+    """A hook of the framework: what finds no route, or not this method there, comes past all middleware."""
+    if scope["type"] == ScopeType.HTTP and "route_handler" not in scope:
+        try:
+            await _count(scope)
+        except RateLimited as limited:
+            cast("dict[str, Any]", scope)[LIMITED] = limited
+
+
+async def _count(scope: Scope) -> None:
+    limits = await scope["litestar_app"].state.dishka_container.get(RateLimits)
+    client = scope["client"]
+    await limits.try_request(client[0] if client else "")

@@ -26,6 +26,7 @@ from chatcore import (
 from chatcore.entities import check
 from chatcore.errors import FieldError
 from chatcore_http import schemas
+from chatcore_http.auth import address_of
 from chatcore_http.refresh_cookie import RefreshCookie
 from chatcore_http.routes._common import AnyRequest, client_of, described, private_router
 
@@ -95,16 +96,24 @@ async def me(caller: NamedDependency[Caller]) -> schemas.User:
 
 @post("/me/username", status_code=200, description=described(ChangeUsername))
 async def change_username(
-    data: JSONBody[schemas.UsernameChange], caller: NamedDependency[Caller], change: FromDishka[ChangeUsername]
+    data: JSONBody[schemas.UsernameChange],
+    caller: NamedDependency[Caller],
+    request: AnyRequest,
+    change: FromDishka[ChangeUsername],
 ) -> schemas.User:
-    return schemas.User.of(await change(caller=caller, username=data.username))
+    return schemas.User.of(await change(caller=caller, username=data.username, address=address_of(request)))
 
 
 @post("/me/email", status_code=200, description=described(ChangeEmail))
 async def change_email(
-    data: JSONBody[schemas.EmailChange], caller: NamedDependency[Caller], change: FromDishka[ChangeEmail]
+    data: JSONBody[schemas.EmailChange],
+    caller: NamedDependency[Caller],
+    request: AnyRequest,
+    change: FromDishka[ChangeEmail],
 ) -> schemas.User:
-    user = await change(caller=caller, email=data.email, current_password=data.current_password)
+    user = await change(
+        caller=caller, email=data.email, current_password=data.current_password, address=address_of(request)
+    )
     return schemas.User.of(user)
 
 
