@@ -4,6 +4,9 @@ Every try counts, whether it succeeds or not: who knows one password cannot buy 
 """
 
 import hashlib
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
@@ -86,6 +89,28 @@ class RateLimits:
 
 
 UNLIMITED = RateLimits()
+
+
+class AtOnce:
+    """Lets each user have at most so many of something going on at once in this process. `what`: its name in the audit
+    log."""
+
+    def __init__(self, what: str, most: int) -> None:
+        self._what, self._most = what, most
+        self._going_on = Counter[UserId]()
+
+    @contextmanager
+    def one_more(self, user_id: UserId) -> Generator[None, None, None]:
+        """Raises `RateLimited`."""
+        if self._going_on[user_id] >= self._most:
+            audit.record("rate_limited", rule=self._what, user_id=user_id)
+            raise RateLimited(f"Too many {self._what} go on for you. Wait for one to end.", BUSY_FOR)
+        self._going_on[user_id] += 1
+        try:
+            yield
+        finally:
+            self._going_on[user_id] -= 1
+            self._going_on += Counter()  # forgets who has none
 
 
 def network_of(address: str) -> str:

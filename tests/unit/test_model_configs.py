@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from chatcore import ModelConfigId, ModelEndpoint, UserId
+from chatcore import CheckModelConfig, ModelConfigId, ModelEndpoint, Rate, RateLimits, UserId
 from chatcore.entities import Failure
 from chatcore.errors import (
     ModelError,
@@ -17,9 +17,10 @@ from chatcore.errors import (
     ModelUnauthorized,
     ModelUnavailable,
     NotFound,
+    RateLimited,
     ValidationFailed,
 )
-from chatcore_memory import PlainCipher, Stall
+from chatcore_memory import MemoryLimiter, PlainCipher, Stall
 from unit.world import World
 
 URL, KEY = "https://own.test/v1", "sk-proj-0123456789abcd"
@@ -195,6 +196,47 @@ async def test_a_check_holds_no_database_connection(world: World, ada: UserId) -
     with world.database.outage():
         stall.release()
         assert (await checking).failure is None
+
+
+async def test_so_many_checks_go_on_at_once_and_no_more(world: World, ada: UserId, bob: UserId) -> None:
+    config, other = await world.config(ada), await world.config(bob)
+    world.model.offers = ModelNotFound()
+    stalls = [Stall() for _ in range(4)]
+    for stall in stalls:
+        world.model.then(stall)
+    checking = [asyncio.create_task(world.check_config(owner=ada, config_id=config.id)) for _ in stalls]
+    for stall in stalls:
+        await stall.reached()
+    with pytest.raises(RateLimited):
+        await world.check_config(owner=ada, config_id=config.id)
+    assert len(world.model.checks) == 4
+    assert (await world.check_config(owner=bob, config_id=other.id)).failure is None
+    checking[0].cancel()
+    for stall in stalls[1:]:
+        stall.release()
+    await asyncio.wait(checking)
+    for _ in range(5):
+        assert (await world.check_config(owner=ada, config_id=config.id)).failure is None
+
+
+async def test_checks_are_counted_as_messages_are(world: World, ada: UserId) -> None:
+    world.set_limits(RateLimits(limiter=MemoryLimiter(world.clock), send=Rate(2, 60)))
+    config = await world.config(ada)
+    for _ in range(2):
+        await world.check_config(owner=ada, config_id=config.id)
+    with pytest.raises(RateLimited):
+        await world.check_config(owner=ada, config_id=config.id)
+    assert len(world.model.checks) == 2
+
+
+async def test_a_check_ends_in_time(world: World, ada: UserId, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = await world.config(ada)
+    world.model.offers = ModelNotFound()
+    world.model.then(Stall())
+    monkeypatch.setattr(CheckModelConfig, "within", 0.01)
+    checked = await world.check_config(owner=ada, config_id=config.id)
+    assert checked.failure is not None
+    assert checked.failure.code == "model_timeout"
 
 
 async def test_a_key_that_does_not_open_any_more_is_asked_for_again(world: World, ada: UserId) -> None:

@@ -110,7 +110,6 @@ class World:
             unit_of_work=unit_of_work, gateway=self.model, cipher=cipher, clock=clock
         )
         self.delete_config = DeleteModelConfig(unit_of_work=unit_of_work)
-        self.check_config = CheckModelConfig(unit_of_work=unit_of_work, gateway=self.model, cipher=cipher)
         self.list_conversations = ListConversations(unit_of_work=unit_of_work)
         self.create_conversation = CreateConversation(unit_of_work=unit_of_work, clock=clock)
         self.rename_conversation = RenameConversation(unit_of_work=unit_of_work)
@@ -146,6 +145,9 @@ class World:
             policy=self.password_policy,
             clock=self.clock,
             limits=self.limits,
+        )
+        self.check_config = CheckModelConfig(
+            unit_of_work=self.storage, gateway=self.model, cipher=self.cipher, limits=self.limits
         )
         self.change_username = ChangeUsername(unit_of_work=self.storage, clock=self.clock, limits=self.limits)
         self.change_email = ChangeEmail(

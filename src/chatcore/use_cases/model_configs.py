@@ -1,7 +1,9 @@
 """Each user's own model endpoints. A key is sealed before it is stored and opened only to call its endpoint."""
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from chatcore import audit
 from chatcore.entities import (
@@ -24,10 +26,12 @@ from chatcore.errors import (
     ModelNotConfigured,
     ModelNotFound,
     ModelRefused,
+    ModelTimeout,
     ModelUnauthorized,
     NotFound,
 )
 from chatcore.ports import Cipher, Clock, LLMGateway, ModelEndpoint, Prompt, PromptMessage, UnitOfWorkFactory
+from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
 from chatcore.shielding import repeatable
 
 _MISSING = "There is no such model configuration."
@@ -131,21 +135,33 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckModelConfig:
-    """The owner: asks the endpoint for its models, with the stored key; one without such a list is asked for a word."""
+    """The owner: asks the endpoint for its models, with the stored key; one without such a list is asked for a word. It
+    counts as a message does, four checks may go on at once, and each has 30 seconds."""
 
     unit_of_work: UnitOfWorkFactory
     gateway: LLMGateway
     cipher: Cipher
+    limits: RateLimits = UNLIMITED
+    going_on: AtOnce = field(init=False, default_factory=lambda: AtOnce("checks", 4))
+    within: ClassVar[float] = 30.0
 
     async def __call__(self, *, owner: UserId, config_id: ModelConfigId) -> Checked:
-        """A model error is the answer, not raised. Raises `NotFound`, `ModelNotConfigured`."""
+        """A model error is the answer, not raised. Raises `NotFound`, `ModelNotConfigured`, `RateLimited`."""
+        await self.limits.try_send(owner)
+        with self.going_on.one_more(owner):
+            return await self._checked(owner, config_id)
+
+    async def _checked(self, owner: UserId, config_id: ModelConfigId) -> Checked:
         async with self.unit_of_work(read_only=True) as work:
             config = await work.model_configs.get(owner, config_id)
         if config is None:
             raise NotFound(_MISSING)
         endpoint = endpoint_of(config, self.cipher)
         try:
-            return Checked(await self._models(endpoint))
+            async with asyncio.timeout(self.within):
+                return Checked(await self._models(endpoint))
+        except TimeoutError:
+            return Checked(failure=Failure(code=ModelTimeout.code, detail=ModelTimeout.default_detail))
         except ModelError as error:
             if isinstance(error, ModelUnauthorized):
                 audit.record("model_key_refused", user_id=owner, model_host=origin_of(endpoint.url)[1])
