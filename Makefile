@@ -24,7 +24,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help run dev migrate test fuzz chaos bench check lint types walls composed locked lock audit clean
+.PHONY: help run dev migrate test fuzz chaos cluster bench check lint types walls composed locked lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ fuzz: $(VENV)/.developing ## Requests made up from the OpenAPI document, other o
 chaos: $(VENV)/.developing ## Kill servers at random moments, RUNS times: is all there that they had promised?
 	CHAOS_RUNS=$(RUNS) PAUSE=30 $(BIN)/pytest tests/integration/test_chaos.py \
 		tests/integration/test_paused_and_cut_off.py $(ARGS)
+
+cluster: $(VENV)/.developing ## Three servers on Galera and on Group Replication (MYSQL_TREE=…), one node of which dies
+	$(BIN)/pytest tests/cluster --capture=no $(ARGS)
 
 bench: $(VENV)/.developing ## Measure: BENCH=relay (a stream's CPU), list, history, replies (MariaDB, PostgreSQL), sign_ins
 	$(BIN)/python bench/$(BENCH).py $(ARGS)

@@ -7,9 +7,9 @@ Owned things are asked for with their owner; another's thing and a missing thing
 or `False`. The ports that see across owners say so: `TokenStore`, where the secret itself is the proof, `Workers`,
 `UnfinishedReplies`, `Administration` and `SealedKeys`.
 
-Any method that reaches a database raises `Unavailable` when that is gone, and all but `UnitOfWork.commit` raise
-`Contention` when the database gives the unit of work up for the sake of others: a deadlock, or a lock that was
-waited for too long. Nothing of that unit is stored then, and it may be run again from its beginning.
+Any method that reaches a database raises `Unavailable` when that is gone, and `Contention` when the database gives the
+unit of work up for the sake of others: a deadlock, a lock that was waited for too long, or a commit that lost to one on
+another node. Nothing of that unit is stored then, and it may be run again from its beginning.
 
 No method is interrupted by the cancellation of its caller: it goes on to its end, and then the cancellation is raised.
 """
@@ -572,8 +572,9 @@ class UnitOfWork(Protocol):
     async def commit(self) -> None:
         """When this returns, what was written is durable. Once per unit.
 
-        Whether a commit that failed took place is not known: it raises `Unavailable`, never `Contention`, and is not
-        to be run again blindly.
+        Raises `Contention` if the database answers that it rolled back: a cluster may find only here that another node
+        was quicker. Whether a commit that failed in any other way took place is not known: `Unavailable`, and not to
+        be run again blindly.
         """
 
 

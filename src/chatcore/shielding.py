@@ -13,11 +13,12 @@ from chatcore.errors import Contention
 T = TypeVar("T")
 P = ParamSpec("P")
 
-TRIES = 5
+TRIES = 12
 REPEAT_WITHIN = 10.0  # seconds; later than this nothing is begun again
 _random = Random()  # noqa: S311 - nobody's seed is disturbed
 _settling: ContextVar["ref[asyncio.Task[Any]] | None"] = ContextVar("chatcore_settling", default=None)
-_FIRST_PAUSE = 0.02  # seconds; each pause is longer than the one before
+_FIRST_PAUSE = 0.02  # seconds; each pause is longer than the one before, up to the longest
+_LONGEST_PAUSE = 0.5
 
 
 def repeatable(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -37,6 +38,7 @@ def repeatable(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corouti
             except Contention:
                 if loop.time() - begun > REPEAT_WITHIN:
                     raise
+            pause = min(pause, _LONGEST_PAUSE)
             await asyncio.sleep(_random.uniform(pause / 2, pause))  # so that two don't meet again
         return await work(*args, **kwargs)
 

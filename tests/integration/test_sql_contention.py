@@ -2,8 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 from sqlalchemy import event
@@ -100,6 +100,7 @@ class Refusal(Exception):
         (1020, None, Contention),  # MariaDB: record has changed since last read
         (1205, None, Contention),
         (1213, None, Contention),
+        (3101, "40000", Contention),  # a group of MySQL servers: another one's commit was first
         (0, "40001", Contention),
         (0, "40P01", Contention),
         (0, "55P03", Contention),
@@ -236,22 +237,44 @@ async def test_a_file_that_another_program_writes_is_asked_again(database: Datab
 
 
 @only_servers
-async def test_a_commit_is_never_a_reason_to_begin_again(database: Database) -> None:
-    """Though the database should say that it was the loser of a deadlock."""
-
-    def lose(_connection: object, _cursor: object, statement: str, *_: object) -> None:
-        if statement == "COMMIT":
-            raise OperationalError(statement, None, Exception(1213, "Deadlock found"))
-
+@pytest.mark.parametrize("number", [1213, 3101])
+async def test_a_commit_that_the_database_rolled_back_is_run_again(database: Database, number: int) -> None:
+    """On one node of a cluster it is the commit that finds another node's change."""
     user = await stored_user(database.unit_of_work, "ada")
     conversation = await stored_conversation(database.unit_of_work, user)
-    watched = Watched(database)
-    rename = RenameConversation(unit_of_work=watched)
-    event.listen(database._writing.engine, "before_cursor_execute", lose)
-    with pytest.raises(Unavailable) as failure:
-        await rename(owner=user.id, conversation_id=conversation.id, title="Mine")
-    event.remove(database._writing.engine, "before_cursor_execute", lose)
-    assert isinstance(failure.value.__cause__, Contention)
-    assert not isinstance(failure.value, Contention)
-    assert await the_conversation(database.unit_of_work, conversation) == conversation
+    with failing_commits(database, Exception(number, "Deadlock found"), times=2) as failed:
+        rename = RenameConversation(unit_of_work=database.unit_of_work)
+        renamed = await rename(owner=user.id, conversation_id=conversation.id, title="Mine")
+    assert (renamed.title, len(failed)) == ("Mine", 2)
+    assert await the_conversation(database.unit_of_work, conversation) == renamed
     assert idle(database)
+
+
+@only_servers
+async def test_a_commit_that_nothing_is_known_of_is_not(database: Database) -> None:
+    user = await stored_user(database.unit_of_work, "ada")
+    conversation = await stored_conversation(database.unit_of_work, user)
+    with failing_commits(database, Exception(2013, "Lost connection during query"), times=2) as failed:
+        rename = RenameConversation(unit_of_work=database.unit_of_work)
+        with pytest.raises(Unavailable) as failure:
+            await rename(owner=user.id, conversation_id=conversation.id, title="Mine")
+    assert not isinstance(failure.value, Contention)
+    assert len(failed) == 1
+    assert idle(database)
+
+
+@contextmanager
+def failing_commits(database: Database, error: Exception, *, times: int) -> Iterator[list[str]]:
+    """So many commits fail with the driver's `error`, and nothing of them is stored. Those that did."""
+    failed = list[str]()
+
+    def fail(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement == "COMMIT" and len(failed) < times:
+            failed.append(statement)
+            raise OperationalError(statement, None, error)
+
+    event.listen(database._writing.engine, "before_cursor_execute", fail)
+    try:
+        yield failed
+    finally:
+        event.remove(database._writing.engine, "before_cursor_execute", fail)

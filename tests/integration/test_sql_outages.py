@@ -3,12 +3,14 @@ in bounded time, and nothing has to be restarted.
 """
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import event, make_url
 
+from chatcore.errors import Unavailable
 from chatcore.ports import LLMGateway, UnitOfWorkFactory
 from chatcore_app import Readiness
 from chatcore_memory import ScriptedModel, Stall
@@ -133,6 +135,22 @@ async def test_cut_in_the_middle(ada: Api, wire: TcpProxy, database: Database, d
     assert chat["reply"]["content"] == "Hello"
     await becomes_idle(database)
     await nobody_in_a_transaction(database_url)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("Transport does not expose socket instance"), IndexError(), struct.error()]
+)
+async def test_hung_up_while_greeting(database: Database, error: Exception) -> None:
+    """As a balancer does that has no server left. Drivers have no error of their own for it."""
+
+    def hang_up(*_: object) -> None:
+        raise error
+
+    event.listen(database._reading.engine, "do_connect", hang_up)
+    with pytest.raises(Unavailable):
+        await database.check()
+    event.remove(database._reading.engine, "do_connect", hang_up)
+    await database.check()
 
 
 async def test_silent(ada: Api, wire: TcpProxy, database: Database, database_url: str) -> None:

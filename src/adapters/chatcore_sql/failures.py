@@ -11,7 +11,9 @@ FAILURES = (DBAPIError, PoolTimeout, TimeoutError, OSError)
 
 # Classes of SQLSTATE (the standard's, and PostgreSQL's manual, appendix A).
 _CONTENTION = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lock time-out
-_LOST_TO_ANOTHER = (1020, 1205, 1213)  # MySQL, MariaDB: record changed since it was read, lock time-out, deadlock
+# MySQL, MariaDB: record changed since it was read, lock time-out, deadlock; a group's certification lost at the commit,
+# which Galera calls a deadlock, too.
+_LOST_TO_ANOTHER = (1020, 1205, 1213, 3101)
 _PASSING = ("08", "40", "53", "55", "57", "58")  # connection, rollback, resources, object state, operator, system
 _MISTAKE = "42"  # in the statement or the schema: trying again is no use
 _MISSING_REFERENCE = "23503"

@@ -1,6 +1,7 @@
 """The connections of one database, each of which one unit of work has at a time."""
 
 import asyncio
+import struct
 import time
 from collections.abc import Sequence
 
@@ -8,6 +9,9 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.util import greenlet_spawn
 
 from chatcore.shielding import settled
+
+_CUT_OFF = (RuntimeError, IndexError, struct.error)
+"""Raised by asyncmy if the connection ends within the handshake, when it looks at a socket or bytes that are gone."""
 
 
 class Pool:
@@ -77,7 +81,7 @@ class Pool:
             if old is not None:
                 await self._close(old)
             async with asyncio.timeout(self._connect_within):
-                connection = await greenlet_spawn(self.engine.connect)
+                connection = await greenlet_spawn(_connect, self.engine)
         except BaseException:
             self._free.put_nowait(None)
             raise
@@ -96,6 +100,13 @@ class Pool:
             for connection in connections:
                 del self._opened[connection]
                 self._free.put_nowait(None)
+
+
+def _connect(engine: Engine) -> Connection:
+    try:
+        return engine.connect()
+    except _CUT_OFF as error:
+        raise ConnectionError("the server went away while it was greeted") from error
 
 
 def _drop(connection: Connection) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Delete, Dialect, Insert, Update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import greenlet_spawn
 
-from chatcore.errors import Contention, Unavailable
+from chatcore.errors import Unavailable
 from chatcore.shielding import settled
 from chatcore_sql.failures import FAILURES, meaning
 from chatcore_sql.pool import Pool
@@ -180,10 +180,7 @@ class Transaction(Statements):
         return await self._in_turn(lambda: self._work(work))
 
     async def commit(self) -> None:
-        try:
-            await self._in_turn(self._commit)
-        except Contention as error:  # of a commit nobody may think that it is safe to repeat
-            raise Unavailable from error
+        await self._in_turn(self._commit)
 
     async def close(self) -> None:
         """Rolls back what was not committed."""
