@@ -89,8 +89,8 @@ async def signed_in(database: Database, user: User, times: int) -> list[Caller]:
 class Refusal(Exception):
     """A driver's error, as far as it is looked at."""
 
-    def __init__(self, number: int, sqlstate: str | None) -> None:
-        super().__init__(number, "no")
+    def __init__(self, number: int, sqlstate: str | None, text: str = "no") -> None:
+        super().__init__(number, text)
         self.sqlstate = sqlstate
 
 
@@ -111,6 +111,25 @@ class Refusal(Exception):
 )
 def test_what_is_contention_and_what_is_not(number: int, sqlstate: str | None, kind: type[Exception]) -> None:
     assert type(meaning(OperationalError("UPDATE", None, Refusal(number, sqlstate)))) is kind
+
+
+def test_a_commit_that_failed_is_contention_only_if_it_was_a_deadlock() -> None:
+    lost = "Got error 149 - 'Lock deadlock; Retry transaction' during COMMIT"
+    assert isinstance(meaning(OperationalError("COMMIT", None, Refusal(1180, "HY000", lost))), Contention)
+    other = "Got error 28 - 'No space left on device' during COMMIT"
+    assert type(meaning(OperationalError("COMMIT", None, Refusal(1180, "HY000", other)))) is Unavailable
+
+
+@only_servers
+async def test_the_log_has_the_engines_own_words(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    user = await stored_user(database.unit_of_work, "ada")
+    conversation = await stored_conversation(database.unit_of_work, user)
+    error = Exception(3101, "Plugin instructed the server to rollback the current transaction.")
+    with failing_commits(database, error, times=1), caplog.at_level("INFO"):
+        rename = RenameConversation(unit_of_work=database.unit_of_work)
+        await rename(owner=user.id, conversation_id=conversation.id, title="Mine")
+    assert "3101: Plugin instructed the server to rollback" in caplog.text
+    assert "Mine" not in caplog.text
 
 
 @only_servers

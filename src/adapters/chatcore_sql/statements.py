@@ -9,6 +9,7 @@ Whatever has begun goes on to its end, whoever is cancelled meanwhile.
 """
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -19,15 +20,17 @@ from sqlalchemy import Connection, Delete, Dialect, Insert, Update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import greenlet_spawn
 
-from chatcore.errors import Unavailable
+from chatcore.errors import Contention, Unavailable
 from chatcore.shielding import settled
-from chatcore_sql.failures import FAILURES, meaning
+from chatcore_sql.failures import FAILURES, in_its_own_words, meaning
 from chatcore_sql.pool import Pool
 from chatcore_sql.queries import Query, fetch
 from chatcore_sql.queries import Row as Row
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
+
+_log = logging.getLogger("chatcore.sql")
 
 ANSWER_WITHIN = 30.0  # seconds; a database that takes longer is as good as gone
 URGENT_WITHIN = 2.0  # the same for what shows others that this process is alive, which has to be tried again soon
@@ -45,6 +48,8 @@ async def answer(work: Awaitable[T], *, within: float | None = None, patiently: 
         meant = meaning(error)
         if meant is error:
             raise
+        if isinstance(meant, Unavailable):
+            _log.log(logging.INFO if isinstance(meant, Contention) else logging.WARNING, "%s", in_its_own_words(error))
         raise meant from error
 
 
