@@ -32,6 +32,11 @@ _PATH = f"{os.environ['PATH']}:/usr/sbin:/usr/libexec"  # where servers are kept
 class Cluster(ABC):
     """Three servers with an empty database `chat`; each may be killed and started again."""
 
+    client: str
+    """The command that asks a node, but for its port."""
+    member: str
+    """What to ask it: 1 if statements may be sent to it. A node that listens need not take part yet."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ports = _free_ports(NODES)
@@ -108,6 +113,9 @@ class Cluster(ABC):
 class Galera(Cluster):
     """Three MariaDB nodes, all of which are written to."""
 
+    client = "mariadb --host=127.0.0.1 --user=root"
+    member = "SELECT VARIABLE_VALUE = 'ON' FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'wsrep_ready'"
+
     @staticmethod
     def missing() -> str | None:
         programs = ("mariadbd", "mariadb-install-db", "rsync")
@@ -171,6 +179,8 @@ class Galera(Cluster):
 class GroupReplication(Cluster):
     """Three MySQL servers in one group, all of which are primaries."""
 
+    client = "mariadb --host=127.0.0.1 --user=chat --password=chat --skip-ssl"
+    member = "SELECT NOT @@super_read_only"
     _GROUP = "0b2ae4b0-3b1f-4e0e-9d0c-6f1a4a0c7f11"
 
     @staticmethod
@@ -222,14 +232,24 @@ class GroupReplication(Cluster):
             await asyncio.sleep(0.2)
         bootstrap = "SET GLOBAL group_replication_bootstrap_group="
         known = "CHANGE REPLICATION SOURCE TO SOURCE_USER='chat', SOURCE_PASSWORD='chat' FOR CHANNEL"
-        await execute(
-            self.url(self.ports[node], ""),
-            f"{known} 'group_replication_recovery'",
-            f"{bootstrap}{'ON' if first else 'OFF'}",
-            "START GROUP_REPLICATION",
-            f"{bootstrap}OFF",
-        )
+        url = self.url(self.ports[node], "")
+        await execute(url, f"{known} 'group_replication_recovery'", f"{bootstrap}{'ON' if first else 'OFF'}")
+        await self._join(url)
+        await execute(url, f"{bootstrap}OFF")
         await self._until_joined(node)
+
+    async def _join(self, url: str) -> None:
+        """A member that was killed is let in again once the others have expelled it."""
+        deadline = time.monotonic() + _STARTED_WITHIN
+        while True:
+            try:
+                await execute(url, "START GROUP_REPLICATION")
+            except DBAPIError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(2)
+            else:
+                return
 
     async def joined(self, node: int) -> bool:
         query = (
@@ -262,14 +282,21 @@ class GroupReplication(Cluster):
 def balanced(cluster: Cluster) -> Iterator[str]:
     """The URL of the whole cluster: each new connection goes to a random node that is up."""
     (port,) = _free_ports(1)
+    check = cluster.folder / "is-member"
+    check.write_text(
+        f'#!/bin/sh\n{cluster.client} --port="$4" --batch --skip-column-names -e "{cluster.member}" | grep -q 1\n'
+    )
+    check.chmod(0o755)
     servers = "\n".join(
-        f"  server node{number} 127.0.0.1:{node} check inter 500ms fall 2 rise 2 on-marked-down shutdown-sessions"
+        f"  server node{number} 127.0.0.1:{node} check inter 1s fall 1 rise 2 on-marked-down shutdown-sessions"
         for number, node in enumerate(cluster.ports)
     )
     config = cluster.folder / "haproxy.cfg"
     config.write_text(
+        "global\n  external-check\n  insecure-fork-wanted\n"
         "defaults\n  mode tcp\n  timeout connect 2s\n  timeout client 1h\n  timeout server 1h\n  retries 3\n"
-        f"  option redispatch 1\nlisten chat\n  bind 127.0.0.1:{port}\n  balance random\n{servers}\n"
+        f"  option redispatch 1\n  option external-check\n  external-check path {_PATH}\n"
+        f"  external-check command {check}\nlisten chat\n  bind 127.0.0.1:{port}\n  balance random\n{servers}\n"
     )
     program = shutil.which("haproxy", path=_PATH)
     if program is None:
