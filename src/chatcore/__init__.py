@@ -76,7 +76,8 @@ from chatcore.use_cases.model_configs import (
     ListModelConfigs,
     UpdateModelConfig,
 )
-from chatcore.use_cases.own_data import ExportOwnData, ImportConversations, Imported, OwnConversation, OwnThing
+from chatcore.use_cases.own_data import ExportOwnData, ImportConversations, Imported, OwnThing
+from chatcore.use_cases.read_import import OwnConversation
 from chatcore.use_cases.search import SearchConversations, SearchCursor, SearchPage
 from chatcore.use_cases.sessions import (
     Authenticate,

@@ -12,7 +12,7 @@ from ipaddress import IPv6Address, ip_address
 
 from chatcore import audit
 from chatcore.entities import UserId, identity_key
-from chatcore.errors import RateLimited
+from chatcore.errors import RateLimited, Unavailable
 from chatcore.ports import Rate, RateLimiter
 
 ACCOUNTS_PER_ADDRESS = 5
@@ -92,19 +92,21 @@ UNLIMITED = RateLimits()
 
 
 class AtOnce:
-    """Lets each user have at most so many of something going on at once in this process. `what`: its name in the audit
-    log."""
+    """Lets each user have at most so many of something going on at once in this process, and all together `in_all`.
+    `what`: its name in the audit log."""
 
-    def __init__(self, what: str, most: int) -> None:
-        self._what, self._most = what, most
+    def __init__(self, what: str, most: int, *, in_all: int | None = None) -> None:
+        self._what, self._most, self._in_all = what, most, in_all
         self._going_on = Counter[UserId]()
 
     @contextmanager
     def one_more(self, user_id: UserId) -> Generator[None, None, None]:
-        """Raises `RateLimited`."""
+        """Raises `RateLimited`, `Unavailable`."""
         if self._going_on[user_id] >= self._most:
             audit.record("rate_limited", rule=self._what, user_id=user_id)
             raise RateLimited(f"Too many {self._what} go on for you. Wait for one to end.", BUSY_FOR)
+        if self._in_all is not None and self._going_on.total() >= self._in_all:
+            raise Unavailable(f"Too many {self._what} go on. Try again later.", retry_after=60)
         self._going_on[user_id] += 1
         try:
             yield

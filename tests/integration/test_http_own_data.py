@@ -11,7 +11,7 @@ import pytest
 
 from chatcore.ports import LLMGateway
 from chatcore_app import Settings
-from chatcore_http.json_lines import numbered
+from chatcore_http.json_lines import LINES_AT_ONCE, imported, numbered
 from chatcore_memory import ScriptedModel
 from integration.http_app import EVENTS, PASSWORD, Answer, Api, api_of, provided, settings_for
 
@@ -347,6 +347,36 @@ async def test_an_import_ends_with_its_session(database_url: str, tmp_path: Path
 
 
 # ---- lines -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("line", [b"[\n", b"\n", b'{"kind":"user"}\n', jsonl(MESSAGE), b"x" * 10_000])
+async def test_others_have_their_turn_while_lines_are_read(line: bytes) -> None:
+    """Though all of the body is there at once."""
+    body = jsonl(HEADER, CONVERSATION) + line * (256 * 1024 // len(line))
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield body
+
+    beside = asyncio.create_task(others())
+    async for _ in imported(chunks()):
+        pass
+    beside.cancel()
+    assert turns >= max(body.count(b"\n") // LINES_AT_ONCE, len(body) // 65536) >= 4
+
+
+async def test_nonsense_is_not_read_to_its_end(ada: Api) -> None:
+    """The answer comes while the client goes on sending."""
+    answer = await ada.call("POST", "/conversations/import", jsonl(HEADER, CONVERSATION) + b"[\n" * 400_000)
+    report = answer.ok()
+    assert (report["conversations"], report["refusals"]) == (0, 2)
+    assert report["refused"][-1]["detail"].startswith("is the last that was read")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])

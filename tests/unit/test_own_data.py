@@ -1,5 +1,6 @@
 """Everything that one owns, and conversations brought back from it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from chatcore import (
     ModelConfig,
     OwnConversation,
     OwnThing,
+    Rate,
+    RateLimits,
     Role,
     Session,
     Status,
@@ -26,8 +29,10 @@ from chatcore import (
     UserId,
 )
 from chatcore.entities import Failure
-from chatcore.use_cases import own_data
+from chatcore.errors import RateLimited, Unavailable
+from chatcore.use_cases import own_data, read_import
 from chatcore.use_cases.own_data import EndOfExport, Line, Unreadable
+from chatcore_memory import MemoryLimiter
 from unit.world import World
 
 THEN = datetime(2025, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -197,7 +202,7 @@ BROKEN = {
     "another conversation": (said(2, of=8), "conversation_id"),
     "NUL": (said(2, content="\0"), "content"),
     "a lone surrogate": (said(2, reasoning="\ud800"), "reasoning"),
-    "too long a text": (said(2, content="🦄" * (own_data.MAX_MESSAGE_BYTES // 4 + 1)), "content"),
+    "too long a text": (said(2, content="🦄" * (read_import.MAX_MESSAGE_BYTES // 4 + 1)), "content"),
     "too long a model": (said(2, model="x" * 201), "model"),
     "a failure without an error": (said(2, status=Status.FAILED), "error"),
     "an error without a failure": (said(2, error=Failure(code="x", detail="y")), "error"),
@@ -256,18 +261,82 @@ async def test_a_file_that_is_cut_off_before_its_first_conversation_is_no_empty_
     assert (cut.conversations, empty.conversations, empty.refusals) == (0, 0, 0)
 
 
-async def test_a_conversation_has_a_bounded_number_of_messages_and_characters(
+async def test_a_conversation_has_a_bounded_number_of_messages_and_bytes(
     world: World, ada: UserId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_data, "MAX_MESSAGES", 3)
-    monkeypatch.setattr(own_data, "MAX_CHARACTERS", 30)
+    monkeypatch.setattr(read_import, "MAX_MESSAGES", 3)
+    monkeypatch.setattr(read_import, "MAX_BYTES", 30)
     many = [own(1), *(said(number) for number in range(1, 5))]
-    long = [own(2), said(11, of=2, content="x" * 20), said(12, of=2, reasoning="x" * 10, content="x")]
-    fits = [own(3), said(21, of=3, content="x" * 30), said(22, of=3, content=""), said(23, of=3, content="")]
+    long = [own(2), said(11, of=2, content="x" * 20), said(12, of=2, reasoning="é" * 3, content="x")]
+    fits = [own(3), said(21, of=3, content="x" * 25), said(22, of=3, content=""), said(23, of=3, content="")]
     imported = await brought(world, ada, *many, *long, *fits)
     assert [refusal.line for refusal in imported.refused] == [6, 9]
-    assert {refusal.why for refusal in imported.refused} == {"a conversation has at most 3 messages with 30 characters"}
+    assert {refusal.why for refusal in imported.refused} == {"a conversation has at most 3 messages with 30 bytes"}
     assert (imported.conversations, imported.messages) == (1, 3)
+
+
+async def test_a_file_of_nonsense_is_not_read_to_its_end(world: World, ada: UserId) -> None:
+    read = 0
+
+    async def lines() -> AsyncIterator[Line]:
+        nonlocal read
+        yield Line(2, own())
+        yield Line(3, own(2))
+        for number in range(4, 10**6):
+            read += 1
+            yield Line(number, Unreadable("is no JSON"))
+
+    imported = await ImportConversations(unit_of_work=world.storage)(owner=ada, lines=lines())
+    assert read == own_data.MAX_UNREADABLE + 1
+    assert (imported.conversations, imported.refusals) == (1, 2)
+    assert refused(imported) == [(4, "is no JSON"), (10_004, "is the last that was read")]
+
+
+async def test_an_import_ends_in_time_and_keeps_what_was_whole(
+    world: World, ada: UserId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImportConversations, "within", 0.05)
+
+    async def lines() -> AsyncIterator[Line]:
+        yield Line(2, own())
+        yield Line(3, own(2))
+        await asyncio.Event().wait()
+
+    imported = await ImportConversations(unit_of_work=world.storage)(owner=ada, lines=lines())
+    assert (imported.conversations, refused(imported)) == (1, [(3, "is the last that was read")])
+    assert kinds(await everything(world)).count("OwnConversation") == 1
+
+
+async def test_one_import_at_once_and_not_many_in_all(world: World, ada: UserId) -> None:
+    import_own, go_on = ImportConversations(unit_of_work=world.storage), asyncio.Event()
+
+    async def lines() -> AsyncIterator[Line]:
+        yield Line(2, own())
+        await go_on.wait()
+        yield Line(3, EndOfExport())
+
+    others = [await world.owner(f"user{number}") for number in range(8)]
+    importing = [asyncio.create_task(import_own(owner=owner, lines=lines())) for owner in (ada, *others[:7])]
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimited):
+        await import_own(owner=ada, lines=lines())
+    with pytest.raises(Unavailable):
+        await import_own(owner=others[7], lines=lines())
+    go_on.set()
+    assert [imported.conversations for imported in await asyncio.gather(*importing)] == [1] * 8
+    assert (await import_own(owner=others[7], lines=lines())).conversations == 1
+
+
+async def test_imports_are_counted_as_messages_are(world: World, ada: UserId) -> None:
+    limits = RateLimits(limiter=MemoryLimiter(world.clock), send=Rate(1, 60))
+    import_own = ImportConversations(unit_of_work=world.storage, limits=limits)
+
+    async def lines() -> AsyncIterator[Line]:
+        yield Line(2, EndOfExport())
+
+    await import_own(owner=ada, lines=lines())
+    with pytest.raises(RateLimited):
+        await import_own(owner=ada, lines=lines())
 
 
 async def test_the_first_hundred_refusals_are_told(world: World, ada: UserId) -> None:

@@ -1,53 +1,27 @@
 """Everything that one owns, taken away as a stream of entities, and conversations brought back from one."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence, Set
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from chatcore import audit
-from chatcore.entities import (
-    MAX_TITLE,
-    Conversation,
-    ConversationId,
-    Message,
-    MessageId,
-    ModelConfig,
-    Role,
-    Session,
-    Status,
-    User,
-    UserId,
-    range_rule,
-    text_rule,
-)
-from chatcore.errors import FieldError
+from chatcore.entities import ConversationId, Message, MessageId, ModelConfig, Session, Status, User, UserId
 from chatcore.ports import Caller, UnitOfWork, UnitOfWorkFactory
+from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
 from chatcore.replies import with_logged_text
-from chatcore.shielding import repeatable
+from chatcore.shielding import repeatable, settled
+from chatcore.use_cases.read_import import OwnConversation, ReadConversation, Refusal
 
 T = TypeVar("T")
 
-MAX_MESSAGES = 10_000
-"""Of one conversation that is imported: it is stored in one transaction."""
-MAX_CHARACTERS = 16 * 1024 * 1024
-"""Of all texts of one conversation that is imported: it is held in memory until it is stored."""
-MAX_MESSAGE_BYTES = 7 * 1024 * 1024
-"""Of one message's texts in UTF-8, as many as a reply can have."""
 MAX_REFUSALS = 100
 """That are told one by one."""
+MAX_UNREADABLE = 10_000
+"""Lines that are no part of any export; after so many no more is read."""
 
 _PAGE = 100
 _PAGE_OF_TEXTS = 20  # messages, of which each may have megabytes
-_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class OwnConversation:
-    """A conversation, and the last message of its active branch: None, if it has no message."""
-
-    conversation: Conversation
-    current: MessageId | None
 
 
 OwnThing: TypeAlias = User | Session | ModelConfig | OwnConversation | Message
@@ -158,12 +132,6 @@ class Line:
     thing: OwnConversation | Message | Unreadable | EndOfExport
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    line: int
-    why: str
-
-
 @dataclass(slots=True)
 class Imported:
     """What was stored, and what was not: `refused` tells the first hundred of `refusals`, each of which is the first
@@ -173,11 +141,17 @@ class Imported:
     messages: int = 0
     refusals: int = 0
     refused: list[Refusal] = field(default_factory=list[Refusal])
+    read: int = field(default=1, repr=False)
 
     def refuse(self, line: int, why: str) -> None:
         self.refusals += 1
         if self.refusals <= MAX_REFUSALS:
             self.refused.append(Refusal(line, why))
+
+    def stop(self, why: str) -> None:
+        """It is told in any case, and last."""
+        self.refusals += 1
+        self.refused.append(Refusal(self.read, why))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,13 +163,26 @@ class ImportConversations:
     """
 
     unit_of_work: UnitOfWorkFactory
+    limits: RateLimits = UNLIMITED
+    going_on: AtOnce = field(init=False, default_factory=lambda: AtOnce("imports", 1, in_all=8))
+    within: ClassVar[float] = 900.0
 
     async def __call__(self, *, owner: UserId, lines: AsyncIterator[Line]) -> Imported:
-        """In each conversation at most 10,000 messages with 16 Mi characters, which are what is held in memory, and in
-        each message at most 7 MiB of text."""
+        """In each conversation at most 10,000 messages with 16 MiB of text, which are what is held in memory, and in
+        each message at most 7 MiB. After 10,000 lines that cannot be read, or 15 minutes, no more is read: the last
+        refusal says so. Raises `RateLimited`: it counts as a message does, and a user has one at once; `Unavailable`:
+        eight are being read."""
+        await self.limits.try_send(owner)
+        with self.going_on.one_more(owner):
+            return await self._imported(owner, lines)
+
+    async def _imported(self, owner: UserId, lines: AsyncIterator[Line]) -> Imported:
         imported = Imported()
         try:
-            await self._read_all(owner, lines, imported)
+            async with asyncio.timeout(self.within):
+                await self._read_all(owner, lines, imported)
+        except TimeoutError:
+            imported.stop(f"is the last that was read: an import has {self.within:.0f} seconds")
         finally:  # what came before a line that never came is stored
             if imported.conversations:
                 stored = {"conversations": imported.conversations, "messages": imported.messages}
@@ -203,48 +190,55 @@ class ImportConversations:
         return imported
 
     async def _read_all(self, owner: UserId, lines: AsyncIterator[Line], imported: Imported) -> None:
-        read: _Read | None = None
-        ended = False
+        read: ReadConversation | None = None
+        ended, unreadable = False, 0
         async for line in lines:
+            imported.read = line.number
             match line.thing:
                 case OwnConversation() as own:
                     await self._finish(owner, read, imported)
-                    read = _Read(line.number, own)
+                    read = ReadConversation(line.number, own)
                     read.check_conversation()
                 case EndOfExport():
                     await self._finish(owner, read, imported)
                     read, ended = None, True
                 case Message() as message:
-                    read = read or _Read(line.number, None)
+                    read = read or ReadConversation(line.number, None)
                     read.add(line.number, message)
                 case Unreadable(why):
-                    read = read or _Read(line.number, None)
+                    read = read or ReadConversation(line.number, None)
                     read.refuse(line.number, why)
+                    unreadable += 1
+                    if unreadable > MAX_UNREADABLE:
+                        await self._finish(owner, read, imported)
+                        imported.stop(f"is the last that was read: {MAX_UNREADABLE} before it could not be")
+                        return
         if read is not None:
             read.refuse(read.line, "may be cut off: neither another conversation nor the end of the export follows")
             await self._finish(owner, read, imported)
         elif not ended:
             imported.refuse(1, "is that of an export which was cut off: neither a conversation nor its end follows")
 
-    async def _finish(self, owner: UserId, read: "_Read | None", imported: Imported) -> None:
-        if read is None:
-            return
+    async def _finish(self, owner: UserId, read: ReadConversation | None, imported: Imported) -> None:
+        if read is not None:
+            await settled(self._store_or_refuse(owner, read, imported))
+
+    async def _store_or_refuse(self, owner: UserId, read: ReadConversation, imported: Imported) -> None:
+        """To its end, so that what is told of it holds."""
         if read.refusal is not None or read.own is None:
             refusal = read.refusal or Refusal(read.line, "belongs to no conversation")
             imported.refuse(refusal.line, refusal.why)
             return
-        await self._store(owner, read.own.conversation, read.messages, read.active())
+        await self._store(owner, read.own, read)
         imported.conversations += 1
-        imported.messages += len(read.messages)
+        imported.messages += read.count
 
     @repeatable
-    async def _store(
-        self, owner: UserId, conversation: Conversation, messages: Sequence[Message], active: Set[MessageId]
-    ) -> None:
-        ids = dict[MessageId, MessageId]()
+    async def _store(self, owner: UserId, own: OwnConversation, read: ReadConversation) -> None:
+        ids, active = dict[MessageId, MessageId](), read.active()
         async with self.unit_of_work() as work:
-            stored = await work.conversations.restore(replace(conversation, user_id=owner))
-            for message in messages:
+            stored = await work.conversations.restore(replace(own.conversation, user_id=owner))
+            for message in read.messages():
                 ids[message.id] = await work.messages.restore(
                     replace(
                         message,
@@ -256,93 +250,3 @@ class ImportConversations:
                     active=message.id in active,
                 )
             await work.commit()
-
-
-class _Read:
-    """A conversation as far as it has been read, up to the first line that is refused."""
-
-    def __init__(self, line: int, own: OwnConversation | None) -> None:
-        self.line = line
-        self.own = own
-        self.messages = list[Message]()
-        self.refusal: Refusal | None = None
-        self._parents = dict[MessageId, MessageId | None]()
-        self._characters = 0
-
-    def check_conversation(self) -> None:
-        assert self.own is not None  # noqa: S101 - it is what was read
-        self._refuse_broken(self.line, _conversation_rules(self.own.conversation))
-
-    def add(self, line: int, message: Message) -> None:
-        if self.refusal is not None:
-            return
-        self._refuse_broken(line, [*self._place_rules(message), *_message_rules(message)])
-        self._characters += len(message.content) + len(message.reasoning or "")
-        if len(self.messages) == MAX_MESSAGES or self._characters > MAX_CHARACTERS:
-            self.refuse(line, f"a conversation has at most {MAX_MESSAGES} messages with {MAX_CHARACTERS} characters")
-        self._parents[message.id] = message.parent_id
-        self.messages.append(message)
-
-    def refuse(self, line: int, why: str) -> None:
-        if self.refusal is None:
-            self.refusal = Refusal(line, why)
-            self.messages.clear()
-
-    def active(self) -> Set[MessageId]:
-        """The way from the branch's last message to the top; of an unknown one, from the newest message."""
-        assert self.own is not None  # noqa: S101 - only what belongs to a conversation is stored
-        found, at = set[MessageId](), self.own.current
-        if at not in self._parents:
-            at = self.messages[-1].id if self.messages else None
-        while at is not None:
-            found.add(at)
-            at = self._parents[at]
-        return found
-
-    def _refuse_broken(self, line: int, rules: Sequence[FieldError | None]) -> None:
-        if broken := [f"{error.field}: {error.message}" for error in rules if error is not None]:
-            self.refuse(line, "; ".join(broken))
-
-    def _place_rules(self, message: Message) -> Iterator[FieldError | None]:
-        if self.own is None or message.conversation_id != self.own.conversation.id:
-            yield FieldError("conversation_id", "is not that of the conversation before it")
-        if message.id in self._parents:
-            yield FieldError("id", "is that of a message before it")
-        if message.parent_id is not None and message.parent_id not in self._parents:
-            yield FieldError("parent_id", "is of no message before it in this conversation")
-
-
-def _conversation_rules(conversation: Conversation) -> Sequence[FieldError | None]:
-    return (
-        text_rule(conversation.title, "title", maximum=MAX_TITLE),
-        _time_rule(conversation.created_at, "created_at"),
-        _time_rule(conversation.updated_at, "updated_at"),
-    )
-
-
-def _message_rules(message: Message) -> Iterator[FieldError | None]:
-    yield text_rule(message.content, "content", maximum=MAX_MESSAGE_BYTES)
-    yield text_rule(message.reasoning or "", "reasoning", maximum=MAX_MESSAGE_BYTES)
-    yield _size_rule(message)
-    yield text_rule(message.model or "", "model", maximum=200)
-    yield _time_rule(message.created_at, "created_at")
-    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-        yield range_rule(getattr(message.usage, name, None), f"usage.{name}", minimum=0, maximum=2**31 - 1)
-    if message.error is not None:
-        yield text_rule(message.error.code, "error.code", minimum=1, maximum=64)
-        yield text_rule(message.error.detail, "error.detail", maximum=2000)
-    if (message.status is Status.FAILED) != (message.error is not None):
-        yield FieldError("error", "is what a failed reply has, and no other message")
-    if message.role is not Role.ASSISTANT and message.status is not Status.COMPLETE:
-        yield FieldError("status", "must be complete, but of an assistant's message")
-
-
-def _size_rule(message: Message) -> FieldError | None:
-    text = message.content + (message.reasoning or "")
-    if len(text) * 4 <= MAX_MESSAGE_BYTES or len(text.encode(errors="replace")) <= MAX_MESSAGE_BYTES:
-        return None
-    return FieldError("content", f"must be, with the reasoning, at most {MAX_MESSAGE_BYTES} bytes")
-
-
-def _time_rule(time: datetime, name: str) -> FieldError | None:
-    return None if _EARLIEST <= time < _LATEST else FieldError(name, "must lie between the years 1970 and 3000")

@@ -1,6 +1,7 @@
 """An export as JSON Lines: each line a JSON object with a `kind`, and the way from and to the entities."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
@@ -15,6 +16,9 @@ from chatcore_http import schemas
 FORMAT, VERSION = "chatcore export", 1
 LONGEST_LINE = 16 * 1024 * 1024
 """Bytes: the longest message, of which each character may be escaped."""
+
+LINES_AT_ONCE = 100
+_BYTES_AT_ONCE = 64 * 1024
 
 _Moment = Annotated[datetime, Meta(tz=True)]
 
@@ -163,7 +167,7 @@ def _line(shown: msgspec.Struct) -> bytes:
 # ---- in --------------------------------------------------------------------------------------------------
 
 
-async def imported(body: AsyncIterator[bytes]) -> AsyncIterator[Line]:
+async def imported(body: AsyncIterator[bytes]) -> AsyncGenerator[Line, None]:
     """What of an export can be imported, and what cannot be read. Raises `ValidationFailed` if it is no export."""
     headed = False
     async for number, line in numbered(body, longest=LONGEST_LINE):
@@ -179,15 +183,18 @@ async def imported(body: AsyncIterator[bytes]) -> AsyncIterator[Line]:
 
 
 async def numbered(body: AsyncIterator[bytes], *, longest: int) -> AsyncIterator[tuple[int, bytes | None]]:
-    """Each line with its number, from 1; None in the place of one that is too long, which is not kept."""
+    """Each line with its number, from 1; None in the place of one that is too long, which is not kept. Others have
+    their turn after at most so many lines, and bytes, even if all of the body is there already."""
     number, left, too_long = 1, bytearray(), False
-    async for chunk in body:
-        *whole, rest = chunk.split(b"\n")
+    async for piece in _pieces(body):
+        *whole, rest = piece.split(b"\n")
         for part in whole:
             fits = not too_long and len(left) + len(part) <= longest
             yield number, bytes(left + part) if fits else None
             number, too_long = number + 1, False
             left.clear()
+            if number % LINES_AT_ONCE == 0:
+                await asyncio.sleep(0)
         too_long = too_long or len(left) + len(rest) > longest
         if too_long:
             left.clear()
@@ -195,6 +202,13 @@ async def numbered(body: AsyncIterator[bytes], *, longest: int) -> AsyncIterator
             left += rest
     if left or too_long:
         yield number, None if too_long else bytes(left)
+
+
+async def _pieces(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for chunk in body:
+        for start in range(0, len(chunk), _BYTES_AT_ONCE):
+            yield chunk[start : start + _BYTES_AT_ONCE]
+            await asyncio.sleep(0)
 
 
 def _check_header(line: bytes | None) -> None:

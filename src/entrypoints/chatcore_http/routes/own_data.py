@@ -1,5 +1,6 @@
 """Everything that one owns: away as JSON Lines, and conversations back."""
 
+from contextlib import aclosing
 from typing import Any
 
 from dishka.integrations.litestar import FromDishka
@@ -36,8 +37,8 @@ async def import_conversations(
     watch: FromDishka[SessionWatch],
 ) -> schemas.Imported:
     """Raises `ValidationFailed`."""
-    async with watch.while_alive(caller.session.id):
-        imported = await import_own(owner=caller.user.id, lines=json_lines.imported(request.stream()))
+    async with watch.while_alive(caller.session.id), aclosing(json_lines.imported(request.stream())) as lines:
+        imported = await import_own(owner=caller.user.id, lines=lines)
     return schemas.Imported.of(imported)
 
 

@@ -1,0 +1,158 @@
+"""Conversations as they are read from an export: what of them can be stored, and how much of it is held meanwhile."""
+
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from chatcore.entities import (
+    MAX_TITLE,
+    Conversation,
+    Message,
+    MessageId,
+    Role,
+    Status,
+    range_rule,
+    text_rule,
+)
+from chatcore.errors import FieldError
+
+MAX_MESSAGES = 10_000
+"""Of one conversation that is imported: it is stored in one transaction."""
+MAX_BYTES = 16 * 1024 * 1024
+"""In UTF-8, of all texts of one conversation that is imported: it is held in memory until it is stored."""
+MAX_MESSAGE_BYTES = 7 * 1024 * 1024
+"""Of one message's texts in UTF-8, as many as a reply can have."""
+
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnConversation:
+    """A conversation, and the last message of its active branch: None, if it has no message."""
+
+    conversation: Conversation
+    current: MessageId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    line: int
+    why: str
+
+
+class ReadConversation:
+    """A conversation as far as it has been read, up to the first line that is refused. Texts are held in UTF-8: one
+    emoji makes a string of Python four times as large."""
+
+    def __init__(self, line: int, own: OwnConversation | None) -> None:
+        self.line = line
+        self.own = own
+        self._held = list[_Held]()
+        self.refusal: Refusal | None = None
+        self._parents = dict[MessageId, MessageId | None]()
+        self.size = len((own.conversation.title if own else "").encode(errors="replace"))
+
+    def check_conversation(self) -> None:
+        assert self.own is not None  # noqa: S101 - it is what was read
+        self._refuse_broken(self.line, _conversation_rules(self.own.conversation))
+
+    def add(self, line: int, message: Message) -> None:
+        if self.refusal is not None:
+            return
+        self._refuse_broken(line, [*self._place_rules(message), *_message_rules(message)])
+        if self.refusal is None:
+            self._hold(line, _Held.of(message))
+
+    def _hold(self, line: int, held: "_Held") -> None:
+        self.size += held.size
+        if held.size > MAX_MESSAGE_BYTES:
+            self.refuse(line, f"content: must be, with the reasoning, at most {MAX_MESSAGE_BYTES} bytes")
+        if len(self._held) == MAX_MESSAGES or self.size > MAX_BYTES:
+            self.refuse(line, f"a conversation has at most {MAX_MESSAGES} messages with {MAX_BYTES} bytes")
+        self._parents[held.message.id] = held.message.parent_id
+        self._held.append(held)
+
+    @property
+    def count(self) -> int:
+        return len(self._held)
+
+    def messages(self) -> Iterator[Message]:
+        return (held.unpacked() for held in self._held)
+
+    def refuse(self, line: int, why: str) -> None:
+        if self.refusal is None:
+            self.refusal = Refusal(line, why)
+            self._held.clear()
+
+    def active(self) -> Set[MessageId]:
+        """The way from the branch's last message to the top; of an unknown one, from the newest message."""
+        assert self.own is not None  # noqa: S101 - only what belongs to a conversation is stored
+        found, at = set[MessageId](), self.own.current
+        if at not in self._parents:
+            at = self._held[-1].message.id if self._held else None
+        while at is not None:
+            found.add(at)
+            at = self._parents[at]
+        return found
+
+    def _refuse_broken(self, line: int, rules: Sequence[FieldError | None]) -> None:
+        if broken := [f"{error.field}: {error.message}" for error in rules if error is not None]:
+            self.refuse(line, "; ".join(broken))
+
+    def _place_rules(self, message: Message) -> Iterator[FieldError | None]:
+        if self.own is None or message.conversation_id != self.own.conversation.id:
+            yield FieldError("conversation_id", "is not that of the conversation before it")
+        if message.id in self._parents:
+            yield FieldError("id", "is that of a message before it")
+        if message.parent_id is not None and message.parent_id not in self._parents:
+            yield FieldError("parent_id", "is of no message before it in this conversation")
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A message whose texts are those that stand beside it."""
+
+    message: Message
+    content: bytes
+    reasoning: bytes | None
+
+    @classmethod
+    def of(cls, message: Message) -> "_Held":
+        reasoning = None if message.reasoning is None else message.reasoning.encode()
+        return cls(replace(message, content="", reasoning=None), message.content.encode(), reasoning)
+
+    @property
+    def size(self) -> int:
+        return len(self.content) + len(self.reasoning or b"")
+
+    def unpacked(self) -> Message:
+        reasoning = None if self.reasoning is None else self.reasoning.decode()
+        return replace(self.message, content=self.content.decode(), reasoning=reasoning)
+
+
+def _conversation_rules(conversation: Conversation) -> Sequence[FieldError | None]:
+    return (
+        text_rule(conversation.title, "title", maximum=MAX_TITLE),
+        _time_rule(conversation.created_at, "created_at"),
+        _time_rule(conversation.updated_at, "updated_at"),
+    )
+
+
+def _message_rules(message: Message) -> Iterator[FieldError | None]:
+    yield text_rule(message.content, "content", maximum=MAX_MESSAGE_BYTES)
+    yield text_rule(message.reasoning or "", "reasoning", maximum=MAX_MESSAGE_BYTES)
+    yield text_rule(message.model or "", "model", maximum=200)
+    yield _time_rule(message.created_at, "created_at")
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        yield range_rule(getattr(message.usage, name, None), f"usage.{name}", minimum=0, maximum=2**31 - 1)
+    if message.error is not None:
+        yield text_rule(message.error.code, "error.code", minimum=1, maximum=64)
+        yield text_rule(message.error.detail, "error.detail", maximum=2000)
+    if (message.status is Status.FAILED) != (message.error is not None):
+        yield FieldError("error", "is what a failed reply has, and no other message")
+    if message.role is not Role.ASSISTANT and message.status is not Status.COMPLETE:
+        yield FieldError("status", "must be complete, but of an assistant's message")
+
+
+def _time_rule(time: datetime, name: str) -> FieldError | None:
+    return None if _EARLIEST <= time < _LATEST else FieldError(name, "must lie between the years 1970 and 3000")
