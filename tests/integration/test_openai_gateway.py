@@ -238,11 +238,20 @@ async def test_ends_that_are_good_enough(gateway: OpenAIGateway, server: ModelSe
     assert server.connections == 1
 
 
-async def test_a_server_may_compress_although_it_was_not_asked(gateway: OpenAIGateway, server: ModelServer) -> None:
+@pytest.mark.parametrize("coding", ["gzip", "GZip", "deflate", "br", "zstd", "identity, gzip"])
+async def test_what_was_compressed_although_it_was_not_asked_for_is_not_read(
+    gateway: OpenAIGateway, server: ModelServer, coding: str
+) -> None:
     body = gzip.compress(chunk("Hello 🦄") + FINISH + DONE)
-    headers = (*says().headers, ("Content-Encoding", "gzip"))
-    server.script(Answer([body[:20], body[20:]], headers=headers))
-    assert await text(gateway, at(server)) == "Hello 🦄"
+    server.script(Answer([body, STALL], headers=(*says().headers, ("Content-Encoding", coding))))
+    said, error = await failure(gateway, at(server))
+    assert (said, type(error)) == ("", ModelProtocolError)
+    assert "compressed" in error.detail
+
+
+async def test_a_coding_that_is_none_is_no_harm(gateway: OpenAIGateway, server: ModelServer) -> None:
+    server.script(Answer(says("Hello").steps, headers=(*says().headers, ("Content-Encoding", "identity"))))
+    assert await text(gateway, at(server)) == "Hello"
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ class ChatClient:
         tls: ssl.SSLContext,
         egress: Egress | None,
         names: Names,
+        max_raw_bytes: int,
     ) -> None:
         """As `AiohttpTransport`."""
         self._http = httpx2.AsyncClient(
@@ -49,6 +50,7 @@ class ChatClient:
                 tls=tls,
                 egress=egress,
                 names=names,
+                max_raw_bytes=max_raw_bytes,
             ),
             follow_redirects=False,
             trust_env=False,

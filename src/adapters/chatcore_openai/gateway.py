@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
+from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -13,7 +14,7 @@ from chatcore_openai.egress import Egress
 from chatcore_openai.listing import models_in
 from chatcore_openai.names import Names, asking_for
 from chatcore_openai.reply import ReplyReader
-from chatcore_openai.sse import WholeBody
+from chatcore_openai.sse import SLICE, WholeBody, parts_of
 
 if TYPE_CHECKING:
     import ssl
@@ -24,13 +25,17 @@ if TYPE_CHECKING:
 _LIST_WITHIN = 20  # seconds
 _MAX_LISTING = 1024 * 1024  # bytes
 _END_WITHIN = 0.1  # seconds from [DONE] to the response's end
+_AFTER_LAST_WORD = 1.5  # seconds from the last word to [DONE]
+_RAW = 16  # times as many raw bytes as bytes of text
+_EVENT = 64  # raw bytes for each event that says nothing
 
 
 class OpenAIGateway(LLMGateway):
     """Streams replies from any endpoint that speaks OpenAI's chat completions. An async context manager.
 
-    Times are in seconds: `connect_timeout` to reach the endpoint, `idle_timeout` between any two bytes of its answer,
-    `total_timeout` for the whole reply. `max_bytes` bounds what the model says, in UTF-8.
+    Times are in seconds: `connect_timeout` to reach the endpoint, `idle_timeout` between any two words of its answer,
+    `total_timeout` for the whole reply. `max_bytes` bounds what the model says, in UTF-8; `max_raw_bytes` all that its
+    endpoint sends, which is 16 times as much unless given, and events that say nothing to one for 64 of these bytes.
 
     An endpoint that is not trusted has to have a public address, or one that `allow` names as `scheme://network:port`
     (such as `http://127.0.0.0/8:11434`); everything else raises `ModelURLRefused` before anything is sent.
@@ -46,6 +51,7 @@ class OpenAIGateway(LLMGateway):
         idle_timeout: float = 60,
         total_timeout: float = 600,
         max_bytes: int = 4 * 1024 * 1024,
+        max_raw_bytes: int | None = None,
         allow: Sequence[str] = (),
     ) -> None:
         """Raises `ValueError` for an `allow` of another form."""
@@ -53,6 +59,7 @@ class OpenAIGateway(LLMGateway):
         self._idle_timeout = idle_timeout
         self._total_timeout = total_timeout
         self._max_bytes = max_bytes
+        self._max_raw_bytes = max_raw_bytes or _RAW * max_bytes
         self._egress = Egress(allow)
         self._names = Names()
         self._clients: tuple[ChatClient, ChatClient] | None = None  # for users' endpoints, and for trusted ones
@@ -73,8 +80,13 @@ class OpenAIGateway(LLMGateway):
 
     async def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         client = (await self._opened())[endpoint.trusted]
+        now = asyncio.get_running_loop().time
         async with client.streaming(endpoint, prompt) as body:
-            reader = ReplyReader(max_bytes=self._max_bytes, streamed=_streamed(body.content_type))
+            reader = ReplyReader(
+                max_bytes=self._max_bytes,
+                max_events=self._max_raw_bytes // _EVENT,
+                streamed=_streamed(body.content_type),
+            )
             cut: ModelError | None = None
             while cut is None and not reader.done:
                 try:
@@ -83,19 +95,21 @@ class OpenAIGateway(LLMGateway):
                     piece, cut = body.cut(error)
                 if not piece:
                     break
-                if delta := reader.feed(piece):
-                    yield delta
+                for part in (piece,) if len(piece) <= SLICE else parts_of(piece):
+                    if delta := reader.feed(part):
+                        body.since = inf
+                        yield delta
+                        body.since = now()
+                    if part is not piece:
+                        await asyncio.sleep(0)  # however full the buffer is, others have their turn
+                if reader.finished:
+                    body.hurry(_AFTER_LAST_WORD)
             told = reader.failure
             if delta := reader.end():
                 yield delta
-            if told is not None:
-                raise told
-            if cut is not None and not reader.finished:
-                raise cut
-            if reader.failure is not None:
-                raise reader.failure
-            if cut is None:
-                await _to_the_end(body)
+            if failure := told or (None if reader.finished else cut) or reader.failure:
+                raise failure
+            await _to_the_end(body)
 
     async def models(self, endpoint: ModelEndpoint) -> Sequence[str]:
         client = (await self._opened())[endpoint.trusted]
@@ -134,6 +148,7 @@ class OpenAIGateway(LLMGateway):
             tls=tls,
             egress=egress,
             names=self._names,
+            max_raw_bytes=self._max_raw_bytes,
         )
 
 

@@ -6,7 +6,7 @@ stopped. The threads here are for these names alone, and each user may keep only
 
 import asyncio
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, contextmanager
 from contextvars import ContextVar
@@ -20,7 +20,7 @@ _REMEMBERED = 1000  # failures
 
 
 @contextmanager
-def asking_for(user: int | None) -> Iterator[None]:
+def asking_for(user: int | None) -> Generator[None, None, None]:
     """What is looked up meanwhile is looked up for this user."""
     token = _user.set(user)
     try:

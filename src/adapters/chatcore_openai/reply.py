@@ -1,7 +1,6 @@
 """What a model's answer says, read from its bytes. No input or output here: the gateway feeds it."""
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +13,8 @@ from chatcore_openai.sse import EventSplitter, WholeBody
 
 CUT = "The model endpoint closed the connection before the reply's end."
 _MAX_COUNT = 2**31 - 1
+_MAX_EVENT = 1024 * 1024  # bytes; to read one takes the event loop 10 ms
+_MAX_ODD = 256 * 1024, 10_000  # bytes and brackets of an event that is read by the slower way
 
 
 class _Said(msgspec.Struct, gc=False):
@@ -32,17 +33,39 @@ class _Choice(msgspec.Struct, gc=False):
     finish_reason: str | None = None
 
 
-class _Chunk(msgspec.Struct, gc=False):
-    choices: Sequence[_Choice] | None = None
-    usage: Any = None
-    error: Any = None
-    object: str | None = None
+class _Choices(msgspec.Struct, gc=False, array_like=True):
+    """The first of them; a million others are not even made."""
+
+    first: _Choice | None = None
 
 
 class _Usage(msgspec.Struct):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     total_tokens: int | None = None
+
+
+class _Error(msgspec.Struct):
+    code: str | int | None = None
+    type: str | None = None
+
+
+class _Chunk(msgspec.Struct, gc=False):
+    """No part of it is of a type that a large event could fill with objects."""
+
+    choices: _Choices | None = None
+    usage: _Usage | None = None
+    error: _Error | str | None = None
+    object: str | None = None
+
+
+class _OddChunk(msgspec.Struct):
+    """One whose usage or error is of another form."""
+
+    choices: _Choices | None = None
+    usage: Any = None
+    error: Any = None
+    object: str | None = None
 
 
 _decoder = msgspec.json.Decoder(_Chunk)
@@ -59,14 +82,27 @@ class ReplyReader:
     that is not JSON of the expected form fails the reply, since a text with a hole in it is worse than a short one.
     """
 
-    __slots__ = ("_answer", "_began", "_events", "_max_bytes", "_reasoning", "_usage", "done", "failure", "finished")
+    __slots__ = (
+        "_answer",
+        "_began",
+        "_events",
+        "_left",
+        "_max_bytes",
+        "_reasoning",
+        "_usage",
+        "done",
+        "failure",
+        "finished",
+    )
 
-    def __init__(self, *, max_bytes: int, streamed: bool = True) -> None:
-        """`max_bytes` bounds the text, in UTF-8, and also each single event."""
+    def __init__(self, *, max_bytes: int, max_events: int = 1_000_000, streamed: bool = True) -> None:
+        """`max_bytes` bounds the text, in UTF-8, and also each single event, which is never above 1 MiB; `max_events`
+        those events that say more, or less, than the next words of the answer."""
         self.finished = False
         self.done = False
         self.failure: ModelError | None = None
-        self._events = EventSplitter(max_bytes) if streamed else WholeBody(max_bytes)
+        self._events = (EventSplitter if streamed else WholeBody)(min(max_bytes, _MAX_EVENT))
+        self._left = max_events
         self._max_bytes = max_bytes
         self._began = False
         self._usage: Any = None
@@ -82,6 +118,9 @@ class ReplyReader:
             return None
         if self._answer.size and len(events) == 1 and not self.done and (text := self._plain(events[0])):
             return Delta(text=text)
+        self._left -= len(events)
+        if self._left < 0:
+            self._fail(ModelProtocolError("The model endpoint sent too many events that say nothing."))
         reasoning, answer = self._read(events)
         return Delta(reasoning, answer) if reasoning or answer else None
 
@@ -102,10 +141,9 @@ class ReplyReader:
             chunk = _decoder.decode(data)
         except (ValueError, RecursionError):
             return None
-        choices = chunk.choices
-        if chunk.error or chunk.object == "error" or chunk.usage is not None or not choices or len(choices) > 1:
+        if chunk.error or chunk.object == "error" or chunk.usage or not (chunk.choices and chunk.choices.first):
             return None
-        choice = choices[0]
+        choice = chunk.choices.first
         if choice.finish_reason or choice.message or not (choice.delta and choice.delta.content):
             return None
         text, answer = choice.delta.content, self._answer
@@ -121,7 +159,7 @@ class ReplyReader:
         for data in events:
             if self.done:
                 break
-            for choice in self._choices_of(data, cut=cut):
+            if (choice := self._choice_of(data, cut=cut)) is not None:
                 said = choice.delta or choice.message
                 if said is not None:
                     if not answering:
@@ -144,34 +182,39 @@ class ReplyReader:
         self._fail(ModelProtocolError("The model's reply is too long."))
         return "", ""
 
-    def _choices_of(self, data: bytes, *, cut: bool) -> Sequence[_Choice]:
-        """The choices of an event; notes all else that it says."""
+    def _choice_of(self, data: bytes, *, cut: bool) -> _Choice | None:
+        """The first choice of an event; notes all else that it says."""
+        chunk: _Chunk | _OddChunk | None
         try:
             chunk = _decoder.decode(data)
         except (ValueError, RecursionError):
-            if (odd := self._odd(data, cut=cut)) is None:
-                return ()
-            chunk = odd
+            chunk = self._odd(data, cut=cut)
+        if chunk is None:
+            return None
         if chunk.error or chunk.object == "error":
-            self._fail(failure_of_error(chunk.error))
-            return ()
+            error = chunk.error
+            self._fail(failure_of_error(msgspec.structs.asdict(error) if isinstance(error, _Error) else error))
+            return None
         if chunk.usage is not None:
             self._usage = chunk.usage
         if chunk.choices is None:
-            return ()
+            return None
         self._began = True
-        return chunk.choices
+        return chunk.choices.first
 
-    def _odd(self, data: bytes, *, cut: bool) -> _Chunk | None:
+    def _odd(self, data: bytes, *, cut: bool) -> _OddChunk | None:
         """An event that is not as most are. One that may be `cut` need not make sense.
 
         msgspec refuses what is not UTF-8 and half characters; the standard library can be talked into both."""
+        if not (stripped := data.strip()):
+            return None
+        if stripped == b"[DONE]":
+            self.finished = self.done = True
+            return None
         try:
-            return msgspec.convert(json.loads(data.decode(errors="replace")), _Chunk)
+            return msgspec.convert(_loads(data), _OddChunk)
         except (ValueError, RecursionError):
-            if data.strip() == b"[DONE]":
-                self.finished = self.done = True
-            elif data.strip() and not cut:
+            if not cut:
                 self._fail(ModelProtocolError("The model endpoint sent an event that is no part of a chat completion."))
             return None
 
@@ -215,12 +258,19 @@ class _Text:
         return text
 
 
+def _loads(data: bytes) -> Any:
+    """Raise `ValueError` for what is no JSON, or more than can be read in a moment."""
+    if len(data) > _MAX_ODD[0] or data.count(b"{") + data.count(b"[") > _MAX_ODD[1]:
+        raise ValueError
+    return json.loads(data.decode(errors="replace"))
+
+
 def _usage_of(counts: Any) -> Usage | None:
     """Nothing if the endpoint does not count, or not as it should: that is no reason to fail a reply."""
     if counts is None:
         return None
     try:
-        usage = msgspec.convert(counts, _Usage)
+        usage = counts if isinstance(counts, _Usage) else msgspec.convert(counts, _Usage)
     except msgspec.ValidationError:
         return None
     total = usage.prompt_tokens + usage.completion_tokens if usage.total_tokens is None else usage.total_tokens

@@ -14,6 +14,7 @@ import httpx2
 import yarl
 
 from chatcore.errors import ModelError, ModelProtocolError, ModelTimeout, ModelUnavailable, ModelURLRefused
+from chatcore_openai._internals import TooMuch, Turns, allow, meter
 from chatcore_openai.egress import Egress
 from chatcore_openai.failures import failure_of_status
 from chatcore_openai.guard import GuardedResolver, Refused, guarded_socket
@@ -33,8 +34,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     """Makes each request once. Knows no proxies, cookies or redirects, and reads no body but that of a success.
 
     Times are in seconds: `connect_timeout` until a connection stands, name look-up and TLS included, `idle_timeout`
-    without a byte since one was asked for, `total_timeout` from the call to the last byte. Must be made within a
-    running event loop.
+    without a word (`Body.since`), `total_timeout` from the call to the last byte. `max_raw_bytes` bounds a body with
+    its framing. Must be made within a running event loop.
 
     `egress`: where it may connect to, by addresses that `names` looks up; None is anywhere, by the system's own
     look-up. Connections are not shared between schemes, nor with another
@@ -50,13 +51,17 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         tls: ssl.SSLContext,
         egress: Egress | None,
         names: Names,
+        max_raw_bytes: int,
     ) -> None:
+        self._max_raw_bytes = max_raw_bytes
         self._idle_timeout = idle_timeout
         self._total_timeout = total_timeout
+        turns = Turns()
         timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_read=idle_timeout)
         self._sessions = {
             scheme: aiohttp.ClientSession(
-                connector=_connector(scheme, tls, egress, names),
+                connector=_connector(scheme, tls, egress, names, turns),
+                auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=timeout,
                 trust_env=False,
@@ -84,6 +89,10 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         if not 200 <= response.status < 300:
             response.close()
             raise failure_of_status(response.status)
+        if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+            response.close()
+            raise ModelProtocolError("The model endpoint compressed its answer, which it was asked not to do.")
+        allow(response, self._max_raw_bytes)
         body = Body(response, idle_timeout=self._idle_timeout, deadline=deadline)
         return httpx2.Response(response.status, stream=body, extensions={BODY: body})
 
@@ -92,17 +101,22 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             await session.close()
 
 
-def _connector(scheme: str, tls: ssl.SSLContext, egress: Egress | None, names: Names) -> aiohttp.TCPConnector:
+def _connector(
+    scheme: str, tls: ssl.SSLContext, egress: Egress | None, names: Names, turns: Turns
+) -> aiohttp.TCPConnector:
     if egress is None:
-        return aiohttp.TCPConnector(limit=0, ssl=tls)
-    permits = partial(egress.permits, scheme)
-    return aiohttp.TCPConnector(
-        limit=0,
-        ssl=tls,
-        use_dns_cache=False,  # with it a call waits for another user's turn, if that asked for the same name first
-        resolver=GuardedResolver(permits, names),
-        socket_factory=guarded_socket(permits),
-    )
+        connector = aiohttp.TCPConnector(limit=0, ssl=tls)
+    else:
+        permits = partial(egress.permits, scheme)
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            ssl=tls,
+            use_dns_cache=False,  # with it a call waits for another user's turn, if that asked for the same name first
+            resolver=GuardedResolver(permits, names),
+            socket_factory=guarded_socket(permits),
+        )
+    meter(connector, turns)
+    return connector
 
 
 class Body(httpx2.AsyncByteStream):
@@ -122,12 +136,12 @@ class Body(httpx2.AsyncByteStream):
         self._content = response.content
         self._idle_timeout = idle_timeout
         self._deadline = deadline
-        self._had = 0  # bytes, when it was last asked for more
         self._loop = asyncio.get_running_loop()
         if response.connection is not None and (protocol := response.connection.protocol) is not None:
             protocol.read_timeout = None
             protocol.start_timeout()  # which stops the one that runs
-        self._since = self._loop.time()  # when it was last asked for more
+        self.since = self._loop.time()
+        """When something was heard last; `inf` while nobody listens. Bytes that say nothing do not break a silence."""
         self._timer = self._loop.call_at(self._next_look(), self._look)
 
     def more(self) -> Awaitable[bytes]:
@@ -135,8 +149,13 @@ class Body(httpx2.AsyncByteStream):
 
         Not a coroutine of its own: for what is read many times a second each layer between costs as much as the next.
         """
-        self._since, self._had = self._loop.time(), self._content.total_bytes
         return self._content.readany()
+
+    def hurry(self, seconds: float) -> None:
+        """Let the rest take so long at most."""
+        self._deadline = min(self._deadline, self._loop.time() + seconds)
+        self._timer.cancel()
+        self._look()
 
     def cut(self, trouble: Exception) -> tuple[bytes, ModelError]:
         """What had arrived before the `trouble`, and what that means. aiohttp tells of the trouble first, and then
@@ -163,19 +182,14 @@ class Body(httpx2.AsyncByteStream):
         self._timer.cancel()
         self._response.close()
 
-    @property
-    def _waits(self) -> bool:
-        """Whether nothing has arrived since it was last asked for more."""
-        return self._content.total_bytes == self._had
-
     def _next_look(self) -> float:
-        return min(self._deadline, (self._since if self._waits else self._loop.time()) + self._idle_timeout)
+        return min(self._deadline, min(self.since, self._loop.time()) + self._idle_timeout)
 
     def _look(self) -> None:
         if self._content.is_eof():
             return
         now = self._loop.time()
-        if now >= self._deadline or (self._waits and now >= self._since + self._idle_timeout):
+        if now >= self._deadline or now >= self.since + self._idle_timeout:
             self._content.set_exception(TimeoutError())
         else:
             self._timer = self._loop.call_at(self._next_look(), self._look)
@@ -187,6 +201,8 @@ def _failure_of(error: Exception) -> ModelError:
             return ModelTimeout("The model endpoint did not accept the connection in time.")
         case TimeoutError():
             return ModelTimeout()
+        case TooMuch():
+            return ModelProtocolError("The model endpoint sent too much that is no text.")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             return ModelURLRefused()
         case aiohttp.ClientConnectorError() if isinstance(error.os_error, Refused):

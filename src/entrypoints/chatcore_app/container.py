@@ -136,6 +136,7 @@ class Adapters(Provider):
                 idle_timeout=settings.model_idle_timeout,
                 total_timeout=settings.model_total_timeout,
                 max_bytes=settings.model_max_bytes,
+                max_raw_bytes=settings.model_max_raw_bytes,
                 allow=settings.model_url_allow or (LOOPBACK if settings.environment == "development" else ()),
             )
         async with openai as gateway:
