@@ -13,7 +13,7 @@ from chatcore_openai import LOOPBACK, OpenAIGateway
 from chatcore_openai._internals import MAX_HEAD
 from chatcore_openai.reply import ReplyReader
 from chatcore_openai.sse import SLICE
-from integration.model_server import DONE, STALL, Answer, ModelServer, chunk, event, raw, says, stream
+from integration.model_server import DONE, STALL, Answer, ModelServer, Step, chunk, event, raw, says, stream
 
 PROMPT = Prompt(messages=[])
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -106,7 +106,7 @@ async def test_a_flood_is_cut_off_and_taken_in_slices(
         assert type(error) is ModelProtocolError
         await server.requests[0].ended()
         assert server.requests[0].ending == "left"
-        assert await anext(gateway.stream(at(server, trusted=trusted), PROMPT))
+        assert (await anext(gateway.stream(at(server, trusted=trusted), PROMPT))).text == "Hello"
     assert reads.largest <= SLICE
     assert reads.all <= 2 * (MUCH + MAX_HEAD) + 100_000
 
@@ -172,7 +172,8 @@ async def test_a_large_answer_comes_whole_though_its_connection_is_closed_behind
 
 @pytest.mark.parametrize("said", [b": ping\n\n", event({}), chunk("")], ids=["comment", "object", "delta"])
 async def test_what_says_nothing_is_no_sign_of_life(server: ModelServer, said: bytes) -> None:
-    server.script(stream(chunk("Hel"), *[said, 0.05] * 1000))
+    pause: Step = 0.05
+    server.script(stream(chunk("Hel"), *[said, pause] * 1000))
     async with OpenAIGateway(idle_timeout=0.5, allow=LOOPBACK) as gateway:
         assert type(await failure(gateway, at(server))) is ModelTimeout
 
