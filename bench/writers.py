@@ -34,6 +34,7 @@ from chatcore import (
     Status,
     SystemClock,
     UserId,
+    Vouched,
 )
 from chatcore_memory import DEMO_ENDPOINT, DemoModel, PlainCipher
 from chatcore_memory.demo import ANSWER
@@ -79,14 +80,14 @@ class Bench:
                 now=self.clock.now(),
             )
             await work.commit()
-        return Writer(user.id, (await self.create(owner=user.id)).id)
+        return Writer(user.id, (await self.create(by=Vouched(user.id))).id)
 
     async def write(self, writer: Writer, seconds: float) -> None:
         end = time.monotonic() + seconds
         while (begun := time.monotonic()) < end:
             content = f"{writer.owner} says {len(writer.said)} {secrets.token_hex(8)}"
             try:
-                sent = await self.send(owner=writer.owner, conversation_id=writer.conversation, content=content)
+                sent = await self.send(by=Vouched(writer.owner), conversation_id=writer.conversation, content=content)
                 writer.waits.append(time.monotonic() - begun)
                 writer.said.append(content)
                 await self._read(writer, sent.reply)

@@ -6,6 +6,7 @@ Python; the adapters that ship with it are `chatcore_sql`, `chatcore_openai`, `c
 `chatcore_memory`.
 """
 
+from chatcore.authority import Authority, Caller, Operator, Owner, Vouched
 from chatcore.clock import SystemClock
 from chatcore.entities import (
     Conversation,
@@ -26,7 +27,7 @@ from chatcore.entities import (
 )
 from chatcore.errors import ChatcoreError
 from chatcore.events import ConversationTitled, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
-from chatcore.ports import Caller, ModelEndpoint, Rate, TextKind
+from chatcore.ports import ModelEndpoint, Rate, TextKind
 from chatcore.prompt import PromptLimits
 from chatcore.rate_limits import RateLimits
 from chatcore.replies import Replies
@@ -96,6 +97,7 @@ from chatcore.use_cases.user_import import ImportUsers
 __all__ = [
     "AddMessage",
     "Authenticate",
+    "Authority",
     "Caller",
     "ChangeEmail",
     "ChangePassword",
@@ -140,8 +142,10 @@ __all__ = [
     "ModelConfig",
     "ModelConfigId",
     "ModelEndpoint",
+    "Operator",
     "OwnConversation",
     "OwnThing",
+    "Owner",
     "Page",
     "PasswordPolicy",
     "Profile",
@@ -189,4 +193,5 @@ __all__ = [
     "Usage",
     "User",
     "UserId",
+    "Vouched",
 ]

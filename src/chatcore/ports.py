@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
+from chatcore.authority import Caller
 from chatcore.entities import (
     DEFAULT_ROLE,
     AccountRole,
@@ -76,28 +77,28 @@ class UserRepo(Protocol):
         """The user with this username or, if there is an `@` in it, this e-mail address."""
 
     @abstractmethod
-    async def set_password_hash(self, user_id: UserId, password_hash: str, *, now: datetime) -> None:
-        """Overwrites the hash; nothing happens if the user is gone."""
+    async def hold(self, user_id: UserId, *, password_hash: str) -> bool:
+        """Whether the user is active and has this hash. If so, that stays so until this unit of work is closed; others
+        may ask the same meanwhile."""
+
+    @abstractmethod
+    async def set_password_hash(
+        self, user_id: UserId, password_hash: str, *, known: str | None = None, now: datetime
+    ) -> bool:
+        """Overwrites the hash if it is still the `known` one (None: whatever it is) and the user is active: one
+        conditional UPDATE. False: it was not."""
 
     @abstractmethod
     async def set_username(self, user_id: UserId, username: str, *, now: datetime) -> None:
-        """As `set_password_hash`. Raises `UsernameTaken`, but not for another spelling of one's own."""
+        """Nothing happens if the user is gone. Raises `UsernameTaken`, but not for another spelling of one's own."""
 
     @abstractmethod
     async def set_email(self, user_id: UserId, email: str, *, now: datetime) -> None:
-        """As `set_password_hash`. Raises `EmailTaken`, but not for another spelling of one's own."""
+        """As `set_username`. Raises `EmailTaken`, but not for another spelling of one's own."""
 
     @abstractmethod
     async def delete(self, user_id: UserId) -> bool:
         """Deletes the account and all that it owns; to add to it after that raises `NotFound`. False: there is none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who asks: a user, and the session through which."""
-
-    user: User
-    session: Session
 
 
 class TokenStore(Protocol):
@@ -112,6 +113,14 @@ class TokenStore(Protocol):
         """The user and the session as they are now, revoked or expired or not, in one query."""
 
     @abstractmethod
+    async def hold(
+        self, user_id: UserId, session_id: SessionId, *, role: str | None = None, alone: bool = False, now: datetime
+    ) -> bool:
+        """Whether the session is neither revoked nor expired, and its user active and with this role. If so, that stays
+        so until this unit of work is closed: what would change it waits. Others may ask the same meanwhile, unless one
+        of them asks `alone` or for a role."""
+
+    @abstractmethod
     async def alive(self, session_ids: Collection[SessionId], *, now: datetime) -> Set[SessionId]:
         """Those among them, of whatever users, that are neither revoked nor expired and whose user is active."""
 
@@ -122,10 +131,6 @@ class TokenStore(Protocol):
     @abstractmethod
     async def sessions(self, user_id: UserId, *, limit: int, offset: int) -> Sequence[Session]:
         """All of the user's, also those that have ended, the latest `login_time` first."""
-
-    @abstractmethod
-    async def password_checked(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
-        """Sets `authenticated_at`."""
 
     @abstractmethod
     async def revoke(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> bool:
@@ -144,11 +149,6 @@ class TokenStore(Protocol):
 
     @abstractmethod
     async def refresh_token(self, digest: bytes) -> RefreshToken | None: ...
-
-    @abstractmethod
-    async def use_up(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
-        """Marks every unused refresh token of the session as used, so that presenting one again is reuse. It waits for
-        an exchange that is under way, and marks the successor too."""
 
     @abstractmethod
     async def exchange(self, digest: bytes, *, now: datetime) -> bool:
@@ -519,10 +519,14 @@ class Administration(Protocol):
         """
 
     @abstractmethod
+    async def lock(self) -> None:
+        """Nobody else returns from here until this unit of work is closed: those who act with a role, and those who
+        make or end administrators, come one after the other. It has to be the unit's first call."""
+
+    @abstractmethod
     async def only_admin(self) -> UserId | None:
-        """The one active user with the role `admin`, if there is one and no second. Nobody else gets an answer until
-        this unit of work is closed: of two admins that go at once, the later one is the last. It has to be the unit's
-        first call."""
+        """The one active user with the role `admin`, if there is one and no second. It takes the `lock`: of two admins
+        that go at once, the later one is the last."""
 
     @abstractmethod
     async def set_active(self, user_id: UserId, active: bool, *, now: datetime) -> bool:

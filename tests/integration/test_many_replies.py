@@ -14,6 +14,7 @@ from chatcore import (
     SendMessage,
     Status,
     SystemClock,
+    Vouched,
 )
 from chatcore_memory import PlainCipher, ScriptedModel, Stall
 from chatcore_sql import Database
@@ -41,9 +42,9 @@ async def test_no_connection_is_held_while_models_talk(tmp_path: Path) -> None:
                 clock=clock,
                 defaults=ChatDefaults(model=ModelEndpoint(url="http://m/v1", model="m", api_key="")),
             )
-            conversations = [await create(owner=user.id) for _ in range(LIVE)]
+            conversations = [await create(by=Vouched(user.id)) for _ in range(LIVE)]
             sent = await asyncio.gather(
-                *(send(owner=user.id, conversation_id=each.id, content="Hi") for each in conversations)
+                *(send(by=Vouched(user.id), conversation_id=each.id, content="Hi") for each in conversations)
             )
             while len(model.calls) < LIVE or database.connections_in_use:
                 await asyncio.sleep(0.01)

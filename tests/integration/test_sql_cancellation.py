@@ -20,6 +20,7 @@ from chatcore import (
     SendMessage,
     Status,
     User,
+    Vouched,
 )
 from chatcore.errors import ConversationBusy
 from chatcore.ports import LLMGateway, UnitOfWorkFactory
@@ -63,7 +64,7 @@ class UseCases:
         self.list = ListConversations(unit_of_work=unit_of_work)
         self.history = ReadHistory(unit_of_work=unit_of_work)
         self.create = CreateConversation(unit_of_work=unit_of_work, clock=clock)
-        self.rename = RenameConversation(unit_of_work=unit_of_work)
+        self.rename = RenameConversation(unit_of_work=unit_of_work, clock=clock)
         self.send = SendMessage(
             unit_of_work=unit_of_work,
             replies=replies,
@@ -77,9 +78,9 @@ class UseCases:
         return [
             lambda: self.list(owner=owner),
             lambda: self.history(owner=owner, conversation_id=conversation),
-            lambda: self.create(owner=owner, title=f"{name} again"),
-            lambda: self.rename(owner=owner, conversation_id=conversation, title=f"{name} renamed"),
-            lambda: self.send(owner=owner, conversation_id=conversation, content=f"{name} asks"),
+            lambda: self.create(by=Vouched(owner), title=f"{name} again"),
+            lambda: self.rename(by=Vouched(owner), conversation_id=conversation, title=f"{name} renamed"),
+            lambda: self.send(by=Vouched(owner), conversation_id=conversation, content=f"{name} asks"),
         ]
 
     async def check(self, own: Own) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from chatcore import (
+    Caller,
     ChangePassword,
     ChatDefaults,
     PasswordPolicy,
@@ -21,10 +22,11 @@ from chatcore import (
     Status,
     StepUp,
     User,
+    Vouched,
 )
 from chatcore.entities import Conversation, SessionId
 from chatcore.errors import Contention, Unavailable
-from chatcore.ports import Caller, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import UnitOfWork, UnitOfWorkFactory
 from chatcore.shielding import repeatable
 from chatcore_memory import DEMO_ENDPOINT, HandClock, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel
 from chatcore_sql import Database
@@ -126,8 +128,8 @@ async def test_the_log_has_the_engines_own_words(database: Database, caplog: pyt
     conversation = await stored_conversation(database.unit_of_work, user)
     error = Exception(3101, "Plugin instructed the server to rollback the current transaction.")
     with failing_commits(database, error, times=1), caplog.at_level("INFO"):
-        rename = RenameConversation(unit_of_work=database.unit_of_work)
-        await rename(owner=user.id, conversation_id=conversation.id, title="Mine")
+        rename = RenameConversation(unit_of_work=database.unit_of_work, clock=HandClock())
+        await rename(by=Vouched(user.id), conversation_id=conversation.id, title="Mine")
     assert "3101: Plugin instructed the server to rollback" in caplog.text
     assert "Mine" not in caplog.text
 
@@ -178,9 +180,9 @@ async def test_who_waited_too_long_for_a_lock_asks_again(database: Database, dat
     user = await stored_user(database.unit_of_work, "ada")
     conversation = await stored_conversation(database.unit_of_work, user)
     watched = Watched(database)
-    rename = RenameConversation(unit_of_work=watched)
+    rename = RenameConversation(unit_of_work=watched, clock=HandClock())
     async with held(database, conversation):
-        renaming = asyncio.create_task(rename(owner=user.id, conversation_id=conversation.id, title="Mine"))
+        renaming = asyncio.create_task(rename(by=Vouched(user.id), conversation_id=conversation.id, title="Mine"))
         await watched.lost.acquire()
         assert not renaming.done()
     assert (await renaming).title == "Mine"
@@ -205,7 +207,7 @@ async def test_a_message_that_waited_too_long_is_sent_once(database: Database, d
             defaults=ChatDefaults(model=DEMO_ENDPOINT),
         )
         async with held(database, conversation):
-            sending = asyncio.create_task(send(owner=user.id, conversation_id=conversation.id, content="Hi"))
+            sending = asyncio.create_task(send(by=Vouched(user.id), conversation_id=conversation.id, content="Hi"))
             await watched.lost.acquire()
         sent = await sending
     async with database.unit_of_work(read_only=True) as work:
@@ -226,10 +228,10 @@ async def test_a_lock_that_is_never_let_go_makes_it_unavailable(
     user = await stored_user(database.unit_of_work, "ada")
     conversation = await stored_conversation(database.unit_of_work, user)
     watched = Watched(database)
-    rename = RenameConversation(unit_of_work=watched)
+    rename = RenameConversation(unit_of_work=watched, clock=HandClock())
     async with held(database, conversation):
         with pytest.raises(Contention):
-            await rename(owner=user.id, conversation_id=conversation.id, title="Mine")
+            await rename(by=Vouched(user.id), conversation_id=conversation.id, title="Mine")
         assert watched.losses == 2
     assert await the_conversation(database.unit_of_work, conversation) == conversation
     assert idle(database)
@@ -241,11 +243,11 @@ async def test_a_file_that_another_program_writes_is_asked_again(database: Datab
     user = await stored_user(database.unit_of_work, "ada")
     conversation = await stored_conversation(database.unit_of_work, user)
     watched = Watched(database)
-    rename = RenameConversation(unit_of_work=watched)
+    rename = RenameConversation(unit_of_work=watched, clock=HandClock())
     other = sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)
     try:
         other.execute("BEGIN IMMEDIATE")
-        renaming = asyncio.create_task(rename(owner=user.id, conversation_id=conversation.id, title="Mine"))
+        renaming = asyncio.create_task(rename(by=Vouched(user.id), conversation_id=conversation.id, title="Mine"))
         await watched.lost.acquire()
         other.execute("ROLLBACK")
         assert (await renaming).title == "Mine"
@@ -262,8 +264,8 @@ async def test_a_commit_that_the_database_rolled_back_is_run_again(database: Dat
     user = await stored_user(database.unit_of_work, "ada")
     conversation = await stored_conversation(database.unit_of_work, user)
     with failing_commits(database, Exception(number, "Deadlock found"), times=2) as failed:
-        rename = RenameConversation(unit_of_work=database.unit_of_work)
-        renamed = await rename(owner=user.id, conversation_id=conversation.id, title="Mine")
+        rename = RenameConversation(unit_of_work=database.unit_of_work, clock=HandClock())
+        renamed = await rename(by=Vouched(user.id), conversation_id=conversation.id, title="Mine")
     assert (renamed.title, len(failed)) == ("Mine", 2)
     assert await the_conversation(database.unit_of_work, conversation) == renamed
     assert idle(database)
@@ -274,9 +276,9 @@ async def test_a_commit_that_nothing_is_known_of_is_not(database: Database) -> N
     user = await stored_user(database.unit_of_work, "ada")
     conversation = await stored_conversation(database.unit_of_work, user)
     with failing_commits(database, Exception(2013, "Lost connection during query"), times=2) as failed:
-        rename = RenameConversation(unit_of_work=database.unit_of_work)
+        rename = RenameConversation(unit_of_work=database.unit_of_work, clock=HandClock())
         with pytest.raises(Unavailable) as failure:
-            await rename(owner=user.id, conversation_id=conversation.id, title="Mine")
+            await rename(by=Vouched(user.id), conversation_id=conversation.id, title="Mine")
     assert not isinstance(failure.value, Contention)
     assert len(failed) == 1
     assert idle(database)

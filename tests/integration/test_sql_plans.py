@@ -181,16 +181,24 @@ CALLS: Mapping[str, Sequence[Call]] = {
         lambda work, it: work.users.find(f"user{it.owner}"),
         lambda work, it: work.users.find(f"user{it.owner}@example.org"),
     ],
-    "users.set_password_hash": [lambda work, it: work.users.set_password_hash(it.owner, "y", now=NOW)],
+    "users.hold": [lambda work, it: work.users.hold(it.owner, password_hash="x")],
+    "users.set_password_hash": [
+        lambda work, it: work.users.set_password_hash(it.owner, "y", now=NOW),
+        lambda work, it: work.users.set_password_hash(it.owner, "y", known="x", now=NOW),
+    ],
     "users.set_username": [lambda work, it: work.users.set_username(it.owner, "another", now=NOW)],
     "users.set_email": [lambda work, it: work.users.set_email(it.owner, "x@example.org", now=NOW)],
     "users.delete": [lambda work, it: work.users.delete(it.owner)],
     "tokens.add_session": [lambda work, it: work.tokens.add_session(a_session(it))],
     "tokens.caller": [lambda work, it: work.tokens.caller(it.owner, it.session)],
+    "tokens.hold": [
+        lambda work, it: work.tokens.hold(it.owner, it.session, now=NOW),
+        lambda work, it: work.tokens.hold(it.owner, it.session, alone=True, now=NOW),
+        lambda work, it: work.tokens.hold(it.owner, it.session, role="user", now=NOW),
+    ],
     "tokens.alive": [lambda work, it: work.tokens.alive([it.session, SessionId("session7")], now=NOW)],
     "tokens.touch": [lambda work, it: work.tokens.touch(it.owner, it.session, now=NOW)],
     "tokens.sessions": [lambda work, it: work.tokens.sessions(it.owner, limit=20, offset=0)],
-    "tokens.password_checked": [lambda work, it: work.tokens.password_checked(it.owner, it.session, now=NOW)],
     "tokens.revoke": [lambda work, it: work.tokens.revoke(it.owner, it.session, now=NOW)],
     "tokens.revoke_others": [lambda work, it: work.tokens.revoke_others(it.owner, it.session, now=NOW)],
     "tokens.revoke_all": [lambda work, it: work.tokens.revoke_all(it.owner, now=NOW)],
@@ -209,6 +217,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
     "administration.add_users": [
         lambda work, _: work.administration.add_users([NewUser(username="new", password_hash="")], now=NOW)
     ],
+    "administration.lock": [lambda work, _: work.administration.lock()],
     "administration.only_admin": [lambda work, _: work.administration.only_admin()],
     "administration.set_active": [lambda work, it: work.administration.set_active(it.owner, False, now=NOW)],
     "administration.grant": [lambda work, it: work.administration.grant(it.owner, "admin", now=NOW)],
@@ -218,7 +227,6 @@ CALLS: Mapping[str, Sequence[Call]] = {
     "sealed_keys.replace": [reseal],
     "tokens.add_refresh_token": [lambda work, it: work.tokens.add_refresh_token(a_token(it))],
     "tokens.refresh_token": [lambda work, it: work.tokens.refresh_token(it.token)],
-    "tokens.use_up": [lambda work, it: work.tokens.use_up(it.owner, it.session, now=NOW)],
     "tokens.exchange": [lambda work, it: work.tokens.exchange(it.token, now=NOW)],
     "model_configs.add": [
         lambda work, it: work.model_configs.add(it.owner, model_url="http://x", model_name="m", now=NOW)
@@ -322,6 +330,7 @@ ANY_WAY = {
     "tokens.delete_expired": "sessions refresh_tokens",
     "administration.users": "users user_roles",
     "administration.only_admin": "user_roles roles users",
+    "administration.lock": "roles",
     "administration.roles": "roles",  # there are two
     "sealed_keys.count": "model_configs",
     "sealed_keys.list": "model_configs",

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from chatcore import SignedIn, Status, UserId
+from chatcore import SignedIn, Status, UserId, Vouched
 from chatcore.errors import InvalidCredentials, NotFound, Unauthenticated, Unavailable
 from chatcore_memory import Stall
 from unit.world import LAST_STEP, PASSWORD, Process, World, at_every_step, nothing, read, read_until, refused, step
@@ -70,10 +70,10 @@ async def test_the_names_are_free_for_another_account(world: World, process: Pro
     assert (await world.list_conversations(owner=again.user.id)).items == []
 
 
-async def test_twice_is_not_found(world: World, process: Process, ada: SignedIn) -> None:
+async def test_twice_is_by_nobody(world: World, process: Process, ada: SignedIn) -> None:
     caller = await world.caller(ada)
     await process.delete_account(caller=caller)
-    with pytest.raises(NotFound):
+    with pytest.raises(Unauthenticated):
         await process.delete_account(caller=caller)
 
 
@@ -212,7 +212,7 @@ async def test_one_may_be_beginning_something_at_that_moment(
 ) -> None:
     caller, owner = await world.caller(ada), ada.user.id
     tasks = [
-        asyncio.create_task(world.create_conversation(owner=owner)),
+        asyncio.create_task(world.create_conversation(by=Vouched(owner))),
         asyncio.create_task(world.config(owner)),
     ]
     await step(steps)

@@ -18,6 +18,7 @@ from chatcore import (
     ListRoles,
     ListSessionsOfUser,
     ListUsers,
+    Operator,
     Replies,
     RevokeRole,
     RevokeSessionsOfUser,
@@ -31,6 +32,7 @@ from chatcore_memory import Stall
 from unit.world import PASSWORD, World, refused
 
 NOBODY = UserId(10**6)
+OPERATOR = Operator()
 
 
 class Office:
@@ -77,34 +79,33 @@ async def test_who_is_disabled_is_out_at_once_and_comes_in_no_more(world: World,
     ada, elsewhere = await world.signed_in("ada"), await world.sign_in_again("ada")
     bob = await world.signed_in("bob")
     for _ in range(2):
-        assert (await office.disable(user_id=ada.user.id)).is_active is False
+        assert (await office.disable(by=OPERATOR, user_id=ada.user.id)).is_active is False
         await refused(world, ada, elsewhere)
         with pytest.raises(AccountDisabled):
             await world.sign_in_again("ada")
     assert (await world.caller(bob)).user == bob.user
-    assert (await office.enable(user_id=ada.user.id)).is_active is True
+    assert (await office.enable(by=OPERATOR, user_id=ada.user.id)).is_active is True
     await refused(world, ada, elsewhere)
     await world.caller(await world.sign_in_again("ada"))
 
 
-async def test_who_signs_in_while_being_disabled_is_not_signed_in_when_enabled(world: World, office: Office) -> None:
+async def test_who_signs_in_while_being_disabled_is_not_signed_in(world: World, office: Office) -> None:
     ada = await world.signed_in("ada")
     stall = Stall()
     world.storage.hold_next_unit(stall)
     signing_in = asyncio.create_task(world.sign_in_again("ada"))
     await stall.reached()
-    await office.disable(user_id=ada.user.id)
+    await office.disable(by=OPERATOR, user_id=ada.user.id)
     stall.release()
-    late = await signing_in
     with pytest.raises(AccountDisabled):
-        await world.caller(late)
-    await office.enable(user_id=ada.user.id)
-    await refused(world, late)
+        await signing_in
+    await office.enable(by=OPERATOR, user_id=ada.user.id)
+    await refused(world, ada)
 
 
 async def test_enabling_who_is_enabled_ends_no_session(world: World, office: Office) -> None:
     ada = await world.signed_in("ada")
-    assert await office.enable(user_id=ada.user.id) == ada.user
+    assert await office.enable(by=OPERATOR, user_id=ada.user.id) == ada.user
     assert (await world.caller(ada)).user == ada.user
 
 
@@ -114,7 +115,7 @@ async def test_what_is_being_written_goes_on(world: World, office: Office) -> No
     async with world.process() as process:
         chat = await process.chat()
         await chat.send()
-        await office.disable(user_id=chat.owner)
+        await office.disable(by=OPERATOR, user_id=chat.owner)
         stall.release()
         message = await chat.end()
     assert (message.content, message.status) == ("Hello", Status.COMPLETE)
@@ -122,7 +123,7 @@ async def test_what_is_being_written_goes_on(world: World, office: Office) -> No
 
 async def test_all_sessions_end_and_new_ones_may_begin(world: World, office: Office) -> None:
     ada, elsewhere, bob = await world.signed_in("ada"), await world.sign_in_again("ada"), await world.signed_in("bob")
-    await office.revoke_sessions(user_id=ada.user.id)
+    await office.revoke_sessions(by=OPERATOR, user_id=ada.user.id)
     await refused(world, ada, elsewhere)
     await world.caller(bob)
     await world.caller(await world.sign_in_again("ada"))
@@ -138,10 +139,10 @@ async def test_a_role_holds_from_the_next_request_on(world: World, office: Offic
     await office.admin("root")
     ada = await world.signed_in("ada")
     for _ in range(2):
-        assert (await office.grant(user_id=ada.user.id, role="admin")).roles == {"user", "admin"}
+        assert (await office.grant(by=OPERATOR, user_id=ada.user.id, role="admin")).roles == {"user", "admin"}
         assert (await world.caller(ada)).user.roles == {"user", "admin"}
     for _ in range(2):
-        assert (await office.revoke(user_id=ada.user.id, role="admin")).roles == {"user"}
+        assert (await office.revoke(by=OPERATOR, user_id=ada.user.id, role="admin")).roles == {"user"}
         assert (await world.caller(ada)).user.roles == {"user"}
 
 
@@ -150,7 +151,7 @@ async def test_only_roles_that_there_are(world: World, office: Office, role: str
     ada = await world.signed_in("ada")
     for change in (office.grant, office.revoke):
         with pytest.raises(ValidationFailed) as refusal:
-            await change(user_id=ada.user.id, role=role)
+            await change(by=OPERATOR, user_id=ada.user.id, role=role)
         assert [error.field for error in refusal.value.errors] == ["role"]
     assert (await world.caller(ada)).user == ada.user
 
@@ -159,21 +160,21 @@ async def test_each_role_that_there_is_can_be_granted(world: World, office: Offi
     ada = await world.signed_in("ada")
     for role in await office.roles():
         assert role.description
-        assert role.name in (await office.grant(user_id=ada.user.id, role=role.name)).roles
+        assert role.name in (await office.grant(by=OPERATOR, user_id=ada.user.id, role=role.name)).roles
 
 
 async def test_nobody_is_nobody(world: World, office: Office) -> None:
     async with world.process() as process:
-        delete = DeleteUser(unit_of_work=world.storage, replies=process.replies)
+        delete = DeleteUser(unit_of_work=world.storage, replies=process.replies, clock=world.clock)
         for work in (
-            office.disable(user_id=NOBODY),
-            office.enable(user_id=NOBODY),
-            office.grant(user_id=NOBODY, role="admin"),
-            office.revoke(user_id=NOBODY, role="admin"),
-            office.revoke(user_id=NOBODY, role="user"),
-            office.revoke_sessions(user_id=NOBODY),
+            office.disable(by=OPERATOR, user_id=NOBODY),
+            office.enable(by=OPERATOR, user_id=NOBODY),
+            office.grant(by=OPERATOR, user_id=NOBODY, role="admin"),
+            office.revoke(by=OPERATOR, user_id=NOBODY, role="admin"),
+            office.revoke(by=OPERATOR, user_id=NOBODY, role="user"),
+            office.revoke_sessions(by=OPERATOR, user_id=NOBODY),
             office.sessions(user_id=NOBODY),
-            delete(user_id=NOBODY),
+            delete(by=OPERATOR, user_id=NOBODY),
         ):
             with pytest.raises(NotFound):
                 await work
@@ -184,7 +185,7 @@ async def test_nobody_is_nobody(world: World, office: Office) -> None:
 
 async def test_the_last_administrator_stays(world: World, office: Office) -> None:
     root, disabled = await office.admin("root"), await office.admin("disabled")
-    await office.disable(user_id=disabled.id)
+    await office.disable(by=OPERATOR, user_id=disabled.id)
     signed_in = await world.sign_in_again("root")
     async with world.process() as process:
         chat = await process.chat_of(root.id)
@@ -198,23 +199,23 @@ async def test_the_last_administrator_stays(world: World, office: Office) -> Non
         assert (await chat.end()).status is Status.COMPLETE, "nothing was stopped"
     assert (await world.caller(signed_in)).user.roles == {"user", "admin"}
     assert await office.admins() == ["root"]
-    await office.revoke(user_id=disabled.id, role="admin")  # who is disabled is not the last one
+    await office.revoke(by=OPERATOR, user_id=disabled.id, role="admin")  # who is disabled is not the last one
 
 
 def going(office: Office, replies: Replies, signed_in: SignedIn, user: User) -> list[Callable[[], Awaitable[object]]]:
     """All the ways in which an administrator can go."""
     world = office.world
 
-    delete = DeleteUser(unit_of_work=world.storage, replies=replies)
+    delete = DeleteUser(unit_of_work=world.storage, replies=replies, clock=world.clock)
 
     async def delete_account() -> None:
         delete = DeleteAccount(unit_of_work=world.storage, replies=replies, step_up=world.step_up, clock=world.clock)
         await delete(caller=await world.caller(signed_in))
 
     return [
-        lambda: office.disable(user_id=user.id),
-        lambda: office.revoke(user_id=user.id, role="admin"),
-        lambda: delete(user_id=user.id),
+        lambda: office.disable(by=OPERATOR, user_id=user.id),
+        lambda: office.revoke(by=OPERATOR, user_id=user.id, role="admin"),
+        lambda: delete(by=OPERATOR, user_id=user.id),
         delete_account,
     ]
 
@@ -256,7 +257,9 @@ async def test_a_user_goes_with_everything_while_a_reply_is_written(world: World
     async with world.process() as process:
         chat = await process.chat()
         await chat.send()
-        await DeleteUser(unit_of_work=world.storage, replies=process.replies)(user_id=chat.owner)
+        await DeleteUser(unit_of_work=world.storage, replies=process.replies, clock=world.clock)(
+            by=OPERATOR, user_id=chat.owner
+        )
         assert process.replies.writing_now == 0
     assert (await office.users()).items == []
 
@@ -271,7 +274,7 @@ async def test_an_administrator_is_made_or_made_of_one_who_is_there(world: World
     with pytest.raises(NotFound):
         await office.create_admin.promote(name="ada")
     ada = await world.signed_in("ada")
-    await office.disable(user_id=ada.user.id)
+    await office.disable(by=OPERATOR, user_id=ada.user.id)
     for name in ("ada", "ADA@example.org"):
         promoted = await office.create_admin.promote(name=name)
         assert (promoted.id, promoted.is_active) == (ada.user.id, True)

@@ -15,6 +15,7 @@ from chatcore import (
     GrantRole,
     ImportConversations,
     Message,
+    Operator,
     OwnConversation,
     PasswordPolicy,
     Rate,
@@ -22,6 +23,7 @@ from chatcore import (
     RevokeRole,
     RevokeSessionsOfUser,
     SignedIn,
+    Vouched,
     audit,
 )
 from chatcore.audit import AuditEvent
@@ -102,7 +104,7 @@ async def test_failing_to_sign_in(world: World, ada: SignedIn, events: Events) -
         ("sign_in_failed", {"user_id": ada.user.id, **CLIENT, "reason": "wrong password"}),
         ("sign_in_failed", {"user_id": None, **CLIENT, "reason": "unknown name"}),
     ]
-    await DisableUser(unit_of_work=world.storage, clock=world.clock)(user_id=ada.user.id)
+    await DisableUser(unit_of_work=world.storage, clock=world.clock)(by=Operator(), user_id=ada.user.id)
     events()
     with pytest.raises(AccountDisabled):
         await world.sign_in(name="ada", password=PASSWORD, address=HERE, user_agent=AGENT)
@@ -160,13 +162,14 @@ async def test_what_administrators_do(world: World, ada: SignedIn, events: Event
         (DisableUser(**parts), "user_disabled"),
         (EnableUser(**parts), "user_enabled"),
     ):
-        await use_case(user_id=ada.user.id)
+        await use_case(by=Operator(), user_id=ada.user.id)
         assert events() == [(expected, this)]
     for role_change, expected in ((GrantRole(**parts), "granted"), (RevokeRole(**parts), "revoked")):
-        await role_change(user_id=ada.user.id, role="user")
+        await role_change(by=Operator(), user_id=ada.user.id, role="user")
         assert events() == [("role_changed", {**this, expected: "user"})]
     async with world.process() as process:
-        await DeleteUser(unit_of_work=world.storage, replies=process.replies)(user_id=ada.user.id)
+        delete = DeleteUser(unit_of_work=world.storage, replies=process.replies, clock=world.clock)
+        await delete(by=Operator(), user_id=ada.user.id)
     assert events() == [("account_deleted", this)]
 
 
@@ -200,12 +203,12 @@ async def test_taking_ones_data_away_and_bringing_it_back(world: World, ada: Sig
         if cut:
             raise TimeoutError
 
-    bring = ImportConversations(unit_of_work=world.storage)
-    await bring(owner=owner, lines=lines(cut=False))
+    bring = ImportConversations(unit_of_work=world.storage, clock=world.clock)
+    await bring(by=Vouched(owner), lines=lines(cut=False))
     told = ("data_imported", {"user_id": owner, "conversations": 1, "messages": 2})
     assert events() == [told]
     with pytest.raises(TimeoutError):
-        await bring(owner=owner, lines=lines(cut=True))
+        await bring(by=Vouched(owner), lines=lines(cut=True))
     assert events() == [told]
 
 
@@ -275,10 +278,12 @@ async def test_no_secret_is_in_any_event(world: World, caplog: pytest.LogCapture
         caller = await world.caller(ada)
         changed = await world.change_password(caller=caller, password=OTHER_PASSWORD, current_password=PASSWORD)
         secret_texts.add(changed.user.password_hash)
-        for tokens in (ada, refreshed, changed):
+        again = await world.refreshed(changed)
+        await world.refreshed(again)
+        for tokens in (ada, refreshed, changed, again):
             secret_texts |= {tokens.access_token, tokens.refresh_token}
         with pytest.raises(Unauthenticated):
-            await world.refreshed(ada)
+            await world.refreshed(changed)
     told = "\n".join(record.getMessage() for record in caplog.records)
     for event in ("sign_in_failed", "refresh ", "model_key_refused", "password_changed", "refresh_reused"):
         assert event in told

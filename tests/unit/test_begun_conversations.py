@@ -4,7 +4,18 @@ from collections.abc import Sequence
 
 import pytest
 
-from chatcore import ChatDefaults, ChatOptions, Conversation, ModelConfigId, Rate, RateLimits, Sent, Status, UserId
+from chatcore import (
+    ChatDefaults,
+    ChatOptions,
+    Conversation,
+    ModelConfigId,
+    Rate,
+    RateLimits,
+    Sent,
+    Status,
+    UserId,
+    Vouched,
+)
 from chatcore.errors import (
     Contention,
     ConversationBusy,
@@ -23,7 +34,9 @@ from unit.world import NO_OPTIONS, Chat, Process, World, everything_has_ended
 async def begin(
     process: Process, owner: UserId, content: str = "Hello?", options: ChatOptions = NO_OPTIONS, key: str | None = None
 ) -> Sent:
-    return await process.send(owner=owner, conversation_id=None, content=content, options=options, idempotency_key=key)
+    return await process.send(
+        by=Vouched(owner), conversation_id=None, content=content, options=options, idempotency_key=key
+    )
 
 
 async def conversations(world: World, owner: UserId) -> Sequence[Conversation]:

@@ -14,6 +14,7 @@ from chatcore import (
     Role,
     Status,
     Usage,
+    Vouched,
 )
 from chatcore.entities import Failure
 from chatcore.errors import ModelNotConfigured, ModelUnauthorized, NotFound, ValidationFailed
@@ -69,7 +70,7 @@ async def test_the_first_message_gives_the_title(chat: Chat) -> None:
 
 
 async def test_a_title_of_ones_own_stays(world: World, process: Process, chat: Chat) -> None:
-    titled = await world.create_conversation(owner=chat.owner, title="Mine")
+    titled = await world.create_conversation(by=Vouched(chat.owner), title="Mine")
     chat = Chat(process, chat.owner, titled.id)
     await chat.ask()
     assert (await chat.stored()).title == "Mine"
@@ -113,13 +114,13 @@ async def test_the_conversations_goes_before_the_newest_and_the_requests_before_
     owner = await world.owner()
     names = ("request", "conversation", "newest")
     configs = {name: await world.config(owner, name) for name in names}
-    conversation = await world.create_conversation(owner=owner, config_id=configs["conversation"].id)
+    conversation = await world.create_conversation(by=Vouched(owner), config_id=configs["conversation"].id)
     chat = Chat(process, owner, conversation.id)
     assert (await chat.ask()).model == "conversation"
     await chat.send(options=ChatOptions(config_id=configs["request"].id))
     assert (await chat.end()).model == "request"
     assert (await chat.ask()).model == "conversation"
-    await world.delete_config(owner=owner, config_id=configs["conversation"].id)
+    await world.delete_config(by=Vouched(owner), config_id=configs["conversation"].id)
     assert (await chat.ask()).model == "newest"
 
 

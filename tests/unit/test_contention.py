@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from chatcore import Status
-from chatcore.errors import Contention, NotFound, Unavailable
+from chatcore import Status, Vouched
+from chatcore.errors import Contention, NotFound, Unauthenticated, Unavailable
 from chatcore.shielding import TRIES, repeatable
 from chatcore_memory import Stall
 from unit.world import PASSWORD, World, everything_has_ended
@@ -87,7 +87,8 @@ async def calls_of(world: World) -> dict[str, Call]:
     second = await world.sign_in(name="ada", password=PASSWORD)
     config = await world.config(ada.user.id)
     doomed = await world.config(ada.user.id)
-    conversation = await world.create_conversation(owner=ada.user.id)
+    by = Vouched(ada.user.id)
+    conversation = await world.create_conversation(by=by)
     return {
         "register": lambda: world.register(username="new", password=PASSWORD),
         "sign in": lambda: world.sign_in(name="ada", password=PASSWORD),
@@ -99,10 +100,10 @@ async def calls_of(world: World) -> dict[str, Call]:
         "change email": lambda: world.change_email(caller=caller, email="new@example.org", current_password=PASSWORD),
         "change password": lambda: world.change_password(caller=caller, password="another horse"),
         "create config": lambda: world.config(ada.user.id),
-        "update config": lambda: world.update_config(owner=ada.user.id, config_id=config.id, model_name="other"),
-        "delete config": lambda: world.delete_config(owner=ada.user.id, config_id=doomed.id),
-        "create conversation": lambda: world.create_conversation(owner=ada.user.id, config_id=config.id),
-        "rename": lambda: world.rename_conversation(owner=ada.user.id, conversation_id=conversation.id, title="x"),
+        "update config": lambda: world.update_config(by=by, config_id=config.id, model_name="other"),
+        "delete config": lambda: world.delete_config(by=by, config_id=doomed.id),
+        "create conversation": lambda: world.create_conversation(by=by, config_id=config.id),
+        "rename": lambda: world.rename_conversation(by=by, conversation_id=conversation.id, title="x"),
         "authenticate": lambda: later(world, lambda: world.caller(ada)),
     }
 
@@ -222,5 +223,5 @@ async def test_conversations_and_accounts_are_deleted(world: World, after: int) 
         await chat.delete()
         world.database.contend(TRIES - 1, after=after)
         await process.delete_account(caller=caller)
-        with pytest.raises(NotFound):
+        with pytest.raises(Unauthenticated):
             await process.delete_account(caller=caller)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from chatcore import ConversationId, MessageId, UserId
+from chatcore import ConversationId, MessageId, UserId, Vouched
 from chatcore.errors import NotFound, ValidationFailed
 from chatcore_memory import Stall
 from unit.world import Chat, Process, World
@@ -22,7 +22,7 @@ async def ada(world: World) -> UserId:
 
 async def test_a_conversation_begins_empty(world: World, ada: UserId) -> None:
     config = await world.config(ada)
-    conversation = await world.create_conversation(owner=ada, title="Plans 🦄", config_id=config.id)
+    conversation = await world.create_conversation(by=Vouched(ada), title="Plans 🦄", config_id=config.id)
     assert (conversation.user_id, conversation.title, conversation.config_id) == (ada, "Plans 🦄", config.id)
     assert conversation.created_at == conversation.updated_at == world.clock.now()
     history = await world.read_history(owner=ada, conversation_id=conversation.id)
@@ -32,13 +32,13 @@ async def test_a_conversation_begins_empty(world: World, ada: UserId) -> None:
 @pytest.mark.parametrize("title", ["", "  ", "x" * 201, "a\0b", "\ud800"])
 async def test_a_title_that_breaks_the_rule_is_refused(world: World, ada: UserId, title: str) -> None:
     with pytest.raises(ValidationFailed) as raised:
-        await world.create_conversation(owner=ada, title=title)
+        await world.create_conversation(by=Vouched(ada), title=title)
     assert [error.field for error in raised.value.errors] == ["title"]
     assert (await world.list_conversations(owner=ada)).items == []
 
 
 async def test_a_title_has_at_most_200_characters(world: World, ada: UserId) -> None:
-    assert (await world.create_conversation(owner=ada, title="🦄" * 200)).title == "🦄" * 200
+    assert (await world.create_conversation(by=Vouched(ada), title="🦄" * 200)).title == "🦄" * 200
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ async def test_a_list_goes_page_by_page(
 ) -> None:
     for number in range(5):
         world.clock.advance(1)
-        await world.create_conversation(owner=ada, title=str(number))
+        await world.create_conversation(by=Vouched(ada), title=str(number))
     page = await world.list_conversations(owner=ada, limit=limit, offset=offset)
     assert [int(conversation.title) for conversation in page.items] == numbers
     assert page.has_more is has_more
@@ -84,7 +84,7 @@ async def test_a_list_has_bounds(world: World, ada: UserId, limit: int, offset: 
 async def test_what_was_talked_in_last_comes_first(world: World, process: Process) -> None:
     first = await process.chat()
     world.clock.advance(1)
-    second = await world.create_conversation(owner=first.owner)
+    second = await world.create_conversation(by=Vouched(first.owner))
     world.clock.advance(1)
     await first.ask()
     page = await world.list_conversations(owner=first.owner)
@@ -95,22 +95,22 @@ async def test_what_was_talked_in_last_comes_first(world: World, process: Proces
 
 
 async def test_a_conversation_is_renamed_and_stays_where_it_is(world: World, ada: UserId) -> None:
-    first = await world.create_conversation(owner=ada)
+    first = await world.create_conversation(by=Vouched(ada))
     world.clock.advance(1)
-    second = await world.create_conversation(owner=ada, title="Second")
+    second = await world.create_conversation(by=Vouched(ada), title="Second")
     world.clock.advance(1)
-    renamed = await world.rename_conversation(owner=ada, conversation_id=first.id, title="Plans 🦄 ")
+    renamed = await world.rename_conversation(by=Vouched(ada), conversation_id=first.id, title="Plans 🦄 ")
     assert renamed == replace(first, title="Plans 🦄 ", titled_by_user=True)
     assert (await world.list_conversations(owner=ada)).items == [second, renamed]
-    again = await world.rename_conversation(owner=ada, conversation_id=first.id, title="🦄" * 200)
+    again = await world.rename_conversation(by=Vouched(ada), conversation_id=first.id, title="🦄" * 200)
     assert again == replace(renamed, title="🦄" * 200)
 
 
 @pytest.mark.parametrize("title", ["", "  ", "x" * 201, "a\0b", "\ud800"])
 async def test_a_new_title_keeps_the_rule(world: World, ada: UserId, title: str) -> None:
-    conversation = await world.create_conversation(owner=ada, title="Mine")
+    conversation = await world.create_conversation(by=Vouched(ada), title="Mine")
     with pytest.raises(ValidationFailed) as raised:
-        await world.rename_conversation(owner=ada, conversation_id=conversation.id, title=title)
+        await world.rename_conversation(by=Vouched(ada), conversation_id=conversation.id, title=title)
     assert [error.field for error in raised.value.errors] == ["title"]
     assert (await world.list_conversations(owner=ada)).items == [conversation]
 
@@ -185,7 +185,7 @@ async def test_nobody_sees_anothers(world: World, process: Process, chat: Chat) 
 async def test_a_reply_is_read_only_in_its_own_conversation(world: World, process: Process, chat: Chat) -> None:
     reply = await chat.ask()
     sent_to = await chat.messages()
-    mine = Chat(process, chat.owner, (await world.create_conversation(owner=chat.owner)).id)
+    mine = Chat(process, chat.owner, (await world.create_conversation(by=Vouched(chat.owner))).id)
     for elsewhere, reply_id in ((mine, reply.id), (chat, sent_to[0].id), (chat, MessageId(999_999))):
         with pytest.raises(NotFound, match="reply"):
             await anext(elsewhere.follow(reply_id=reply_id))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from chatcore import CountOldKeys, ModelConfig, Rotated, RotateKeys, UserId
+from chatcore import CountOldKeys, ModelConfig, Rotated, RotateKeys, UserId, Vouched
 from chatcore.entities import ModelConfigId
 from chatcore.ports import Cipher
 from chatcore_memory import PlainCipher
@@ -87,7 +87,7 @@ async def test_what_its_owner_changes_meanwhile_stays_so(world: World) -> None:
 
     async def change() -> None:
         world.storage.before_unit = nothing
-        await world.update_config(owner=owner, config_id=configs[0].id, api_key="sk-changed")
+        await world.update_config(by=Vouched(owner), config_id=configs[0].id, api_key="sk-changed")
 
     async def nothing() -> None:
         pass
@@ -109,5 +109,5 @@ async def test_what_does_not_open_is_named_and_left_as_it_is(world: World) -> No
 
 async def test_a_key_that_is_forgotten_is_sealed_with_nothing(world: World) -> None:
     owner, (config,) = await filled(world, 1)
-    await world.update_config(owner=owner, config_id=config.id, api_key="")
+    await world.update_config(by=Vouched(owner), config_id=config.id, api_key="")
     assert await CountOldKeys(unit_of_work=world.storage, cipher=Ring("new"))() == 0

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from chatcore import ChatOptions, Sent, Status
+from chatcore import ChatOptions, Sent, Status, Vouched
 from chatcore.errors import ConversationBusy, IdempotencyKeyReused, NotFound, Unavailable, ValidationFailed
 from chatcore.ports import Delta
 from chatcore_memory import Stall
@@ -125,7 +125,7 @@ async def test_the_answer_does_not_depend_on_the_model_any_more(world: World, ch
     options = ChatOptions(config_id=config.id)
     sent = await chat.send(options=options, key="key")
     await chat.end()
-    await world.delete_config(owner=chat.owner, config_id=config.id)
+    await world.delete_config(by=Vouched(chat.owner), config_id=config.id)
     assert (await chat.send(options=options, key="key")).message == sent.message
     with pytest.raises(NotFound):
         await chat.send(options=options, key="another")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from chatcore import CheckModelConfig, ModelConfigId, ModelEndpoint, Rate, RateLimits, UserId
+from chatcore import CheckModelConfig, ModelConfigId, ModelEndpoint, Rate, RateLimits, UserId, Vouched
 from chatcore.entities import Failure
 from chatcore.errors import (
     ModelError,
@@ -38,7 +38,7 @@ async def bob(world: World) -> UserId:
 
 
 async def test_a_configuration_is_stored_with_its_key_sealed(world: World, ada: UserId) -> None:
-    config = await world.create_config(owner=ada, model_url=URL, model_name="gpt 🦄", api_key=KEY)
+    config = await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt 🦄", api_key=KEY)
     assert (config.user_id, config.model_url, config.model_name, config.api_key_hint) == (ada, URL, "gpt 🦄", "abcd")
     assert config.created_at == config.updated_at == world.clock.now()
     assert (await world.list_configs(owner=ada)).items == [config]
@@ -47,13 +47,13 @@ async def test_a_configuration_is_stored_with_its_key_sealed(world: World, ada: 
 
 
 async def test_neither_key_nor_seal_shows_in_a_representation(world: World, ada: UserId) -> None:
-    config = await world.create_config(owner=ada, model_url=URL, model_name="gpt", api_key=KEY)
+    config = await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key=KEY)
     assert KEY not in repr(config)
     assert config.sealed_key not in repr(config)
 
 
 async def test_a_key_may_be_empty(world: World, ada: UserId) -> None:
-    config = await world.create_config(owner=ada, model_url=URL, model_name="gpt", api_key="")
+    config = await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key="")
     assert (config.sealed_key, config.api_key_hint) == ("", "")
 
 
@@ -75,12 +75,12 @@ async def test_the_newest_comes_first(world: World, ada: UserId) -> None:
 async def test_an_update_changes_what_is_given_and_keeps_the_rest(world: World, ada: UserId) -> None:
     config = await world.config(ada, "gpt", KEY)
     world.clock.advance(60)
-    named = await world.update_config(owner=ada, config_id=config.id, model_name="new")
+    named = await world.update_config(by=Vouched(ada), config_id=config.id, model_name="new")
     assert (named.model_name, named.model_url, named.sealed_key) == ("new", config.model_url, config.sealed_key)
     assert (named.created_at, named.updated_at) == (config.created_at, world.clock.now())
-    moved = await world.update_config(owner=ada, config_id=config.id, model_url="https://own.test/v2")
+    moved = await world.update_config(by=Vouched(ada), config_id=config.id, model_url="https://own.test/v2")
     assert (moved.model_name, moved.model_url, moved.api_key_hint) == ("new", "https://own.test/v2", "abcd")
-    keyed = await world.update_config(owner=ada, config_id=config.id, api_key="sk-another-key-wxyz")
+    keyed = await world.update_config(by=Vouched(ada), config_id=config.id, api_key="sk-another-key-wxyz")
     assert (keyed.model_url, keyed.api_key_hint) == ("https://own.test/v2", "wxyz")
     assert world.cipher.open(keyed.sealed_key, owner=ada, config_id=config.id) == "sk-another-key-wxyz"
     assert (await world.list_configs(owner=ada)).items == [keyed]
@@ -101,8 +101,8 @@ async def test_an_update_changes_what_is_given_and_keeps_the_rest(world: World, 
     ],
 )
 async def test_a_url_of_the_same_origin_keeps_the_key(world: World, ada: UserId, before: str, after: str) -> None:
-    config = await world.create_config(owner=ada, model_url=before, model_name="gpt", api_key=KEY)
-    updated = await world.update_config(owner=ada, config_id=config.id, model_url=after)
+    config = await world.create_config(by=Vouched(ada), model_url=before, model_name="gpt", api_key=KEY)
+    updated = await world.update_config(by=Vouched(ada), config_id=config.id, model_url=after)
     assert (updated.model_url, updated.api_key_hint) == (after, "abcd")
     assert world.cipher.open(updated.sealed_key, owner=ada, config_id=config.id) == KEY
     assert (await world.list_configs(owner=ada)).items == [updated]
@@ -122,25 +122,27 @@ ELSEWHERE = [
 
 @pytest.mark.parametrize("url", ELSEWHERE)
 async def test_a_url_of_another_origin_forgets_the_key(world: World, ada: UserId, url: str) -> None:
-    config = await world.create_config(owner=ada, model_url=URL, model_name="gpt", api_key=KEY)
-    updated = await world.update_config(owner=ada, config_id=config.id, model_url=url)
+    config = await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key=KEY)
+    updated = await world.update_config(by=Vouched(ada), config_id=config.id, model_url=url)
     assert (updated.model_url, updated.sealed_key, updated.api_key_hint) == (url, "", "")
     assert (await world.list_configs(owner=ada)).items == [updated]
-    back = await world.update_config(owner=ada, config_id=config.id, model_url=URL)
+    back = await world.update_config(by=Vouched(ada), config_id=config.id, model_url=URL)
     assert (back.sealed_key, back.api_key_hint) == ("", "")
 
 
 @pytest.mark.parametrize("url", ELSEWHERE)
 async def test_a_key_that_is_sent_along_goes_to_the_other_origin(world: World, ada: UserId, url: str) -> None:
-    config = await world.create_config(owner=ada, model_url=URL, model_name="gpt", api_key=KEY)
-    updated = await world.update_config(owner=ada, config_id=config.id, model_url=url, api_key="sk-other-0123-wxyz")
+    config = await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key=KEY)
+    updated = await world.update_config(
+        by=Vouched(ada), config_id=config.id, model_url=url, api_key="sk-other-0123-wxyz"
+    )
     assert (updated.model_url, updated.api_key_hint) == (url, "wxyz")
     assert world.cipher.open(updated.sealed_key, owner=ada, config_id=config.id) == "sk-other-0123-wxyz"
 
 
 async def test_the_same_url_twice_keeps_what_was_never_there(world: World, ada: UserId) -> None:
-    config = await world.create_config(owner=ada, model_url=URL, model_name="gpt", api_key="")
-    updated = await world.update_config(owner=ada, config_id=config.id, model_url="https://other.test")
+    config = await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key="")
+    updated = await world.update_config(by=Vouched(ada), config_id=config.id, model_url="https://other.test")
     assert (updated.sealed_key, updated.api_key_hint) == ("", "")
 
 
@@ -255,22 +257,22 @@ async def test_a_key_that_does_not_open_any_more_is_asked_for_again(world: World
 
 async def test_a_key_can_be_taken_away(world: World, ada: UserId) -> None:
     config = await world.config(ada, "gpt", KEY)
-    updated = await world.update_config(owner=ada, config_id=config.id, api_key="")
+    updated = await world.update_config(by=Vouched(ada), config_id=config.id, api_key="")
     assert (updated.sealed_key, updated.api_key_hint) == ("", "")
 
 
 async def test_a_configuration_is_forgotten(world: World, ada: UserId) -> None:
     config = await world.config(ada)
-    await world.delete_config(owner=ada, config_id=config.id)
+    await world.delete_config(by=Vouched(ada), config_id=config.id)
     assert (await world.list_configs(owner=ada)).items == []
     with pytest.raises(NotFound):
-        await world.delete_config(owner=ada, config_id=config.id)
+        await world.delete_config(by=Vouched(ada), config_id=config.id)
 
 
 async def test_conversations_outlive_their_configuration(world: World, ada: UserId) -> None:
     config = await world.config(ada)
-    conversation = await world.create_conversation(owner=ada, config_id=config.id)
-    await world.delete_config(owner=ada, config_id=config.id)
+    conversation = await world.create_conversation(by=Vouched(ada), config_id=config.id)
+    await world.delete_config(by=Vouched(ada), config_id=config.id)
     page = await world.list_conversations(owner=ada)
     assert [(found.id, found.config_id) for found in page.items] == [(conversation.id, None)]
 
@@ -280,10 +282,10 @@ async def test_anothers_and_a_missing_one_look_the_same(world: World, ada: UserI
     details: set[str] = set()
     for config_id in (adas.id, NOWHERE):
         for attempt in (
-            world.update_config(owner=bob, config_id=config_id, model_url="http://evil.test"),
-            world.delete_config(owner=bob, config_id=config_id),
+            world.update_config(by=Vouched(bob), config_id=config_id, model_url="http://evil.test"),
+            world.delete_config(by=Vouched(bob), config_id=config_id),
             world.check_config(owner=bob, config_id=config_id),
-            world.create_conversation(owner=bob, config_id=config_id),
+            world.create_conversation(by=Vouched(bob), config_id=config_id),
         ):
             with pytest.raises(NotFound) as raised:
                 await attempt
@@ -315,9 +317,11 @@ async def test_anothers_and_a_missing_one_look_the_same(world: World, ada: UserI
 async def test_a_value_that_breaks_a_rule_is_named(world: World, ada: UserId, field: str, value: str) -> None:
     config = await world.config(ada)
     with pytest.raises(ValidationFailed) as created:
-        await world.create_config(owner=ada, **{"model_url": URL, "model_name": "gpt", "api_key": KEY} | {field: value})
+        await world.create_config(
+            by=Vouched(ada), **{"model_url": URL, "model_name": "gpt", "api_key": KEY} | {field: value}
+        )
     with pytest.raises(ValidationFailed) as updated:
-        await world.update_config(owner=ada, config_id=config.id, **{field: value})
+        await world.update_config(by=Vouched(ada), config_id=config.id, **{field: value})
     for error in (created.value, updated.value):
         assert [broken.field for broken in error.errors] == [field]
         assert not value.strip() or value not in error.detail
@@ -326,19 +330,19 @@ async def test_a_value_that_breaks_a_rule_is_named(world: World, ada: UserId, fi
 
 async def test_every_broken_rule_is_named_at_once(world: World, ada: UserId) -> None:
     with pytest.raises(ValidationFailed) as raised:
-        await world.create_config(owner=ada, model_url="x", model_name="", api_key=" ")
+        await world.create_config(by=Vouched(ada), model_url="x", model_name="", api_key=" ")
     assert [error.field for error in raised.value.errors] == ["model_url", "model_name", "api_key"]
 
 
 async def test_bounds_that_hold(world: World, ada: UserId) -> None:
-    config = await world.create_config(owner=ada, model_url=URL, model_name="🦄" * 200, api_key="k" * 4096)
+    config = await world.create_config(by=Vouched(ada), model_url=URL, model_name="🦄" * 200, api_key="k" * 4096)
     assert len(config.model_name) == 200
     assert world.cipher.open(config.sealed_key, owner=ada, config_id=config.id) == "k" * 4096
 
 
 async def test_the_list_comes_in_pages(world: World, ada: UserId) -> None:
     for name in ("one", "two", "three"):
-        await world.create_config(owner=ada, model_url=URL, model_name=name, api_key="")
+        await world.create_config(by=Vouched(ada), model_url=URL, model_name=name, api_key="")
     first, last = [await world.list_configs(owner=ada, limit=2, offset=offset) for offset in (0, 2)]
     assert [[config.model_name for config in page.items] for page in (first, last)] == [["three", "two"], ["one"]]
     assert (first.has_more, last.has_more) == (True, False)

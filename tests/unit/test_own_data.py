@@ -27,6 +27,7 @@ from chatcore import (
     Usage,
     User,
     UserId,
+    Vouched,
 )
 from chatcore.entities import Failure
 from chatcore.errors import RateLimited, Unavailable
@@ -82,7 +83,7 @@ async def brought(world: World, owner: UserId, *things: Any, end: bool = True) -
         for number, thing in enumerate([*things, *[EndOfExport()] * end], start=2):
             yield Line(number, thing)
 
-    return await ImportConversations(unit_of_work=world.storage)(owner=owner, lines=lines())
+    return await ImportConversations(unit_of_work=world.storage, clock=world.clock)(by=Vouched(owner), lines=lines())
 
 
 def refused(imported: Imported) -> list[tuple[int, str]]:
@@ -101,7 +102,7 @@ async def test_all_that_one_owns_and_nothing_of_others_is_exported(world: World,
     bob = await world.owner("bob")
     for owner in (ada, bob):
         await world.config(owner)
-        conversation = await world.create_conversation(owner=owner, title="Plans")
+        conversation = await world.create_conversation(by=Vouched(owner), title="Plans")
         async with world.storage() as work:
             await work.messages.restore(replace(said(1), user_id=owner, conversation_id=conversation.id), active=True)
             await work.commit()
@@ -113,10 +114,10 @@ async def test_all_that_one_owns_and_nothing_of_others_is_exported(world: World,
 
 @pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
 async def test_pages_are_complete_and_each_thing_comes_once(world: World, ada: UserId, count: int) -> None:
-    conversation = await world.create_conversation(owner=ada, title="Plans")
+    conversation = await world.create_conversation(by=Vouched(ada), title="Plans")
     for _ in range(count):
         await world.config(ada)
-        await world.create_conversation(owner=ada, title="Empty")
+        await world.create_conversation(by=Vouched(ada), title="Empty")
     async with world.storage() as work:
         for number in range(count):
             message = replace(said(number), user_id=ada, conversation_id=conversation.id)
@@ -286,7 +287,7 @@ async def test_a_file_of_nonsense_is_not_read_to_its_end(world: World, ada: User
             read += 1
             yield Line(number, Unreadable("is no JSON"))
 
-    imported = await ImportConversations(unit_of_work=world.storage)(owner=ada, lines=lines())
+    imported = await ImportConversations(unit_of_work=world.storage, clock=world.clock)(by=Vouched(ada), lines=lines())
     assert read == own_data.MAX_UNREADABLE + 1
     assert (imported.conversations, imported.refusals) == (1, 2)
     assert refused(imported) == [(4, "is no JSON"), (10_004, "is the last that was read")]
@@ -302,13 +303,13 @@ async def test_an_import_ends_in_time_and_keeps_what_was_whole(
         yield Line(3, own(2))
         await asyncio.Event().wait()
 
-    imported = await ImportConversations(unit_of_work=world.storage)(owner=ada, lines=lines())
+    imported = await ImportConversations(unit_of_work=world.storage, clock=world.clock)(by=Vouched(ada), lines=lines())
     assert (imported.conversations, refused(imported)) == (1, [(3, "is the last that was read")])
     assert kinds(await everything(world)).count("OwnConversation") == 1
 
 
 async def test_one_import_at_once_and_not_many_in_all(world: World, ada: UserId) -> None:
-    import_own, go_on = ImportConversations(unit_of_work=world.storage), asyncio.Event()
+    import_own, go_on = ImportConversations(unit_of_work=world.storage, clock=world.clock), asyncio.Event()
 
     async def lines() -> AsyncIterator[Line]:
         yield Line(2, own())
@@ -316,27 +317,27 @@ async def test_one_import_at_once_and_not_many_in_all(world: World, ada: UserId)
         yield Line(3, EndOfExport())
 
     others = [await world.owner(f"user{number}") for number in range(8)]
-    importing = [asyncio.create_task(import_own(owner=owner, lines=lines())) for owner in (ada, *others[:7])]
+    importing = [asyncio.create_task(import_own(by=Vouched(owner), lines=lines())) for owner in (ada, *others[:7])]
     await asyncio.sleep(0)
     with pytest.raises(RateLimited):
-        await import_own(owner=ada, lines=lines())
+        await import_own(by=Vouched(ada), lines=lines())
     with pytest.raises(Unavailable):
-        await import_own(owner=others[7], lines=lines())
+        await import_own(by=Vouched(others[7]), lines=lines())
     go_on.set()
     assert [imported.conversations for imported in await asyncio.gather(*importing)] == [1] * 8
-    assert (await import_own(owner=others[7], lines=lines())).conversations == 1
+    assert (await import_own(by=Vouched(others[7]), lines=lines())).conversations == 1
 
 
 async def test_imports_are_counted_as_messages_are(world: World, ada: UserId) -> None:
     limits = RateLimits(limiter=MemoryLimiter(world.clock), send=Rate(1, 60))
-    import_own = ImportConversations(unit_of_work=world.storage, limits=limits)
+    import_own = ImportConversations(unit_of_work=world.storage, clock=world.clock, limits=limits)
 
     async def lines() -> AsyncIterator[Line]:
         yield Line(2, EndOfExport())
 
-    await import_own(owner=ada, lines=lines())
+    await import_own(by=Vouched(ada), lines=lines())
     with pytest.raises(RateLimited):
-        await import_own(owner=ada, lines=lines())
+        await import_own(by=Vouched(ada), lines=lines())
 
 
 async def test_the_first_hundred_refusals_are_told(world: World, ada: UserId) -> None:

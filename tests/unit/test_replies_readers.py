@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from chatcore import Message, ReplyDelta, ReplyEnded, ReplyStarted, Silence, Status, TextKind
+from chatcore import Message, ReplyDelta, ReplyEnded, ReplyStarted, Silence, Status, TextKind, Vouched
 from chatcore.errors import NotFound
 from chatcore.ports import Delta
 from chatcore_memory import Stall
@@ -92,7 +92,7 @@ async def test_nobody_reads_a_live_reply_of_anothers_or_of_another_conversation(
     world.model.then("secret", stall)
     sent = await chat.send()
     await stall.reached()
-    other = await world.create_conversation(owner=chat.owner)
+    other = await world.create_conversation(by=Vouched(chat.owner))
     bob = await process.chat("bob")
     for stranger in (Chat(process, bob.owner, chat.id), bob, Chat(process, chat.owner, other.id)):
         with pytest.raises(NotFound):

@@ -63,11 +63,12 @@ async def test_a_commit_whose_answer_was_lost_leaves_nothing_writing(
 async def test_an_end_whose_answer_was_lost_is_told_as_it_was_stored(world: World, chat: Chat) -> None:
     stall = Stall()
     world.model.then("Hel", stall, "lo")
-    await chat.send()
+    sent = await chat.send()
     await stall.reached()
-    stopping = asyncio.create_task(chat.stop())
+    stopping = asyncio.create_task(chat.process.replies.stop(sent.reply))
     world.storage.fail_once(after=True)
     stopped = await stopping
+    assert stopped is not None
     assert (stopped.content, stopped.status) == ("Hel", Status.STOPPED)
     assert (await chat.messages())[-1] == stopped
     assert await world.unfinished() == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chatcore import Role, SearchConversations, SearchCursor, SearchPage, UserId
+from chatcore import Role, SearchConversations, SearchCursor, SearchPage, UserId, Vouched
 from chatcore.errors import ValidationFailed
 from unit.world import World
 
@@ -25,8 +25,8 @@ def texts(page: SearchPage) -> list[str]:
 async def filled(world: World, owner: UserId, *, titles: int, messages: int) -> None:
     """Every third message and every title is about unicorns; they are numbered."""
     for number in range(titles):
-        await world.create_conversation(owner=owner, title=f"Unicorns {number}")
-    conversation = await world.create_conversation(owner=owner)
+        await world.create_conversation(by=Vouched(owner), title=f"Unicorns {number}")
+    conversation = await world.create_conversation(by=Vouched(owner))
     async with world.storage() as work:
         for number in range(messages):
             await work.messages.add(

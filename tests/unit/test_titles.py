@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from chatcore import ChatDefaults, ConversationTitled, ReplyDelta, ReplyEvent, Status
+from chatcore import ChatDefaults, ConversationTitled, ReplyDelta, ReplyEvent, Status, Vouched
 from chatcore.errors import ModelRateLimited, ModelUnavailable
 from chatcore.ports import Delta
 from chatcore.prompt import build_title_prompt
@@ -206,7 +206,7 @@ async def test_a_conversation_that_is_deleted_meanwhile_is_not_titled(
 
 async def test_a_title_that_the_user_gave_is_not_asked_for(world: World, process: Process, chat: Chat) -> None:
     await chat.rename("Mine")
-    titled = await world.create_conversation(owner=chat.owner, title="Mine, too")
+    titled = await world.create_conversation(by=Vouched(chat.owner), title="Mine, too")
     for each, title in ((chat, "Mine"), (Chat(process, chat.owner, titled.id), "Mine, too")):
         await each.ask(QUESTION)
         assert (await each.stored()).title == title
@@ -216,7 +216,7 @@ async def test_a_title_that_the_user_gave_is_not_asked_for(world: World, process
 async def test_a_conversation_that_a_message_began_keeps_its_first_50_characters(
     world: World, process: Process, chat: Chat
 ) -> None:
-    sent = await process.send(owner=chat.owner, conversation_id=None, content="Why is the sky blue? " * 4)
+    sent = await process.send(by=Vouched(chat.owner), conversation_id=None, content="Why is the sky blue? " * 4)
     begun = Chat(process, chat.owner, sent.message.conversation_id)
     await begun.end()
     assert (await begun.stored()).title == ("Why is the sky blue? " * 4)[:50].strip()

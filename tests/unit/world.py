@@ -64,6 +64,7 @@ from chatcore import (
     SwitchBranch,
     UpdateModelConfig,
     UserId,
+    Vouched,
 )
 from chatcore.errors import Unauthenticated, Unavailable
 from chatcore.ports import LogEntry, UnitOfWork, UnitOfWorkFactory
@@ -109,12 +110,12 @@ class World:
         self.update_config = UpdateModelConfig(
             unit_of_work=unit_of_work, gateway=self.model, cipher=cipher, clock=clock
         )
-        self.delete_config = DeleteModelConfig(unit_of_work=unit_of_work)
+        self.delete_config = DeleteModelConfig(unit_of_work=unit_of_work, clock=clock)
         self.list_conversations = ListConversations(unit_of_work=unit_of_work)
         self.create_conversation = CreateConversation(unit_of_work=unit_of_work, clock=clock)
-        self.rename_conversation = RenameConversation(unit_of_work=unit_of_work)
+        self.rename_conversation = RenameConversation(unit_of_work=unit_of_work, clock=clock)
         self.read_history = ReadHistory(unit_of_work=unit_of_work)
-        self.switch_branch = SwitchBranch(unit_of_work=unit_of_work, read_history=self.read_history)
+        self.switch_branch = SwitchBranch(unit_of_work=unit_of_work, read_history=self.read_history, clock=clock)
 
     def set_password_policy(self, policy: PasswordPolicy) -> None:
         """As `set_policy`."""
@@ -217,7 +218,7 @@ class World:
 
     async def config(self, owner: UserId, model_name: str = "own-model", api_key: str = "sk-0123456789") -> ModelConfig:
         return await self.create_config(
-            owner=owner, model_url="https://own.test/v1", model_name=model_name, api_key=api_key
+            by=Vouched(owner), model_url="https://own.test/v1", model_name=model_name, api_key=api_key
         )
 
     async def log_of(self, reply: Message) -> Sequence[LogEntry]:
@@ -262,8 +263,8 @@ class Process:
             unit_of_work=unit_of_work, replies=replies, cipher=world.cipher, defaults=defaults, clock=world.clock
         )
         self.follow = FollowReply(replies=replies)
-        self.stop = StopReply(unit_of_work=unit_of_work, replies=replies)
-        self.delete = DeleteConversation(unit_of_work=unit_of_work, replies=replies)
+        self.stop = StopReply(unit_of_work=unit_of_work, replies=replies, clock=world.clock)
+        self.delete = DeleteConversation(unit_of_work=unit_of_work, replies=replies, clock=world.clock)
         self.delete_account = DeleteAccount(
             unit_of_work=unit_of_work, replies=replies, step_up=world.step_up, clock=world.clock
         )
@@ -281,7 +282,7 @@ class Process:
 
     async def chat_of(self, owner: UserId) -> "Chat":
         """A new conversation of this user."""
-        return Chat(self, owner, (await self.world.create_conversation(owner=owner)).id)
+        return Chat(self, owner, (await self.world.create_conversation(by=Vouched(owner))).id)
 
 
 @dataclass(frozen=True)
@@ -292,29 +293,33 @@ class Chat:
     owner: UserId
     id: ConversationId
 
+    @property
+    def by(self) -> Vouched:
+        return Vouched(self.owner)
+
     def seen_from(self, process: Process) -> "Chat":
         return Chat(process, self.owner, self.id)
 
     async def send(self, content: str = "Hello?", options: ChatOptions = NO_OPTIONS, key: str | None = None) -> Sent:
         return await self.process.send(
-            owner=self.owner, conversation_id=self.id, content=content, options=options, idempotency_key=key
+            by=self.by, conversation_id=self.id, content=content, options=options, idempotency_key=key
         )
 
     async def add(self, role: Role, content: str = "Hello.") -> Message:
-        return await self.process.add_message(owner=self.owner, conversation_id=self.id, role=role, content=content)
+        return await self.process.add_message(by=self.by, conversation_id=self.id, role=role, content=content)
 
     async def edit(self, message_id: MessageId, content: str = "Hi?", options: ChatOptions = NO_OPTIONS) -> Sent:
         return await self.process.edit(
-            owner=self.owner, conversation_id=self.id, message_id=message_id, content=content, options=options
+            by=self.by, conversation_id=self.id, message_id=message_id, content=content, options=options
         )
 
     async def regenerate(self, message_id: MessageId | None = None, options: ChatOptions = NO_OPTIONS) -> Sent:
         return await self.process.regenerate(
-            owner=self.owner, conversation_id=self.id, message_id=message_id, options=options
+            by=self.by, conversation_id=self.id, message_id=message_id, options=options
         )
 
     async def switch(self, message_id: MessageId) -> History:
-        return await self.process.world.switch_branch(owner=self.owner, conversation_id=self.id, message_id=message_id)
+        return await self.process.world.switch_branch(by=self.by, conversation_id=self.id, message_id=message_id)
 
     def follow(self, after: int = 0, reply_id: MessageId | None = None) -> AsyncIterator[ReplyEvent]:
         return self.process.follow(owner=self.owner, conversation_id=self.id, reply_id=reply_id, after=after)
@@ -331,13 +336,13 @@ class Chat:
         return await self.end()
 
     async def stop(self) -> Message:
-        return await self.process.stop(owner=self.owner, conversation_id=self.id)
+        return await self.process.stop(by=self.by, conversation_id=self.id)
 
     async def delete(self) -> None:
-        await self.process.delete(owner=self.owner, conversation_id=self.id)
+        await self.process.delete(by=self.by, conversation_id=self.id)
 
     async def rename(self, title: str = "Mine") -> Conversation:
-        return await self.process.world.rename_conversation(owner=self.owner, conversation_id=self.id, title=title)
+        return await self.process.world.rename_conversation(by=self.by, conversation_id=self.id, title=title)
 
     async def stored(self) -> Conversation:
         return (await self.process.world.read_history(owner=self.owner, conversation_id=self.id)).conversation

@@ -4,9 +4,10 @@ from collections.abc import Collection, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 
+from chatcore.authority import Caller
 from chatcore.entities import Profile, RefreshToken, Session, SessionId, User, UserId, identity_key
 from chatcore.errors import EmailTaken, NotFound, UsernameTaken
-from chatcore.ports import Caller, TokenStore, UserRepo
+from chatcore.ports import TokenStore, UserRepo
 from chatcore_memory.state import State, Transaction, owned, without
 
 
@@ -49,12 +50,24 @@ class MemoryUsers(UserRepo):
         search = by_email if "@" in name else by_username
         return await self._transaction.read(lambda state: search(state, name))
 
-    async def set_password_hash(self, user_id: UserId, password_hash: str, *, now: datetime) -> None:
-        def update(state: State) -> None:
-            if user := state.users.get(user_id):
-                state.users[user_id] = replace(user, password_hash=password_hash, updated_at=now)
+    async def hold(self, user_id: UserId, *, password_hash: str) -> bool:
+        def select(state: State) -> bool:
+            user = state.users.get(user_id)
+            return user is not None and user.is_active and user.password_hash == password_hash
 
-        await self._transaction.write(update)
+        return await self._transaction.write(select)
+
+    async def set_password_hash(
+        self, user_id: UserId, password_hash: str, *, known: str | None = None, now: datetime
+    ) -> bool:
+        def update(state: State) -> bool:
+            user = state.users.get(user_id)
+            if user is None or not user.is_active or known not in (None, user.password_hash):
+                return False
+            state.users[user_id] = replace(user, password_hash=password_hash, updated_at=now)
+            return True
+
+        return await self._transaction.write(update)
 
     async def set_username(self, user_id: UserId, username: str, *, now: datetime) -> None:
         def update(state: State) -> None:
@@ -120,6 +133,18 @@ class MemoryTokens(TokenStore):
 
         return await self._transaction.read(select)
 
+    async def hold(
+        self, user_id: UserId, session_id: SessionId, *, role: str | None = None, alone: bool = False, now: datetime
+    ) -> bool:
+        def select(state: State) -> bool:
+            session = owned(state.sessions, user_id, session_id)
+            if session is None or not session.alive(now):
+                return False
+            user = state.users[user_id]
+            return user.is_active and (role is None or role in user.roles)
+
+        return await self._transaction.write(select)
+
     async def alive(self, session_ids: Collection[SessionId], *, now: datetime) -> Set[SessionId]:
         def select(state: State) -> Set[SessionId]:
             sessions = (state.sessions[id_] for id_ in session_ids if id_ in state.sessions)
@@ -141,13 +166,6 @@ class MemoryTokens(TokenStore):
             return theirs[offset : offset + limit]
 
         return await self._transaction.read(select)
-
-    async def password_checked(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
-        def update(state: State) -> None:
-            if session := owned(state.sessions, user_id, session_id):
-                state.sessions[session_id] = replace(session, authenticated_at=now)
-
-        await self._transaction.write(update)
 
     async def revoke(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> bool:
         def update(state: State) -> bool:
@@ -180,14 +198,6 @@ class MemoryTokens(TokenStore):
 
     async def refresh_token(self, digest: bytes) -> RefreshToken | None:
         return await self._transaction.read(lambda state: state.refresh_tokens.get(digest))
-
-    async def use_up(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
-        def update(state: State) -> None:
-            for token in state.refresh_tokens.values():
-                if (token.user_id, token.session_id) == (user_id, session_id) and token.used_at is None:
-                    state.refresh_tokens[token.digest] = replace(token, used_at=now)
-
-        await self._transaction.write(update)
 
     async def exchange(self, digest: bytes, *, now: datetime) -> bool:
         def update(state: State) -> bool:

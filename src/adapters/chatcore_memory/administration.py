@@ -73,6 +73,9 @@ class MemoryAdministration(Administration):
 
         return await self._transaction.write(insert)
 
+    async def lock(self) -> None:
+        await self._transaction.write(lambda _: None)
+
     async def only_admin(self) -> UserId | None:
         def select(state: State) -> UserId | None:
             admins = [user.id for user in state.users.values() if user.is_active and ADMIN_ROLE in user.roles]

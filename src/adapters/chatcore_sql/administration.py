@@ -44,7 +44,7 @@ _MATCHING = _USERS.where(
 _FIND = select(*USER).select_from(users.outerjoin(user_roles))
 _THESE = _FIND.where(_u.id.in_(bindparam("users", expanding=True)))
 _USER = _FIND.where(_u.id == bindparam("user"))
-# Whoever makes or ends admins has this row, and so they come one after the other.
+# Whoever makes or ends admins has this row, as whoever acts as one, and so they come one after the other.
 _LOCK_ADMINS = select(roles.c.name).where(roles.c.name == ADMIN_ROLE).with_for_update()
 _TWO_ADMINS = (
     select(_r.user_id).select_from(user_roles.join(users)).where(_r.role == ADMIN_ROLE, _u.is_active == true()).limit(2)
@@ -135,8 +135,11 @@ class SqlAdministration(Administration):
         await self._statements.insert_all(_GRANT, given)
         return ids
 
-    async def only_admin(self) -> UserId | None:
+    async def lock(self) -> None:
         await self._statements.lock(_LOCK_ADMINS)
+
+    async def only_admin(self) -> UserId | None:
+        await self.lock()
         admins = await self._statements.rows(_TWO_ADMINS)
         return UserId(admins[0][0]) if len(admins) == 1 else None
 

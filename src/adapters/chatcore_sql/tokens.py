@@ -6,8 +6,9 @@ from datetime import datetime
 
 from sqlalchemy import Integer, bindparam, delete, insert, select, update
 
+from chatcore.authority import Caller
 from chatcore.entities import RefreshToken, Session, SessionId, UserId, storable
-from chatcore.ports import Caller, TokenStore
+from chatcore.ports import TokenStore
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.tables import refresh_tokens, sessions, user_roles, users
 from chatcore_sql.users import USER, user_from
@@ -30,6 +31,28 @@ _TOKEN = (_t.digest, _t.session_id, _t.user_id, _t.created_at, _t.expires_at, _t
 _THIS = (_s.user_id == bindparam("user"), _s.id == bindparam("session"))
 _ADD_SESSION = insert(sessions)
 _CALLER = select(*_SESSION, *USER).select_from(sessions.join(users).outerjoin(user_roles)).where(*_THIS)
+# The user first, then the session, as all take them. What others wait for is everything that is read here: the user
+# who is active, the session that has not ended, the role. On MySQL by the index by which a new token refers to it.
+_HOLD = (
+    select(_s.id)
+    .select_from(users.join(sessions))
+    .prefix_with("STRAIGHT_JOIN", dialect="mysql")
+    .with_hint(sessions, "FORCE INDEX (uq_sessions_user_id_id)", dialect_name="mysql")
+    .where(
+        users.c.id == bindparam("user"),
+        users.c.is_active,
+        *_THIS,
+        _s.logout_time.is_(None),
+        _s.expires_at > bindparam("now"),
+    )
+)
+_HOLD_ALONE = _HOLD.with_for_update(key_share=True)
+_HOLD_ROLE = (
+    _HOLD.join(user_roles, user_roles.c.user_id == users.c.id)
+    .where(user_roles.c.role == bindparam("role"))
+    .with_for_update(key_share=True)
+)
+_HOLD_SHARED = _HOLD.with_for_update(read=True)
 _ALIVE = (
     select(_s.id)
     .select_from(sessions.join(users))
@@ -67,13 +90,9 @@ _TOKEN_OF = select(*_TOKEN).where(_t.digest == bindparam("token"))
 _LOCK = (
     select(_s.id).with_hint(sessions, "FORCE INDEX (uq_sessions_user_id_id)", dialect_name="mysql").with_for_update()
 )
-_LOCK_THIS = _LOCK.where(*_THIS)
 _LOCK_OF_TOKEN = _LOCK.where(
     _s.user_id == select(_t.user_id).where(_t.digest == bindparam("token")).scalar_subquery(),
     _s.id == select(_t.session_id).where(_t.digest == bindparam("token")).scalar_subquery(),
-)
-_USE_UP = update(refresh_tokens).where(
-    _t.user_id == bindparam("user"), _t.session_id == bindparam("session"), _t.used_at.is_(None)
 )
 _EXCHANGE = update(refresh_tokens).where(
     _t.digest == bindparam("token"), _t.used_at.is_(None), _t.expires_at > bindparam("now")
@@ -127,6 +146,14 @@ class SqlTokenStore(TokenStore):
         width = len(_SESSION)
         return Caller(user_from([row[width:] for row in rows]), _session_from(rows[0][:width]))
 
+    async def hold(
+        self, user_id: UserId, session_id: SessionId, *, role: str | None = None, alone: bool = False, now: datetime
+    ) -> bool:
+        values: dict[str, object] = {"user": user_id, "session": session_id, "now": now}
+        if role is not None:
+            return await self._statements.lock(_HOLD_ROLE, **values, role=role) is not None
+        return await self._statements.lock(_HOLD_ALONE if alone else _HOLD_SHARED, **values) is not None
+
     async def alive(self, session_ids: Collection[SessionId], *, now: datetime) -> Set[SessionId]:
         if not session_ids:
             return frozenset()
@@ -138,9 +165,6 @@ class SqlTokenStore(TokenStore):
     async def sessions(self, user_id: UserId, *, limit: int, offset: int) -> Sequence[Session]:
         rows = await self._statements.rows(_LIST, user=user_id, limit=limit, offset=offset)
         return [_session_from(row) for row in rows]
-
-    async def password_checked(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
-        await self._statements.change(_UPDATE, user=user_id, session=session_id, authenticated_at=now)
 
     async def revoke(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> bool:
         return await self._statements.change(_REVOKE, user=user_id, session=session_id, logout_time=now) == 1
@@ -167,10 +191,6 @@ class SqlTokenStore(TokenStore):
             expires_at=expires_at,
             used_at=used_at,
         )
-
-    async def use_up(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
-        await self._statements.lock(_LOCK_THIS, user=user_id, session=session_id)
-        await self._statements.change(_USE_UP, user=user_id, session=session_id, used_at=now)
 
     async def exchange(self, digest: bytes, *, now: datetime) -> bool:
         await self._statements.lock(_LOCK_OF_TOKEN, token=digest)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from chatcore.entities import MAX_NAME, Profile, User, UserId, identity_key, storable
@@ -39,6 +39,14 @@ _BY_EMAIL = _FIND.where(_u.email_key == bindparam("key"))
 _ADD = insert(users)
 _ADD_ROLE = insert(user_roles)
 _UPDATE = update(users).where(_u.id == bindparam("user"))
+_SET_PASSWORD = _UPDATE.where(_u.is_active == true())
+_REPLACE_PASSWORD = _SET_PASSWORD.where(_u.password_hash == bindparam("known"))
+_HOLD = (
+    select(_u.id)
+    .where(_u.id == bindparam("user"), _u.password_hash == bindparam("known"), _u.is_active == true())
+    .with_for_update(read=True)
+)
+_LOCK = select(_u.id).where(_u.id == bindparam("user")).with_for_update()
 _CONVERSATIONS = select(_c.id).where(_c.user_id == bindparam("user")).order_by(_c.id)
 _LOCK_CONVERSATIONS = (
     select(_c.id)
@@ -119,8 +127,16 @@ class SqlUserRepo(UserRepo):
         rows = await self._statements.rows(statement, key=identity_key(name))
         return user_from(rows) if rows else None
 
-    async def set_password_hash(self, user_id: UserId, password_hash: str, *, now: datetime) -> None:
-        await self._statements.change(_UPDATE, user=user_id, password_hash=password_hash, updated_at=now)
+    async def hold(self, user_id: UserId, *, password_hash: str) -> bool:
+        return await self._statements.lock(_HOLD, user=user_id, known=password_hash) is not None
+
+    async def set_password_hash(
+        self, user_id: UserId, password_hash: str, *, known: str | None = None, now: datetime
+    ) -> bool:
+        values: dict[str, object] = {"user": user_id, "password_hash": password_hash, "updated_at": now}
+        if known is None:
+            return await self._statements.change(_SET_PASSWORD, **values) == 1
+        return await self._statements.change(_REPLACE_PASSWORD, known=known, **values) == 1
 
     async def set_username(self, user_id: UserId, username: str, *, now: datetime) -> None:
         await self._rename(user_id, username=username, username_key=identity_key(username), updated_at=now)
@@ -129,6 +145,7 @@ class SqlUserRepo(UserRepo):
         await self._rename(user_id, email=email, email_key=identity_key(email), updated_at=now)
 
     async def delete(self, user_id: UserId) -> bool:
+        await self._statements.lock(_LOCK, user=user_id)  # first, as `TokenStore.hold` takes it
         await self._lock_conversations(user_id)
         deleted = await self._statements.change(_DELETE, user=user_id)  # foreign keys take along all but the log
         await self._statements.change(_DELETE_LOG, user=user_id)

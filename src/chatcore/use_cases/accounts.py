@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from chatcore import audit
+from chatcore.authority import Authority, Caller, acting
 from chatcore.entities import (
     ADMIN_ROLE,
     DEFAULT_ROLE,
@@ -19,7 +20,7 @@ from chatcore.entities import (
     username_rule,
 )
 from chatcore.errors import FieldError, InsufficientUserAuthentication, InvalidCredentials, LastAdmin, NotFound
-from chatcore.ports import Caller, Clock, PasswordHasher, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import Clock, PasswordHasher, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.replies import STOP_BEFORE_DELETION, Replies
 from chatcore.shielding import repeatable
@@ -31,8 +32,9 @@ class PasswordPolicy:
     """`minimum` code points after NFC (ASVS 6.2.1 asks for at least 8). `blocked` holds lower-case passwords that
     nobody may choose (ASVS 6.2.4).
 
-    A password check within `recent` lets its session change the account without another one (RFC 9470), unless
-    `always_ask`.
+    A sign-in within `recent` lets its session change the account without another password check (RFC 9470), unless
+    `always_ask`. A check of the current password is for the one act that it came with: other holders of the same token
+    gain nothing by it.
     """
 
     minimum: int = 8
@@ -203,7 +205,7 @@ class ChangeUsername:
     @repeatable
     async def _store(self, caller: Caller, username: str) -> User:
         now = self.clock.now()
-        async with self.unit_of_work() as work:
+        async with acting(self.unit_of_work, caller, now=now, alone=True) as work:
             await work.users.set_username(caller.user.id, username, now=now)
             await work.commit()
         _note_change("username_changed", caller, username=username)
@@ -212,8 +214,8 @@ class ChangeUsername:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeEmail:
-    """The caller: takes another e-mail address. Works within five minutes of a password check in this session, later
-    with the current password."""
+    """The caller: takes another e-mail address. Works within five minutes of the sign-in, later with the current
+    password."""
 
     unit_of_work: UnitOfWorkFactory
     step_up: StepUp
@@ -227,24 +229,24 @@ class ChangeEmail:
         `RateLimited`."""
         check(email_rule(email))
         now = self.clock.now()
-        checked = await self.step_up(caller, current_password, now=now)
+        await self.step_up(caller, current_password, now=now)
         await self.limits.try_rename(caller.user.id, address)
-        await self._store(caller, email, checked, now)
+        await self._store(caller, email, now)
         _note_change("email_changed", caller)
         return replace(caller.user, email=email, updated_at=now)
 
     @repeatable
-    async def _store(self, caller: Caller, email: str, checked: bool, now: datetime) -> None:
-        async with self.unit_of_work() as work:
+    async def _store(self, caller: Caller, email: str, now: datetime) -> None:
+        async with acting(self.unit_of_work, caller, now=now, alone=True) as work:
             await work.users.set_email(caller.user.id, email, now=now)
-            await _note(work, caller, checked, now)
             await work.commit()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChangePassword:
-    """The caller: takes another password. All other sessions end, and this one gets new tokens in the place of its old
-    ones. Works within five minutes of a password check in this session, later with the current password."""
+    """The caller: takes another password. All sessions end, and a new one takes the place of this one: its tokens are
+    the only ones that hold. Works within five minutes of the sign-in, later with the current password, whose check
+    counts as a sign-in for the new session."""
 
     unit_of_work: UnitOfWorkFactory
     passwords: PasswordHasher
@@ -266,14 +268,11 @@ class ChangePassword:
 
     @repeatable
     async def _store(self, caller: Caller, password_hash: str, checked: bool, now: datetime) -> SignedIn:
-        async with self.unit_of_work() as work:
+        async with acting(self.unit_of_work, caller, now=now, alone=True) as work:
             await work.users.set_password_hash(caller.user.id, password_hash, now=now)
-            await work.tokens.revoke_others(caller.user.id, caller.session.id, now=now)
-            await work.tokens.use_up(caller.user.id, caller.session.id, now=now)
-            await _note(work, caller, checked, now)
+            await work.tokens.revoke_all(caller.user.id, now=now)
             user = replace(caller.user, password_hash=password_hash, updated_at=now)
-            session = replace(caller.session, authenticated_at=now) if checked else caller.session
-            signed_in = await self.sessions.continued(work, user, session, now=now)
+            signed_in = await self.sessions.renewed(work, user, caller.session, checked=checked, now=now)
             await work.commit()
         return signed_in
 
@@ -281,8 +280,7 @@ class ChangePassword:
 @dataclass(frozen=True, kw_only=True)
 class DeleteAccount:
     """The caller: deletes the account and all that it owns. Replies that are being written are stopped first. Works
-    within five minutes of a password check in this session, later with the current password. The last active
-    administrator stays."""
+    within five minutes of the sign-in, later with the current password. The last active administrator stays."""
 
     unit_of_work: UnitOfWorkFactory
     replies: Replies
@@ -292,8 +290,8 @@ class DeleteAccount:
     async def __call__(self, *, caller: Caller, current_password: str | None = None) -> None:
         """Raises `InsufficientUserAuthentication`, `InvalidCredentials`, `RateLimited`, `LastAdmin`."""
         await self.step_up(caller, current_password, now=self.clock.now())
-        deletion = Deletion(unit_of_work=self.unit_of_work, replies=self.replies)
-        await deletion(caller.user.id, may_be_admin=ADMIN_ROLE in caller.user.roles)
+        deletion = Deletion(unit_of_work=self.unit_of_work, replies=self.replies, clock=self.clock)
+        await deletion(caller.user.id, by=caller, role=ADMIN_ROLE if ADMIN_ROLE in caller.user.roles else None)
         _note_change("account_deleted", caller)
 
 
@@ -304,33 +302,36 @@ class Deletion:
 
     unit_of_work: UnitOfWorkFactory
     replies: Replies
+    clock: Clock
 
-    async def __call__(self, user_id: UserId, *, may_be_admin: bool) -> None:
-        """Raises `NotFound`, `LastAdmin`; then nothing has been stopped."""
-        if may_be_admin:
-            await self._check(user_id)
+    async def __call__(self, user_id: UserId, *, by: Authority, role: str | None = None) -> None:
+        """`role`: what the authority needs for it; without one, the user is no administrator.
+
+        Raises `NotFound`, `LastAdmin`; then nothing has been stopped.
+        """
+        await self._order_stops(user_id, by, role)
         await self.replies.stop_all(user_id, within=STOP_BEFORE_DELETION)
-        await self._delete(user_id, may_be_admin)
+        await self._delete(user_id, by, role)
         await self.replies.stop_all(user_id, within=STOP_BEFORE_DELETION)
 
     @repeatable
-    async def _check(self, user_id: UserId) -> None:
-        async with self.unit_of_work() as work:
-            await keep_an_admin(work, user_id)
+    async def _order_stops(self, user_id: UserId, by: Authority, role: str | None) -> None:
+        """On that authority; to carry them out needs none."""
+        async with acting(self.unit_of_work, by, now=self.clock.now(), role=role) as work:
+            if role is not None:
+                await keep_an_admin(work, user_id)
+            for reply in await work.unfinished.of(user_id):
+                await work.conversations.request_stop(user_id, reply.conversation_id, reply.id)
+            await work.commit()
 
     @repeatable
-    async def _delete(self, user_id: UserId, may_be_admin: bool) -> None:
-        async with self.unit_of_work() as work:
-            if may_be_admin:
+    async def _delete(self, user_id: UserId, by: Authority, role: str | None) -> None:
+        async with acting(self.unit_of_work, by, now=self.clock.now(), role=role, alone=True) as work:
+            if role is not None:
                 await keep_an_admin(work, user_id)
             if not await work.users.delete(user_id):
                 raise NotFound("This account is deleted already.")
             await work.commit()
-
-
-async def _note(work: UnitOfWork, caller: Caller, checked: bool, now: datetime) -> None:
-    if checked:
-        await work.tokens.password_checked(caller.user.id, caller.session.id, now=now)
 
 
 def _note_change(event: str, caller: Caller, **more: str) -> None:
@@ -339,6 +340,6 @@ def _note_change(event: str, caller: Caller, **more: str) -> None:
 
 async def keep_an_admin(work: UnitOfWork, leaving: UserId) -> None:
     """Raises `LastAdmin` if this user is the one who is left, and else sees to it that this stays so until the unit of
-    work is closed. It has to be the unit's first call."""
+    work is closed. It has to be the unit's first call, after that which confirms its authority."""
     if await work.administration.only_admin() == leaving:
         raise LastAdmin

@@ -1,8 +1,8 @@
 """Other people's accounts: for administrators, and for the operator's command.
 
-None of these asks who calls. The edge does, at every request and by the roles as they are then, so that a demotion
-holds at once (OWASP ASVS 8.3.1, 8.3.2); an embedding program has to do the same. There is always an active
-administrator: of any number who go at once, one stays.
+What changes something looks in its own transaction whether its authority has the role `admin`, so that a demotion holds
+at once (OWASP ASVS 8.3.1, 8.3.2). Who may read is for the edge to ask. There is always an active administrator: of any
+number who go at once, one stays.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chatcore import audit
+from chatcore.authority import Authority, acting
 from chatcore.entities import (
     ADMIN_ROLE,
     DEFAULT_ROLE,
@@ -90,10 +91,10 @@ class DisableUser:
     clock: Clock
 
     @repeatable
-    async def __call__(self, *, user_id: UserId) -> User:
+    async def __call__(self, *, by: Authority, user_id: UserId) -> User:
         """Disabling who is disabled changes nothing. Raises `NotFound`, `LastAdmin`."""
         now = self.clock.now()
-        async with self.unit_of_work() as work:
+        async with acting(self.unit_of_work, by, now=now, role=ADMIN_ROLE) as work:
             await keep_an_admin(work, user_id)
             user = await _existing(work, user_id)
             if user.is_active:
@@ -114,10 +115,11 @@ class EnableUser:
     clock: Clock
 
     @repeatable
-    async def __call__(self, *, user_id: UserId) -> User:
+    async def __call__(self, *, by: Authority, user_id: UserId) -> User:
         """Enabling who is enabled changes nothing. Raises `NotFound`."""
-        async with self.unit_of_work() as work:
-            user = await _enabled(work, await _existing(work, user_id), now=self.clock.now())
+        now = self.clock.now()
+        async with acting(self.unit_of_work, by, now=now, role=ADMIN_ROLE) as work:
+            user = await _enabled(work, await _existing(work, user_id), now=now)
             await work.commit()
         audit.record("user_enabled", user_id=user_id)
         return user
@@ -140,16 +142,17 @@ class _RoleChange:
     clock: Clock
 
     @repeatable
-    async def _changed(self, user_id: UserId, role: str, *, granted: bool) -> User:
+    async def _changed(self, by: Authority, user_id: UserId, role: str, *, granted: bool) -> User:
         check(role_rule(role))
-        async with self.unit_of_work() as work:
+        now = self.clock.now()
+        async with acting(self.unit_of_work, by, now=now, role=ADMIN_ROLE) as work:
             if granted:
-                await work.administration.only_admin()  # one after the other
+                await work.administration.lock()  # one after the other
             elif role == ADMIN_ROLE:
                 await keep_an_admin(work, user_id)
             await _existing(work, user_id)
             change = work.administration.grant if granted else work.administration.revoke
-            await change(user_id, role, now=self.clock.now())
+            await change(user_id, role, now=now)
             user = await _existing(work, user_id)
             await work.commit()
         audit.record("role_changed", user_id=user_id, **{"granted" if granted else "revoked": role})
@@ -160,9 +163,9 @@ class _RoleChange:
 class GrantRole(_RoleChange):
     """An administrator: gives a user a role, which holds from their next request on."""
 
-    async def __call__(self, *, user_id: UserId, role: str) -> User:
+    async def __call__(self, *, by: Authority, user_id: UserId, role: str) -> User:
         """Raises `ValidationFailed`, `NotFound`."""
-        return await self._changed(user_id, role, granted=True)
+        return await self._changed(by, user_id, role, granted=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,9 +173,9 @@ class RevokeRole(_RoleChange):
     """An administrator: takes a role from a user, from their next request on. The last active administrator stays
     one."""
 
-    async def __call__(self, *, user_id: UserId, role: str) -> User:
+    async def __call__(self, *, by: Authority, user_id: UserId, role: str) -> User:
         """Raises `ValidationFailed`, `NotFound`, `LastAdmin`."""
-        return await self._changed(user_id, role, granted=False)
+        return await self._changed(by, user_id, role, granted=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,11 +186,12 @@ class RevokeSessionsOfUser:
     clock: Clock
 
     @repeatable
-    async def __call__(self, *, user_id: UserId) -> None:
+    async def __call__(self, *, by: Authority, user_id: UserId) -> None:
         """Raises `NotFound`."""
-        async with self.unit_of_work() as work:
+        now = self.clock.now()
+        async with acting(self.unit_of_work, by, now=now, role=ADMIN_ROLE) as work:
             await _existing(work, user_id)
-            await work.tokens.revoke_all(user_id, now=self.clock.now())
+            await work.tokens.revoke_all(user_id, now=now)
             await work.commit()
         audit.record("sessions_revoked", user_id=user_id)
 
@@ -199,12 +203,14 @@ class DeleteUser:
 
     unit_of_work: UnitOfWorkFactory
     replies: Replies
+    clock: Clock
 
-    async def __call__(self, *, user_id: UserId) -> None:
+    async def __call__(self, *, by: Authority, user_id: UserId) -> None:
         """Raises `NotFound`, `LastAdmin`."""
         async with self.unit_of_work(read_only=True) as work:
             await _existing(work, user_id)
-        await Deletion(unit_of_work=self.unit_of_work, replies=self.replies)(user_id, may_be_admin=True)
+        deletion = Deletion(unit_of_work=self.unit_of_work, replies=self.replies, clock=self.clock)
+        await deletion(user_id, by=by, role=ADMIN_ROLE)
         audit.record("account_deleted", user_id=user_id)
 
 
@@ -230,7 +236,7 @@ class CreateAdmin(MakeAccount):
         """
         now = self.clock.now()
         async with self.unit_of_work() as work:
-            await work.administration.only_admin()
+            await work.administration.lock()
             user = await work.users.find(name)
             if user is None:
                 raise NotFound(_MISSING)
@@ -244,8 +250,8 @@ class CreateAdmin(MakeAccount):
 async def _enabled(work: UnitOfWork, user: User, *, now: datetime) -> User:
     if user.is_active:
         return user
-    await work.tokens.revoke_all(user.id, now=now)
     await work.administration.set_active(user.id, True, now=now)
+    await work.tokens.revoke_all(user.id, now=now)
     return await _existing(work, user.id)
 
 

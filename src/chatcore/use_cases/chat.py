@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import astuple, dataclass
 from datetime import timedelta
 
+from chatcore.authority import Owner, acting
 from chatcore.entities import (
     MAX_CONTENT,
     Conversation,
@@ -12,6 +13,7 @@ from chatcore.entities import (
     Message,
     MessageId,
     Role,
+    Status,
     UserId,
     check,
     range_rule,
@@ -20,7 +22,7 @@ from chatcore.entities import (
 )
 from chatcore.errors import ConversationBusy, FieldError, IdempotencyKeyReused, NotFound
 from chatcore.events import ReplyEvent
-from chatcore.ports import Idempotency, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import Clock, Idempotency, UnitOfWork, UnitOfWorkFactory
 from chatcore.replies import Replies, with_logged_text
 from chatcore.shielding import repeatable, settled
 from chatcore.use_cases.asking import MISSING, AskModel, ChatOptions, Sent
@@ -45,7 +47,7 @@ class SendMessage(AskModel):
     async def __call__(
         self,
         *,
-        owner: UserId,
+        by: Owner,
         conversation_id: ConversationId | None,
         content: str,
         options: ChatOptions = NO_OPTIONS,
@@ -57,20 +59,20 @@ class SendMessage(AskModel):
         `RateLimited`, and `Unavailable` while shutting down; nothing is stored then, no conversation either."""
         check(*_rules(content, options), _key_rule(idempotency_key, conversation_id))
         named = None if idempotency_key is None else Idempotency(idempotency_key, _digest(content, options))
-        await self.limits.try_send(owner)
-        return await settled(self._send(owner, conversation_id, content, options, named))
+        await self.limits.try_send(by.owner)
+        return await settled(self._send(by, conversation_id, content, options, named))
 
     @repeatable
     async def _send(
         self,
-        owner: UserId,
+        by: Owner,
         conversation_id: ConversationId | None,
         content: str,
         options: ChatOptions,
         named: Idempotency | None,
     ) -> Sent:
-        worker_id = await self.replies.claimant()
-        async with self.unit_of_work() as work:
+        owner, worker_id = by.owner, await self.replies.claimant()
+        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             if conversation_id is None:
                 title, now = title_from(content), self.clock.now()
                 conversation = await work.conversations.add(owner, title=title, config_id=None, now=now)
@@ -102,7 +104,7 @@ class EditMessage(AskModel):
     async def __call__(
         self,
         *,
-        owner: UserId,
+        by: Owner,
         conversation_id: ConversationId,
         message_id: MessageId,
         content: str,
@@ -110,20 +112,20 @@ class EditMessage(AskModel):
     ) -> Sent:
         """As `SendMessage`. Raises `NotFound` also for a message that is not a user's."""
         check(*_rules(content, options))
-        await self.limits.try_send(owner)
-        return await settled(self._edit(owner, conversation_id, message_id, content, options))
+        await self.limits.try_send(by.owner)
+        return await settled(self._edit(by, conversation_id, message_id, content, options))
 
     @repeatable
     async def _edit(
         self,
-        owner: UserId,
+        by: Owner,
         conversation_id: ConversationId,
         message_id: MessageId,
         content: str,
         options: ChatOptions,
     ) -> Sent:
-        worker_id = await self.replies.claimant()
-        async with self.unit_of_work() as work:
+        owner, worker_id = by.owner, await self.replies.claimant()
+        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             conversation = await self._lock(work, owner, conversation_id)
             edited = await work.messages.get(owner, conversation_id, message_id)
             if edited is None or edited.role is not Role.USER:
@@ -142,7 +144,7 @@ class RegenerateReply(AskModel):
     async def __call__(
         self,
         *,
-        owner: UserId,
+        by: Owner,
         conversation_id: ConversationId,
         message_id: MessageId | None = None,
         options: ChatOptions = NO_OPTIONS,
@@ -150,15 +152,15 @@ class RegenerateReply(AskModel):
         """`message_id`: the reply, or the message to reply to; None is the last reply of the active branch. Raises as
         `SendMessage`, and `NotFound` if there is no such message."""
         check(*_rules(None, options))
-        await self.limits.try_send(owner)
-        return await settled(self._regenerate(owner, conversation_id, message_id, options))
+        await self.limits.try_send(by.owner)
+        return await settled(self._regenerate(by, conversation_id, message_id, options))
 
     @repeatable
     async def _regenerate(
-        self, owner: UserId, conversation_id: ConversationId, message_id: MessageId | None, options: ChatOptions
+        self, by: Owner, conversation_id: ConversationId, message_id: MessageId | None, options: ChatOptions
     ) -> Sent:
-        worker_id = await self.replies.claimant()
-        async with self.unit_of_work() as work:
+        owner, worker_id = by.owner, await self.replies.claimant()
+        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             conversation = await self._lock(work, owner, conversation_id)
             message, replies = await self._question(work, conversation, message_id)
             if conversation.writing_reply_id is not None:
@@ -215,20 +217,30 @@ class StopReply:
 
     unit_of_work: UnitOfWorkFactory
     replies: Replies
+    clock: Clock
 
-    async def __call__(self, *, owner: UserId, conversation_id: ConversationId) -> Message:
+    async def __call__(self, *, by: Owner, conversation_id: ConversationId) -> Message:
         """Raises `NotFound` also where there never was a reply."""
         async with self.unit_of_work(read_only=True) as work:
-            if await work.conversations.get(owner, conversation_id) is None:
+            if await work.conversations.get(by.owner, conversation_id) is None:
                 raise NotFound(MISSING)
-            last = await work.messages.last_reply(owner, conversation_id)
+            last = await work.messages.last_reply(by.owner, conversation_id)
         if last is None:
             raise NotFound("No reply was ever written in this conversation.")
+        if last.status is Status.WRITING:
+            await self._order(by, last)
         stopped = await self.replies.stop(last)
         if stopped is not None:
             return stopped
         async with self.unit_of_work(read_only=True) as work:
             return await with_logged_text(work, last)
+
+    @repeatable
+    async def _order(self, by: Owner, reply: Message) -> None:
+        """On that authority; to carry it out needs none."""
+        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
+            await work.conversations.request_stop(by.owner, reply.conversation_id, reply.id)
+            await work.commit()
 
 
 def _rules(content: str | None, options: ChatOptions) -> tuple[FieldError | None, ...]:

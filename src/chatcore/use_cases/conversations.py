@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chatcore.authority import Owner, acting
 from chatcore.branches import newest_below, way_to
 from chatcore.entities import (
     MAX_CONTENT,
@@ -53,16 +54,15 @@ class CreateConversation:
 
     @repeatable
     async def __call__(
-        self, *, owner: UserId, title: str | None = None, config_id: ModelConfigId | None = None
+        self, *, by: Owner, title: str | None = None, config_id: ModelConfigId | None = None
     ) -> Conversation:
         """Raises `ValidationFailed`; `NotFound` if the configuration is not one's own."""
         check(text_rule(title, "title", minimum=1, maximum=MAX_TITLE) if title is not None else None)
-        async with self.unit_of_work() as work:
-            if config_id is not None and await work.model_configs.get(owner, config_id) is None:
+        now = self.clock.now()
+        async with acting(self.unit_of_work, by, now=now) as work:
+            if config_id is not None and await work.model_configs.get(by.owner, config_id) is None:
                 raise NotFound("There is no such model configuration.")
-            conversation = await work.conversations.add(
-                owner, title=title or "", config_id=config_id, now=self.clock.now()
-            )
+            conversation = await work.conversations.add(by.owner, title=title or "", config_id=config_id, now=now)
             await work.commit()
         return conversation
 
@@ -72,14 +72,15 @@ class RenameConversation:
     """The owner: gives a title, which nothing but another rename changes."""
 
     unit_of_work: UnitOfWorkFactory
+    clock: Clock
 
     @repeatable
-    async def __call__(self, *, owner: UserId, conversation_id: ConversationId, title: str) -> Conversation:
+    async def __call__(self, *, by: Owner, conversation_id: ConversationId, title: str) -> Conversation:
         """`title`: 1 to 200 characters. Raises `ValidationFailed`, `NotFound`."""
         check(text_rule(title, "title", minimum=1, maximum=MAX_TITLE))
-        async with self.unit_of_work() as work:
-            await work.conversations.set_title(owner, conversation_id, title, by_user=True)
-            conversation = await work.conversations.get(owner, conversation_id)
+        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
+            await work.conversations.set_title(by.owner, conversation_id, title, by_user=True)
+            conversation = await work.conversations.get(by.owner, conversation_id)
             if conversation is None:
                 raise NotFound(_MISSING)
             await work.commit()
@@ -92,25 +93,32 @@ class DeleteConversation:
 
     unit_of_work: UnitOfWorkFactory
     replies: Replies
+    clock: Clock
 
-    @repeatable
-    async def __call__(self, *, owner: UserId, conversation_id: ConversationId) -> None:
+    async def __call__(self, *, by: Owner, conversation_id: ConversationId) -> None:
         """Raises `NotFound`."""
         stopped: MessageId | None = None
-        while True:
-            async with self.unit_of_work() as work:
-                conversation = await work.conversations.lock(owner, conversation_id)
-                if conversation is None:
-                    raise NotFound(_MISSING)
-                reply_id = conversation.writing_reply_id  # under the lock: none begins between this and the deletion
-                if reply_id is None or reply_id == stopped:
-                    await work.conversations.delete(owner, conversation_id)
-                    await work.commit()
-                    return
-                reply = await work.messages.get(owner, conversation_id, reply_id)
-            stopped = reply_id
-            if reply is not None:
-                await self.replies.stop(reply, within=STOP_BEFORE_DELETION)
+        while (reply := await self._delete(by, conversation_id, stopped)) is not None:
+            stopped = reply.id
+            await self.replies.stop(reply, within=STOP_BEFORE_DELETION)
+
+    @repeatable
+    async def _delete(self, by: Owner, conversation_id: ConversationId, stopped: MessageId | None) -> Message | None:
+        """None: it is deleted. Otherwise a reply that has to be stopped first; that it stops is ordered."""
+        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
+            conversation = await work.conversations.lock(by.owner, conversation_id)
+            if conversation is None:
+                raise NotFound(_MISSING)
+            reply_id = conversation.writing_reply_id  # under the lock: none begins between this and the deletion
+            reply: Message | None = None
+            if reply_id is not None and reply_id != stopped:
+                reply = await work.messages.get(by.owner, conversation_id, reply_id)
+            if reply is None:
+                await work.conversations.delete(by.owner, conversation_id)
+            else:
+                await work.conversations.request_stop(by.owner, conversation_id, reply.id)
+            await work.commit()
+        return reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,17 +165,17 @@ class AddMessage:
     clock: Clock
     limits: RateLimits = UNLIMITED
 
-    async def __call__(self, *, owner: UserId, conversation_id: ConversationId, role: Role, content: str) -> Message:
+    async def __call__(self, *, by: Owner, conversation_id: ConversationId, role: Role, content: str) -> Message:
         """`content`: 1 to 200,000 characters. Raises `ValidationFailed`, `NotFound`, `ConversationBusy`,
         `RateLimited`."""
         check(text_rule(content, "content", minimum=1, maximum=MAX_CONTENT))
-        await self.limits.try_send(owner)
-        return await self._add(owner, conversation_id, role, content)
+        await self.limits.try_send(by.owner)
+        return await self._add(by, conversation_id, role, content)
 
     @repeatable
-    async def _add(self, owner: UserId, conversation_id: ConversationId, role: Role, content: str) -> Message:
-        now = self.clock.now()
-        async with self.unit_of_work() as work:
+    async def _add(self, by: Owner, conversation_id: ConversationId, role: Role, content: str) -> Message:
+        now, owner = self.clock.now(), by.owner
+        async with acting(self.unit_of_work, by, now=now) as work:
             conversation = await work.conversations.lock(owner, conversation_id)
             if conversation is None:
                 raise NotFound(_MISSING)
@@ -199,15 +207,17 @@ class SwitchBranch:
 
     unit_of_work: UnitOfWorkFactory
     read_history: ReadHistory
+    clock: Clock
 
-    async def __call__(self, *, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> History:
+    async def __call__(self, *, by: Owner, conversation_id: ConversationId, message_id: MessageId) -> History:
         """The newest messages of that branch. Raises `NotFound`."""
-        await self._switch(owner, conversation_id, message_id)
-        return await self.read_history(owner=owner, conversation_id=conversation_id)
+        await self._switch(by, conversation_id, message_id)
+        return await self.read_history(owner=by.owner, conversation_id=conversation_id)
 
     @repeatable
-    async def _switch(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> None:
-        async with self.unit_of_work() as work:
+    async def _switch(self, by: Owner, conversation_id: ConversationId, message_id: MessageId) -> None:
+        owner = by.owner
+        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             if await work.conversations.lock(owner, conversation_id) is None:
                 raise NotFound(_MISSING)
             tree = await work.messages.tree(owner, conversation_id)

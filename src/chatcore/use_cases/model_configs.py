@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from chatcore import audit
+from chatcore.authority import Owner, acting
 from chatcore.entities import (
     Failure,
     ModelConfig,
@@ -62,14 +63,13 @@ class CreateModelConfig:
     clock: Clock
 
     @repeatable
-    async def __call__(self, *, owner: UserId, model_url: str, model_name: str, api_key: str) -> ModelConfig:
+    async def __call__(self, *, by: Owner, model_url: str, model_name: str, api_key: str) -> ModelConfig:
         """Raises `ValidationFailed`."""
         check(model_url_rule(model_url), _name_rule(model_name), _key_rule(api_key))
-        await _check_target(self.gateway, model_url, owner)
-        async with self.unit_of_work() as work:
-            config = await work.model_configs.add(
-                owner, model_url=model_url, model_name=model_name, now=self.clock.now()
-            )
+        await _check_target(self.gateway, model_url, by.owner)
+        now = self.clock.now()
+        async with acting(self.unit_of_work, by, now=now) as work:
+            config = await work.model_configs.add(by.owner, model_url=model_url, model_name=model_name, now=now)
             config = _with_key(config, api_key, self.cipher)
             await work.model_configs.save(config)
             await work.commit()
@@ -92,7 +92,7 @@ class UpdateModelConfig:
     async def __call__(
         self,
         *,
-        owner: UserId,
+        by: Owner,
         config_id: ModelConfigId,
         model_url: str | None = None,
         model_name: str | None = None,
@@ -105,9 +105,10 @@ class UpdateModelConfig:
             _key_rule(api_key) if api_key is not None else None,
         )
         if model_url is not None:
-            await _check_target(self.gateway, model_url, owner)
-        async with self.unit_of_work() as work:
-            config = await work.model_configs.lock(owner, config_id)
+            await _check_target(self.gateway, model_url, by.owner)
+        now = self.clock.now()
+        async with acting(self.unit_of_work, by, now=now) as work:
+            config = await work.model_configs.lock(by.owner, config_id)
             if config is None:
                 raise NotFound(_MISSING)
             moved = model_url is not None and origin_of(model_url) != origin_of(config.model_url)
@@ -115,7 +116,7 @@ class UpdateModelConfig:
                 config,
                 model_url=config.model_url if model_url is None else model_url,
                 model_name=config.model_name if model_name is None else model_name,
-                updated_at=self.clock.now(),
+                updated_at=now,
             )
             if api_key is not None or moved:
                 config = _with_key(config, api_key or "", self.cipher)
@@ -181,12 +182,13 @@ class DeleteModelConfig:
     """The owner: forgets the endpoint and its key. Conversations that used it keep their messages."""
 
     unit_of_work: UnitOfWorkFactory
+    clock: Clock
 
     @repeatable
-    async def __call__(self, *, owner: UserId, config_id: ModelConfigId) -> None:
+    async def __call__(self, *, by: Owner, config_id: ModelConfigId) -> None:
         """Raises `NotFound`."""
-        async with self.unit_of_work() as work:
-            if not await work.model_configs.delete(owner, config_id):
+        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
+            if not await work.model_configs.delete(by.owner, config_id):
                 raise NotFound(_MISSING)
             await work.commit()
 

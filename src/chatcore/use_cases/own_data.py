@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from chatcore import audit
+from chatcore.authority import Caller, Owner, acting
 from chatcore.entities import ConversationId, Message, MessageId, ModelConfig, Session, Status, User, UserId
-from chatcore.ports import Caller, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import Clock, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
 from chatcore.replies import with_logged_text
 from chatcore.shielding import repeatable, settled
@@ -163,44 +164,45 @@ class ImportConversations:
     """
 
     unit_of_work: UnitOfWorkFactory
+    clock: Clock
     limits: RateLimits = UNLIMITED
     going_on: AtOnce = field(init=False, default_factory=lambda: AtOnce("imports", 1, in_all=8))
     within: ClassVar[float] = 900.0
 
-    async def __call__(self, *, owner: UserId, lines: AsyncIterator[Line]) -> Imported:
+    async def __call__(self, *, by: Owner, lines: AsyncIterator[Line]) -> Imported:
         """In each conversation at most 10,000 messages with 16 MiB of text, which are what is held in memory, and in
         each message at most 7 MiB. After 10,000 lines that cannot be read, or 15 minutes, no more is read: the last
         refusal says so. Raises `RateLimited`: it counts as a message does, and a user has one at once; `Unavailable`:
         eight are being read."""
-        await self.limits.try_send(owner)
-        with self.going_on.one_more(owner):
-            return await self._imported(owner, lines)
+        await self.limits.try_send(by.owner)
+        with self.going_on.one_more(by.owner):
+            return await self._imported(by, lines)
 
-    async def _imported(self, owner: UserId, lines: AsyncIterator[Line]) -> Imported:
+    async def _imported(self, by: Owner, lines: AsyncIterator[Line]) -> Imported:
         imported = Imported()
         try:
             async with asyncio.timeout(self.within):
-                await self._read_all(owner, lines, imported)
+                await self._read_all(by, lines, imported)
         except TimeoutError:
             imported.stop(f"is the last that was read: an import has {self.within:.0f} seconds")
         finally:  # what came before a line that never came is stored
             if imported.conversations:
                 stored = {"conversations": imported.conversations, "messages": imported.messages}
-                audit.record("data_imported", user_id=owner, **stored)
+                audit.record("data_imported", user_id=by.owner, **stored)
         return imported
 
-    async def _read_all(self, owner: UserId, lines: AsyncIterator[Line], imported: Imported) -> None:
+    async def _read_all(self, by: Owner, lines: AsyncIterator[Line], imported: Imported) -> None:
         read: ReadConversation | None = None
         ended, unreadable = False, 0
         async for line in lines:
             imported.read = line.number
             match line.thing:
                 case OwnConversation() as own:
-                    await self._finish(owner, read, imported)
+                    await self._finish(by, read, imported)
                     read = ReadConversation(line.number, own)
                     read.check_conversation()
                 case EndOfExport():
-                    await self._finish(owner, read, imported)
+                    await self._finish(by, read, imported)
                     read, ended = None, True
                 case Message() as message:
                     read = read or ReadConversation(line.number, None)
@@ -210,33 +212,33 @@ class ImportConversations:
                     read.refuse(line.number, why)
                     unreadable += 1
                     if unreadable > MAX_UNREADABLE:
-                        await self._finish(owner, read, imported)
+                        await self._finish(by, read, imported)
                         imported.stop(f"is the last that was read: {MAX_UNREADABLE} before it could not be")
                         return
         if read is not None:
             read.refuse(read.line, "may be cut off: neither another conversation nor the end of the export follows")
-            await self._finish(owner, read, imported)
+            await self._finish(by, read, imported)
         elif not ended:
             imported.refuse(1, "is that of an export which was cut off: neither a conversation nor its end follows")
 
-    async def _finish(self, owner: UserId, read: ReadConversation | None, imported: Imported) -> None:
+    async def _finish(self, by: Owner, read: ReadConversation | None, imported: Imported) -> None:
         if read is not None:
-            await settled(self._store_or_refuse(owner, read, imported))
+            await settled(self._store_or_refuse(by, read, imported))
 
-    async def _store_or_refuse(self, owner: UserId, read: ReadConversation, imported: Imported) -> None:
+    async def _store_or_refuse(self, by: Owner, read: ReadConversation, imported: Imported) -> None:
         """To its end, so that what is told of it holds."""
         if read.refusal is not None or read.own is None:
             refusal = read.refusal or Refusal(read.line, "belongs to no conversation")
             imported.refuse(refusal.line, refusal.why)
             return
-        await self._store(owner, read.own, read)
+        await self._store(by, read.own, read)
         imported.conversations += 1
         imported.messages += read.count
 
     @repeatable
-    async def _store(self, owner: UserId, own: OwnConversation, read: ReadConversation) -> None:
-        ids, active = dict[MessageId, MessageId](), read.active()
-        async with self.unit_of_work() as work:
+    async def _store(self, by: Owner, own: OwnConversation, read: ReadConversation) -> None:
+        owner, ids, active = by.owner, dict[MessageId, MessageId](), read.active()
+        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             stored = await work.conversations.restore(replace(own.conversation, user_id=owner))
             for message in read.messages():
                 ids[message.id] = await work.messages.restore(

@@ -10,19 +10,21 @@ import hashlib
 import hmac
 import secrets
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from chatcore import audit
+from chatcore.authority import Caller, acting
 from chatcore.entities import Page, RefreshToken, Session, SessionId, User, check_page, normal_password, storable
-from chatcore.errors import AccountDisabled, InvalidCredentials, NotFound, Unauthenticated
-from chatcore.ports import AccessClaims, Caller, Clock, PasswordHasher, TokenSigner, UnitOfWork, UnitOfWorkFactory
+from chatcore.errors import AccountDisabled, Contention, InvalidCredentials, NotFound, Unauthenticated
+from chatcore.ports import AccessClaims, Clock, PasswordHasher, TokenSigner, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.shielding import repeatable, settled
 
 _TOUCH_EVERY = timedelta(minutes=1)
 _LONGEST_TOKEN = 64  # characters; ours have 43
 _LONGEST_ID = 64
+_TRIES = 5  # of a sign-in whose hash was replaced meanwhile, which happens once: by a change, or by another sign-in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class SessionIssuer:
     async def open(self, work: UnitOfWork, user: User, *, user_agent: str, address: str, now: datetime) -> SignedIn:
         """A new session for a user whose password has just been checked."""
         session = Session(
-            id=SessionId(secrets.token_urlsafe(16)),
+            id=_new_id(),
             user_id=user.id,
             login_time=now,
             authenticated_at=now,
@@ -69,11 +71,24 @@ class SessionIssuer:
             user_agent=storable(user_agent[:255]),
             address=address[:64],
         )
-        await work.tokens.add_session(session)
-        return await self.continued(work, user, session, now=now)
+        return await self._begin(work, user, session, now=now)
 
-    async def continued(self, work: UnitOfWork, user: User, session: Session, *, now: datetime) -> SignedIn:
-        """A fresh refresh token for a session that is stored."""
+    async def renewed(
+        self, work: UnitOfWork, user: User, session: Session, *, checked: bool, now: datetime
+    ) -> SignedIn:
+        """A new session in the place of one that has ended, and for as long as that would have lived. `checked`: the
+        password has just been checked."""
+        session = replace(
+            session,
+            id=_new_id(),
+            login_time=now,
+            authenticated_at=now if checked else session.authenticated_at,
+            last_used_at=now,
+        )
+        return await self._begin(work, user, session, now=now)
+
+    async def _begin(self, work: UnitOfWork, user: User, session: Session, *, now: datetime) -> SignedIn:
+        await work.tokens.add_session(session)
         token = _encoded(secrets.token_bytes(32))
         await self.store(work, session, token, now=now)
         return self.signed_in(user, session, token, now=now)
@@ -128,34 +143,47 @@ class SignIn:
         """Raises `InvalidCredentials`, `AccountDisabled`, `RateLimited`."""
         await self.limits.try_address(address)
         password = normal_password(password)
-        async with self.unit_of_work(read_only=True) as work:
-            user = await work.users.find(name)
+        user = await self._find(name)
         await self.limits.try_account(user.id if user else None, name, address)
+        for _ in range(_TRIES):
+            verified = await self._verified(user, password, user_agent, address)
+            rehashed = None
+            if self.passwords.needs_rehash(verified.password_hash):
+                rehashed = await self.passwords.hash(password)
+            if (signed_in := await self._open(verified, rehashed, user_agent, address)) is not None:
+                note_sign_in("sign_in", signed_in)
+                return signed_in
+            user = await self._find(name)
+        raise Contention
+
+    async def _find(self, name: str) -> User | None:
+        async with self.unit_of_work(read_only=True) as work:
+            return await work.users.find(name)
+
+    async def _verified(self, user: User | None, password: str, user_agent: str, address: str) -> User:
         if not await self.passwords.verify(password, user.password_hash if user else None) or user is None:
             _note_failure(user, "wrong password" if user else "unknown name", user_agent, address)
             raise InvalidCredentials
         if not user.is_active:
             _note_failure(user, "disabled", user_agent, address)
             raise AccountDisabled
-        rehashed = None
-        if self.passwords.needs_rehash(user.password_hash):
-            rehashed = await self.passwords.hash(password)
-        try:
-            signed_in = await self._open(user, rehashed, user_agent, address)
-        except NotFound:  # deleted meanwhile
-            raise InvalidCredentials from None
-        note_sign_in("sign_in", signed_in)
-        return signed_in
+        return user
 
     @repeatable
-    async def _open(self, user: User, rehashed: str | None, user_agent: str, address: str) -> SignedIn:
+    async def _open(self, user: User, rehashed: str | None, user_agent: str, address: str) -> SignedIn | None:
+        """None: the password was changed since it was verified, or hashed anew, or the user disabled or deleted."""
         now = self.clock.now()
         async with self.unit_of_work() as work:
-            if rehashed:
-                await work.users.set_password_hash(user.id, rehashed, now=now)
+            if not await self._still(work, user, rehashed, now):
+                return None
             signed_in = await self.sessions.open(work, user, user_agent=user_agent, address=address, now=now)
             await work.commit()
         return signed_in
+
+    async def _still(self, work: UnitOfWork, user: User, rehashed: str | None, now: datetime) -> bool:
+        if rehashed is None:
+            return await work.users.hold(user.id, password_hash=user.password_hash)
+        return await work.users.set_password_hash(user.id, rehashed, known=user.password_hash, now=now)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +277,7 @@ class SignOut:
     async def __call__(self, *, caller: Caller, refresh_token: str | None = None) -> None:
         now, user_id, this = self.clock.now(), caller.user.id, caller.session.id
         other: SessionId | None = None
-        async with self.unit_of_work() as work:
+        async with acting(self.unit_of_work, caller, now=now, alone=True) as work:
             await work.tokens.revoke(user_id, this, now=now)
             given = await work.tokens.refresh_token(digest_of(refresh_token)) if refresh_token else None
             if given and given.user_id == user_id and given.session_id != this:
@@ -287,10 +315,11 @@ class RevokeSession:
         """Ending one that has ended changes nothing. Raises `NotFound`."""
         if len(session_id) > _LONGEST_ID:
             raise NotFound("There is no such session.")
-        async with self.unit_of_work() as work:
+        now = self.clock.now()
+        async with acting(self.unit_of_work, caller, now=now, alone=True) as work:
             if await work.tokens.caller(caller.user.id, session_id) is None:
                 raise NotFound("There is no such session.")
-            await work.tokens.revoke(caller.user.id, session_id, now=self.clock.now())
+            await work.tokens.revoke(caller.user.id, session_id, now=now)
             await work.commit()
         audit.record("session_revoked", user_id=caller.user.id, session_id=session_id, by_session_id=caller.session.id)
 
@@ -304,10 +333,15 @@ class RevokeOtherSessions:
 
     @repeatable
     async def __call__(self, *, caller: Caller) -> None:
-        async with self.unit_of_work() as work:
-            await work.tokens.revoke_others(caller.user.id, caller.session.id, now=self.clock.now())
+        now = self.clock.now()
+        async with acting(self.unit_of_work, caller, now=now, alone=True) as work:
+            await work.tokens.revoke_others(caller.user.id, caller.session.id, now=now)
             await work.commit()
         audit.record("sessions_revoked", user_id=caller.user.id, by_session_id=caller.session.id)
+
+
+def _new_id() -> SessionId:
+    return SessionId(secrets.token_urlsafe(16))
 
 
 def digest_of(token: str) -> bytes:

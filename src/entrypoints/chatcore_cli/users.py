@@ -18,6 +18,7 @@ from chatcore import (
     ImportUsers,
     ListSessionsOfUser,
     ListUsers,
+    Operator,
     RevokeRole,
     User,
 )
@@ -124,12 +125,12 @@ def delete(name: str, yes: bool) -> None:
 
 
 async def _delete(container: AsyncContainer, user: User) -> None:
-    await (await container.get(DeleteUser))(user_id=user.id)
+    await (await container.get(DeleteUser))(by=Operator(), user_id=user.id)
 
 
 async def _changed(container: AsyncContainer, name: str, use_case: type[Any], **how: str) -> User:
     user = await _found(container, name)
-    changed: User = await (await container.get(use_case))(user_id=user.id, **how)
+    changed: User = await (await container.get(use_case))(by=Operator(), user_id=user.id, **how)
     return changed
 
 

@@ -159,18 +159,57 @@ class UserRepoContract(StorageContract):
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
     ) -> None:
         async with unit_of_work() as work:
-            await work.users.set_password_hash(owner.id, "$new", now=later(1))
+            assert await work.users.set_password_hash(owner.id, "$new", now=later(1)) is True
             await work.commit()
         assert await found(unit_of_work, "owner") == replace(owner, password_hash="$new", updated_at=later(1))
         assert await found(unit_of_work, "stranger") == stranger
 
-    async def test_the_hash_of_a_user_who_is_gone_is_nothing(
-        self, unit_of_work: UnitOfWorkFactory, owner: User
+    async def test_the_hash_of_a_user_who_is_gone_or_disabled_is_nothing(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
     ) -> None:
         async with unit_of_work() as work:
-            await work.users.set_password_hash(NOBODY, "$new", now=later(1))
+            await work.administration.set_active(stranger.id, False, now=later(1))
+            for user_id in (NOBODY, stranger.id):
+                assert await work.users.set_password_hash(user_id, "$new", now=later(2)) is False
+            assert await work.users.hold(NOBODY, password_hash="$new") is False
+            assert await work.users.hold(stranger.id, password_hash=stranger.password_hash) is False
             await work.commit()
         assert await found(unit_of_work, "owner") == owner
+        assert await found(unit_of_work, "stranger") == replace(stranger, is_active=False, updated_at=later(1))
+
+    async def test_a_hash_is_replaced_only_while_it_is_the_one_that_is_known(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
+    ) -> None:
+        known = owner.password_hash
+        async with unit_of_work() as work:
+            assert await work.users.hold(owner.id, password_hash=known) is True
+            assert await work.users.hold(owner.id, password_hash=stranger.password_hash) is False
+            assert await work.users.set_password_hash(owner.id, "$new", known=known, now=later(1)) is True
+            assert await work.users.set_password_hash(owner.id, "$other", known=known, now=later(2)) is False
+            assert await work.users.hold(owner.id, password_hash=known) is False
+            assert await work.users.hold(owner.id, password_hash="$new") is True
+            await work.commit()
+        assert await found(unit_of_work, "owner") == replace(owner, password_hash="$new", updated_at=later(1))
+        assert await found(unit_of_work, "stranger") == stranger
+
+    async def test_a_hash_that_is_held_is_changed_later(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:
+        order = list[str]()
+
+        async def change() -> None:
+            async with unit_of_work() as work:
+                await work.users.set_password_hash(owner.id, "$new", now=later(1))
+                order.append("changed")
+                await work.commit()
+
+        async with unit_of_work() as work:
+            assert await work.users.hold(owner.id, password_hash=owner.password_hash)
+            changing = asyncio.create_task(change())
+            for _ in range(20):  # round trips in which the other one could overtake
+                await work.users.find("owner")
+            order.append("held")
+            await work.commit()
+        await changing
+        assert order == ["held", "changed"]
 
     # ---- another name, another address ----
 

@@ -1,13 +1,15 @@
 """The contract of `TokenStore`."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 
 import pytest
 
+from chatcore.authority import Caller
 from chatcore.entities import RefreshToken, Session, SessionId, User, UserId
-from chatcore.ports import Caller, UnitOfWorkFactory
+from chatcore.ports import UnitOfWork, UnitOfWorkFactory
 from contracts.storage.base import NOW, StorageContract, later, times
 
 NOBODY = UserId(999_999_999)
@@ -31,6 +33,18 @@ def a_token(session: Session, digest: bytes = bytes(range(224, 256))) -> Refresh
     return RefreshToken(
         digest=digest, session_id=session.id, user_id=session.user_id, created_at=NOW, expires_at=later(60)
     )
+
+
+ENDS: dict[str, Callable[[UnitOfWork, Session], Awaitable[object]]] = {
+    "session": lambda work, it: work.tokens.revoke(it.user_id, it.id, now=NOW),
+    "other sessions": lambda work, it: work.tokens.revoke_others(it.user_id, SessionId("another"), now=NOW),
+    "all sessions": lambda work, it: work.tokens.revoke_all(it.user_id, now=NOW),
+    "activity": lambda work, it: work.administration.set_active(it.user_id, False, now=NOW),
+    "role": lambda work, it: work.administration.revoke(it.user_id, "user", now=NOW),
+    "user": lambda work, it: work.users.delete(it.user_id),
+}
+"""What takes away what `hold` has found."""
+HELD = [(end, role) for end in ENDS for role in (None, "user") if role or end != "role"]
 
 
 class TokenStoreContract(StorageContract):
@@ -218,20 +232,6 @@ class TokenStoreContract(StorageContract):
             pages = [await work.tokens.sessions(owner.id, limit=2, offset=offset) for offset in (0, 2, 4)]
         assert sorted(session.id for page in pages for session in page) == sorted(names)
 
-    async def test_a_password_check_is_noted(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, session: Session
-    ) -> None:
-        other = a_session(owner, "other")
-        async with unit_of_work() as work:
-            await work.tokens.add_session(other)
-            await work.tokens.password_checked(owner.id, session.id, now=later(60))
-            await work.tokens.password_checked(stranger.id, session.id, now=later(120))
-            await work.commit()
-        async with unit_of_work(read_only=True) as work:
-            checked = await work.tokens.caller(owner.id, session.id)
-            assert checked == Caller(owner, replace(session, authenticated_at=later(60)))
-            assert await work.tokens.caller(owner.id, other.id) == Caller(owner, other)
-
     async def test_revoking_the_others_leaves_this_one(
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, session: Session
     ) -> None:
@@ -274,62 +274,75 @@ class TokenStoreContract(StorageContract):
             assert await work.tokens.alive({session.id}, now=now) == {session.id}
             assert await work.tokens.alive([], now=now) == set()
 
-    # ---- refresh tokens that are used up ----
+    # ---- what is held ----
 
-    async def test_every_unused_token_of_a_session_is_used_up(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session, token: RefreshToken
+    async def test_a_living_session_of_an_active_user_with_the_role_holds(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, session: Session
     ) -> None:
-        used = replace(a_token(session, b"u" * 32), used_at=later(1))
-        expired = replace(a_token(session, b"e" * 32), expires_at=later(-1))
+        now = later(10)
+        expired = a_session(owner, "expired", expires_at=now)
+        ended = a_session(owner, "ended", logout_time=later(11))
+        strangers = a_session(stranger, "strangers")
         async with unit_of_work() as work:
-            for each in (used, expired):
-                await work.tokens.add_refresh_token(each)
-            await work.tokens.use_up(owner.id, session.id, now=later(2))
-            after = a_token(session, b"a" * 32)
-            await work.tokens.add_refresh_token(after)
-            assert await work.tokens.exchange(token.digest, now=later(3)) is False
-            await work.commit()
-        async with unit_of_work() as work:
-            assert await work.tokens.refresh_token(token.digest) == replace(token, used_at=later(2))
-            assert await work.tokens.refresh_token(expired.digest) == replace(expired, used_at=later(2))
-            assert await work.tokens.refresh_token(used.digest) == used
-            assert await work.tokens.exchange(after.digest, now=later(3)) is True
+            for each in (expired, ended, strangers):
+                await work.tokens.add_session(each)
+            await work.administration.set_active(stranger.id, False, now=now)
+            for alone in (False, True):
+                assert await work.tokens.hold(owner.id, session.id, alone=alone, now=now) is True
+                for user_id, session_id in (
+                    (owner.id, expired.id),
+                    (owner.id, ended.id),
+                    (owner.id, strangers.id),
+                    (stranger.id, session.id),
+                    (stranger.id, strangers.id),
+                    (owner.id, SessionId("unknown")),
+                ):
+                    assert await work.tokens.hold(user_id, session_id, alone=alone, now=now) is False
+            assert await work.tokens.hold(owner.id, session.id, role="user", now=now) is True
+            assert await work.tokens.hold(owner.id, session.id, role="admin", now=now) is False
+            assert await work.tokens.hold(owner.id, ended.id, role="user", now=now) is False
 
-    async def test_only_this_sessions_tokens_are_used_up(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, session: Session, token: RefreshToken
+    @pytest.mark.parametrize(("end", "role"), HELD)
+    async def test_what_is_held_ends_later(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session, end: str, role: str | None
     ) -> None:
-        other = a_session(owner, "other")
-        others = a_token(other, b"o" * 32)
-        async with unit_of_work() as work:
-            await work.tokens.add_session(other)
-            await work.tokens.add_refresh_token(others)
-            await work.tokens.use_up(stranger.id, session.id, now=later(1))
-            await work.tokens.use_up(owner.id, other.id, now=later(1))
-            assert await work.tokens.refresh_token(token.digest) == token
-            assert await work.tokens.refresh_token(others.digest) == replace(others, used_at=later(1))
+        """Whoever ends it waits; who asks after that hears of it."""
+        order = list[str]()
 
-    @pytest.mark.parametrize("successor", [b"\0" * 32, b"\xff" * 32], ids=["before", "behind"])
-    async def test_the_successor_of_an_exchange_under_way_is_used_up_too(
-        self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session, token: RefreshToken, successor: bytes
-    ) -> None:
-        async def use_up() -> None:
+        async def end_it() -> None:
             async with unit_of_work() as work:
-                await work.tokens.use_up(owner.id, session.id, now=later(2))
+                await ENDS[end](work, session)
+                order.append("ended")
                 await work.commit()
 
         async with unit_of_work() as work:
-            assert await work.tokens.exchange(token.digest, now=later(1)) is True
-            using_up = asyncio.create_task(use_up())
+            assert await work.tokens.hold(owner.id, session.id, role=role, now=NOW) is True
+            ending = asyncio.create_task(end_it())
             for _ in range(20):  # round trips in which the other one could overtake
-                await work.tokens.refresh_token(token.digest)
-            await work.tokens.add_refresh_token(a_token(session, successor))
-            await work.tokens.touch(owner.id, session.id, now=later(1))
+                await work.users.find("owner")
+            order.append("held")
             await work.commit()
-        await using_up
-        async with unit_of_work(read_only=True) as work:
-            stored = await work.tokens.refresh_token(successor)
-            assert stored == replace(a_token(session, successor), used_at=later(2))
-            assert await work.tokens.refresh_token(token.digest) == replace(token, used_at=later(1))
+        await ending
+        assert order == ["held", "ended"]
+        async with unit_of_work() as work:
+            assert await work.tokens.hold(owner.id, session.id, role=role, now=NOW) is False
+
+    @pytest.mark.parametrize(("end", "role"), HELD)
+    async def test_what_is_about_to_end_is_not_held(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session, end: str, role: str | None
+    ) -> None:
+
+        async def hold() -> bool:
+            async with unit_of_work() as work:
+                return await work.tokens.hold(owner.id, session.id, role=role, now=NOW)
+
+        async with unit_of_work() as work:
+            await ENDS[end](work, session)
+            holding = asyncio.create_task(hold())
+            for _ in range(20):  # round trips in which the other one comes as far as it can
+                await work.users.find("owner")
+            await work.commit()
+        assert await holding is False
 
     async def test_revoking_the_others_waits_for_an_exchange_under_way(
         self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session, token: RefreshToken

@@ -56,38 +56,52 @@ async def list_roles(list_roles: FromDishka[ListRoles]) -> schemas.AccountRoles:
 
 
 @post("/users/{user_id:int}/disable", status_code=200, description=described(DisableUser))
-async def disable_user(user_id: FromPath[PathId], disable: FromDishka[DisableUser]) -> schemas.User:
-    return schemas.User.of(await disable(user_id=UserId(user_id)))
+async def disable_user(
+    user_id: FromPath[PathId], caller: NamedDependency[Caller], disable: FromDishka[DisableUser]
+) -> schemas.User:
+    return schemas.User.of(await disable(by=caller, user_id=UserId(user_id)))
 
 
 @post("/users/{user_id:int}/enable", status_code=200, description=described(EnableUser))
-async def enable_user(user_id: FromPath[PathId], enable: FromDishka[EnableUser]) -> schemas.User:
-    return schemas.User.of(await enable(user_id=UserId(user_id)))
+async def enable_user(
+    user_id: FromPath[PathId], caller: NamedDependency[Caller], enable: FromDishka[EnableUser]
+) -> schemas.User:
+    return schemas.User.of(await enable(by=caller, user_id=UserId(user_id)))
 
 
 @post("/users/{user_id:int}/roles/grant", status_code=200, description=described(GrantRole))
 async def grant_role(
-    user_id: FromPath[PathId], data: JSONBody[schemas.RoleChange], grant: FromDishka[GrantRole]
+    user_id: FromPath[PathId],
+    data: JSONBody[schemas.RoleChange],
+    caller: NamedDependency[Caller],
+    grant: FromDishka[GrantRole],
 ) -> schemas.User:
-    return schemas.User.of(await grant(user_id=UserId(user_id), role=data.role))
+    return schemas.User.of(await grant(by=caller, user_id=UserId(user_id), role=data.role))
 
 
 @post("/users/{user_id:int}/roles/revoke", status_code=200, description=described(RevokeRole))
 async def revoke_role(
-    user_id: FromPath[PathId], data: JSONBody[schemas.RoleChange], revoke: FromDishka[RevokeRole]
+    user_id: FromPath[PathId],
+    data: JSONBody[schemas.RoleChange],
+    caller: NamedDependency[Caller],
+    revoke: FromDishka[RevokeRole],
 ) -> schemas.User:
-    return schemas.User.of(await revoke(user_id=UserId(user_id), role=data.role))
+    return schemas.User.of(await revoke(by=caller, user_id=UserId(user_id), role=data.role))
 
 
 @post("/users/{user_id:int}/sessions/revoke", status_code=200, description=described(RevokeSessionsOfUser))
-async def revoke_sessions_of_user(user_id: FromPath[PathId], revoke: FromDishka[RevokeSessionsOfUser]) -> schemas.Said:
-    await revoke(user_id=UserId(user_id))
+async def revoke_sessions_of_user(
+    user_id: FromPath[PathId], caller: NamedDependency[Caller], revoke: FromDishka[RevokeSessionsOfUser]
+) -> schemas.Said:
+    await revoke(by=caller, user_id=UserId(user_id))
     return schemas.Said("All sessions of the user are ended.")
 
 
 @post("/users/{user_id:int}/delete", status_code=200, description=described(DeleteUser))
-async def delete_user(user_id: FromPath[PathId], delete: FromDishka[DeleteUser]) -> schemas.Said:
-    await delete(user_id=UserId(user_id))
+async def delete_user(
+    user_id: FromPath[PathId], caller: NamedDependency[Caller], delete: FromDishka[DeleteUser]
+) -> schemas.Said:
+    await delete(by=caller, user_id=UserId(user_id))
     return schemas.Said("The user is deleted.")
 
 

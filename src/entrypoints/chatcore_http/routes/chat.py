@@ -50,7 +50,7 @@ async def chat(
     idempotency_key: Annotated[str | None, HeaderParameter(name="Idempotency-Key")] = None,
 ) -> Response[Any]:
     sent = await send_message(
-        owner=caller.user.id,
+        by=caller,
         conversation_id=ConversationId(conversation_id),
         content=data.content,
         options=data.options,
@@ -75,7 +75,7 @@ async def regenerate(
 ) -> Response[Any]:
     asked = data or schemas.Regenerate()
     sent = await regenerate_reply(
-        owner=caller.user.id,
+        by=caller,
         conversation_id=ConversationId(conversation_id),
         message_id=None if asked.message_id is None else MessageId(asked.message_id),
         options=asked.options,
@@ -99,7 +99,7 @@ async def edit(
     answers: FromDishka[Answers],
 ) -> Response[Any]:
     sent = await edit_message(
-        owner=caller.user.id,
+        by=caller,
         conversation_id=ConversationId(conversation_id),
         message_id=MessageId(message_id),
         content=data.content,
@@ -138,7 +138,7 @@ async def reply(
 async def stop(
     conversation_id: PathId, caller: NamedDependency[Caller], stop_reply: FromDishka[StopReply]
 ) -> schemas.Message:
-    message = await stop_reply(owner=caller.user.id, conversation_id=ConversationId(conversation_id))
+    message = await stop_reply(by=caller, conversation_id=ConversationId(conversation_id))
     return schemas.Message.of(message)
 
 

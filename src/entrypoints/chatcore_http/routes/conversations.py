@@ -66,7 +66,7 @@ async def create(
 ) -> schemas.Conversation:
     new = data or schemas.NewConversation()
     conversation = await create_conversation(
-        owner=caller.user.id,
+        by=caller,
         title=new.title,
         config_id=None if new.config_id is None else ModelConfigId(new.config_id),
     )
@@ -81,7 +81,7 @@ async def rename(
     rename_conversation: FromDishka[RenameConversation],
 ) -> schemas.Conversation:
     conversation = await rename_conversation(
-        owner=caller.user.id, conversation_id=ConversationId(conversation_id), title=data.title
+        by=caller, conversation_id=ConversationId(conversation_id), title=data.title
     )
     return schemas.Conversation.of(conversation)
 
@@ -90,7 +90,7 @@ async def rename(
 async def delete(
     conversation_id: PathId, caller: NamedDependency[Caller], delete_conversation: FromDishka[DeleteConversation]
 ) -> schemas.Said:
-    await delete_conversation(owner=caller.user.id, conversation_id=ConversationId(conversation_id))
+    await delete_conversation(by=caller, conversation_id=ConversationId(conversation_id))
     return schemas.Said("The conversation is deleted.")
 
 
@@ -119,7 +119,7 @@ async def branch(
     switch_branch: FromDishka[SwitchBranch],
 ) -> schemas.History:
     page = await switch_branch(
-        owner=caller.user.id, conversation_id=ConversationId(conversation_id), message_id=MessageId(data.message_id)
+        by=caller, conversation_id=ConversationId(conversation_id), message_id=MessageId(data.message_id)
     )
     return schemas.History.of(page)
 

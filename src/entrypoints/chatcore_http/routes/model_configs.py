@@ -37,7 +37,7 @@ async def create(
     create_model_config: FromDishka[CreateModelConfig],
 ) -> schemas.ModelConfig:
     config = await create_model_config(
-        owner=caller.user.id, model_url=data.model_url, model_name=data.model_name, api_key=data.api_key
+        by=caller, model_url=data.model_url, model_name=data.model_name, api_key=data.api_key
     )
     return schemas.ModelConfig.of(config)
 
@@ -51,7 +51,7 @@ async def update(
 ) -> schemas.ModelConfig:
     change = data or schemas.ModelConfigChange()
     config = await update_model_config(
-        owner=caller.user.id,
+        by=caller,
         config_id=ModelConfigId(config_id),
         model_url=change.model_url,
         model_name=change.model_name,
@@ -72,7 +72,7 @@ async def check(
 async def delete(
     config_id: PathId, caller: NamedDependency[Caller], delete_model_config: FromDishka[DeleteModelConfig]
 ) -> schemas.Said:
-    await delete_model_config(owner=caller.user.id, config_id=ModelConfigId(config_id))
+    await delete_model_config(by=caller, config_id=ModelConfigId(config_id))
     return schemas.Said("The model configuration is deleted.")
 
 

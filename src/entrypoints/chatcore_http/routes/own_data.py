@@ -38,7 +38,7 @@ async def import_conversations(
 ) -> schemas.Imported:
     """Raises `ValidationFailed`."""
     async with watch.while_alive(caller.session.id), aclosing(json_lines.imported(request.stream())) as lines:
-        imported = await import_own(owner=caller.user.id, lines=lines)
+        imported = await import_own(by=caller, lines=lines)
     return schemas.Imported.of(imported)
 
 

@@ -31,9 +31,8 @@ from chatcore import (
     SessionWatch,
     Silence,
     StopReply,
-    UserId,
 )
-from chatcore.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
+from chatcore.errors import AccountDisabled, Forbidden, NotFound, Unauthenticated, ValidationFailed
 from chatcore_app import Settings
 from chatcore_http.auth import address_of
 from chatcore_http.hardening import HTTPS_REQUIRED, in_the_clear
@@ -102,7 +101,7 @@ async def _converse(
         talk = _Talk(
             connection=connection,
             signed_in=partial(watch.check, caller.session.id),
-            owner=caller.user.id,
+            caller=caller,
             conversation_id=ConversationId(conversation_id),
             send_message=await container.get(SendMessage),
             follow_reply=await container.get(FollowReply),
@@ -165,7 +164,7 @@ class _Talk:
 
     connection: Connection
     signed_in: Callable[[], Awaitable[None]]
-    owner: UserId
+    caller: Caller
     conversation_id: ConversationId
     send_message: SendMessage
     follow_reply: FollowReply
@@ -181,7 +180,7 @@ class _Talk:
             frame = _frame_of(data)
             await self.signed_in()
             await self._act_on(frame)
-        except Unauthenticated as error:
+        except (Unauthenticated, AccountDisabled) as error:
             raise Closed(UNAUTHENTICATED, error.detail) from error
         except ChatcoreError as error:
             await self._tell_error(error)
@@ -191,7 +190,7 @@ class _Talk:
             case Send():
                 await self._send(frame)
             case Stop():
-                await self.stop_reply(owner=self.owner, conversation_id=self.conversation_id)
+                await self.stop_reply(by=self.caller, conversation_id=self.conversation_id)
             case Attach():
                 self._follow(None, after=frame.after)
             case Auth():
@@ -199,7 +198,7 @@ class _Talk:
 
     async def _send(self, frame: Send) -> None:
         sent = await self.send_message(
-            owner=self.owner,
+            by=self.caller,
             conversation_id=self.conversation_id,
             content=frame.content,
             options=ChatOptions(config_id=None if frame.config_id is None else ModelConfigId(frame.config_id)),
@@ -223,7 +222,7 @@ class _Talk:
         """False if there are none."""
         told = False
         async for event in self.follow_reply(
-            owner=self.owner, conversation_id=self.conversation_id, reply_id=reply_id, after=after
+            owner=self.caller.owner, conversation_id=self.conversation_id, reply_id=reply_id, after=after
         ):
             told = True
             if not isinstance(event, Silence):  # the server's own pings keep a silent connection alive

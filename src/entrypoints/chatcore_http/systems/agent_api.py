@@ -27,7 +27,7 @@ async def list_conversations(
 async def delete_conversation(
     conversation_id: PathId, caller: NamedDependency[Caller], delete_it: FromDishka[DeleteConversation]
 ) -> schemas.Said:
-    await delete_it(owner=caller.user.id, conversation_id=ConversationId(conversation_id))
+    await delete_it(by=caller, conversation_id=ConversationId(conversation_id))
     return schemas.Said("The conversation is deleted.")
 
 

@@ -50,7 +50,7 @@ async def chat(
 ) -> Response[Any]:
     with fields_called(content="message"):
         sent = await send_message(
-            owner=caller.user.id,
+            by=caller,
             conversation_id=None if data.conversation_id is None else ConversationId(data.conversation_id),
             content=data.message,
             idempotency_key=idempotency_key,

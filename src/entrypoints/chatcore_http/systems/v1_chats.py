@@ -131,7 +131,7 @@ test_token_by_post = post(
 async def create(
     data: JSONBody[NewChat], caller: NamedDependency[Caller], begin: FromDishka[CreateConversation]
 ) -> schemas.Conversation:
-    return schemas.Conversation.of(await begin(owner=caller.user.id, title=data.title))
+    return schemas.Conversation.of(await begin(by=caller, title=data.title))
 
 
 @get("/", description=described(ListConversations), operation_id="v1_chats_list")
@@ -159,7 +159,7 @@ async def read(chat_id: PathId, caller: NamedDependency[Caller], read_history: F
 async def remove(
     chat_id: PathId, caller: NamedDependency[Caller], delete_conversation: FromDishka[DeleteConversation]
 ) -> schemas.Said:
-    await delete_conversation(owner=caller.user.id, conversation_id=ConversationId(chat_id))
+    await delete_conversation(by=caller, conversation_id=ConversationId(chat_id))
     return schemas.Said("The chat is deleted.")
 
 
@@ -167,9 +167,7 @@ async def remove(
 async def add_message(
     chat_id: PathId, data: JSONBody[NewMessage], caller: NamedDependency[Caller], add: FromDishka[AddMessage]
 ) -> schemas.Message:
-    message = await add(
-        owner=caller.user.id, conversation_id=ConversationId(chat_id), role=Role(data.role), content=data.content
-    )
+    message = await add(by=caller, conversation_id=ConversationId(chat_id), role=Role(data.role), content=data.content)
     return schemas.Message.of(message)
 
 
@@ -181,9 +179,7 @@ async def add_message_to(
     add: FromDishka[AddMessage],
 ) -> schemas.Message:
     """Raises `NotFound`."""
-    message = await add(
-        owner=caller.user.id, conversation_id=ConversationId(chat_id), role=Role(data.role), content=data.content
-    )
+    message = await add(by=caller, conversation_id=ConversationId(chat_id), role=Role(data.role), content=data.content)
     return schemas.Message.of(message)
 
 
