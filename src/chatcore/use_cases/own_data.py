@@ -179,11 +179,13 @@ class ImportConversations:
             return await self._imported(by, lines)
 
     async def _imported(self, by: Owner, lines: AsyncIterator[Line]) -> Imported:
-        imported = Imported()
+        imported, limit = Imported(), asyncio.timeout(self.within)
         try:
-            async with asyncio.timeout(self.within):
+            async with limit:
                 await self._read_all(by, lines, imported)
         except TimeoutError:
+            if not limit.expired():  # it is the lines' own
+                raise
             imported.stop(f"is the last that was read: an import has {self.within:.0f} seconds")
         finally:  # what came before a line that never came is stored
             if imported.conversations:
