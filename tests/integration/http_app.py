@@ -20,6 +20,7 @@ from chatcore import CreateAdmin
 from chatcore.entities import UserId
 from chatcore.ports import Delta, LLMGateway, ModelEndpoint, PasswordHasher, Prompt
 from chatcore_app import Settings
+from chatcore_cli.server import uvicorn_options
 from chatcore_http import create_app
 from chatcore_memory import PlainPasswords, ScriptedModel
 
@@ -114,9 +115,8 @@ async def api_of(settings: Settings, *providers: Provider) -> AsyncGenerator["Ap
 @asynccontextmanager
 async def serving(app: Litestar) -> AsyncGenerator[str, None]:
     """Its URL. The server is uvicorn, without the part that takes over the process's signals."""
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, http="httptools", lifespan="on", log_config=None, access_log=False
-    )
+    settings = await app.state.dishka_container.get(Settings)
+    config = uvicorn.Config(app, **{**uvicorn_options(settings), "host": "127.0.0.1", "port": 0})
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

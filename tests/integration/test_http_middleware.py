@@ -2,11 +2,9 @@
 
 import asyncio
 import gzip
-import json
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -19,6 +17,7 @@ from chatcore_app import Readiness
 from chatcore_http import body_limits
 from chatcore_memory import ScriptedModel
 from integration.http_app import EVENTS, PASSWORD, Answer, Api, api_of, provided, settings_for
+from integration.raw_http import line_to
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -34,14 +33,6 @@ def readiness_of(request: Request) -> Readiness:  # type: ignore[type-arg]
         raise RuntimeError(str(request.url))
 
     return Readiness({"test": broken})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _server_that_believes_nobody() -> Iterator[None]:
-    """As `chatcore serve` starts it: uvicorn by itself believes what 127.0.0.1 says."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FORWARDED_ALLOW_IPS", "192.0.2.1")
-        yield
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -205,41 +196,6 @@ async def test_who_is_not_signed_in_is_told_that_first(stranger: Api) -> None:
     answer.problem(401, "unauthenticated")
 
 
-class Line:
-    """A connection on which a request is written by hand."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-        self.sent = 0
-
-    async def say(self, data: bytes) -> None:
-        self.writer.write(data)
-        await self.writer.drain()
-        self.sent += len(data)
-
-    async def endless(self) -> None:
-        """Sends the rest of a body, in chunks, until the server will have no more of it."""
-        piece = b"%x\r\n%b\r\n" % (60_000, b" " * 60_000)
-        while True:
-            await self.say(piece)
-
-    async def answer(self) -> tuple[int, dict[str, str], Any]:
-        head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
-        body = await self.reader.readexactly(int(headers["content-length"]))
-        return int(head[0].split()[1]), headers, json.loads(body)
-
-
-async def line_to(api: Api, path: str, headers: str, *, token: str | None) -> Line:
-    url = api.http._base_url
-    assert url
-    line = Line(*await asyncio.open_connection(url.host, url.port))
-    bearer = f"Authorization: Bearer {token}\r\n" if token else ""
-    await line.say(f"POST {path} HTTP/1.1\r\nHost: test\r\n{bearer}{headers}\r\n\r\n".encode())
-    return line
-
-
 ENDLESS = ["Transfer-Encoding: chunked", f"Content-Length: {10**12}"]
 
 
@@ -247,8 +203,8 @@ ENDLESS = ["Transfer-Encoding: chunked", f"Content-Length: {10**12}"]
 async def test_who_sends_without_end_is_answered_and_cut_off(
     ada: Api, headers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body_limits, "_LINGER_BYTES", 2_000_000)
-    monkeypatch.setattr(body_limits, "_LINGER_SECONDS", 60)
+    monkeypatch.setattr(body_limits, "LINGER_BYTES", 2_000_000)
+    monkeypatch.setattr(body_limits, "LINGER_SECONDS", 60)
     line = await line_to(ada, "/conversations/create", headers, token=ada.token)
     sending = asyncio.create_task(line.endless())
     status, answered, problem = await line.answer()
@@ -267,8 +223,8 @@ async def test_who_sends_without_end_is_answered_and_cut_off(
 async def test_nor_is_a_body_read_that_nobody_asked_for(
     ada: Api, headers: str, path: str, token: bool, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body_limits, "_LINGER_BYTES", 2_000_000)
-    monkeypatch.setattr(body_limits, "_LINGER_SECONDS", 60)
+    monkeypatch.setattr(body_limits, "LINGER_BYTES", 2_000_000)
+    monkeypatch.setattr(body_limits, "LINGER_SECONDS", 60)
     line = await line_to(ada, path, headers, token=ada.token if token else None)
     sending = asyncio.create_task(line.endless())
     answered, head, _ = await line.answer()
@@ -293,7 +249,7 @@ async def test_who_reads_only_after_having_sent_everything_gets_the_answer_too(a
 async def test_who_announces_a_body_and_sends_none_is_not_waited_for(
     ada: Api, headers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body_limits, "_LINGER_SECONDS", 0.01)
+    monkeypatch.setattr(body_limits, "LINGER_SECONDS", 0.01)
     line = await line_to(ada, "/nope", headers, token=None)
     assert (await line.answer())[0] == 404
     assert await line.reader.read() == b""

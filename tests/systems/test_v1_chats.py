@@ -170,8 +170,22 @@ async def test_a_form_that_is_no_utf8(server: Server, body: bytes) -> None:
 
 
 async def test_a_form_that_is_too_large(server: Server) -> None:
-    body = io.BytesIO(b"username=x&password=" + b"x" * 1024**2)
-    (await server.api.call("POST", "/v1/auth/token", body, FORM)).problem(413, "payload_too_large")
+    """Larger than the longest password in its longest form."""
+    for size in (16 * 1024, 1024**2):
+        body = io.BytesIO(b"username=x&password=" + b"x" * size)
+        (await server.api.call("POST", "/v1/auth/token", body, FORM)).problem(413, "payload_too_large")
+
+
+async def test_the_longest_password_fits_into_a_form(server: Server) -> None:
+    password = "\U0001f600" * 1024
+    await server.api.register("talkative", password)
+    assert (await sign_in(server.api, username="talkative", password=password)).ok()["access_token"]
+
+
+@pytest.mark.parametrize("rest", ["&a" * 19, "&" * 19, "&a" * 8000])
+async def test_a_form_of_too_many_fields_is_not_parsed(server: Server, rest: str) -> None:
+    body = f"username=x&password=x{rest}".encode()
+    (await server.api.call("POST", "/v1/auth/token", body, FORM)).problem(400, "validation_failed", "body")
 
 
 async def test_a_token_is_refused_as_a_login_is(server: Server) -> None:

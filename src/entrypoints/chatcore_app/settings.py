@@ -83,7 +83,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     model_total_timeout: Seconds = 600
     model_max_bytes: Annotated[int, Meta(ge=1, le=7 * 1024 * 1024)] = 4 * 1024 * 1024  # MariaDB takes 16 MiB, escaped
     model_max_raw_bytes: Positive | None = None  # 16 times as many
+    max_header_bytes: Annotated[int, Meta(ge=1024, le=1024 * 1024)] = 32 * 1024
+    header_timeout: Seconds = 10
     max_body_bytes: Positive = 1024 * 1024
+    body_timeout: Seconds = 30
+    max_unfinished_body_bytes: Positive = 64 * 1024 * 1024
     max_import_bytes: Positive = 256 * 1024 * 1024
     rate_limit_sign_in: str = "10/minute"
     rate_limit_register: str = ""

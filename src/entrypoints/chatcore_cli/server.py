@@ -22,6 +22,7 @@ from chatcore_app import Settings
 from chatcore_app.logs import configure_logging
 from chatcore_cli.supervisor import supervise
 from chatcore_http import create_app
+from chatcore_http.http_protocol import BoundedHTTP
 from chatcore_http.open_sockets import OpenSockets
 from chatcore_openai import OpenAIGateway
 
@@ -84,7 +85,7 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
     return {
         "host": settings.host,
         "port": settings.port,
-        "http": "httptools",
+        "http": partial(BoundedHTTP, settings=settings),
         "ws": "websockets-sansio",
         "ws_max_size": settings.max_body_bytes,  # a larger frame closes its connection with 1009
         "ws_ping_interval": 15,  # and whoever has not answered within another 20 seconds has gone

@@ -14,7 +14,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from chatcore import ExpirySweep, SendMessage
 from chatcore_app import Settings, make_container
 from chatcore_http.answers import Answers
-from chatcore_http.body_limits import UnreadBodies, refuse_compressed
+from chatcore_http.body_limits import RequestBodies, refuse_compressed
 from chatcore_http.envelope import Envelope
 from chatcore_http.errors import exception_handlers
 from chatcore_http.hardening import Hardened
@@ -77,7 +77,7 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
     app.asgi_handler = Hardened(app.asgi_handler, settings)
     if enveloped:
         app.asgi_handler = Envelope(app.asgi_handler)
-    app.asgi_handler = RequestLog(UnreadBodies(app.asgi_handler, limit=settings.max_body_bytes))
+    app.asgi_handler = RequestLog(RequestBodies(app.asgi_handler, settings))
     if settings.trusted_proxies:
         app.asgi_handler = _behind_proxies(app.asgi_handler, settings)
     return app

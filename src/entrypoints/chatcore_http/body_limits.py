@@ -1,17 +1,31 @@
-"""What is not read of a request. The framework itself counts what it reads of a body and answers 413."""
+"""How large a request's body may be, how long it may take, and what is held of those that are not complete.
+
+The framework itself counts what it reads of a body and answers 413.
+"""
 
 import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from litestar import Request, Response
 from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from chatcore_http.errors import problem_response
+from chatcore.errors import Unavailable
+from chatcore.rate_limits import network_of
+from chatcore_app import Settings
+from chatcore_http.errors import ClientLeft, problem_response
 
-_LINGER_SECONDS = 5.0
-_LINGER_BYTES = 32 * 1024 * 1024
+LINGER_SECONDS = 5.0
+LINGER_BYTES = 32 * 1024 * 1024
+SLOWEST = 1024
+"""Bytes a second: who sends faster may take as long as it takes."""
+
+_SHARE = 4  # of the bytes of all unfinished bodies one address may hold the fourth part
+_STREAMED = "chatcore_streamed_body"
 
 
 async def refuse_compressed(request: Request[Any, Any, Any]) -> Response[bytes] | None:
@@ -23,59 +37,151 @@ async def refuse_compressed(request: Request[Any, Any, Any]) -> Response[bytes] 
     return problem_response(413, "payload_too_large", detail, headers={"Accept-Encoding": "identity"})
 
 
-class UnreadBodies:
-    """Around the whole application. An answer may be complete before the request's body is: what is left of a body
-    that keeps the limit is thrown away by the server; with any other the connection is closed.
+def streamed(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
+    """The pieces of a body, for a handler that keeps none of them."""
+    cast("dict[str, Any]", request.scope)[_STREAMED] = True
+    return request.stream()
 
-    The client has a moment to read the answer before that: who closes while data still arrives makes the client's
-    system throw the answer away (RFC 9112 §9.6).
+
+class UnfinishedBodies:
+    """How many bytes of them are held: of all, and of one network's."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._all = 0
+        self._of = Counter[str]()
+
+    def hold(self, network: str, size: int) -> None:
+        """Raises `Unavailable`."""
+        if self._all + size > self._most or self._of[network] + size > self._most // _SHARE:
+            raise Unavailable("Too many request bodies are arriving at once. Try again shortly.")
+        self._all += size
+        self._of[network] += size
+
+    def release(self, network: str, size: int) -> None:
+        self._all -= size
+        self._of[network] -= size
+        if self._of[network] <= 0:
+            del self._of[network]
+
+
+class RequestBodies:
+    """Around the whole application. A body that stops arriving is answered 408, and one for which there is no room 503.
+
+    An answer may be complete before the request's body is: what is left of a body that keeps the limit is thrown away
+    by the server; with any other the connection is closed.
     """
 
-    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
-        self.limit = limit
+        self._limit = settings.max_body_bytes
+        self._timeout = settings.body_timeout
+        self._unfinished = UnfinishedBodies(settings.max_unfinished_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == ScopeType.HTTP and _may_exceed(scope, self.limit):
-            await self._closing(scope, receive, send)
-        else:
+        size = _announced(scope) if scope["type"] == ScopeType.HTTP else 0
+        if not size:
             await self.app(scope, receive, send)
-
-    async def _closing(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        read = closing = False
-
-        async def noting_receive() -> Any:
-            nonlocal read
-            message = await receive()
-            read = not message.get("more_body", False)
-            return message
-
-        async def closing_send(message: Message) -> None:
-            nonlocal closing
-            if message["type"] == "http.response.start" and not read:
-                closing = True
-                message["headers"] = [*message["headers"], (b"connection", b"close")]
-            elif message["type"] == "http.response.body" and closing and not message.get("more_body", False):
-                await send({**message, "more_body": True})
-                await _linger(noting_receive)
-                message = {"type": "http.response.body", "body": b"", "more_body": False}
-            await send(message)
-
-        await self.app(scope, noting_receive, closing_send)
+            return
+        body = _Body(cast("HTTPScope", scope), receive, send, self._unfinished, self._timeout)
+        body.closing = size > self._limit
+        try:
+            await self.app(scope, body.receive, body.send)
+        finally:
+            body.release()
 
 
-def _may_exceed(scope: HTTPScope, limit: int) -> bool:
+def _announced(scope: Scope) -> float:
     headers = dict(scope["headers"])
-    return b"transfer-encoding" in headers or int(headers.get(b"content-length", 0)) > limit
+    return float("inf") if b"transfer-encoding" in headers else int(headers.get(b"content-length", 0))
 
 
-async def _linger(receive: Receive) -> None:
-    """Until the client has sent everything or closes, but not for long and not for much."""
-    left = _LINGER_BYTES
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_LINGER_SECONDS):
-            while left > 0:
-                message: Any = await receive()
-                if not message.get("more_body", False):
-                    return
-                left -= len(message["body"])
+class _Body:
+    """One request's, and what is sent meanwhile.
+
+    `closing`: whether the connection is closed if the answer comes before the body's end. The client has a moment to
+    read the answer before that: who closes while data still arrives makes the client's system throw the answer away
+    (RFC 9112 §9.6).
+    """
+
+    def __init__(
+        self, scope: HTTPScope, receive: Receive, send: Send, unfinished: UnfinishedBodies, timeout: float
+    ) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._unfinished = unfinished
+        self._timeout = self._patience = timeout
+        self._network = network_of(scope["client"][0] if scope["client"] else "")
+        self._held = 0
+        self._complete = self._answered = False
+        self.closing = False
+
+    async def receive(self) -> Any:
+        """Raises `ClientLeft`, an `HTTPException` of 408 and `Unavailable`, but not once the answer has begun."""
+        if self._complete:
+            return await self._receive()
+        try:
+            message = await self._in_time()
+            self._keep(len(message["body"]))
+        except (ClientLeft, HTTPException, Unavailable):
+            if self._answered:
+                return {"type": "http.disconnect"}
+            self.closing = True
+            raise
+        return message
+
+    async def _in_time(self) -> Any:
+        """The next piece. Only the time counts in which the client is waited for."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(self._patience):
+                message: Any = await self._receive()
+        except TimeoutError:
+            raise HTTPException(status_code=408) from None
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        self._complete = not message.get("more_body", False)
+        earned = len(message["body"]) / SLOWEST
+        self._patience = min(self._timeout, self._patience - (loop.time() - began) + earned)
+        return message
+
+    def _keep(self, size: int) -> None:
+        if self._complete:
+            self.release()
+        elif _STREAMED not in self._scope:
+            self._unfinished.hold(self._network, size)
+            self._held += size
+
+    def release(self) -> None:
+        if self._held:
+            self._unfinished.release(self._network, self._held)
+            self._held = 0
+
+    def send(self, message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            self._answered = True
+            self.closing = self.closing and not self._complete
+            if self.closing:
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+        elif self.closing and message["type"] == "http.response.body" and not message.get("more_body", False):
+            return self._send_last(message)
+        return self._send(message)
+
+    async def _send_last(self, message: Any) -> None:
+        message["more_body"] = True
+        await self._send(message)
+        await self._linger()
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _linger(self) -> None:
+        """Until the client has sent everything or closes, but not for long and not for much."""
+        left = LINGER_BYTES
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                while left > 0:
+                    message: Any = await self._receive()
+                    if not message.get("more_body", False):
+                        return
+                    left -= len(message["body"])

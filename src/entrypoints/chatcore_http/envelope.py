@@ -41,7 +41,7 @@ class Envelope:
             elif message["type"] == "http.response.body" and start is not None:
                 body += message["body"]
                 if not message.get("more_body", False):
-                    enveloped = _enveloped(body, is_problem=_media_type(start) == _PROBLEM)
+                    enveloped = in_envelope(body, is_problem=_media_type(start) == _PROBLEM)
                     start["headers"] = _headers(start, len(enveloped))
                     await send(start)
                     message["body"] = enveloped
@@ -61,7 +61,7 @@ def _media_type(start: Any) -> bytes:
     return next((value.partition(b";")[0] for name, value in start["headers"] if name == b"content-type"), b"")
 
 
-def _enveloped(body: bytes, *, is_problem: bool) -> bytes:
+def in_envelope(body: bytes, *, is_problem: bool) -> bytes:
     if is_problem:
         detail = msgspec.json.encode(msgspec.json.decode(body, type=Problem).detail)
         return b'{"code":0,"message":%b,"data":%b}' % (detail, body)

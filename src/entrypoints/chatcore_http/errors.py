@@ -37,10 +37,15 @@ _HTTP_CODES = {
     400: ("validation_failed", "The request is not valid."),
     404: ("not_found", "There is no such route."),
     405: ("method_not_allowed", "This route does not answer to this method."),
+    408: ("request_timeout", "The request's body did not arrive in time."),
     413: ("payload_too_large", "The request body is too large."),
 }
 _ABSENT = re.compile(r"Missing required \w+ parameter '([^']+)'")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
+
+
+class ClientLeft(Exception):
+    """Before its request was complete."""
 
 
 def status_of(error: type[errors.ChatcoreError]) -> int:
@@ -126,6 +131,11 @@ def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Re
     return problem_response(status, code, detail, headers=dict(error.headers or {}))
 
 
+def _client_left(_: Request[Any, Any, Any], error: ClientLeft) -> Response[bytes]:
+    """For the log alone."""
+    return problem_response(400, "client_left", "The request was not complete when its client left.")
+
+
 def _not_utf8(_: Request[Any, Any, Any], error: UnicodeDecodeError) -> Response[bytes]:
     return problem_response(400, "validation_failed", "The request is not valid UTF-8.")
 
@@ -146,6 +156,7 @@ def exception_handlers() -> dict[int | type[Exception], Any]:
         errors.ChatcoreError: _chatcore_error,
         ValidationException: _validation,
         HTTPException: _http_exception,
+        ClientLeft: _client_left,
         UnicodeDecodeError: _not_utf8,
         RecursionError: _too_deep,
         Exception: _server_error,

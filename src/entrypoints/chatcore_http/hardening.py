@@ -12,7 +12,7 @@ from chatcore_http.request_limit import WATCHED_PATHS
 
 HTTPS_REQUIRED = "HTTPS is required. A proxy that speaks it for this server has to be named in TRUSTED_PROXIES."
 
-_ALWAYS = {
+ALWAYS = {
     b"x-content-type-options": b"nosniff",
     b"x-frame-options": b"DENY",
     b"content-security-policy": b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -55,7 +55,7 @@ class Hardened:
 def _hardened(given: Iterable[tuple[bytes, bytes]], *, private: bool, secure: bool) -> list[tuple[bytes, bytes]]:
     headers = [pair for pair in given if not (private and pair[0] == b"cache-control")]
     names = {name for name, _ in headers}
-    headers += [(name, value) for name, value in _ALWAYS.items() if name not in names]
+    headers += [(name, value) for name, value in ALWAYS.items() if name not in names]
     return [*headers, _HSTS] if secure else headers
 
 

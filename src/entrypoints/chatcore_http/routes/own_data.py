@@ -10,6 +10,7 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from chatcore import Caller, ExportOwnData, ImportConversations, SessionWatch
 from chatcore_http import json_lines, schemas
+from chatcore_http.body_limits import streamed
 from chatcore_http.routes._common import AnyRequest, described, private_router
 from chatcore_http.streams import Stream
 
@@ -37,7 +38,7 @@ async def import_conversations(
     watch: FromDishka[SessionWatch],
 ) -> schemas.Imported:
     """Raises `ValidationFailed`."""
-    async with watch.while_alive(caller.session.id), aclosing(json_lines.imported(request.stream())) as lines:
+    async with watch.while_alive(caller.session.id), aclosing(json_lines.imported(streamed(request))) as lines:
         imported = await import_own(by=caller, lines=lines)
     return schemas.Imported.of(imported)
 

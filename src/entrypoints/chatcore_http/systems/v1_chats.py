@@ -32,6 +32,8 @@ from chatcore_http.routes._common import AnyRequest, PathId, client_of, describe
 from chatcore_http.systems._common import fields_called
 
 FORM = "application/x-www-form-urlencoded"
+_FORM_BYTES = 16 * 1024  # the longest name and password, each byte of them escaped
+_FORM_FIELDS = 20
 
 
 class Welcome(msgspec.Struct, frozen=True):
@@ -100,12 +102,16 @@ async def register(
     status_code=200,
     description=described(SignIn),
     operation_class=FormOperation,
+    request_max_body_size=_FORM_BYTES,
     response_headers={"Pragma": "no-cache"},
 )
 async def token(request: AnyRequest, sign_in: FromDishka[SignIn]) -> BearerToken:
     """Raises `ValidationFailed`."""
     # Not the framework's parser: it keeps the last thousand bodies, and takes UTF-8 that is not escaped for Latin-1.
-    form = parse_qs((await request.body()).decode(), keep_blank_values=True, errors="strict")
+    text = (await request.body()).decode()
+    few = text.count("&") < _FORM_FIELDS
+    check(None if few else FieldError("body", f"must be a form of at most {_FORM_FIELDS} fields"))
+    form = parse_qs(text, keep_blank_values=True, errors="strict")
     given = {name: form.get(name, [""]) for name in ("username", "password")}
     wrong = [name for name, values in given.items() if len(values) != 1 or not values[0]]
     check(*(FieldError(name, f"is required, once, in a form ({FORM})") for name in wrong))

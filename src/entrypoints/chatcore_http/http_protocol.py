@@ -1,0 +1,307 @@
+"""HTTP/1.1 at the socket: how much of a request is read, and how long it is waited for, before the application sees it.
+
+What breaks a limit gets a problem (RFC 9457) and its connection is closed. The time that a body takes is the
+application's to measure (`body_limits`): only it knows when it waits for the client.
+"""
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+import structlog
+import uvicorn
+
+from chatcore_app import Settings
+from chatcore_http._internals import FlowControl, HttpToolsProtocol, RequestResponseCycle, ServerState
+from chatcore_http.body_limits import LINGER_BYTES, LINGER_SECONDS
+from chatcore_http.envelope import in_envelope
+from chatcore_http.errors import problem_response
+from chatcore_http.hardening import ALWAYS
+
+MAX_REQUEST_LINE = 8 * 1024
+"""Bytes of the target (RFC 9112 §3 recommends to take at least 8,000 of the line)."""
+MAX_HEADERS = 100
+"""Fields of a head, and of a chunked body's trailers."""
+
+_PIECE = 4 * 1024  # bytes that are parsed before the limits are looked at once more
+_TURN = 256  # findings of the parser (a header, a chunk) after which others have their turn
+
+_log = structlog.stdlib.get_logger("chatcore.request")
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    status: int
+    code: str
+    detail: str
+
+
+_TOO_LONG = _Refusal(414, "uri_too_long", f"The request target is longer than {MAX_REQUEST_LINE} bytes.")
+_TOO_LARGE = _Refusal(431, "headers_too_large", "The headers are too large, or there are too many of them.")
+_TOO_SLOW = _Refusal(408, "request_timeout", "The request did not arrive in time.")
+_ONE_HOST = _Refusal(400, "malformed_request", "A request has exactly one Host header (RFC 9112 §3.2).")
+_MALFORMED = _Refusal(400, "malformed_request", "This is not a valid HTTP/1.1 request.")
+
+
+class _Refused(Exception):
+    """Ends the parser's work from within its callbacks."""
+
+
+class _Flow(FlowControl):
+    """While what has arrived is not parsed, nobody else resumes reading."""
+
+    held = False
+
+    def hold(self, held: bool) -> None:
+        if held:
+            self.held = True
+            self.pause_reading()
+        elif self.held:
+            self.held = False
+            self.resume_reading()
+
+    def resume_reading(self) -> None:
+        if not self.held:
+            super().resume_reading()
+
+
+class BoundedHTTP(HttpToolsProtocol):
+    """uvicorn's protocol with limits. One request is parsed at a time: what is pipelined behind it waits, unparsed."""
+
+    flow: _Flow
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        settings: Settings,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._settings = settings
+        self._timer: asyncio.TimerHandle | None = None
+        self._refusal: _Refusal | None = None
+        self._answered: RequestResponseCycle | None = None  # the request whose handler was started last
+        self._unread = memoryview(b"")
+        self._discard = 0
+        self._in_head = self._in_message = False
+        self._findings = self._silent = 0
+        self._target_bytes = self._header_bytes = self._headers = self._hosts = 0
+
+    # ---- the connection ----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = _Flow(transport)
+        self._expect_within(self._settings.header_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        self._unread = memoryview(b"")
+        if self._answered is not None:
+            self._disconnect(self._answered)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        if self._refusal is not None:
+            self._throw_away(len(data))
+            return
+        if self._idle:
+            self._expect_within(self._settings.header_timeout)
+        self._unread = memoryview(bytes(self._unread) + data if self._unread else data)
+        self._parse()
+
+    def _parse(self) -> None:
+        """Parse what has arrived, until that takes long, or until the answer to a whole request is due."""
+        self._findings = 0
+        while self._unread and not self._must_wait():
+            piece, self._unread = self._unread[:_PIECE], self._unread[_PIECE:]
+            self._parse_piece(piece)
+        if not self.transport.is_closing():
+            self.flow.hold(bool(self._unread))
+
+    def _must_wait(self) -> bool:
+        if self.transport.is_closing():
+            self._unread = memoryview(b"")
+        elif self._findings > _TURN:
+            self.loop.call_soon(self._parse)
+        else:
+            return self._answered is not None and not (self._idle or self._answered.more_body)
+        return True
+
+    def _parse_piece(self, piece: memoryview) -> None:
+        found = self._findings
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            if self._should_upgrade():
+                self.handle_websocket_upgrade()
+        except httptools.HttpParserError:
+            self._refuse(self._refusal or _MALFORMED)
+        self._silent = 0 if self._findings > found else self._silent + len(piece)
+        if self._silent > self._settings.max_header_bytes and self._refusal is None:
+            self._refuse(_TOO_LARGE)
+
+    def handle_websocket_upgrade(self) -> None:
+        self._unread = memoryview(b"")  # nobody speaks before the handshake is answered
+        self.flow.hold(False)
+        if not self._idle:
+            self.transport.close()
+            return
+        self._unset_keepalive_if_required()
+        super().handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]  # it refers to this
+
+    # ---- what the parser finds ---------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._findings += 1
+        self._in_head = self._in_message = True
+        self._target_bytes = self._header_bytes = self._headers = self._hosts = 0
+        self._unset_keepalive_if_required()
+        if self._idle:
+            self._expect_within(self._settings.header_timeout)
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._findings += 1
+        self._target_bytes += len(url)
+        self._demand(self._target_bytes <= MAX_REQUEST_LINE, _TOO_LONG)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Also called for trailers, which nobody reads."""
+        self._findings += 1
+        self._headers += 1
+        self._header_bytes += len(name) + len(value) + len(": \r\n")
+        fits = self._headers <= MAX_HEADERS and self._header_bytes <= self._settings.max_header_bytes
+        self._demand(fits, _TOO_LARGE)
+        if self._in_head:
+            super().on_header(name, value)
+            self._hosts += self.headers[-1][0] == b"host"
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._disarm()
+        self._demand(self._hosts == 1 or (self._hosts == 0 and self.parser.get_http_version() == "1.0"), _ONE_HOST)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._findings += 1
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        super().on_message_complete()
+        if self._idle:  # the rest of a body that was answered before
+            self._disarm()
+            self._keep_alive()
+
+    def _demand(self, kept: bool, refusal: _Refusal) -> None:
+        if not kept:
+            self._refusal = refusal
+            raise _Refused
+
+    # ---- requests and their answers ----------------------------------------------------------------------
+
+    @property
+    def _idle(self) -> bool:
+        return self._answered is None or self._answered.response_complete
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._idle and not self.transport.is_closing():
+            if self._in_message:
+                self._expect_within(self._settings.header_timeout if self._in_head else self._settings.body_timeout)
+            if self._unread:
+                self.loop.call_soon(self._parse)
+
+    def _keep_alive(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    # ---- time --------------------------------------------------------------------------------------------
+
+    def _expect_within(self, seconds: float) -> None:
+        """Until `_disarm`; what is expected already keeps its time."""
+        if self._timer is None:
+            self._timer = self.loop.call_later(seconds, self._time_is_over)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _time_is_over(self) -> None:
+        self._timer = None
+        if self._in_head:
+            self._refuse(_TOO_SLOW)
+        else:
+            self.transport.close()
+
+    # ---- refusals ----------------------------------------------------------------------------------------
+
+    def _refuse(self, refusal: _Refusal) -> None:
+        """Answer, unless an answer to an earlier request has begun, and close the connection."""
+        self._refusal = refusal
+        self._unread = memoryview(b"")
+        self._disarm()
+        if self.transport.is_closing():
+            return
+        if self._answered is not None and not self._idle:
+            self._disconnect(self._answered)
+            if self.pipeline or self._in_head or self._answered.response_started:
+                self.transport.close()
+                return
+        self.transport.write(self._written(refusal))
+        self._linger()
+
+    def _written(self, refusal: _Refusal) -> bytes:
+        request_id = uuid.uuid4().hex
+        address = self.client[0] if self.client else None
+        _log.info("request", status=refusal.status, code=refusal.code, address=address, request_id=request_id)
+        problem = problem_response(refusal.status, refusal.code, refusal.detail)
+        body, media_type = problem.content, b"application/problem+json"
+        if self._settings.response_envelope == "code":
+            body, media_type = in_envelope(body, is_problem=True), b"application/json"
+        headers = [
+            *self.server_state.default_headers,
+            *ALWAYS.items(),
+            (b"content-type", media_type),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", request_id.encode()),
+            (b"connection", b"close"),
+        ]
+        status = b"HTTP/1.1 %d %b\r\n" % (refusal.status, HTTPStatus(refusal.status).phrase.encode())
+        return status + b"".join(b"%b: %b\r\n" % pair for pair in headers) + b"\r\n" + body
+
+    def _linger(self) -> None:
+        """Throw away what still comes, for a moment, so that the client gets to read the answer."""
+        self._discard = LINGER_BYTES
+        self.flow.held = False
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _throw_away(self, size: int) -> None:
+        self._discard -= size
+        if self._discard < 0:
+            self.transport.close()
+
+    @staticmethod
+    def _disconnect(cycle: RequestResponseCycle) -> None:
+        """As uvicorn tells the request that came last, when its connection is lost."""
+        if not cycle.response_complete:
+            cycle.disconnected = True
+        cycle.message_event.set()
