@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 from integration.http_app import Api
@@ -60,3 +62,8 @@ async def line_to(api: Api, path: str, headers: str, *, token: str | None) -> Li
     bearer = f"Authorization: Bearer {token}\r\n" if token else ""
     await opened.say(f"POST {path} HTTP/1.1\r\nHost: test\r\n{bearer}{headers}\r\n\r\n".encode())
     return opened
+
+
+def memory_of(pid: int) -> int:
+    """The bytes that a process has in memory."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")

@@ -15,7 +15,7 @@ from chatcore_http.http_protocol import BoundedHTTP
 from chatcore_memory import ScriptedModel, Stall
 from integration.http_app import CurrentModel, provided, settings_for
 from integration.processes import serving
-from integration.raw_http import Line, line, line_to
+from integration.raw_http import Line, line, line_to, memory_of
 from integration.ws_client import Served, connected, served
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -157,11 +157,6 @@ async def test_what_is_sent_without_end_leaves_no_memory_behind(tmp_path: Path, 
             most = max(most, memory_of(server.pid))
         sending.cancel()
         assert most - before < 32_000_000
-
-
-def memory_of(pid: int) -> int:
-    """Bytes."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
 
 
 # ---- forms -----------------------------------------------------------------------------------------------

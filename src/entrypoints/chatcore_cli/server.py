@@ -27,7 +27,6 @@ from chatcore_http.open_sockets import OpenSockets
 from chatcore_openai import OpenAIGateway
 
 _GONE_AFTER = 60_000  # milliseconds in which a client takes nothing; the system by itself waits a quarter of an hour
-_GC_AFTER = 10_000  # objects more than before; a twentieth of the CPU goes into looking after every 700
 _LAST_WORDS = 5  # seconds for open connections, when all replies have ended
 _WELCOME = """
 {name} {version} is running. The API and its documentation: {url}/docs
@@ -152,9 +151,7 @@ class _Server(uvicorn.Server):
 
 
 async def _warmed(gateway: OpenAIGateway) -> None:
-    """What is there now stays: the garbage collector need not look at it, nor at the rest as often as it does by
-    itself, after every 700 new objects."""
+    """What is there now stays: the garbage collector need not look at it."""
     await gateway.warm()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_GC_AFTER)
