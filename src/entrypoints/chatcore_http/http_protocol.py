@@ -71,8 +71,6 @@ class _Flow(FlowControl):
 class BoundedHTTP(HttpToolsProtocol):
     """uvicorn's protocol with limits. One request is parsed at a time: what is pipelined behind it waits, unparsed."""
 
-    flow: _Flow
-
     def __init__(
         self,
         config: uvicorn.Config,
@@ -97,7 +95,7 @@ class BoundedHTTP(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.flow = _Flow(transport)
+        self.flow = self._flow = _Flow(transport)
         self._expect_within(self._settings.header_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -124,7 +122,7 @@ class BoundedHTTP(HttpToolsProtocol):
             piece, self._unread = self._unread[:_PIECE], self._unread[_PIECE:]
             self._parse_piece(piece)
         if not self.transport.is_closing():
-            self.flow.hold(bool(self._unread))
+            self._flow.hold(bool(self._unread))
 
     def _must_wait(self) -> bool:
         if self.transport.is_closing():
@@ -138,7 +136,7 @@ class BoundedHTTP(HttpToolsProtocol):
     def _parse_piece(self, piece: memoryview) -> None:
         found = self._findings
         try:
-            self.parser.feed_data(piece)
+            self.parser.feed_data(piece)  # pyright: ignore[reportOptionalMemberAccess]
         except httptools.HttpParserUpgrade:
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
@@ -150,13 +148,13 @@ class BoundedHTTP(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._unread = memoryview(b"")  # nobody speaks before the handshake is answered
-        self.flow.hold(False)
+        self._flow.hold(False)
         if not self._idle:
             self.transport.close()
             return
         self._unset_keepalive_if_required()
         super().handle_websocket_upgrade()
-        self.parser = None  # type: ignore[assignment]  # it refers to this
+        del self.parser  # it refers to this
 
     # ---- what the parser finds ---------------------------------------------------------------------------
 
@@ -189,7 +187,8 @@ class BoundedHTTP(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._disarm()
-        self._demand(self._hosts == 1 or (self._hosts == 0 and self.parser.get_http_version() == "1.0"), _ONE_HOST)
+        version = self.parser.get_http_version()  # pyright: ignore[reportOptionalMemberAccess]
+        self._demand(self._hosts == 1 or (self._hosts == 0 and version == "1.0"), _ONE_HOST)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -288,7 +287,7 @@ class BoundedHTTP(HttpToolsProtocol):
     def _linger(self) -> None:
         """Throw away what still comes, for a moment, so that the client gets to read the answer."""
         self._discard = LINGER_BYTES
-        self.flow.held = False
+        self._flow.held = False
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()

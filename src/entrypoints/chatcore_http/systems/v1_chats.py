@@ -32,7 +32,7 @@ from chatcore_http.routes._common import AnyRequest, PathId, client_of, describe
 from chatcore_http.systems._common import fields_called
 
 FORM = "application/x-www-form-urlencoded"
-_FORM_BYTES = 16 * 1024  # the longest name and password, each byte of them escaped
+_FORM_BYTES = 32 * 1024  # the longest name and password, each byte of them escaped
 _FORM_FIELDS = 20
 
 
