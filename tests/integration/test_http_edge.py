@@ -299,7 +299,10 @@ async def test_a_connection_that_is_used_lives(hasty: Served) -> None:
 
 @pytest.mark.parametrize("size", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
 @pytest.mark.parametrize("beginning", [b"", b"4000\r\n{"])
-async def test_a_body_that_stops_is_answered_and_left(hasty: Served, size: str, beginning: bytes) -> None:
+async def test_a_body_that_stops_is_answered_and_left(
+    hasty: Served, size: str, beginning: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body_limits, "LINGER_SECONDS", 0.1)
     opened = await line_to(hasty.stranger, "/auth/login", size, token=None)
     await opened.say(beginning)
     await opened.refusal(408, "request_timeout")
@@ -375,7 +378,7 @@ async def test_of_an_import_only_what_is_not_read_yet_counts(hasty: Served) -> N
 
 
 @pytest.mark.parametrize("path", ["/auth/login", "/conversations/create", "/conversations/import", "/v1/auth/token"])
-@pytest.mark.parametrize("size", ["Content-Length: 100000", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("size", ["Content-Length: 10000", "Transfer-Encoding: chunked"])
 async def test_a_client_that_leaves_in_the_middle_is_no_error(
     house: Served, path: str, size: str, caplog: pytest.LogCaptureFixture
 ) -> None:
