@@ -41,6 +41,7 @@ from chatcore_app.logs import configure_logging
 from chatcore_cli.server import _Server, uvicorn_options
 from chatcore_http import create_app
 from chatcore_sql import Database
+from chatcore_sql.database import URGENT
 from chatcore_sql.pool import Pool
 
 POOL = 10
@@ -51,7 +52,7 @@ FIRST = 100  # replies, readers or sockets, with which comes what all of them sh
 SETTLED = 3  # seconds
 
 # At most:
-TRANSACTIONS = 10  # a second: five of the log, and on PostgreSQL every statement outside of them
+TRANSACTIONS = 15  # a second: five of the log, five of the lease, and on PostgreSQL every statement outside of them
 GROWTH = 1.25  # times those of the first step, at the last one
 IN_USE = 1.0  # connections on average
 MEMORY = 40  # KiB
@@ -119,8 +120,8 @@ async def count(database: Database) -> Figures:
 
 
 async def told_by_all(database: Database, statement: str) -> list[Any]:
-    """The reply log and the lease have a connection of their own."""
-    return [*await told(database._writing, POOL, statement), *await told(database._urgent, 1, statement)]
+    """The reply log and the lease have connections of their own."""
+    return [*await told(database._writing, POOL, statement), *await told(database._urgent, URGENT, statement)]
 
 
 async def told(pool: Pool, number: int, statement: str) -> list[Any]:

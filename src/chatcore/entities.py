@@ -177,6 +177,10 @@ class Failure:
     detail: str
 
 
+INTERNAL = Failure(code="internal", detail="Internal server error. The server's log says more.")
+"""A fault of chatcore itself, or of its database: not the model's."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One message; an assistant's message is a reply. The reply's text is `reasoning`, then `content`.
@@ -198,6 +202,11 @@ class Message:
     usage: Usage | None = None
     error: Failure | None = None
     created_at: datetime
+
+    @property
+    def length(self) -> int:
+        """Code points of its text: where a reader of all of it has arrived."""
+        return len(self.reasoning or "") + len(self.content)
 
 
 @dataclass(frozen=True, slots=True)

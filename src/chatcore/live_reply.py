@@ -3,11 +3,16 @@
 import asyncio
 from bisect import bisect_right
 from collections.abc import Awaitable, Iterator
+from itertools import islice
 from math import inf
 
 from chatcore.entities import Message, Status, Usage, WorkerId
 from chatcore.ports import Delta, LogEntry, TextKind
 
+MAX_PIECE = 10_000
+"""Code points that a reader gets at once: never more than 64 KiB, even as JSON that escapes each of them."""
+
+_ENTRY = 64 * 1024  # code points in a row of the log
 _MERGE = 64  # so many small pieces of text become one, so that a long reply stays small: each takes 100 bytes
 
 
@@ -19,8 +24,9 @@ class LiveReply:
         self.reply = reply
         self.worker_id = worker_id
         self.lost = False  # that worker was taken for dead: others end the reply
+        self.refused = False  # the database takes no more of its text
         self.length = 0  # code points
-        self.logged = 0  # so many of them are in the log
+        self.logged = 0  # so many of them are in the log: no end of the reply has less
         self.usage: Usage | None = None
         self.title: str | None = None  # what the conversation has been titled meanwhile
         self.writer: asyncio.Task[None] | None = None  # while it listens to the model
@@ -36,8 +42,10 @@ class LiveReply:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = inf  # the earliest of these times, or before it
 
-    def add(self, delta: Delta) -> None:
-        """Reasoning that comes after the answer has begun is dropped: the cursor counts it before the answer."""
+    def add(self, delta: Delta, *, wake: bool = True) -> None:
+        """Reasoning that comes after the answer has begun is dropped: the cursor counts it before the answer.
+
+        `wake`: whether readers may have it at once."""
         pieces = self._pieces
         if delta.reasoning and self._answer == len(pieces):
             self._starts.append(self.length)
@@ -52,29 +60,57 @@ class LiveReply:
             self._merge()
         if delta.usage is not None:
             self.usage = delta.usage
-        self._wake()
+        if wake:
+            self.wake()
+
+    def next(self, offset: int, end: int) -> tuple[TextKind, str]:
+        """What a reader gets at `offset`, where there is text before `end`: of one kind, at most `MAX_PIECE`."""
+        pieces, starts = self._pieces, self._starts
+        if offset == starts[-1] and len(pieces[-1]) == end - offset <= MAX_PIECE:  # for a reader that keeps up
+            return TextKind.ANSWER if self._answer < len(pieces) else TextKind.REASONING, pieces[-1]
+        first = bisect_right(starts, offset) - 1
+        kind, last = (TextKind.ANSWER, len(pieces)) if first >= self._answer else (TextKind.REASONING, self._answer)
+        room = min(end - offset, MAX_PIECE)
+        begin = offset - starts[first]
+        some = [pieces[first][begin : begin + room]]
+        for piece in islice(pieces, first + 1, last):
+            room -= len(some[-1])
+            if not room:
+                break
+            some.append(piece[:room])
+        return kind, "".join(some)
 
     def since(self, offset: int) -> tuple[str, str]:
         """The reasoning and the answer from code point `offset` on."""
         if offset >= self.length:
             return "", ""
-        if offset == self._starts[-1]:  # as a rule, for a reader that keeps up
-            last = self._pieces[-1]
-            return ("", last) if self._answer < len(self._pieces) else (last, "")
         first = bisect_right(self._starts, offset) - 1
         pieces = self._pieces[first:]
         pieces[0] = pieces[0][offset - self._starts[first] :]
         split = max(self._answer - first, 0)
         return "".join(pieces[:split]), "".join(pieces[split:])
 
+    def before(self, offset: int) -> tuple[str, str]:
+        """The reasoning and the answer up to code point `offset`."""
+        reasoning, answer = self.since(0)
+        return reasoning[:offset], answer[: max(0, offset - len(reasoning))]
+
+    @property
+    def is_unlogged(self) -> bool:
+        """Whether there is text for the log."""
+        return self.logged < self.length and not (self.ending or self.lost or self.refused)
+
     def unlogged(self) -> Iterator[LogEntry]:
+        """Cut at the same places whenever it is called, until `logged` has grown: what was written, without an answer
+        that says so, is written over."""
         reasoning, answer = self.since(self.logged)
         for kind, offset, text in (
             (TextKind.REASONING, self.logged, reasoning),
             (TextKind.ANSWER, self.logged + len(reasoning), answer),
         ):
-            if text:
-                yield LogEntry(self.reply.user_id, self.reply.id, offset, kind, text)
+            for first in range(0, len(text), _ENTRY):
+                part = text[first : first + _ENTRY]
+                yield LogEntry(self.reply.user_id, self.reply.id, offset + first, kind, part)
 
     def cut_short(self, verdict: Status) -> None:
         """Once it is ending, this changes nothing."""
@@ -85,11 +121,13 @@ class LiveReply:
 
     def titled(self, title: str) -> None:
         self.title = title
-        self._wake()
+        self.wake()
 
     def end(self, ended: Message) -> None:
+        """Readers get what was stored, whatever more has been said."""
         self.ended = ended
-        self._wake()
+        self.length = self.logged = ended.length
+        self.wake()
         if self._alarm is not None:
             self._alarm.cancel()
 
@@ -124,7 +162,7 @@ class LiveReply:
         del self._starts[first + 1 : end]
         return end - first - 1
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         if waiting := self._waiting:
             self._waiting = {}
             for future in waiting:

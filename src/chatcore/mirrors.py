@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from chatcore.entities import Message, MessageId, Status
 from chatcore.errors import Unavailable
 from chatcore.live_reply import LiveReply
 from chatcore.ports import Cursor, Delta, LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
+from chatcore.shielding import ended
 
 _log = logging.getLogger("chatcore.replies")
 _AT_ONCE = 128  # replies to ask about with one statement
@@ -42,9 +43,7 @@ class Mirrors:
 
     async def close(self) -> None:
         if self._poller is not None:
-            self._poller.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._poller
+            await ended(self._poller)
 
     def _forget(self, mirror: LiveReply) -> None:
         if self._followed.get(mirror.reply.id) is mirror:
@@ -99,4 +98,5 @@ def _continue(mirror: LiveReply, entries: Sequence[LogEntry]) -> bool:
             return False
         text = entry.text[mirror.length - entry.offset :]
         mirror.add(Delta(reasoning=text) if entry.kind is TextKind.REASONING else Delta(text=text))
+        mirror.logged = mirror.length
     return True

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from contextlib import suppress
 from random import Random
 from types import TracebackType
 from typing import Self
 
 from chatcore.errors import Unavailable
+from chatcore.shielding import ended
 
 _log = logging.getLogger("chatcore")
 _random = Random()  # noqa: S311 - nobody's seed is disturbed
@@ -31,9 +31,7 @@ class Periodic(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await ended(self._task)
 
     @abstractmethod
     async def _round(self) -> object: ...

@@ -15,7 +15,7 @@ No method is interrupted by the cancellation of its caller: it goes on to its en
 """
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Collection, Sequence, Set
+from collections.abc import AsyncGenerator, Collection, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -399,6 +399,10 @@ class LogEntry:
     kind: TextKind
     text: str
 
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.text)
+
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
@@ -447,8 +451,12 @@ class Workers(Protocol):
 
     @abstractmethod
     async def renew(self, worker_id: WorkerId) -> Pulse | None:
-        """None: it was taken for dead. Otherwise nobody can take it for dead before this unit of work is over, so that
-        what else it writes in it is written by a living worker."""
+        """None: it was taken for dead."""
+
+    @abstractmethod
+    async def is_alive(self, worker_id: WorkerId) -> bool:
+        """False: it was taken for dead. Otherwise nobody can take it for dead before this unit of work is over, so that
+        what else is written in it is written by a living worker. A renewal waits for that, too: ask last."""
 
     @abstractmethod
     async def silent(self, *, longer_than: timedelta) -> Sequence[WorkerId]:
@@ -587,8 +595,8 @@ class UnitOfWorkFactory(Protocol):
 
     A unit sees what was committed before it began and what it wrote itself. `read_only` costs no transaction:
     each read then sees the newest committed state, and writing or committing is a `RuntimeError`. `urgent` units
-    come one after the other, but never wait for a connection that others have: a process under load must still show
-    that it is alive.
+    have a few connections of their own: a process under load must still show that it is alive, and take what is said
+    to the log.
     """
 
     @abstractmethod
@@ -723,7 +731,7 @@ class Delta:
 
 class LLMGateway(Protocol):
     @abstractmethod
-    def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncIterator[Delta]:
+    def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         """What the model says, as it comes; all its text is fit to store (`entities.storable`).
 
         It ends when the model has finished, and raises a `ModelError` when it has not: what was yielded before

@@ -6,8 +6,11 @@ with the application, and owns every reply that is being written there:
 - a task per reply consumes the model's stream; it holds no database connection while the model talks;
 - what the model said is at once visible to readers in this process. A reader is only a cursor into the one text of
   the reply, so that a slow one costs no memory and never slows the writer;
-- about every `flush_every` seconds one transaction, whatever the number of replies, renews the process's lease, takes
-  all new text to the log and learns which replies somebody elsewhere wants stopped;
+- about every `flush_every` seconds one transaction, whatever the number of replies, takes new text to the log, and
+  another renews the process's lease and learns which replies somebody elsewhere wants stopped;
+- while it is in doubt whether the process still has its lease, or its text a way to the log, readers get only what is
+  in the log: what was shown is not taken back when others end the reply. What was shown before the doubt may be lost,
+  as of a process that is killed: as a rule the last `flush_every` seconds;
 - readers of a reply that another process writes have a mirror of it, which follows the log;
 - the end is one transaction, and only after its commit do readers see it;
 - whose lease has run out is dead: the others end its replies as `interrupted`, with the text that reached the log. If
@@ -17,9 +20,10 @@ with the application, and owns every reply that is being written there:
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -27,6 +31,7 @@ from urllib.parse import urlsplit
 
 from chatcore import audit
 from chatcore.entities import (
+    INTERNAL,
     MAX_TITLE,
     ConversationId,
     Failure,
@@ -38,21 +43,21 @@ from chatcore.entities import (
     WorkerId,
     title_of,
 )
-from chatcore.errors import ModelError, ModelUnauthorized, ModelUnavailable, NotFound, Unavailable
+from chatcore.errors import ModelError, ModelUnauthorized, NotFound, Unavailable
 from chatcore.events import ConversationTitled, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
-from chatcore.live_reply import LiveReply
+from chatcore.live_reply import MAX_PIECE, LiveReply
+from chatcore.log_writer import LogWriter
 from chatcore.mirrors import Mirrors
 from chatcore.ports import (
     Clock,
     LLMGateway,
     ModelEndpoint,
     Prompt,
-    Pulse,
     TextKind,
     UnitOfWork,
     UnitOfWorkFactory,
 )
-from chatcore.shielding import repeatable, settled
+from chatcore.shielding import ended, repeatable, settled
 from chatcore.worker import Worker
 
 T = TypeVar("T")
@@ -66,6 +71,7 @@ _STOP_TIMEOUT = 15.0  # how long to wait for another process, or for its end
 _SWEEP_EVERY = 1.0
 _SWEEP_AT_ONCE = 100  # replies
 _END_TIMEOUT = 5.0  # how long a drain waits, after the grace, for the last transactions
+_REFUSALS = 3  # so often the database may refuse a text before it is given up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,13 +113,13 @@ class Replies:
         self._flush_every = flush_every
         self._silence = silence
         self._grace = grace
-        self._worker = Worker(unit_of_work, lease=lease)
-        self._mirrors = Mirrors(unit_of_work, every=flush_every)
         self._live: dict[MessageId, LiveReply] = {}
+        self._worker = Worker(unit_of_work, lease=lease, on_certainty=self._wake_readers)
+        self._log = LogWriter(unit_of_work, self._worker, self._live, on_certainty=self._wake_readers)
+        self._mirrors = Mirrors(unit_of_work, every=flush_every)
         self._tasks: set[asyncio.Task[None]] = set()
         self._titling: set[asyncio.Task[None]] = set()
-        self._flushing = asyncio.Lock()
-        self._doubting = asyncio.Lock()
+        self._renewing = asyncio.Lock()
         self._keepers: list[asyncio.Task[None]] = []
         self._draining = False
 
@@ -121,9 +127,7 @@ class Replies:
         """Ends what dead processes left unfinished, keeping the text that reached the log."""
         await self._worker.join()
         await self._end_orphans()
-        self._keepers.append(asyncio.create_task(self._beat_forever(), name="chatcore reply log"))
-        if not self._worker.is_alone:
-            self._keepers.append(asyncio.create_task(self._sweep_forever(), name="chatcore orphans"))
+        self._keep_all()
         return self
 
     async def __aexit__(
@@ -131,9 +135,7 @@ class Replies:
     ) -> None:
         await self.drain()
         for task in (*self._tasks, *self._titling, *self._keepers):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await ended(task)
         await self._mirrors.close()
         await self._worker.leave()
 
@@ -159,7 +161,7 @@ class Replies:
     async def claimant(self) -> WorkerId:
         """In whose name a reply that is to be written here is claimed."""
         if self._worker.in_doubt:
-            await self._beat()
+            await self._renew()
         return self._worker.id
 
     # ---- writing -----------------------------------------------------------------------------------------
@@ -187,28 +189,26 @@ class Replies:
             self._spawn(self._give_title(live, job.endpoint, job.title_prompt), self._titling)
 
     async def _write(self, live: LiveReply, job: ReplyJob) -> None:
-        status, error, worker = Status.COMPLETE, None, self._worker
+        status, error, worker, log = Status.COMPLETE, None, self._worker, self._log
         live.writer = asyncio.current_task()  # from here on: a task that is cancelled before it runs does nothing
         try:
             if live.verdict is None:
-                async for delta in self._gateway.stream(job.endpoint, job.prompt):
-                    if monotonic() >= worker.doubtful_at:  # which is `in_doubt`, without a call for each delta
-                        await self._make_sure()
-                    if live.verdict is not None:
-                        break
-                    live.add(delta)
+                async with aclosing(self._gateway.stream(job.endpoint, job.prompt)) as deltas:
+                    async for delta in deltas:
+                        if live.verdict is not None:
+                            break
+                        live.add(delta, wake=worker.doubtful_at > monotonic() < log.doubtful_at)
         except asyncio.CancelledError:
-            if live.verdict is None:  # not by us: the event loop is being torn down
+            if live.verdict is None or _uncancel():  # not by us alone: the event loop is being torn down
                 raise
-            _uncancel()
         except ModelError as failure:
             status, error = Status.FAILED, _noted(job, failure)
         except Exception:
             _log.exception("reply %d failed for a reason that is not the model's", live.reply.id)
-            status, error = Status.FAILED, Failure(code=ModelUnavailable.code, detail=ModelUnavailable.default_detail)
+            status, error = Status.FAILED, INTERNAL
         live.writer = None
         if live.verdict is not None:
-            status, error = live.verdict, None
+            status, error = live.verdict, INTERNAL if live.verdict is Status.FAILED else None
         await self._end(live, status, error)
 
     async def _give_title(self, live: LiveReply, endpoint: ModelEndpoint, prompt: Prompt) -> None:
@@ -225,9 +225,10 @@ class Replies:
 
     async def _short_answer(self, endpoint: ModelEndpoint, prompt: Prompt) -> str:
         answer = ""
-        async for delta in self._gateway.stream(endpoint, prompt):
-            if len(answer) < MAX_TITLE:  # a model that chats on is heard out, but not remembered
-                answer += delta.text
+        async with aclosing(self._gateway.stream(endpoint, prompt)) as deltas:
+            async for delta in deltas:
+                if len(answer) < MAX_TITLE:  # a model that chats on is heard out, but not remembered
+                    answer += delta.text
         return title_of(answer)
 
     @repeatable
@@ -289,7 +290,7 @@ class Replies:
 
     def follow(
         self, *, owner: UserId, conversation_id: ConversationId, reply_id: MessageId | None = None, after: int = 0
-    ) -> AsyncIterator[ReplyEvent]:
+    ) -> AsyncGenerator[ReplyEvent, None]:
         """The reply from code point `after` on, until it has ended: the last one of the conversation, or `reply_id`.
 
         Nothing at all if there never was a reply. Raises `NotFound` for a conversation or reply that is not there.
@@ -300,39 +301,38 @@ class Replies:
 
     async def _follow_found(
         self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId | None, after: int
-    ) -> AsyncIterator[ReplyEvent]:
+    ) -> AsyncGenerator[ReplyEvent, None]:
         reply = await self._find(owner, conversation_id, reply_id)
         if reply is None:
             return
         if live := self._live.get(reply.id):
-            async for event in self._follow_live(live, after):
-                yield event
+            async with aclosing(self._follow_live(live, after)) as events:
+                async for event in events:
+                    yield event
         elif reply.status is Status.WRITING:
-            async with self._mirrors.of(reply) as mirror:
-                async for event in self._follow_live(mirror, after):
+            async with self._mirrors.of(reply) as mirror, aclosing(self._follow_live(mirror, after)) as events:
+                async for event in events:
                     yield event
         else:
             yield _started(reply, after)
             for event in _events_of(reply, after):
                 yield event
 
-    async def _follow_live(self, live: LiveReply, offset: int) -> AsyncIterator[ReplyEvent]:
+    async def _follow_live(self, live: LiveReply, offset: int) -> AsyncGenerator[ReplyEvent, None]:
         yield _started(live.reply, offset)
-        reply_id, told = live.reply.id, False
+        reply_id, told, worker, log = live.reply.id, False, self._worker, self._log
         while True:
+            certain = worker.doubtful_at > monotonic() < log.doubtful_at and not live.lost
+            end = live.length if certain else live.logged
             if live.title is not None and not told:
                 told = True
                 yield ConversationTitled(reply_id, offset, live.title)
-            elif live.length > offset:
-                reasoning, answer = live.since(offset)
-                if reasoning:
-                    offset += len(reasoning)
-                    yield ReplyDelta(reply_id, offset, TextKind.REASONING, reasoning)
-                if answer:
-                    offset += len(answer)
-                    yield ReplyDelta(reply_id, offset, TextKind.ANSWER, answer)
+            elif end > offset:
+                kind, text = live.next(offset, end)
+                offset += len(text)
+                yield ReplyDelta(reply_id, offset, kind, text)
             elif live.ended is not None:
-                yield ReplyEnded(reply_id, _length(live.ended), live.ended)
+                yield ReplyEnded(reply_id, live.ended.length, live.ended)
                 return
             elif not await live.changed(self._silence):
                 yield Silence(reply_id, offset)
@@ -357,52 +357,39 @@ class Replies:
 
     # ---- the log and the lease ---------------------------------------------------------------------------
 
-    async def _beat_forever(self) -> None:
+    def _keep_all(self) -> None:
+        keepers = [self._beat_forever(self._log.write, "reply log")]
+        if not self._worker.is_alone:
+            keepers += [self._beat_forever(self._renew_if_due, "lease"), self._sweep_forever()]
+        self._keepers += [asyncio.create_task(keeper, name="chatcore replies") for keeper in keepers]
+
+    async def _beat_forever(self, beat: Callable[[], Awaitable[None]], name: str) -> None:
         reachable = True
         while True:
             await asyncio.sleep(self._flush_every)
             try:
-                await self._beat()
+                await beat()
                 reachable = True
             except Unavailable:
                 if reachable:
-                    _log.warning("the reply log cannot be written; %d replies go on in memory", len(self._live))
+                    _log.warning("%s: the database is gone; %d replies go on in memory", name, len(self._live))
                 reachable = False
             except Exception:
-                _log.exception("writing the reply log failed")
+                _log.exception("%s failed", name)
 
-    async def _beat(self) -> None:
-        async with self._flushing:
-            pending = [live for live in self._live.values() if live.logged < live.length and not live.ending]
-            listening = bool(self._live) and not self._worker.is_alone  # somebody may want one of them stopped
-            if not (pending or listening or self._worker.is_due):
-                return
-            try:
-                pulse = await settled(self._flush(pending))
-            except BaseException:
-                self._worker.missed()
-                raise
+    async def _renew_if_due(self) -> None:
+        if self._live or self._worker.is_due:  # somebody may want a live reply stopped
+            await self._renew()
+
+    async def _renew(self) -> None:
+        async with self._renewing:
+            pulse = await self._worker.renew()
             if pulse is None:
                 await self._start_anew()
                 return
-            self._worker.renewed(pulse)
         for reply_id in pulse.stops:
             if reply_id in self._live:
                 self._live[reply_id].cut_short(Status.STOPPED)
-
-    @repeatable
-    async def _flush(self, pending: Sequence[LiveReply]) -> Pulse | None:
-        """One short transaction. None: this process was taken for dead, and nothing was written."""
-        entries = [entry for live in pending for entry in live.unlogged()]
-        lengths = [live.length for live in pending]
-        async with self._unit_of_work(urgent=True) as work:
-            pulse = await self._worker.renew(work)
-            if pulse is not None:
-                await work.reply_log.append(entries)
-                await work.commit()
-                for live, length in zip(pending, lengths, strict=True):
-                    live.logged = length
-        return pulse
 
     async def _start_anew(self) -> None:
         await self._worker.join()
@@ -411,14 +398,9 @@ class Replies:
         for live in lost:
             _lose(live)
 
-    async def _make_sure(self) -> None:
-        """Returns when it is known whether this process still has its lease."""
-        async with self._doubting:
-            while self._worker.in_doubt:
-                try:
-                    await settled(self._beat())  # in a task of its own: it may cut short the one that asks
-                except Unavailable:
-                    await asyncio.sleep(self._flush_every)
+    def _wake_readers(self) -> None:
+        for live in self._live.values():
+            live.wake()
 
     # ---- what the dead have left -------------------------------------------------------------------------
 
@@ -435,15 +417,14 @@ class Replies:
 
     async def _end_orphans(self) -> None:
         """Several processes may do that at once: of each reply one of them tells the end."""
-        count = 0
-        while True:
+        count, more = 0, True
+        while more:
             async with self._unit_of_work(read_only=True) as work:
                 orphans = await work.unfinished.orphans(limit=_SWEEP_AT_ONCE)
             for reply in orphans:
                 await self._end_orphan(reply)
             count += len(orphans)
-            if len(orphans) < _SWEEP_AT_ONCE:
-                break
+            more = len(orphans) == _SWEEP_AT_ONCE
         if count:
             _log.warning("%d replies of dead processes ended as interrupted", count)
 
@@ -452,25 +433,43 @@ class Replies:
             reply = await with_logged_text(work, reply)
         if reply.status is not Status.WRITING:
             return reply
-        return await self._store_end(replace(reply, status=Status.INTERRUPTED))
+        try:
+            return await self._store_end(replace(reply, status=Status.INTERRUPTED))
+        except Unavailable:
+            raise
+        except Exception:
+            _log.exception("the database refuses the text of reply %d", reply.id)
+        return await self._store_end(_failed(reply, "", ""))
 
     # ---- the end -----------------------------------------------------------------------------------------
 
     async def _end(self, live: LiveReply, status: Status, error: Failure | None) -> None:
         """Stores how the reply ended, as often as it takes, and only then tells its readers."""
         live.ending = True
-        async with self._flushing:
-            pass  # a flush under way may carry text of this reply; its rows must not come after their deletion
+        await self._log.settle()
+        if live.lost:
+            stored = await self._persist(lambda: self._end_orphan(live.reply))
+        else:
+            stored = await self._store_what_fits(live, status, error)
+        self._live.pop(stored.id, None)
+        live.end_as(stored)
+
+    async def _store_what_fits(self, live: LiveReply, status: Status, error: Failure | None) -> Message:
+        """All of it; if the database refuses that, what the log has; if it refuses that too, that there was a reply."""
         reasoning, content = live.since(0)
         ended = replace(
             live.reply, content=content, reasoning=reasoning or None, status=status, usage=live.usage, error=error
         )
-        stored = await self._persist(lambda: self._end_orphan(live.reply) if live.lost else self._store_end(ended))
-        self._live.pop(stored.id, None)
-        live.end_as(stored)
+        shorter = _failed(ended, *live.before(live.logged))
+        for each in (shorter,) if live.refused else (ended, shorter):
+            try:
+                return await self._persist(partial(self._store_end, each), refusals=_REFUSALS)
+            except Exception:
+                _log.error("reply %d is stored with less text", live.reply.id)
+        return await self._persist(partial(self._store_end, _failed(ended, "", "")))
 
-    async def _persist(self, operation: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Its result, tried again until the database answers."""
+    async def _persist(self, operation: Callable[[], Coroutine[Any, Any, T]], *, refusals: int | None = None) -> T:
+        """Its result, tried again until the database answers: of other errors the last of so many is raised."""
         pause = self._flush_every
         while True:
             try:
@@ -478,7 +477,10 @@ class Replies:
             except Unavailable:
                 _log.warning("the database is unavailable; trying again in %.1f s", pause)
             except Exception:
-                _log.exception("storing the end of a reply failed; trying again in %.1f s", pause)
+                _log.exception("storing the end of a reply failed")
+                refusals = None if refusals is None else refusals - 1
+                if refusals == 0:
+                    raise
             await asyncio.sleep(pause)
             pause = min(2 * pause, 2.0)
 
@@ -520,9 +522,15 @@ class Replies:
                         await asyncio.sleep(self._flush_every)
 
 
-def _uncancel() -> None:
-    if task := asyncio.current_task():
-        task.uncancel()
+def _uncancel() -> bool:
+    """Takes one cancellation back. Whether there is another one."""
+    task = asyncio.current_task()
+    return task is not None and task.uncancel() > 0
+
+
+def _failed(reply: Message, reasoning: str, content: str) -> Message:
+    """With as much text as the database takes."""
+    return replace(reply, reasoning=reasoning or None, content=content, status=Status.FAILED, error=INTERNAL)
 
 
 async def with_logged_text(work: UnitOfWork, message: Message) -> Message:
@@ -552,10 +560,6 @@ def _started(reply: Message, offset: int) -> ReplyStarted:
     return ReplyStarted(reply.id, offset, reply.conversation_id, reply.parent_id, reply.model)
 
 
-def _length(reply: Message) -> int:
-    return len(reply.reasoning or "") + len(reply.content)
-
-
 def _lose(live: LiveReply) -> None:
     live.lost = True
     live.cut_short(Status.INTERRUPTED)
@@ -563,9 +567,10 @@ def _lose(live: LiveReply) -> None:
 
 def _events_of(reply: Message, offset: int) -> Iterator[ReplyEvent]:
     """What is left of a reply that has ended."""
-    reasoning = reply.reasoning or ""
-    if rest := reasoning[offset:]:
-        yield ReplyDelta(reply.id, len(reasoning), TextKind.REASONING, rest)
-    if rest := reply.content[max(0, offset - len(reasoning)) :]:
-        yield ReplyDelta(reply.id, _length(reply), TextKind.ANSWER, rest)
-    yield ReplyEnded(reply.id, _length(reply), reply)
+    before = 0
+    for kind, text in ((TextKind.REASONING, reply.reasoning or ""), (TextKind.ANSWER, reply.content)):
+        for first in range(max(0, offset - before), len(text), MAX_PIECE):
+            part = text[first : first + MAX_PIECE]
+            yield ReplyDelta(reply.id, before + first + len(part), kind, part)
+        before += len(text)
+    yield ReplyEnded(reply.id, reply.length, reply)

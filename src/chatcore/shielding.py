@@ -71,3 +71,9 @@ async def _marked(work: Coroutine[Any, Any, T]) -> T:
     if task := asyncio.current_task():
         _settling.set(ref(task))  # weak: the task has this context, and those that it begins have a copy
     return await work
+
+
+async def ended(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait until it has ended, however it does. Raise nothing but the caller's own cancellation."""
+    task.cancel()
+    await asyncio.wait((task,))

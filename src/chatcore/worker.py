@@ -1,41 +1,46 @@
 """This process among those that write replies to one database: its lease, and the burial of those that are dead."""
 
-import asyncio
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from math import inf
 
 from chatcore.entities import WorkerId
 from chatcore.errors import Unavailable
-from chatcore.ports import Pulse, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import Pulse, UnitOfWorkFactory
+from chatcore.shielding import repeatable, settled
 
 _log = logging.getLogger("chatcore.replies")
 _EVERYBODY = timedelta(days=-1)  # whoever has not renewed for less than no time
 _ALONE = Pulse(datetime.max.replace(tzinfo=UTC), frozenset())
-_TICK = 0.2  # seconds
 _RENEWALS = 5  # so many fit into a lease
 _RENEWALS_OF_THE_NEW = 20  # as long as it may not bury yet: the dead may be waiting for it
+
+SURE_WITHIN = 0.5
+"""Seconds for the database to confirm what makes a text safe to show: a renewal, or the text's way to the log."""
 
 
 class Worker:
     """A lease of so many seconds, to be renewed a few times within them. None: no other process ever serves the
     database, which needs no lease then, and whatever was left there is left by the dead."""
 
-    def __init__(self, unit_of_work: UnitOfWorkFactory, *, lease: float | None) -> None:
+    def __init__(
+        self, unit_of_work: UnitOfWorkFactory, *, lease: float | None, on_certainty: Callable[[], object]
+    ) -> None:
+        """`on_certainty` is called when a doubt has been lifted."""
         self._unit_of_work = unit_of_work
         self._lease = None if lease is None else timedelta(seconds=lease)
         self._doubtful_after = inf if lease is None else lease / 2  # seconds
+        self._on_certainty = on_certainty
         self._id: WorkerId | None = None
         self._renewed_at: datetime | None = None
         self._steady_since: datetime | None = None
         self._due_at = 0.0
         self.doubtful_at = 0.0
-        """A time of `time.monotonic`. After it the whole process was stopped for so long that others may have taken it
-        for dead. A tick in time puts it off; later only a renewal does, that was asked for since."""
-        self._asked_at = 0.0
-        self._ticker: asyncio.TimerHandle | None = None
+        """A time of `time.monotonic`. After it others may have taken this process for dead. Only a confirmed renewal
+        puts it off; one that fails, or is not answered soon, brings it nearer."""
 
     @property
     def id(self) -> WorkerId:
@@ -49,7 +54,7 @@ class Worker:
 
     async def join(self) -> None:
         """As a new worker. Alone, it buries whoever was there before."""
-        self._asked_at = time.monotonic()
+        asked_at = time.monotonic()
         async with self._unit_of_work() as work:
             if self._lease is None:
                 for worker_id in await work.workers.silent(longer_than=_EVERYBODY):
@@ -57,14 +62,10 @@ class Worker:
             self._id, self._renewed_at = await work.workers.join()
             await work.commit()
         self._steady_since = self._renewed_at
-        self._rest()
-        if self._ticker is None and self._lease is not None:
-            self._tick()
+        self._rest(asked_at)
 
     async def leave(self) -> None:
         """Nobody has to wait for its lease to run out."""
-        if self._ticker is not None:
-            self._ticker.cancel()
         with suppress(Unavailable):
             async with self._unit_of_work() as work:
                 await work.workers.bury(self.id, longer_than=_EVERYBODY)
@@ -72,46 +73,59 @@ class Worker:
 
     # ---- the lease -------------------------------------------------------------------------------------------
 
-    async def renew(self, work: UnitOfWork) -> Pulse | None:
-        """As `Workers.renew`. Once that is committed, call `renewed`, or `missed` if it could not be."""
+    async def renew(self) -> Pulse | None:
+        """In a short transaction of its own. None: this process was taken for dead. Raises `Unavailable`."""
         if self._lease is None:
             return _ALONE
-        self._asked_at = time.monotonic()
-        return await work.workers.renew(self.id)
+        asked_at = time.monotonic()
+        self.doubtful_at = min(self.doubtful_at, asked_at + SURE_WITHIN)
+        try:
+            pulse = await settled(self._renew())
+        except BaseException:
+            self._doubt()
+            raise
+        if pulse is None:
+            self._doubt()
+        else:
+            self._renewed(pulse, asked_at, self._lease)
+        return pulse
 
-    def renewed(self, pulse: Pulse) -> None:
-        if self._lease is None:
-            return
-        unbroken = self._renewed_at is not None and pulse.at - self._renewed_at <= self._lease / 2
+    @repeatable
+    async def _renew(self) -> Pulse | None:
+        async with self._unit_of_work(urgent=True) as work:
+            pulse = await work.workers.renew(self.id)
+            await work.commit()
+        return pulse
+
+    def _renewed(self, pulse: Pulse, asked_at: float, lease: timedelta) -> None:
+        unbroken = self._renewed_at is not None and pulse.at - self._renewed_at <= lease / 2
         if self._steady_since is None or not unbroken:
             self._steady_since = pulse.at
         self._renewed_at = pulse.at
-        self._rest()
+        self._rest(asked_at)
 
-    def missed(self) -> None:
+    def _doubt(self) -> None:
         """The database was gone, perhaps for others too: they get a whole lease's time to come back."""
         self._steady_since = None
+        self.doubtful_at = 0.0
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to renew, if nothing else is to be written."""
+        """Whether it is time to renew, if no reply is being written."""
         return self._lease is not None and time.monotonic() >= self._due_at
 
     @property
     def in_doubt(self) -> bool:
         return time.monotonic() >= self.doubtful_at
 
-    def _rest(self) -> None:
-        if self.in_doubt:
-            self.doubtful_at = self._asked_at + self._doubtful_after  # the answer may have waited for long
+    def _rest(self, asked_at: float) -> None:
+        doubted = self.in_doubt
+        self.doubtful_at = asked_at + self._doubtful_after  # the answer may have waited for long
         if self._lease is not None:
             often = _RENEWALS if self._is_steady(self._lease) else _RENEWALS_OF_THE_NEW
             self._due_at = time.monotonic() + self._lease.total_seconds() / often
-
-    def _tick(self) -> None:
-        if not self.in_doubt:
-            self.doubtful_at = time.monotonic() + self._doubtful_after
-        self._ticker = asyncio.get_running_loop().call_later(_TICK, self._tick)
+        if doubted and not self.in_doubt:
+            self._on_certainty()
 
     # ---- others ----------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, cast
+from typing import Protocol, TypeAlias
 
 import pytest
 
@@ -51,7 +51,7 @@ class Stage:
     left: Callable[[], Awaitable[None]]
 
     def ask(self) -> AsyncGenerator[Delta, None]:
-        return cast(AsyncGenerator[Delta, None], self.gateway.stream(self.endpoint, PROMPT))
+        return self.gateway.stream(self.endpoint, PROMPT)
 
 
 class Play(Protocol):

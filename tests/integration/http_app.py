@@ -5,7 +5,7 @@ for granted: it reads what came byte for byte.
 import itertools
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +93,7 @@ class CurrentModel(LLMGateway):
     def __init__(self) -> None:
         self.model: LLMGateway = ScriptedModel("Hello")
 
-    def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncIterator[Delta]:
+    def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         return self.model.stream(endpoint, prompt)
 
     async def models(self, endpoint: ModelEndpoint) -> Sequence[str]:

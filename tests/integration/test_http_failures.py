@@ -211,7 +211,7 @@ async def test_a_fault_of_its_own_tells_nothing_of_itself(tmp_path: Path, caplog
         with caplog.at_level(logging.ERROR):
             answer = await ada.get("/conversations", {"X-Request-ID": "tried-1"})
         broken = False
-        answer.problem(500, "internal_error")
+        answer.problem(500, "internal")
         assert b"details" not in answer.body
         assert answer.headers["X-Request-ID"] == "tried-1"
         assert (await ada.get("/conversations")).status == 200

@@ -143,7 +143,7 @@ async def test_a_stream_may_be_read(ada: Api) -> None:
         ("GET", "/nope", 404, "not_found"),
         ("GET", "/conversations/999", 404, "not_found"),
         ("PUT", "/health", 405, "method_not_allowed"),
-        ("GET", "/ready", 500, "internal_error"),
+        ("GET", "/ready", 500, "internal"),
     ],
 )
 async def test_an_error_may_be_read(stranger: Api, ada: Api, method: str, path: str, status: int, code: str) -> None:
@@ -303,7 +303,7 @@ async def test_a_trusted_proxy_is_believed_about_the_client(ada: Api, forwarded:
 async def test_the_scheme_is_the_clients(stranger: Api, caplog: pytest.LogCaptureFixture) -> None:
     for scheme in ("https", "http"):
         caplog.clear()
-        (await stranger.get("/ready", {"X-Forwarded-Proto": scheme})).problem(500, "internal_error")
+        (await stranger.get("/ready", {"X-Forwarded-Proto": scheme})).problem(500, "internal")
         assert f"RuntimeError: {scheme}://127.0.0.1" in caplog.text
 
 

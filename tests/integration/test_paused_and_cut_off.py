@@ -15,8 +15,8 @@ from sqlalchemy import make_url
 
 from integration.databases import execute, only_servers
 from integration.http_app import EVENTS, Api, Event, EventStream, text_of
-from integration.model_server import Gate, ModelServer, chunk, stream
-from integration.processes import several_serving
+from integration.model_server import STALL, Gate, ModelServer, chunk, stream
+from integration.processes import serving, several_serving
 from integration.tcp_proxy import TcpProxy
 from integration.ws_client import connected
 
@@ -110,8 +110,8 @@ def _ends(events: list[Event]) -> list[tuple[str, Any]]:
 @only_servers
 @pytest.mark.parametrize("silent", [False, True], ids=["it refuses", "it says nothing"])
 async def test_replies_outlast_their_database(database_url: str, tmp_path: Path, silent: bool) -> None:
-    """Requests are told to come again, replies in flight go on in memory, and afterwards nobody has been taken for
-    dead."""
+    """Requests are told to come again, replies in flight go on in memory, where what they say is held back, and
+    afterwards nobody has been taken for dead."""
     words = [f"{number} 🦜\r\n" for number in range(60)]
     talk = [step for word in words for step in (0.25, chunk(word))]
     parsed = make_url(database_url)
@@ -133,6 +133,7 @@ async def test_replies_outlast_their_database(database_url: str, tmp_path: Path,
             await asyncio.sleep(1)
             mirrored = asyncio.create_task(_told(users[1], f"/conversations/{conversations[0]}/reply"))
             await asyncio.sleep(1)
+            gone_at = time.monotonic()
             if silent:
                 wire.swallow()
                 await asyncio.sleep(OUTAGE)
@@ -154,11 +155,66 @@ async def test_replies_outlast_their_database(database_url: str, tmp_path: Path,
                 assert events[-1][1].type == "reply.completed"
                 assert text_of([event for _, event in events]) == "".join(words)
             for events in told[:2]:
-                during = [at for at, event in events if event.type == "reply.delta" and at < heard_at]
-                assert heard_at - during[-1] < 2, "they are read while the database is away"
+                during = [at for at, event in events if event.type == "reply.delta" and gone_at + 2 < at < heard_at]
+                assert during == [], "nothing is shown that others could withdraw"
             for server in servers:
                 ended = await server.stop()
                 assert (ended.code, "taken for dead" in ended.stderr) == (0, False), ended.stderr
+
+
+@only_servers
+@pytest.mark.parametrize("silent", [False, True], ids=["it refuses", "it says nothing"])
+async def test_what_a_server_showed_is_kept_when_it_alone_loses_the_database(
+    database_url: str, tmp_path: Path, silent: bool
+) -> None:
+    """Of a reply that goes on talking, what was on its way to the log in that moment may be lost, and no more."""
+    parsed = make_url(database_url)
+    gate, words = Gate(), [f"{number} 🦜\r\n" for number in range(200)]
+    async with (
+        TcpProxy(parsed.host or "", parsed.port or _PORTS[parsed.get_backend_name()]) as wire,
+        ModelServer() as model,
+        serving(tmp_path, DATABASE_URL=database_url, OPENAI_BASE_URL=model.url) as other,
+        serving(
+            tmp_path,
+            DATABASE_URL=parsed.set(port=wire.port).render_as_string(hide_password=False),
+            OPENAI_BASE_URL=model.url,
+        ) as cut_off,
+    ):
+        ada_there = await other.api.user()
+        ada = cut_off.api.with_token(ada_there.token)
+        quiet, talkative = await ada.conversation(), await ada.conversation()
+        await asyncio.sleep(6)  # the other one has lived for a whole lease, and may bury
+        model.script(
+            stream(chunk(reasoning="Hm"), chunk("Hel"), gate, *[chunk(word) for word in words], STALL),
+            stream(*[step for word in words for step in (chunk(word), 0.1)]),
+        )
+        async with (
+            ada.events(f"/conversations/{quiet}/chat", {"content": "Hi"}, EVENTS) as of_quiet,
+            ada_there.events(f"/conversations/{quiet}/reply") as quiet_there,
+        ):
+            await of_quiet.until("HmHel")
+            await quiet_there.until("HmHel")
+            talking = asyncio.create_task(_told(ada, f"/conversations/{talkative}/chat", {"content": "Hi"}))
+            await asyncio.sleep(2)
+            if silent:
+                wire.swallow()
+            else:
+                await wire.refuse()
+            await asyncio.sleep(1)
+            gate.open()
+            async with asyncio.timeout(BURIED_WITHIN):
+                (end,) = await quiet_there.rest()
+            await wire.heal()
+            (shown,) = await of_quiet.rest()
+            assert (shown.type, shown.data) == ("reply.interrupted", end.data)
+            told = [event for _, event in await talking]
+        for conversation, said in ((quiet, "HmHel"), (talkative, text_of(told))):
+            reply = (await ada_there.messages(conversation))[-1]
+            stored = (reply["reasoning"] or "") + reply["content"]
+            assert reply["status"] == "interrupted"
+            assert "".join(words).startswith(said) or conversation == quiet
+            lost = said.removeprefix(stored)
+            assert len(lost) <= (0 if conversation == quiet else 10 * len(words[-1])), (said, stored)
 
 
 async def _told(api: Api, path: str, json: object = None) -> list[tuple[float, Event]]:

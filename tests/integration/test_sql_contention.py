@@ -24,15 +24,16 @@ from chatcore import (
     User,
     Vouched,
 )
-from chatcore.entities import Conversation, SessionId
+from chatcore.entities import Conversation, MessageId, SessionId, UserId
 from chatcore.errors import Contention, Unavailable
-from chatcore.ports import UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
 from chatcore.shielding import repeatable
 from chatcore_memory import DEMO_ENDPOINT, HandClock, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel
 from chatcore_sql import Database
 from chatcore_sql import database as module
 from chatcore_sql.failures import meaning
 from contracts.storage.base import NOW, stored_conversation, stored_user, the_conversation
+from contracts.storage.workers import buried
 from integration.databases import idle, nobody_in_a_transaction, only_servers, somebody_waits
 
 NEW_PASSWORD = "another horse"
@@ -173,6 +174,29 @@ async def held(database: Database, conversation: Conversation) -> AsyncGenerator
     async with database.unit_of_work() as work:
         await work.conversations.lock(conversation.user_id, conversation.id)
         yield
+
+
+@only_servers
+async def test_nobody_is_taken_for_dead_whose_text_is_being_written(database: Database, database_url: str) -> None:
+    """And until it has been written, the lease is renewed all the same."""
+    async with database.unit_of_work() as work:
+        worker_id, _ = await work.workers.join()
+        await work.commit()
+    async with database.unit_of_work(urgent=True) as writing:
+        await writing.reply_log.append([LogEntry(UserId(1), MessageId(1), 0, TextKind.ANSWER, "x" * 1_000_000)])
+        async with database.unit_of_work(urgent=True) as renewing:
+            assert await renewing.workers.renew(worker_id) is not None
+            await renewing.commit()
+        assert await writing.workers.is_alive(worker_id)
+        burying = asyncio.create_task(buried(database.unit_of_work, worker_id))
+        await somebody_waits(database_url)
+        assert not burying.done()
+        await writing.commit()
+    await burying
+    async with database.unit_of_work(urgent=True) as work:
+        assert not await work.workers.is_alive(worker_id)
+    assert idle(database)
+    await nobody_in_a_transaction(database_url)
 
 
 @only_servers

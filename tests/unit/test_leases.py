@@ -1,14 +1,18 @@
 """Several processes on one database: leases, takeover, and replies that one of them writes and others read or stop."""
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Self
 
 import pytest
 
-from chatcore import Status
+from chatcore import MessageId, ReplyDelta, ReplyEnded, ReplyEvent, Silence, Status
 from chatcore.errors import Unavailable
 from chatcore.ports import Delta
+from chatcore.shielding import ended
 from chatcore_memory import Stall
-from unit.world import LEASE, Chat, Process, World, read, read_until
+from unit.world import LEASE, Chat, Process, Storage, World, nothing, read, read_until
 
 
 @pytest.fixture(autouse=True)
@@ -103,13 +107,12 @@ async def test_after_an_outage_nobody_is_taken_for_dead_at_once(world: World) ->
 
 async def _deaf(process: Process) -> None:
     """Its heart stops beating."""
-    keeper = process.replies._keepers[0]
-    keeper.cancel()
-    await asyncio.gather(keeper, return_exceptions=True)
+    while process.replies._keepers:
+        await ended(process.replies._keepers.pop())
 
 
 def _hearing(process: Process) -> None:
-    process.replies._keepers[0] = asyncio.create_task(process.replies._beat_forever())
+    process.replies._keep_all()
 
 
 async def test_a_process_that_was_only_paused_writes_nothing_more(world: World) -> None:
@@ -156,22 +159,164 @@ async def test_after_a_pause_nothing_is_shown_before_it_is_known_whose_the_reply
         assert (seen.text, seen.message.status) == ("", Status.INTERRUPTED)
 
 
-async def test_a_renewal_that_was_asked_for_before_the_pause_says_nothing_of_after_it(world: World) -> None:
+async def test_a_renewal_that_was_asked_for_before_the_pause_says_nothing_of_after_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with world.process() as process:
         worker = process.replies._worker
-        async with world.database.unit_of_work() as work:
-            pulse = await worker.renew(work)
-            await work.commit()
-        assert pulse is not None
-        worker._asked_at -= LEASE
-        worker.doubtful_at -= LEASE
-        worker.renewed(pulse)
+        await _deaf(process)
+        paused, monotonic = Stall(), time.monotonic
+        world.storage.after_commit = paused.hold
+        renewing = asyncio.create_task(worker.renew())
+        await paused.reached()
+        monkeypatch.setattr("chatcore.worker.time.monotonic", lambda: monotonic() + LEASE)
+        paused.release()
+        assert await renewing is not None
         assert worker.in_doubt
-        worker._tick()
-        assert worker.in_doubt
-        async with asyncio.timeout(2):
-            await process.replies._make_sure()
+        await worker.renew()
         assert not worker.in_doubt
+
+
+# ---- one that has lost the database, while others have not -----------------------------------------------
+
+
+class CutOff:
+    """Two processes, one of which writes a reply, and has a way of its own to the database."""
+
+    def __init__(self, world: World) -> None:
+        self.storage = Storage(world.database.unit_of_work)
+        self.other = world.process()
+        self.process = world.process(storage=self.storage)
+        self.stalls = [Stall() for _ in range(3)]
+        self.world = world
+
+    async def __aenter__(self) -> Self:
+        await self.other.__aenter__()
+        await self.process.__aenter__()
+        self.chat = await self.process.chat()
+        self.world.model.then("Hel", self.stalls[0], "lo", self.stalls[1], "!", self.stalls[2])
+        await self.chat.send()
+        await logged(self.world, self.chat, "Hel")
+        self.events = self.chat.follow()
+        await read_until(self.events, "Hel")
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.storage.cut = False
+        await self.process.__aexit__(None, None, None)
+        await self.other.__aexit__(None, None, None)
+
+    async def says_more(self) -> "asyncio.Task[ReplyEvent]":
+        """What a reader gets next, when the model has gone on and said more."""
+        following = asyncio.ensure_future(anext(self.events))
+        self.stalls.pop(0).release()
+        await self.stalls[0].reached()
+        await asyncio.sleep(0.05)
+        return following
+
+    async def doubts(self) -> None:
+        async with asyncio.timeout(2):
+            while not self.process.replies._worker.in_doubt:
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def cut_off(world: World) -> AsyncIterator[CutOff]:
+    async with CutOff(world) as cut_off:
+        yield cut_off
+
+
+async def test_without_its_database_a_process_shows_nothing_that_others_could_withdraw(
+    world: World, cut_off: CutOff
+) -> None:
+    cut_off.storage.cut = True
+    await cut_off.doubts()
+    following = await cut_off.says_more()
+    assert not following.done()
+    assert [event.offset for event in [await anext(cut_off.chat.follow(reply_id=_reply_of(cut_off)))]] == [0]
+    await pass_lease(world)
+    reply = (await cut_off.chat.messages())[-1]
+    assert (reply.content, reply.status) == ("Hel", Status.INTERRUPTED)
+    cut_off.storage.cut = False
+    async with asyncio.timeout(2):
+        end = await following
+    assert isinstance(end, ReplyEnded)
+    assert (end.offset, end.message) == (3, reply)
+    assert (await cut_off.chat.messages())[-1] == reply
+
+
+def _reply_of(cut_off: CutOff) -> MessageId:
+    return next(iter(cut_off.process.replies._live))
+
+
+async def test_what_was_held_back_is_shown_when_the_database_is_back_in_time(cut_off: CutOff) -> None:
+    cut_off.storage.cut = True
+    await cut_off.doubts()
+    following = await cut_off.says_more()
+    assert not following.done()
+    cut_off.storage.cut = False
+    async with asyncio.timeout(2):
+        shown = await following
+    assert isinstance(shown, ReplyDelta)
+    assert shown.text == "lo"
+    for stall in cut_off.stalls:
+        stall.release()
+    assert (await read(cut_off.events)).message.content == "Hello!"
+
+
+async def test_a_database_that_does_not_answer_is_doubted_before_it_fails(
+    cut_off: CutOff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatcore.worker.SURE_WITHIN", 0.02)
+    silence = Stall()
+    cut_off.storage.before_unit = silence.hold
+    await silence.reached()
+    await cut_off.doubts()
+    following = await cut_off.says_more()
+    assert not following.done()
+    silence.release()
+    async with asyncio.timeout(2):
+        assert (await following).offset == 5
+
+
+async def test_text_that_does_not_get_to_the_log_is_not_shown_although_the_lease_is_renewed(
+    world: World, cut_off: CutOff
+) -> None:
+    """One word is: while it is on its way there. After it none."""
+
+    async def fail(_: object) -> None:
+        raise Unavailable
+
+    cut_off.storage.before_append = fail
+    word = await cut_off.says_more()
+    assert word.done()
+    await cut_off.storage.refused.wait()
+    following = await cut_off.says_more()
+    assert not following.done()
+    await pass_lease(world)
+    assert not cut_off.process.replies._worker.in_doubt
+    assert (await cut_off.chat.messages())[-1].status is Status.WRITING
+    cut_off.storage.before_append = lambda _: nothing()
+    async with asyncio.timeout(2):
+        assert (await following).offset == 6
+
+
+async def test_to_wait_for_the_database_is_silence_too(world: World) -> None:
+    storage = Storage(world.database.unit_of_work)
+    async with world.process(), world.process(storage=storage, silence=0.05) as process:
+        chat = await process.chat()
+        stall = Stall()
+        world.model.then("Hel", stall, *"lo" * 100)
+        await chat.send()
+        await logged(world, chat, "Hel")
+        events = chat.follow()
+        await read_until(events, "Hel")
+        storage.cut = True
+        await storage.refused.wait()
+        stall.release()
+        async with asyncio.timeout(2):
+            assert isinstance(await anext(events), Silence)
+        storage.cut = False
 
 
 async def test_a_stop_reaches_the_process_that_writes(world: World) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from chatcore import Status
-from chatcore.entities import Failure
+from chatcore.entities import INTERNAL, Failure
 from chatcore.errors import (
     ConversationBusy,
     ModelProtocolError,
@@ -151,7 +151,8 @@ async def test_a_bug_in_the_gateway_tells_nothing_of_itself(
     world.model.then("Hel", RuntimeError("secret"))
     reply = await chat.ask()
     assert (reply.content, reply.status) == ("Hel", Status.FAILED)
-    assert reply.error == Failure(code="model_unavailable", detail=ModelUnavailable.default_detail)
+    assert reply.error == INTERNAL
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "not the model's" in caplog.text
     await everything_has_ended(chat)
 

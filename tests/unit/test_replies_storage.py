@@ -2,12 +2,16 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from chatcore import Status
+from chatcore.entities import INTERNAL
 from chatcore.errors import Unavailable
-from chatcore.ports import Delta, TextKind
+from chatcore.ports import Delta, LogEntry, TextKind
+from chatcore.shielding import ended
 from chatcore_memory import Stall
 from unit.world import LAST_STEP, Chat, Process, World, at_every_step, read, read_until, step
 
@@ -102,21 +106,24 @@ async def test_a_batch_of_the_log_whose_answer_was_lost_does_no_harm(world: Worl
 
 
 async def test_text_goes_on_through_an_outage_and_its_end_is_stored_afterwards(
-    world: World, process: Process, chat: Chat, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stall = Stall()
-    world.model.then("Hel", stall, "lo")
-    sent = await chat.send()
-    events = chat.follow()
-    await read_until(events, "Hel")
-    with world.database.outage():
-        stall.release()
-        await read_until(events, "lo")
-        await read_until(chat.follow(reply_id=sent.reply.id), "Hello")
-        rest = asyncio.create_task(read(events))
-        await world.storage.refused.wait()
-        assert not rest.done()
-    seen = await rest
+    """Of the only process: where there are several, one of them could end its reply with less (`test_leases`)."""
+    async with world.process(lease=None) as process:
+        chat = await process.chat()
+        stall = Stall()
+        world.model.then("Hel", stall, "lo")
+        sent = await chat.send()
+        events = chat.follow()
+        await read_until(events, "Hel")
+        with world.database.outage():
+            stall.release()
+            await read_until(events, "lo")
+            await read_until(chat.follow(reply_id=sent.reply.id), "Hello")
+            rest = asyncio.create_task(read(events))
+            await world.storage.refused.wait()
+            assert not rest.done()
+        seen = await rest
     assert (seen.text, seen.message.content, seen.message.status) == ("", "Hello", Status.COMPLETE)
     assert (await chat.messages())[-1] == seen.message
     assert (await world.log_of(sent.reply), await world.unfinished()) == ([], [])
@@ -245,3 +252,148 @@ async def test_nothing_is_committed_while_nothing_is_said(world: World) -> None:
         await anext(events)  # silence: the flusher has had its turns
         assert world.storage.commits == commits
         stall.release()
+
+
+# ---- a text that the database refuses --------------------------------------------------------------------
+
+
+def refuse(text: str) -> None:
+    if "💩" in text:
+        raise ValueError("no such thing in this database")
+
+
+@pytest.mark.parametrize("said", [["💩"], ["Hel", Stall, "lo 💩"]], ids=["early", "late"])
+async def test_a_text_that_is_refused_fails_its_reply_alone(
+    world: World, process: Process, caplog: pytest.LogCaptureFixture, said: list[Any]
+) -> None:
+    ours, theirs = await process.chat(), await process.chat("bob")
+    first, second, paused = Stall(), Stall(), [step() if step is Stall else step for step in said]
+    world.storage.check_text = refuse
+    world.model.then(*paused, second)
+    world.model.then("Hel", first, "lo")
+    for chat in (ours, theirs):
+        await chat.send()
+    for stall in paused:
+        if isinstance(stall, Stall):
+            await logged(world, ours, "Hel")
+            stall.release()
+    async with asyncio.timeout(5):
+        failed = (await read(ours.follow())).message
+    assert (failed.status, failed.error) == (Status.FAILED, INTERNAL)
+    assert failed.content == ("Hel" if len(said) > 1 else "")
+    assert (await ours.messages())[-1] == failed
+    await logged(world, theirs, "Hel")
+    first.release()
+    assert (await theirs.end()).content == "Hello"
+    assert "refuses" in caplog.text
+    assert process.replies.writing_now == 0
+    assert (await ours.ask()).status is Status.COMPLETE
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_an_end_that_is_refused_is_stored_with_less_text(world: World, lost: bool) -> None:
+    async with world.process(lease=None) as process:
+        chat = await process.chat()
+        world.model.then("Hel", stall := Stall(), "lo")
+        await chat.send()
+        await logged(world, chat, "Hel")
+        world.storage.check_text = refuse_all if lost else refuse_greeting
+        stall.release()
+        async with asyncio.timeout(10):
+            failed = (await read(chat.follow())).message
+    assert (failed.content, failed.status, failed.error) == ("" if lost else "Hel", Status.FAILED, INTERNAL)
+    assert await world.log_of(failed) == []
+
+
+def refuse_all(text: str) -> None:
+    if text:
+        raise ValueError
+
+
+def refuse_greeting(text: str) -> None:
+    if text == "Hello":
+        raise ValueError
+
+
+async def test_a_refused_text_of_a_dead_process_keeps_no_conversation_busy(world: World) -> None:
+    dead = await world.process(lease=None).__aenter__()
+    chats = [await dead.chat(name) for name in ("ada", "bob")]
+    for chat in chats:
+        world.model.then(f"by {chat.owner}", Stall())
+        await chat.send()
+        await logged(world, chat, f"by {chat.owner}")
+    await drop(dead)
+    world.storage.check_text = lambda text: refuse_all(text) if text == f"by {chats[0].owner}" else None
+    async with world.process(lease=None):
+        first, second = [(await chat.messages())[-1] for chat in chats]
+    assert (first.status, first.content, first.error) == (Status.FAILED, "", INTERNAL)
+    assert (second.status, second.content) == (Status.INTERRUPTED, f"by {chats[1].owner}")
+
+
+async def drop(process: Process) -> None:
+    """As if it were killed."""
+    for task in (*process.replies._keepers, *process.replies._tasks):
+        await ended(task)
+
+
+async def logged(world: World, chat: Chat, text: str) -> None:
+    reply = (await chat.messages())[-1]
+    async with asyncio.timeout(5):
+        while "".join(entry.text for entry in await world.log_of(reply)) != text:
+            await asyncio.sleep(0.005)
+
+
+# ---- the log after an outage -----------------------------------------------------------------------------
+
+
+async def test_the_log_catches_up_in_parts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The short texts first. None of the parts is larger than one transaction may be, and an entry more."""
+    monkeypatch.setattr("chatcore.log_writer._AT_ONCE", 100)
+    monkeypatch.setattr("chatcore.live_reply._ENTRY", 40)
+    parts = list[list[int]]()
+
+    async def note(entries: Sequence[LogEntry]) -> None:
+        parts.append([len(entry.text) for entry in entries])
+
+    async with world.process() as process:
+        chats = [await process.chat(name) for name in ("ada", "bob", "eve")]
+        texts, stalls = ["a" * 1000, "b" * 500, "c" * 5], [Stall() for _ in chats]
+        begins = [Stall() for _ in chats]
+        for chat, text, begin, stall in zip(chats, texts, begins, stalls, strict=True):
+            world.model.then(begin, Delta(reasoning=text), text, stall)
+            await chat.send()
+            await begin.reached()
+        with world.database.outage():
+            for begin, stall in zip(begins, stalls, strict=True):
+                begin.release()
+                await stall.reached()
+            world.storage.before_append = note
+        for chat, text in zip(chats, texts, strict=True):
+            await logged(world, chat, 2 * text)
+        for stall in stalls:
+            stall.release()
+        for chat, text in zip(chats, texts, strict=True):
+            reply = await chat.end()
+            assert (reply.reasoning, reply.content) == (text, text)
+    assert max(sum(part) for part in parts) <= 100 + 40
+    assert max(max(part) for part in parts) == 40
+    assert parts[0][:2] == [5, 5]
+
+
+async def test_a_part_whose_answer_was_lost_is_written_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chatcore.log_writer._AT_ONCE", 5)
+    monkeypatch.setattr("chatcore.live_reply._ENTRY", 2)
+    async with world.process(lease=None) as process:
+        chat = await process.chat()
+        begin, middle, end = Stall(), Stall(), Stall()
+        world.model.then(begin, Delta(reasoning="Hmm"), "Hello w", middle, "orld", end)
+        await chat.send()
+        await begin.reached()
+        world.storage.fail_once(after=True)
+        begin.release()
+        await middle.reached()
+        await world.storage.refused.wait()
+        middle.release()
+        await logged(world, chat, "HmmHello world")
+        end.release()
+        assert (await chat.end()).content == "Hello world"

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self, cast
 
 import pytest
 
@@ -67,7 +67,7 @@ from chatcore import (
     Vouched,
 )
 from chatcore.errors import Unauthenticated, Unavailable
-from chatcore.ports import LogEntry, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import LogEntry, MessageRepo, ReplyLog, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED
 from chatcore_memory import HandClock, MemoryDatabase, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel, Stall
 
@@ -179,10 +179,12 @@ class World:
         grace: float = 1,
         lease: float | None = LEASE,
         defaults: ChatDefaults | None = None,
+        storage: "Storage | None" = None,
     ) -> "Process":
-        """A process on this database; `async with` it. All of them may live at once, unless one has no lease."""
+        """A process on this database; `async with` it. All of them may live at once, unless one has no lease.
+        `storage`: its own way there, which only its replies go."""
         replies = Replies(
-            unit_of_work=self.storage,
+            unit_of_work=storage or self.storage,
             gateway=self.model,
             clock=self.clock,
             flush_every=flush_every,
@@ -410,11 +412,15 @@ class Storage(UnitOfWorkFactory):
     """Counts the commits and may hinder them: what is called before each writing unit, before and
     after each commit may wait, or raise.
 
-    `refused` is set once a unit of work was told that the database is gone.
+    `refused` is set once a unit of work was told that the database is gone: as it is while the way there is `cut`.
+    What a text that is to be stored must pass, `check_text`, may raise too.
     """
 
     def __init__(self, inner: UnitOfWorkFactory) -> None:
         self.commits = 0
+        self.cut = False
+        self.check_text: Callable[[str], object] = lambda _: None
+        self.before_append: Callable[[Sequence[LogEntry]], Awaitable[None]] = lambda _: nothing()
         self.before_unit: Callable[[], Awaitable[None]] = nothing
         self.before_commit: Callable[[], Awaitable[None]] = nothing
         self.after_commit: Callable[[], Awaitable[None]] = nothing
@@ -426,11 +432,16 @@ class Storage(UnitOfWorkFactory):
         if not read_only:
             await self.before_unit()
         try:
+            self.check_way()
             async with self._inner(read_only=read_only, urgent=urgent) as work:
                 yield work if read_only else Unit(work, self)
         except Unavailable:
             self.refused.set()
             raise
+
+    def check_way(self) -> None:
+        if self.cut:
+            raise Unavailable
 
     def hold_next_unit(self, stall: Stall) -> None:
         async def hold() -> None:
@@ -460,8 +471,8 @@ class Unit(UnitOfWork):
         self.tokens = inner.tokens
         self.model_configs = inner.model_configs
         self.conversations = inner.conversations
-        self.messages = inner.messages
-        self.reply_log = inner.reply_log
+        self.messages = cast(MessageRepo, CheckedMessages(inner.messages, storage))
+        self.reply_log = cast(ReplyLog, CheckedLog(inner.reply_log, storage))
         self.workers = inner.workers
         self.unfinished = inner.unfinished
         self.administration = inner.administration
@@ -469,6 +480,35 @@ class Unit(UnitOfWork):
 
     async def commit(self) -> None:
         await self._storage.before_commit()
+        self._storage.check_way()
         await self._inner.commit()
         self._storage.commits += 1
         await self._storage.after_commit()
+
+
+class CheckedLog:
+    def __init__(self, inner: ReplyLog, storage: Storage) -> None:
+        self._inner = inner
+        self._storage = storage
+
+    async def append(self, entries: Sequence[LogEntry]) -> None:
+        await self._storage.before_append(entries)
+        for entry in entries:
+            self._storage.check_text(entry.text)
+        await self._inner.append(entries)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+
+class CheckedMessages:
+    def __init__(self, inner: MessageRepo, storage: Storage) -> None:
+        self._inner = inner
+        self._storage = storage
+
+    async def finish(self, ended: Message) -> None:
+        self._storage.check_text((ended.reasoning or "") + ended.content)
+        await self._inner.finish(ended)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)

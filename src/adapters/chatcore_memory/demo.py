@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from chatcore.entities import TITLE_LENGTH, Role, Usage, UserId
 from chatcore.errors import ModelUnavailable
@@ -33,7 +33,7 @@ class DemoModel(LLMGateway):
         self._then = then
         self._pause = pause
 
-    def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncIterator[Delta]:
+    def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         """As the port; raises `ModelUnavailable` for another endpoint if there is no `then`."""
         if self._then is not None and endpoint.url != DEMO_ENDPOINT.url:
             return self._then.stream(endpoint, prompt)
@@ -50,7 +50,7 @@ class DemoModel(LLMGateway):
     async def may_call(self, url: str, *, owner: UserId) -> bool:
         return self._then is None or await self._then.may_call(url, owner=owner)
 
-    async def _answer(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncIterator[Delta]:
+    async def _answer(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         if endpoint.url != DEMO_ENDPOINT.url:
             raise ModelUnavailable(ONLY_DEMO)
         said = words(answer(prompt.messages))[: prompt.max_tokens]

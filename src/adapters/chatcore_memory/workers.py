@@ -33,6 +33,9 @@ class MemoryWorkers(Workers):
 
         return await self._transaction.write(update)
 
+    async def is_alive(self, worker_id: WorkerId) -> bool:
+        return await self._transaction.read(lambda state: worker_id in state.workers)
+
     async def silent(self, *, longer_than: timedelta) -> Sequence[WorkerId]:
         latest = self._transaction.now() - longer_than
         return await self._transaction.read(

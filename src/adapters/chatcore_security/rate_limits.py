@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from chatcore.ports import Rate, RateLimiter
+from chatcore.shielding import ended
 
 MOST_COUNTERS = 100_000
 """In memory; some 50 MB. The oldest are forgotten beyond that."""
@@ -52,9 +53,7 @@ class CountingLimiter(RateLimiter):
     ) -> None:
         for task in (self._looking, self._memory.timer):
             if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+                await ended(task)
         if self._pool is not None:
             await self._pool.disconnect()
 

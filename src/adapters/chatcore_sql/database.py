@@ -27,6 +27,7 @@ T = TypeVar("T")
 POOL_TIMEOUT = 5  # seconds to wait for a free connection
 WRITER_TIMEOUT = 25  # and for SQLite's only writer, which a burst of sends shares
 CONNECT_TIMEOUT = 5  # seconds
+URGENT = 2  # connections: one for the lease, and one for the text of replies, which may take its time
 LOCK_TIMEOUT = 5  # seconds to wait for a row that another transaction has locked
 IDLE_TIMEOUT = 5  # seconds that a transaction may say nothing: then its process is gone, and its locks shall go too
 RECYCLE_AFTER = 1800  # seconds; sooner than servers and the firewalls before them drop what is idle
@@ -51,7 +52,7 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         """For the form of `url` see `chatcore_sql.url` and `chatcore_sql.tls`. `pool_size`: most connections at once,
-        besides one that is kept for what is urgent; with SQLite, readers.
+        besides two that are kept for what is urgent; with SQLite, readers.
 
         Raises `ValueError` for a URL that is none. Connects to nothing yet.
         """
@@ -59,7 +60,7 @@ class Database:
         file = sqlite_file(parsed)
         self._lock = FileLock(file) if file else None
         self._reading = self._writing = _pool(parsed, pool_size)
-        self._urgent = _pool(parsed, 1, connect_within=URGENT_WITHIN)
+        self._urgent = _pool(parsed, URGENT, connect_within=URGENT_WITHIN)
         self._url = parsed
         self._begin = "BEGIN"
         if parsed.get_backend_name() == "sqlite":

@@ -16,6 +16,7 @@ _CONTENTION = ("40001", "40P01", "55P03")  # serialization failure, deadlock, lo
 _LOST_TO_ANOTHER = (1020, 1205, 1213, 3101)
 _FAILED_AT_COMMIT, _DEADLOCK = 1180, "Got error 149"  # the same from the storage engine (HA_ERR_LOCK_DEADLOCK)
 _PASSING = ("08", "40", "53", "55", "57", "58")  # connection, rollback, resources, object state, operator, system
+_REFUSALS = (1153, 1366, 3819, 4025)  # MySQL, MariaDB: packet too large, incorrect string value, check violated
 _MISTAKE = "42"  # in the statement or the schema: trying again is no use
 _MISSING_REFERENCE = "23503"
 _NO_REFERENCED_ROW = (1216, 1452)  # the same in MySQL, whose 23000 says less
@@ -64,7 +65,7 @@ def _passes(error: DBAPIError) -> bool:
     if state.startswith(_PASSING):
         return True
     mistaken = state.startswith(_MISTAKE) or getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
-    return isinstance(error, OperationalError) and not mistaken
+    return isinstance(error, OperationalError) and not mistaken and _number(error) not in _REFUSALS
 
 
 def _dangles(error: IntegrityError) -> bool:

@@ -53,6 +53,7 @@ _PULSE = (
     .select_from(workers.outerjoin(conversations, and_(_c.writing_worker_id == _w.id, _c.stop_requested == true())))
     .where(_THIS)
 )
+_ALIVE = select(_w.id).where(_THIS).with_for_update(read=True)
 _JOINED_AT = select(_w.renewed_at).where(_THIS)
 _SILENT = select(_w.id).where(_RENEWED_BEFORE)
 _BURY = delete(workers).where(_THIS, _RENEWED_BEFORE)
@@ -85,6 +86,9 @@ class SqlWorkers(Workers):
             return None
         rows = await self._statements.rows(_PULSE, worker=worker_id)
         return Pulse(_moment(rows[0][0]), frozenset(MessageId(row[1]) for row in rows if row[1] is not None))
+
+    async def is_alive(self, worker_id: WorkerId) -> bool:
+        return await self._statements.lock(_ALIVE, worker=worker_id) is not None
 
     async def silent(self, *, longer_than: timedelta) -> Sequence[WorkerId]:
         rows = await self._statements.rows(_SILENT, silence=longer_than // _MICROSECOND)

@@ -1,7 +1,7 @@
 """Talking to a model: send, edit, regenerate, follow, stop."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import astuple, dataclass
 from datetime import timedelta
 
@@ -204,7 +204,7 @@ class FollowReply:
 
     def __call__(
         self, *, owner: UserId, conversation_id: ConversationId, reply_id: MessageId | None = None, after: int = 0
-    ) -> AsyncIterator[ReplyEvent]:
+    ) -> AsyncGenerator[ReplyEvent, None]:
         """As `Replies.follow`. `after` is at least 0. Raises `ValidationFailed`."""
         check(None if after >= 0 else FieldError("after", "must be at least 0"))
         return self.replies.follow(owner=owner, conversation_id=conversation_id, reply_id=reply_id, after=after)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -172,8 +173,9 @@ class CheckModelConfig:
         try:
             return await self.gateway.models(endpoint)
         except (ModelNotFound, ModelRefused):
-            async for _ in self.gateway.stream(endpoint, _ONE_WORD):
-                pass
+            async with aclosing(self.gateway.stream(endpoint, _ONE_WORD)) as deltas:
+                async for _ in deltas:
+                    pass
             return ()
 
 

@@ -12,7 +12,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import HTTPScope, Receive, Send
 
 from chatcore import errors
-from chatcore.entities import Message
+from chatcore.entities import INTERNAL, Message
 from chatcore_http.request_limit import LIMITED
 from chatcore_http.schemas import FieldProblem, Problem
 
@@ -69,9 +69,9 @@ async def send_problem(problem: Response[bytes], scope: HTTPScope, receive: Rece
 
 
 def failed_reply(reply: Message) -> Response[bytes]:
-    """The answer to a JSON chat whose model failed. What it had said is in the history."""
+    """The answer to a JSON chat whose reply failed. What the model had said is in the history."""
     assert reply.error is not None  # noqa: S101 - a failed reply says why
-    status = 504 if reply.error.code == errors.ModelTimeout.code else 502
+    status = {errors.ModelTimeout.code: 504, INTERNAL.code: 500}.get(reply.error.code, 502)
     return problem_response(status, reply.error.code, reply.error.detail, reply_id=reply.id)
 
 
@@ -148,7 +148,7 @@ def _too_deep(request: Request[Any, Any, Any], error: RecursionError) -> Respons
 
 def _server_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem_response(500, "internal_error", "Something went wrong here. The log tells what.")
+    return problem_response(500, INTERNAL.code, INTERNAL.detail)
 
 
 def exception_handlers() -> dict[int | type[Exception], Any]:

@@ -94,6 +94,13 @@ class WorkersContract(StorageContract):
         assert await renewed(unit_of_work, WORKER) is None
         assert await renewed(unit_of_work, second) is not None
 
+    async def test_a_buried_worker_is_not_alive(self, unit_of_work: UnitOfWorkFactory) -> None:
+        first, second = await joined(unit_of_work), await joined(unit_of_work)
+        await buried(unit_of_work, first)
+        async with unit_of_work() as work:
+            alive = [await work.workers.is_alive(worker_id) for worker_id in (first, second, WORKER)]
+        assert alive == [False, True, False]
+
     async def test_who_has_renewed_meanwhile_is_not_buried(self, unit_of_work: UnitOfWorkFactory) -> None:
         worker_id = await joined(unit_of_work)
         await buried(unit_of_work, worker_id, longer_than=NOBODY)
