@@ -44,7 +44,7 @@ FAILURES: list[tuple[Exception, int, str]] = [
     (ModelProtocolError(), 502, "model_protocol"),
     (ModelURLRefused(), 502, "model_url_refused"),
     (ModelTimeout("It took 60 s."), 504, "model_timeout"),
-    (RuntimeError("with a secret in it"), 502, "model_unavailable"),
+    (RuntimeError("with a secret in it"), 500, "internal"),
 ]
 
 
