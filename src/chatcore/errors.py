@@ -15,6 +15,7 @@
     │   ├── LastAdmin              nobody would be left who may administer
     │   └── ConversationBusy       a reply is being written there already
     ├── IdempotencyKeyReused       the same key came with another body
+    ├── StorageFull                the user has as much stored as one may
     ├── RateLimited                this was tried too often, or too much of it goes on at once
     ├── Unavailable                a part of the system is down or draining; try again later
     │   └── Contention             the database gave this unit of work up for another's sake: nothing of it is stored
@@ -132,6 +133,11 @@ class ConversationBusy(Conflict):
 class IdempotencyKeyReused(ChatcoreError):
     code = "idempotency_key_reused"
     default_detail = "This idempotency key was used for something else. Take a new one for a new message."
+
+
+class StorageFull(ChatcoreError):
+    code = "storage_full"
+    default_detail = "Your storage is full. Delete conversations that you no longer need."
 
 
 class RateLimited(ChatcoreError):

@@ -77,6 +77,10 @@ class UserRepo(Protocol):
         """The user with this username or, if there is an `@` in it, this e-mail address."""
 
     @abstractmethod
+    async def stored_bytes(self, user_id: UserId) -> int:
+        """How much the user has stored, as `chatcore.storage` counts it."""
+
+    @abstractmethod
     async def hold(self, user_id: UserId, *, password_hash: str) -> bool:
         """Whether the user is active and has this hash. If so, that stays so until this unit of work is closed; others
         may ask the same meanwhile."""
@@ -582,8 +586,9 @@ class UnitOfWork(Protocol):
 
     @abstractmethod
     async def commit(self) -> None:
-        """When this returns, what was written is durable. Once per unit.
+        """When this returns, what was written is durable, and counted (`chatcore.storage`). Once per unit.
 
+        Raises `StorageFull` if a user would have more stored than one may; nothing is stored then.
         Raises `Contention` if the database answers that it rolled back: a cluster may find only here that another node
         was quicker. Whether a commit that failed in any other way took place is not known: `Unavailable`, and not to
         be run again blindly.

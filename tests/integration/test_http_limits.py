@@ -192,6 +192,29 @@ async def test_replies_at_once(api: Api) -> None:
         answer.ok()
 
 
+async def test_what_one_user_may_store(tmp_path: Path) -> None:
+    model = provided(LLMGateway, ScriptedModel("Hello"))
+    async with api_of(settings_for(tmp_path, MAX_STORAGE_BYTES="10000"), model) as stranger:
+        ada, bob = await stranger.user(), await stranger.user()
+        conversation, other = await ada.conversation(), await ada.conversation()
+        fits, too_much = {"content": "x" * 5_000}, {"content": "x" * 2_500}
+        (await ada.post(f"/conversations/{conversation}/chat", fits)).ok()
+        for path, body in {
+            f"/conversations/{conversation}/chat": too_much,
+            "/chat": {"message": "x" * 2_500},
+            f"/v1/chats/{other}/message": {"role": "assistant", **too_much},
+        }.items():
+            (await ada.post(path, body)).problem(413, "storage_full")
+        assert len(await ada.messages(conversation)) == 2
+        assert len((await ada.get("/conversations")).ok()["items"]) == 2
+        (await bob.post(f"/conversations/{await bob.conversation()}/chat", fits)).ok()
+        export = (await bob.get("/auth/me/export")).body
+        (await ada.call("POST", "/conversations/import", export)).problem(413, "storage_full")
+        (await ada.post(f"/conversations/{conversation}/delete")).ok()
+        (await ada.post(f"/conversations/{other}/chat", {"content": "x" * 500})).ok()
+        assert (await ada.call("POST", "/conversations/import", export)).ok()["conversations"] == 1
+
+
 async def test_what_is_limited_can_be_read_by_a_page_of_another_origin(tmp_path: Path) -> None:
     async with api_of(settings_for(tmp_path, RATE_LIMIT_REQUESTS="1/hour", CORS_ORIGINS="https://app.test")) as api:
         origin = {"Origin": "https://app.test"}

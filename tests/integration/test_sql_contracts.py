@@ -19,12 +19,14 @@ from contracts.storage import (
     ReplyLogContract,
     SealedKeysContract,
     SearchContract,
+    StorageQuotaContract,
     TokenStoreContract,
     UnfinishedRepliesContract,
     UnitOfWorkContract,
     UserRepoContract,
     WorkersContract,
 )
+from contracts.storage.quota import MOST
 from integration.databases import empty
 
 
@@ -89,6 +91,14 @@ class TestSealedKeys(SealedKeysContract):
 
 class TestSearch(SearchContract):
     pass
+
+
+class TestStorageQuota(StorageQuotaContract):
+    @pytest.fixture
+    async def unit_of_work(self, database_url: str) -> AsyncIterator[UnitOfWorkFactory]:
+        await empty(database_url)
+        async with Database(database_url, max_storage=MOST) as database:
+            yield database.unit_of_work
 
 
 class TestOwnData(OwnDataContract):

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import chatcore_sql
-from chatcore.entities import RefreshToken, Session, SessionId
+from chatcore.entities import RefreshToken, Session, SessionId, UserId
 from chatcore.ports import Idempotency, LogEntry, TextKind
 from chatcore_sql import Database, migration_script
 from chatcore_sql.tables import metadata
@@ -194,6 +194,26 @@ async def test_a_title_from_before_own_titles_were_known_counts_as_the_users(url
     assert {each.title: each.titled_by_user for each in stored} == {"🦄": True, "": False}
     assert untitled in stored
     assert sorted(len(page[1]) for page in histories if page) == [0, 2]
+
+
+async def test_what_was_stored_before_it_was_counted_is_counted(url: str) -> None:
+    """By the migration, and for an account that a process of an earlier version has made meanwhile."""
+    async with Database(url) as database:
+        await database.migrate()
+        await fill(database)
+        counted = await execute(url, "SELECT user_id, stored_bytes FROM user_storage ORDER BY user_id")
+        assert max(size for _, size in counted) > 1024
+        await database.downgrade("0005")
+        await database.migrate()
+        again = "SELECT user_id, stored_bytes FROM user_storage ORDER BY user_id"
+        assert await execute(url, again) == counted
+        await execute(url, "DELETE FROM user_storage")
+        for user_id, size in counted:
+            async with database.unit_of_work() as work:
+                await work.conversations.add(UserId(user_id), title="", config_id=None, now=NOW)
+                await work.commit()
+            async with database.unit_of_work(read_only=True) as work:
+                assert await work.users.stored_bytes(UserId(user_id)) == size + 1024
 
 
 async def test_of_a_conversation_with_branches_the_one_that_is_shown_survives_the_way_down(url: str) -> None:

@@ -43,12 +43,14 @@ from contracts.storage import (
     ReplyLogContract,
     SealedKeysContract,
     SearchContract,
+    StorageQuotaContract,
     TokenStoreContract,
     UnfinishedRepliesContract,
     UnitOfWorkContract,
     UserRepoContract,
     WorkersContract,
 )
+from contracts.storage.quota import MOST
 
 # ---- storage ----
 
@@ -112,6 +114,12 @@ class TestSealedKeys(SealedKeysContract):
 
 class TestSearch(SearchContract):
     pass
+
+
+class TestStorageQuota(StorageQuotaContract):
+    @pytest.fixture
+    def unit_of_work(self) -> UnitOfWorkFactory:
+        return MemoryDatabase(max_storage=MOST).unit_of_work
 
 
 class TestOwnData(OwnDataContract):

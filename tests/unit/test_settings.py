@@ -70,6 +70,7 @@ DEFAULTS = {
     "RATE_LIMIT_SEND": "",
     "RATE_LIMIT_REQUESTS": "",
     "MAX_REPLIES_PER_USER": 20,
+    "MAX_STORAGE_BYTES": 1024**3,
     "SHUTDOWN_GRACE": 20,
     "LOG_FORMAT": None,
 }
@@ -166,6 +167,7 @@ def test_the_secret_key_has_another_name() -> None:
         ("RATE_LIMIT_SEND", "5/fortnight"),
         ("RATE_LIMIT_REQUESTS", "-1/minute"),
         ("MAX_REPLIES_PER_USER", "0"),
+        ("MAX_STORAGE_BYTES", "0"),
         ("SHUTDOWN_GRACE", "-1"),
         ("LOG_FORMAT", "xml"),
     ],

@@ -50,6 +50,9 @@ class MemoryUsers(UserRepo):
         search = by_email if "@" in name else by_username
         return await self._transaction.read(lambda state: search(state, name))
 
+    async def stored_bytes(self, user_id: UserId) -> int:
+        return await self._transaction.read(lambda state: state.stored[user_id])
+
     async def hold(self, user_id: UserId, *, password_hash: str) -> bool:
         def select(state: State) -> bool:
             user = state.users.get(user_id)
@@ -98,6 +101,7 @@ class MemoryUsers(UserRepo):
             state.messages = without(state.messages, user_id)
             state.idempotency = {key: named for key, named in state.idempotency.items() if key in state.messages}
             state.reply_log = without(state.reply_log, user_id)
+            del state.stored[user_id]
             state.writers = {key: worker for key, worker in state.writers.items() if key in state.messages}
             return True
 

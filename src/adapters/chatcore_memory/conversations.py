@@ -15,6 +15,7 @@ from chatcore.entities import (
 )
 from chatcore.errors import NotFound
 from chatcore.ports import ConversationRepo, Found, ModelConfigRepo
+from chatcore.storage import CONVERSATION_BYTES, size_of
 from chatcore_memory.state import State, Transaction, owned, search
 
 
@@ -103,6 +104,7 @@ class MemoryConversations(ConversationRepo):
             if config_id is not None and owned(state.model_configs, owner, config_id) is None:
                 raise NotFound
             state.conversations[conversation.id] = conversation
+            self._transaction.ledger.ask(owner, CONVERSATION_BYTES)
             return conversation
 
         return await self._transaction.write(insert)
@@ -138,6 +140,7 @@ class MemoryConversations(ConversationRepo):
             if restored.user_id not in state.users:
                 raise NotFound
             state.conversations[restored.id] = restored
+            self._transaction.ledger.ask(restored.user_id, CONVERSATION_BYTES)
             return restored
 
         return await self._transaction.write(insert)
@@ -179,7 +182,10 @@ class MemoryConversations(ConversationRepo):
             if owned(state.conversations, owner, conversation_id) is None:
                 return False
             del state.conversations[conversation_id]
-            gone = {message.id for message in state.messages.values() if message.conversation_id == conversation_id}
+            messages = [each for each in state.messages.values() if each.conversation_id == conversation_id]
+            gone = {message.id for message in messages}
+            size = CONVERSATION_BYTES + sum(size_of(message.content, message.reasoning) for message in messages)
+            self._transaction.ledger.note(owner, -size)
             state.messages = {key: message for key, message in state.messages.items() if key not in gone}
             state.idempotency = {key: named for key, named in state.idempotency.items() if key not in gone}
             state.reply_log = {key: entry for key, entry in state.reply_log.items() if entry.reply_id not in gone}

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 
 from chatcore.clock import SystemClock
 from chatcore.ports import Clock, UnitOfWork
+from chatcore.storage import MAX_STORAGE_BYTES
 from chatcore_memory.accounts import MemoryTokens, MemoryUsers
 from chatcore_memory.administration import MemoryAdministration, MemorySealedKeys
 from chatcore_memory.conversations import MemoryConversations, MemoryModelConfigs
@@ -21,9 +22,9 @@ class MemoryDatabase:
     is committed at the moment of each read.
     """
 
-    def __init__(self, clock: Clock | None = None) -> None:
-        """`clock`: the database's own, which leases go by."""
-        self._store = Store(clock or SystemClock())
+    def __init__(self, clock: Clock | None = None, *, max_storage: int = MAX_STORAGE_BYTES) -> None:
+        """`clock`: the database's own, which leases go by. `max_storage`: bytes that a user may store."""
+        self._store = Store(clock or SystemClock(), max_storage)
         self._lock = asyncio.Lock()
         self._writer: asyncio.Task[object] | None = None
 

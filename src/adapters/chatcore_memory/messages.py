@@ -7,6 +7,7 @@ from datetime import datetime
 from chatcore.entities import Conversation, ConversationId, Message, MessageId, Role, Status, UserId
 from chatcore.errors import IdempotencyKeyReused, NotFound
 from chatcore.ports import Cursor, Found, Idempotency, LogEntry, MessageRepo, Node, ReplyLog
+from chatcore.storage import size_of, text_size
 from chatcore_memory.state import State, Transaction, owned, search
 
 
@@ -47,6 +48,7 @@ class MemoryMessages(MessageRepo):
                     raise IdempotencyKeyReused
                 state.idempotency[message.id] = idempotency
             state.messages[message.id] = message
+            self._transaction.ledger.ask(owner, size_of(content))
             return replace(message, siblings=(message.id,))
 
         return await self._transaction.write(insert)
@@ -104,6 +106,7 @@ class MemoryMessages(MessageRepo):
             if owned(state.conversations, restored.user_id, restored.conversation_id) is None:
                 raise NotFound
             state.messages[restored.id] = restored
+            self._transaction.ledger.ask(restored.user_id, size_of(restored.content, restored.reasoning))
             if not active:
                 state.inactive.add(restored.id)
             return restored.id
@@ -176,6 +179,7 @@ class MemoryMessages(MessageRepo):
                     usage=reply.usage,
                     error=reply.error,
                 )
+                self._transaction.ledger.note(reply.user_id, text_size(reply.content, reply.reasoning))
 
         await self._transaction.write(update)
 

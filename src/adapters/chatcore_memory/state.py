@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,8 +22,9 @@ from chatcore.entities import (
     UserId,
     WorkerId,
 )
-from chatcore.errors import Contention, Unavailable
+from chatcore.errors import Contention, StorageFull, Unavailable
 from chatcore.ports import Clock, Found, Idempotency, LogEntry
+from chatcore.storage import StorageLedger
 
 T = TypeVar("T")
 
@@ -75,6 +77,7 @@ class State:
     workers: dict[WorkerId, datetime] = field(default_factory=dict[WorkerId, datetime])
     writers: dict[MessageId, WorkerId] = field(default_factory=dict[MessageId, WorkerId])
     stops: set[MessageId] = field(default_factory=set[MessageId])
+    stored: Counter[UserId] = field(default_factory=Counter[UserId])
 
     def copy(self) -> "State":
         return State(
@@ -90,6 +93,7 @@ class State:
             workers=self.workers.copy(),
             writers=self.writers.copy(),
             stops=self.stops.copy(),
+            stored=self.stored.copy(),
         )
 
 
@@ -101,8 +105,9 @@ class Store:
     place of a message's finds nothing.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, max_storage: int) -> None:
         self.clock = clock
+        self.max_storage = max_storage
         self.committed = State()
         self.next_id = itertools.count(1)
         self.gone = False
@@ -126,6 +131,7 @@ class Transaction:
         self._ended = False
         self._loses_after = store.losing.pop() if store.losing and not read_only else None
         self._calls = 0
+        self.ledger = StorageLedger()
 
     def now(self) -> datetime:
         return self._store.clock.now()
@@ -141,10 +147,17 @@ class Transaction:
 
     async def commit(self) -> None:
         def publish() -> None:
+            self._settle(self._writable())
             self._store.committed = self._writable()
             self.end()
 
         await self._run(publish)
+
+    def _settle(self, state: State) -> None:
+        for change in self.ledger.changes():
+            state.stored[change.owner] += change.size
+            if change.limited and state.stored[change.owner] > self._store.max_storage:
+                raise StorageFull
 
     def end(self) -> None:
         self._ended = True

@@ -25,7 +25,7 @@ from chatcore_sql.model_configs import BY_KEY, CONFIG, config_from
 from chatcore_sql.queries import Query
 from chatcore_sql.search import escaped
 from chatcore_sql.statements import Row, Statements
-from chatcore_sql.tables import LARGEST_ID, Id, model_configs, roles, user_roles, users
+from chatcore_sql.tables import LARGEST_ID, Id, model_configs, roles, user_roles, user_storage, users
 from chatcore_sql.users import AT_ONCE, USER, taken, user_from
 
 _u = users.c
@@ -56,6 +56,7 @@ _IDS = select(_u.id, _u.username_key).where(_u.username_key.in_(bindparam("keys"
 _ADD_USERS = insert(users)
 _UPDATE = update(users).where(_u.id == bindparam("user"))
 _HAS = select(_r.role).where(_r.user_id == bindparam("user"), _r.role == bindparam("role"))
+_ADD_STORAGE = insert(user_storage)
 _GRANT = insert(user_roles)
 _REVOKE = delete(user_roles).where(_r.user_id == bindparam("user"), _r.role == bindparam("granted"))
 
@@ -133,6 +134,7 @@ class SqlAdministration(Administration):
             {"user_id": ids[key], "role": role} for key, user in zip(keys, users, strict=True) for role in user.roles
         ]
         await self._statements.insert_all(_GRANT, given)
+        await self._statements.insert_all(_ADD_STORAGE, [{"user_id": ids[key], "stored_bytes": 0} for key in keys])
         return ids
 
     async def lock(self) -> None:

@@ -8,8 +8,10 @@ from sqlalchemy import Integer, bindparam, delete, false, insert, select, update
 
 from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, UserId, WorkerId
 from chatcore.ports import ConversationRepo, Found
+from chatcore.storage import CONVERSATION_BYTES, StorageLedger
 from chatcore_sql.search import Search
 from chatcore_sql.statements import Row, Statements
+from chatcore_sql.storage import SIZE_OF_CONVERSATION
 from chatcore_sql.tables import Id, conversations, messages, reply_log
 
 _c = conversations.c
@@ -79,8 +81,9 @@ def conversation_from(row: Row) -> Conversation:
 
 
 class SqlConversationRepo(ConversationRepo):
-    def __init__(self, statements: Statements) -> None:
+    def __init__(self, statements: Statements, ledger: StorageLedger) -> None:
         self._statements = statements
+        self._ledger = ledger
 
     async def add(self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
         titled_by_user = title != ""
@@ -93,6 +96,7 @@ class SqlConversationRepo(ConversationRepo):
             created_at=now,
             updated_at=now,
         )
+        self._ledger.ask(owner, CONVERSATION_BYTES)
         return Conversation(
             id=conversation_id,
             user_id=owner,
@@ -129,6 +133,7 @@ class SqlConversationRepo(ConversationRepo):
             created_at=conversation.created_at,
             updated_at=conversation.updated_at,
         )
+        self._ledger.ask(conversation.user_id, CONVERSATION_BYTES)
         return replace(conversation, id=conversation_id, config_id=None, writing_reply_id=None)
 
     async def titled(
@@ -157,6 +162,8 @@ class SqlConversationRepo(ConversationRepo):
     async def delete(self, owner: UserId, conversation_id: ConversationId) -> bool:
         if await self.lock(owner, conversation_id) is None:
             return False
+        size = await self._statements.first(SIZE_OF_CONVERSATION, owner=owner, conversation=conversation_id)
+        self._ledger.note(owner, -CONVERSATION_BYTES - int(size[0] if size else 0))
         await self._statements.change(_DELETE_LOG, owner=owner, conversation=conversation_id)
         return await self._statements.change(_DELETE, owner=owner, conversation=conversation_id) == 1
 

@@ -12,6 +12,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from chatcore.ports import UnitOfWork
 from chatcore.shielding import settled
+from chatcore.storage import MAX_STORAGE_BYTES
 from chatcore_sql import schema
 from chatcore_sql.file_lock import FileLock
 from chatcore_sql.pool import Pool
@@ -50,9 +51,9 @@ class Database:
     A SQLite file is locked while it is open: entering raises `DatabaseInUse` if another process has it.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, max_storage: int = MAX_STORAGE_BYTES) -> None:
         """For the form of `url` see `chatcore_sql.url` and `chatcore_sql.tls`. `pool_size`: most connections at once,
-        besides two that are kept for what is urgent; with SQLite, readers.
+        besides two that are kept for what is urgent; with SQLite, readers. `max_storage`: bytes that a user may store.
 
         Raises `ValueError` for a URL that is none. Connects to nothing yet.
         """
@@ -62,6 +63,7 @@ class Database:
         self._reading = self._writing = _pool(parsed, pool_size)
         self._urgent = _pool(parsed, URGENT, connect_within=URGENT_WITHIN)
         self._url = parsed
+        self._max_storage = max_storage
         self._begin = "BEGIN"
         if parsed.get_backend_name() == "sqlite":
             # One writer at a time is SQLite's rule; a pool of one queues them fairly, where SQLite lets them poll.
@@ -94,14 +96,14 @@ class Database:
     async def unit_of_work(self, *, read_only: bool = False, urgent: bool = False) -> AsyncGenerator[UnitOfWork, None]:
         """The `UnitOfWorkFactory`. A unit that only reads holds no connection between its reads."""
         if read_only:
-            yield SqlUnitOfWork(SingleReads(self._reading))
+            yield SqlUnitOfWork(SingleReads(self._reading), max_storage=self._max_storage)
             return
         if urgent and self._urgent is not self._writing:
             transaction = Transaction(self._urgent, self._begin, within=URGENT_WITHIN)
         else:
             transaction = Transaction(self._writing, self._begin)
         try:
-            yield SqlUnitOfWork(transaction)
+            yield SqlUnitOfWork(transaction, max_storage=self._max_storage)
         finally:
             await transaction.close()
 

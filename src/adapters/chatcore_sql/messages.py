@@ -22,6 +22,7 @@ from chatcore.entities import (
 )
 from chatcore.errors import IdempotencyKeyReused
 from chatcore.ports import Found, Idempotency, MessageRepo, Node
+from chatcore.storage import StorageLedger, size_of, text_size
 from chatcore_sql.conversations import CONVERSATION, THIS_CONVERSATION, conversation_from
 from chatcore_sql.failures import violates
 from chatcore_sql.search import Search, has_text, pattern_of
@@ -177,8 +178,9 @@ def message_from(row: Row) -> Message:
 
 
 class SqlMessageRepo(MessageRepo):
-    def __init__(self, statements: Statements) -> None:
+    def __init__(self, statements: Statements, ledger: StorageLedger) -> None:
         self._statements = statements
+        self._ledger = ledger
 
     async def add(
         self,
@@ -212,6 +214,7 @@ class SqlMessageRepo(MessageRepo):
             if violates(error, "conversation_id"):  # ends the name of the key's index, and the list of its columns
                 raise IdempotencyKeyReused from None
             raise
+        self._ledger.ask(owner, size_of(content))
         return Message(
             id=message_id,
             user_id=owner,
@@ -284,6 +287,7 @@ class SqlMessageRepo(MessageRepo):
             **_usage_columns(message.usage),
             **_error_columns(message.error),
         )
+        self._ledger.ask(message.user_id, size_of(message.content, message.reasoning))
         return message_id
 
     async def containing(
@@ -318,7 +322,7 @@ class SqlMessageRepo(MessageRepo):
             await self._statements.change(_ACTIVATE, **this, path=path[start : start + _AT_ONCE])
 
     async def finish(self, reply: Message) -> None:
-        await self._statements.change(
+        finished = await self._statements.change(
             _FINISH,
             owner=reply.user_id,
             message=reply.id,
@@ -328,6 +332,8 @@ class SqlMessageRepo(MessageRepo):
             **_usage_columns(reply.usage),
             **_error_columns(reply.error),
         )
+        if finished:
+            self._ledger.note(reply.user_id, text_size(reply.content, reply.reasoning))
 
 
 def _usage_columns(usage: Usage | None) -> dict[str, Any]:

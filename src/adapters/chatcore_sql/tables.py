@@ -172,6 +172,14 @@ model_configs = Table(
     sqlite_autoincrement=True,
 )
 
+# One row for each user, apart from the account, whose row others hold while they add to what it owns.
+user_storage = Table(
+    "user_storage",
+    metadata,
+    Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("stored_bytes", BigInteger, nullable=False),
+)
+
 conversations = Table(
     "conversations",
     metadata,

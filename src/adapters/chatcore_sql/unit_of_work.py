@@ -1,25 +1,29 @@
 """One unit of work: the repositories on one way of running statements."""
 
 from chatcore.ports import UnitOfWork
+from chatcore.storage import StorageLedger
 from chatcore_sql.administration import SqlAdministration, SqlSealedKeys
 from chatcore_sql.conversations import SqlConversationRepo
 from chatcore_sql.messages import SqlMessageRepo
 from chatcore_sql.model_configs import SqlModelConfigRepo
 from chatcore_sql.reply_log import SqlReplyLog
 from chatcore_sql.statements import Statements
+from chatcore_sql.storage import settle
 from chatcore_sql.tokens import SqlTokenStore
 from chatcore_sql.users import SqlUserRepo
 from chatcore_sql.workers import SqlUnfinishedReplies, SqlWorkers
 
 
 class SqlUnitOfWork(UnitOfWork):
-    def __init__(self, statements: Statements) -> None:
+    def __init__(self, statements: Statements, *, max_storage: int) -> None:
         self._statements = statements
+        self._max_storage = max_storage
+        self._ledger = ledger = StorageLedger()
         self.users = SqlUserRepo(statements)
         self.tokens = SqlTokenStore(statements)
         self.model_configs = SqlModelConfigRepo(statements)
-        self.conversations = SqlConversationRepo(statements)
-        self.messages = SqlMessageRepo(statements)
+        self.conversations = SqlConversationRepo(statements, ledger)
+        self.messages = SqlMessageRepo(statements, ledger)
         self.reply_log = SqlReplyLog(statements)
         self.workers = SqlWorkers(statements)
         self.unfinished = SqlUnfinishedReplies(statements)
@@ -27,4 +31,5 @@ class SqlUnitOfWork(UnitOfWork):
         self.sealed_keys = SqlSealedKeys(statements)
 
     async def commit(self) -> None:
+        await settle(self._statements, self._ledger, self._max_storage)
         await self._statements.commit()

@@ -11,7 +11,8 @@ from chatcore.errors import EmailTaken, UsernameTaken
 from chatcore.ports import UserRepo
 from chatcore_sql.failures import violates
 from chatcore_sql.statements import Row, Statements
-from chatcore_sql.tables import conversations, reply_log, user_roles, users
+from chatcore_sql.storage import stored_bytes
+from chatcore_sql.tables import conversations, reply_log, user_roles, user_storage, users
 
 AT_ONCE = 500  # rows to find with one statement; for a list of 1,000 MariaDB reads the whole table
 
@@ -38,6 +39,7 @@ _BY_USERNAME = _FIND.where(_u.username_key == bindparam("key"))
 _BY_EMAIL = _FIND.where(_u.email_key == bindparam("key"))
 _ADD = insert(users)
 _ADD_ROLE = insert(user_roles)
+_ADD_STORAGE = insert(user_storage)
 _UPDATE = update(users).where(_u.id == bindparam("user"))
 _SET_PASSWORD = _UPDATE.where(_u.is_active == true())
 _REPLACE_PASSWORD = _SET_PASSWORD.where(_u.password_hash == bindparam("known"))
@@ -108,6 +110,7 @@ class SqlUserRepo(UserRepo):
             )
         except IntegrityError as error:
             raise taken(error) from None  # the database's message has the name in it
+        await self._statements.insert(_ADD_STORAGE, user_id=user_id, stored_bytes=0)
         await self._statements.insert_all(_ADD_ROLE, [{"user_id": user_id, "role": role} for role in sorted(roles)])
         return User(
             id=user_id,
@@ -126,6 +129,9 @@ class SqlUserRepo(UserRepo):
         statement = _BY_EMAIL if "@" in name else _BY_USERNAME
         rows = await self._statements.rows(statement, key=identity_key(name))
         return user_from(rows) if rows else None
+
+    async def stored_bytes(self, user_id: UserId) -> int:
+        return await stored_bytes(self._statements, user_id) or 0
 
     async def hold(self, user_id: UserId, *, password_hash: str) -> bool:
         return await self._statements.lock(_HOLD, user=user_id, known=password_hash) is not None

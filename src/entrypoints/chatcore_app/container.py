@@ -295,7 +295,11 @@ def database_of(settings: Settings) -> Database:
     if not settings.database_url:
         settings.make_data_dir()
     with blaming("DATABASE_URL"):
-        return Database(settings.resolved_database_url, pool_size=settings.database_pool_size)
+        return Database(
+            settings.resolved_database_url,
+            pool_size=settings.database_pool_size,
+            max_storage=settings.max_storage_bytes,
+        )
 
 
 def migration_script_of(settings: Settings, start: str) -> str:

@@ -22,6 +22,7 @@ from msgspec import Meta
 from chatcore.entities import model_url_rule
 from chatcore.errors import Unavailable
 from chatcore.ports import Rate
+from chatcore.storage import MAX_STORAGE_BYTES
 
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -94,6 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     rate_limit_send: str = ""
     rate_limit_requests: str = ""
     max_replies_per_user: Positive = 20
+    max_storage_bytes: Positive = MAX_STORAGE_BYTES
     shutdown_grace: Annotated[float, Meta(ge=0, le=3600)] = 20
     log_format: Literal["console", "json"] | None = None
 

@@ -26,6 +26,7 @@ STATUS: dict[type[errors.ChatcoreError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.IdempotencyKeyReused: 422,
+    errors.StorageFull: 413,
     errors.RateLimited: 429,
     errors.ModelError: 502,
     errors.ModelTimeout: 504,

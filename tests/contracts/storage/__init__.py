@@ -11,6 +11,7 @@ from contracts.storage.idempotency import IdempotencyContract
 from contracts.storage.messages import MessageRepoContract
 from contracts.storage.model_configs import ModelConfigRepoContract
 from contracts.storage.own_data import OwnDataContract
+from contracts.storage.quota import StorageQuotaContract
 from contracts.storage.reply_log import ReplyLogContract
 from contracts.storage.search import SearchContract
 from contracts.storage.sessions import TokenStoreContract
@@ -31,6 +32,7 @@ __all__ = [
     "SealedKeysContract",
     "SearchContract",
     "StorageContract",
+    "StorageQuotaContract",
     "TokenStoreContract",
     "UnfinishedRepliesContract",
     "UnitOfWorkContract",

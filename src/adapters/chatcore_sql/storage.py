@@ -1,0 +1,85 @@
+"""How much each user has stored, in bytes: one row each, changed last in a transaction, since all of a user's wait for
+it."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, FromClause, Select, bindparam, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import GenericFunction
+
+from chatcore.errors import Contention, StorageFull
+from chatcore.storage import CONVERSATION_BYTES, MESSAGE_BYTES, StorageChange, StorageLedger
+from chatcore_sql.statements import Statements
+from chatcore_sql.tables import conversations, messages, user_storage, users
+
+_s = user_storage.c
+_m = messages.c
+
+
+class octet_length(GenericFunction[int]):  # noqa: N801 - as in SQL
+    """Of a text in UTF-8."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+@compiles(octet_length, "sqlite")
+def _in_sqlite(element: octet_length, compiler: Any, **how: Any) -> str:
+    return f"length(CAST({compiler.process(element.clauses, **how)} AS BLOB))"
+
+
+def _sum_of(found: FromClause) -> Select[Any]:
+    """Of the messages of a table or a part of it."""
+    size = MESSAGE_BYTES + octet_length(_m.content) + func.coalesce(octet_length(_m.reasoning), 0)
+    return select(func.coalesce(func.sum(size), 0)).select_from(found)
+
+
+SIZE_OF_CONVERSATION = _sum_of(messages).where(
+    _m.user_id == bindparam("owner"), _m.conversation_id == bindparam("conversation")
+)
+
+_size: ColumnElement[int] = bindparam("size", type_=BigInteger)
+_TAKE = update(user_storage).where(_s.user_id == bindparam("user")).values(stored_bytes=_s.stored_bytes + _size)
+_TAKE_WITHIN = _TAKE.where(_s.stored_bytes + _size <= bindparam("at_most", type_=BigInteger))
+_STORED = select(_s.stored_bytes).where(_s.user_id == bindparam("user"))
+_begun = (
+    select(func.count() * CONVERSATION_BYTES)
+    .select_from(conversations)
+    .where(conversations.c.user_id == users.c.id)
+    .scalar_subquery()
+)
+_said = _sum_of(messages).where(_m.user_id == users.c.id).scalar_subquery()
+_COUNT = insert(user_storage).from_select(
+    ["user_id", "stored_bytes"], select(users.c.id, _begun + _said).where(users.c.id == bindparam("user"))
+)
+
+
+async def stored_bytes(statements: Statements, user: int) -> int | None:
+    """None: it was never counted."""
+    row = await statements.first(_STORED, user=user)
+    return None if row is None else int(row[0])
+
+
+async def settle(statements: Statements, ledger: StorageLedger, at_most: int) -> None:
+    """Raises `StorageFull`, `Contention`."""
+    for change in ledger.changes():
+        values: dict[str, object] = {"user": change.owner, "size": change.size}
+        if change.limited:
+            taken = await statements.change(_TAKE_WITHIN, **values, at_most=at_most)
+        else:
+            taken = await statements.change(_TAKE, **values)
+        if not taken:
+            await _count(statements, change, at_most)
+
+
+async def _count(statements: Statements, change: StorageChange, at_most: int) -> None:
+    """For a user whose account a process of an earlier version has made: all there is, with what this unit adds."""
+    if await stored_bytes(statements, change.owner) is not None:
+        raise StorageFull
+    try:
+        await statements.insert_all(_COUNT, [{"user": change.owner}])
+    except IntegrityError:
+        raise Contention from None  # another unit has just done so, without what this one adds
+    if change.limited and (await stored_bytes(statements, change.owner) or 0) > at_most:
+        raise StorageFull
