@@ -1,22 +1,32 @@
 """JSON as it stands. The framework by itself reads a body as it reads a query: with `"1"` for a number, 0 for false."""
 
+from functools import cache
 from typing import Any
 
 import msgspec
 from litestar import Request
-from litestar.exceptions import ValidationException
+from litestar.exceptions import SerializationException, ValidationException
 
 
 class JSONRequest(Request[Any, Any, Any]):
     async def json(self) -> Any:
-        """The body as the type that the handler asks for. Raises `ValidationException`."""
-        value = await super().json()
-        body = self.route_handler.parsed_data_field
-        if body is None:
-            return value
+        """The body as the type that the handler asks for: nothing is made of what it does not ask for.
+
+        Raises `SerializationException` and `ValidationException`.
+        """
+        asked = self.route_handler.parsed_data_field
+        if asked is None:
+            return await super().json()
         try:
-            return msgspec.convert(value, body.annotation)
+            return _decoder(asked.annotation).decode(await self.body() or b"null")
         except msgspec.ValidationError as error:
             message, _, field = str(error).partition(" - at `$.")
             found = {"key": field.removesuffix("`") or "data", "message": message, "source": "body"}
             raise ValidationException(extra=[found]) from None
+        except msgspec.DecodeError as error:
+            raise SerializationException(str(error)) from None
+
+
+@cache
+def _decoder(asked: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(asked)
