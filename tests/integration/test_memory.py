@@ -15,6 +15,7 @@ from chatcore_memory import ScriptedModel
 from integration.http_app import EVENTS, Api, api_of, provided, settings_for
 from integration.processes import serving
 from integration.raw_http import memory_of
+from integration.ws_client import connected
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -34,6 +35,11 @@ async def completed(api: Api, conversation: int) -> None:
         assert (await stream.rest())[-1].type == "reply.completed"
 
 
+async def talk(api: Api, conversation: int) -> None:
+    async with connected(api, conversation) as socket:
+        assert (await socket.ask())[-1].type == "reply.completed"
+
+
 REQUESTS: dict[str, Callable[[Api, int], Awaitable[Any]]] = {
     "JSON": lambda api, _: api.get("/auth/me"),
     "a body": lambda api, _: api.post("/conversations/create", {"title": "Travel"}),
@@ -41,6 +47,7 @@ REQUESTS: dict[str, Callable[[Api, int], Awaitable[Any]]] = {
         f"/conversations/{conversation}/chat", {"content": "Hi"}
     ),
     "a stream": completed,
+    "a socket": talk,
     "a field that is wrong": lambda api, _: api.post("/conversations/create", {"title": 1}),
     "no JSON": lambda api, _: api.call("POST", "/conversations/create", b"{"),
     "nothing there": lambda api, _: api.get("/conversations/999"),

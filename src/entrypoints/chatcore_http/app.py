@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from dishka import AsyncContainer, Provider, Scope, provide_all
-from dishka.integrations.litestar import LitestarProvider, setup_dishka
+from dishka.integrations.litestar import LitestarProvider
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -24,6 +24,7 @@ from chatcore_http.openapi import describe
 from chatcore_http.options import allow_all_methods
 from chatcore_http.origins import RefusedPreflights
 from chatcore_http.refresh_cookie import RefreshCookie
+from chatcore_http.request_containers import RequestContainers, Socket
 from chatcore_http.request_limit import RequestLimit, count_unrouted
 from chatcore_http.request_log import RequestLog
 from chatcore_http.routes import (
@@ -65,13 +66,15 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
         after_exception=[count_unrouted],
         after_request=sessions_envelope.with_user_info if enveloped else None,
         request_class=JSONRequest,
+        websocket_class=Socket,
         middleware=[RequestLimit],
         request_max_body_size=settings.max_body_bytes,
         debug=False,
         logging_config=None,
     )
     allow_all_methods(app)
-    setup_dishka(container, app)
+    app.state.dishka_container = container
+    app.asgi_handler = RequestContainers(app.asgi_handler, container)
     if app.cors_config:
         app.asgi_handler = RefusedPreflights(app.asgi_handler, app.cors_config)
     app.asgi_handler = Hardened(app.asgi_handler, settings)

@@ -53,7 +53,7 @@ class RequestLog:
                 await self.app(scope, receive, send_with_id)
             finally:
                 _log.info("request", method=scope["method"], status=status, **_common(scope, started))
-                _forget(scope)
+                del cast("dict[str, Any]", scope)[SERVER_SEND]  # which refers to the scope: a cycle
 
     async def _socket(self, scope: WebSocketScope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -77,14 +77,6 @@ class RequestLog:
                 await self.app(scope, noting_receive, noting_send)
             finally:
                 _log.info("socket", code=code, **_common(scope, started))
-                _forget(scope)
-
-
-def _forget(scope: HTTPScope | WebSocketScope) -> None:
-    """What refers to the scope and is in it: without that a request and its body go at once when it is over, and not
-    only when the garbage collector finds them."""
-    cast("dict[str, Any]", scope).pop(SERVER_SEND, None)
-    scope["state"].clear()
 
 
 def _common(scope: HTTPScope | WebSocketScope, started: float) -> dict[str, Any]:
