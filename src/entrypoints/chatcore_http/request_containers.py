@@ -13,7 +13,6 @@ from litestar import Request, WebSocket
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-
 _AnySocket = WebSocket[Any, Any, Any]
 
 
