@@ -8,13 +8,13 @@ import pytest_asyncio
 from chatcore.ports import LLMGateway
 from chatcore_memory import ScriptedModel
 from chatcore_sql import Database
-from integration.databases import KINDS, empty, migrated_database
+from integration.databases import empty, migrated_database, on_each
 from integration.http_app import Api, CurrentModel, api_of, provided, settings_for
 
 _CURRENT = CurrentModel()
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=on_each)
 def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A migrated database of each kind, which the tests of a module share: each has users of its own, or empties it."""
     with migrated_database(request.param, tmp_path_factory.mktemp("databases")) as url:

@@ -8,15 +8,15 @@ allowed to make databases, and it must answer.
 import asyncio
 import os
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from chatcore_sql import Database
@@ -34,6 +34,9 @@ if GIVEN := os.environ.get("DATABASE_URL"):
     KINDS = [engine_url(GIVEN).get_backend_name()]
     SERVERS.update(dict.fromkeys(KINDS, GIVEN))
 
+on_each = [pytest.param(kind, marks=getattr(pytest.mark, kind)) for kind in KINDS]
+on_one = pytest.mark.parametrize("database_url", on_each[:1], indirect=True)
+"""For what is refused before any database is asked."""
 only_servers = pytest.mark.parametrize("database_url", ["mysql", "postgresql"], indirect=True)
 """For what a SQLite file cannot have: more than one process."""
 
@@ -81,15 +84,28 @@ async def empty(url: str) -> None:
     await execute(url, *(f"DELETE FROM {name}" for name in owned))
 
 
+async def rows_in(url: str, tables: Mapping[str, str]) -> dict[str, list[str]]:
+    """The rows of each of these tables, in order, where what is said of it holds; on one connection."""
+    async with _connected(url) as connection:
+        rows = {
+            name: (await connection.exec_driver_sql(f"SELECT * FROM {name} WHERE {where}")).all()
+            for name, where in tables.items()
+        }
+    return {name: sorted(map(repr, found)) for name, found in rows.items()}
+
+
 async def execute(url: str, *statements: str) -> Sequence[Sequence[Any]]:
     """What the last statement returned; on a connection of its own, not the application's."""
     rows: Sequence[Sequence[Any]] = []
-    engine = create_async_engine(engine_url(url), poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    async with engine.connect() as connection:
+    async with _connected(url) as connection:
         for statement in statements:
             result = await connection.exec_driver_sql(statement)
             rows = result.all() if result.returns_rows else []
     return rows
+
+
+def _connected(url: str) -> AbstractAsyncContextManager[AsyncConnection]:
+    return create_async_engine(engine_url(url), poolclass=NullPool, isolation_level="AUTOCOMMIT").connect()
 
 
 _OF_INNODB = (

@@ -122,12 +122,12 @@ BODIED = [route for route in HTTP if TABLE.get(route) is not None]
 """Those that read a body. `None` in the table says that a route reads none, `{}` that it needs none."""
 FORMS = [("POST", "/v1/auth/token")]
 """Those of them that read a form, and no JSON."""
+QUERIES = {("POST", "/v1/chats/message"): "?chat_id={chat_id}", ("GET", "/conversations/search"): "?q=sky"}
+"""What has to be in the URL besides."""
 _KEEPING = [("POST", "/auth/config/{config_id}/check"), ("POST", "/v1/auth/test_token")]
 CHANGING = [route for route in PRIVATE_HTTP if route[0] != "GET" and route not in _KEEPING]
 """Those that change what is stored."""
 SOCKETS = [route for route in ROUTES if route[0] == "WS"]
-
-
 IDS: dict[str, object] = {
     "conversation_id": 1,
     "config_id": 1,

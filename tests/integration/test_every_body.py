@@ -3,7 +3,7 @@ every table in its body besides what the route knows. The requests are heard, an
 """
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -15,16 +15,15 @@ from sqlalchemy import Boolean, Column, Integer, String
 from chatcore.ports import LLMGateway
 from chatcore_memory import ScriptedModel
 from chatcore_sql.tables import Id, Moment, metadata
-from integration.databases import execute
+from integration.databases import execute, rows_in
 from integration.http_app import PASSWORD, Answer, Api, api_of, provided, settings_for
-from integration.routes import ADMIN, FORMS, HTTP, SOCKETS, Route, body_fields, body_of, path_of
+from integration.routes import ADMIN, FORMS, HTTP, QUERIES, SOCKETS, Route, body_fields, body_of, path_of
 from integration.ws_client import connected
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.generated]
 
 FORGED = "ZZQX"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-QUERIES = {("POST", "/v1/chats/message"): "?chat_id={chat_id}", ("GET", "/conversations/search"): "?q=sky"}
 FORGED_TIME = "2001-01-01T00:00:00Z"
 OWNED = [table.name for table in metadata.sorted_tables if "user_id" in table.c]
 
@@ -37,19 +36,13 @@ class World:
     zoe: int
     """The id of a user whom all that is forged is said to belong to."""
 
-    async def zoes(self) -> list[Sequence[Any]]:
-        owned = [await execute(self.database_url, f"SELECT * FROM {name} WHERE user_id = {self.zoe}") for name in OWNED]
-        return [*owned, await execute(self.database_url, f"SELECT * FROM users WHERE id = {self.zoe}")]
+    async def others(self) -> dict[str, list[str]]:
+        """What is Zoe's, and who is more than a user."""
+        zoes = {**dict.fromkeys(OWNED, f"user_id = {self.zoe}"), "users": f"id = {self.zoe}"}
+        return await rows_in(self.database_url, {**zoes, "user_roles": f"user_id = {self.zoe} OR role <> 'user'"})
 
     async def stored(self) -> str:
-        """All rows of all tables, but for the passwords' hashes, in which anything may happen to be."""
-        rows = [await execute(self.database_url, f"SELECT * FROM {table.name}") for table in metadata.sorted_tables]
-        return repr(rows)
-
-    async def roles(self) -> list[Sequence[Any]]:
-        return sorted(
-            await execute(self.database_url, "SELECT user_id, role FROM user_roles WHERE role <> 'user'"), key=repr
-        )
+        return repr(await rows_in(self.database_url, {table.name: "TRUE" for table in metadata.sorted_tables}))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -90,16 +83,15 @@ async def test_what_is_forged_is_what_nobody_may_set() -> None:
 async def test_it_changes_nothing(world: World, route: Route) -> None:
     number = HTTP.index(route)
     tokens = await world.stranger.register(f"bob{number}")
-    bob, admins = world.stranger.with_token(tokens["access_token"]), await world.roles()
+    bob = world.stranger.with_token(tokens["access_token"])
     ids = await ids_of(bob, tokens)
     body = {**json.loads(body_of(route, ids["config_id"]) or b"{}"), **instead(route, number, ids, tokens)}
-    before = await world.zoes()
+    before = await world.others()
     who = world.root if route in ADMIN else bob
     answer = await said_by(who, route, ids, {**forgery(route, world.zoe), **body})
     assert answer.status < 300, answer
     assert FORGED not in answer.body.decode()
-    assert await world.zoes() == before
-    assert await world.roles() == admins
+    assert await world.others() == before
     stored = await world.stored()
     assert FORGED not in stored
     assert "2001-01-01" not in stored
@@ -120,13 +112,13 @@ async def said_by(who: Api, route: Route, ids: dict[str, object], body: dict[str
 @pytest.mark.parametrize("route", SOCKETS, ids=" ".join)
 async def test_nor_does_it_in_a_frame(world: World, route: Route) -> None:
     bob = await world.stranger.user()
-    before, admins, conversation = await world.zoes(), await world.roles(), await bob.conversation()
+    before, conversation = await world.others(), await bob.conversation()
     more = forgery(route, world.zoe)
     for known in ("config_id", "client_id", "content", "type", "kind"):
         more.pop(known, None)
     async with connected(bob, conversation) as socket:
         assert (await socket.ask("Hello", **more))[-1].type == "reply.completed"
-    assert (await world.zoes(), await world.roles()) == (before, admins)
+    assert await world.others() == before
     assert FORGED not in await world.stored()
 
 

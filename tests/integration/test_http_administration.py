@@ -7,7 +7,7 @@ import pytest
 
 from chatcore.ports import LLMGateway
 from chatcore_memory import ScriptedModel
-from integration.databases import empty
+from integration.databases import empty, on_one
 from integration.http_app import PASSWORD, USER, Api, api_of, check_shape, provided, settings_for
 
 
@@ -78,6 +78,7 @@ async def test_a_role_holds_at_once_both_ways(api: Api) -> None:
     (await ada.post(f"{ada_path}/roles/grant")).problem(400, "validation_failed", "body")
 
 
+@on_one
 @pytest.mark.parametrize("bad", ["limit=0", "limit=101", "cursor=x", "cursor=-1", "q=%00", f"q={'x' * 255}"])
 async def test_a_bad_page_is_named(api: Api, bad: str) -> None:
     (await (await api.admin()).get(f"/admin/users?{bad}")).problem(400, "validation_failed", bad.partition("=")[0])

@@ -7,6 +7,7 @@ import pytest
 from chatcore.errors import ModelUnauthorized
 from chatcore.ports import Delta
 from chatcore_memory import ScriptedModel, Stall
+from integration.databases import on_one
 from integration.http_app import EVENTS, HISTORY, MESSAGE, Api, check_shape, text_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -252,6 +253,7 @@ async def test_a_reply_is_not_edited(ada: Api, conversation: int) -> None:
     assert await ada.messages(conversation) == [one["message"], one["reply"]]
 
 
+@on_one
 @pytest.mark.parametrize("number", ABSURD, ids=str)
 @pytest.mark.parametrize("route", ["regenerate", "branch"])
 async def test_a_number_that_is_no_id_is_named(ada: Api, conversation: int, route: str, number: object) -> None:

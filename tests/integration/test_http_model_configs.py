@@ -7,6 +7,7 @@ import pytest
 
 from chatcore.ports import LLMGateway, ModelEndpoint
 from chatcore_memory import ScriptedModel
+from integration.databases import on_one
 from integration.http_app import MODEL_CONFIG, Api, api_of, check_shape, provided, settings_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -67,6 +68,7 @@ async def test_an_update_changes_what_it_names(ada: Api) -> None:
     assert (await endpoint_asked(ada)).api_key == ""
 
 
+@on_one
 @pytest.mark.parametrize(
     ("field", "value"),
     [

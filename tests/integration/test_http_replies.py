@@ -12,6 +12,7 @@ from dishka import Provider, Scope, provide
 from chatcore import Replies
 from chatcore.ports import Clock, Delta, LLMGateway, UnitOfWorkFactory
 from chatcore_memory import ScriptedModel, Stall
+from integration.databases import on_one
 from integration.http_app import (
     EVENTS,
     MESSAGE,
@@ -166,6 +167,7 @@ async def test_the_last_event_id_of_an_older_reply_gives_the_rest_of_that_one(
     assert text_of(await rest_of_reply(ada, path)) == "Something else"
 
 
+@on_one
 @pytest.mark.parametrize("given", ["x", "1", "1:", ":1", "1:-1", "-1:1", "1:2:3", "1:1, 1:2", "²:1", "1:" + "9" * 19])
 async def test_a_last_event_id_that_is_none_is_refused(ada: Api, path: str, given: str) -> None:
     (await ada.get(f"{path}/reply", {"Last-Event-ID": given})).problem(400, "validation_failed", "Last-Event-ID")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from integration.databases import on_one
 from integration.http_app import CONVERSATION, MESSAGE, Api, check_shape
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -83,6 +84,7 @@ async def test_others_things_are_not_found(stranger: Api, ada: Api) -> None:
     assert (await search(bob, q="zanzibar")) == {"items": [], "has_more": False, "next_cursor": None, "limit": 20}
 
 
+@on_one
 @pytest.mark.parametrize(
     ("query", "field"),
     [

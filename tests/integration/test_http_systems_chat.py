@@ -7,6 +7,7 @@ import pytest
 
 from chatcore.errors import ModelTimeout, ModelUnauthorized
 from chatcore_memory import ScriptedModel, Stall
+from integration.databases import on_one
 from integration.http_app import CONVERSATION, PASSWORD, Api, check_shape
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -74,6 +75,7 @@ async def test_a_message_under_a_key_is_sent_once(ada: Api, model: ScriptedModel
 
 
 @both
+@on_one
 @pytest.mark.parametrize(
     ("body", "field"),
     [

@@ -20,9 +20,11 @@ from typing import Any, Generic, TypeVar
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi.checks import negative_data_rejection
+from schemathesis.specs.openapi.schemas import OpenApiSchema
 
 from chatcore import CreateAdmin
 from chatcore.ports import LLMGateway, PasswordHasher
@@ -31,6 +33,7 @@ from chatcore_http import create_app
 from chatcore_http.app import api_routers
 from chatcore_http.openapi import describe
 from chatcore_memory import PlainPasswords, ScriptedModel
+from integration.databases import on_one, only_servers
 from integration.http_app import Api, client_of, provided, serving, settings_for
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "15"))
@@ -42,6 +45,8 @@ HOW = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+
+pytestmark = pytest.mark.generated
 
 T = TypeVar("T")
 
@@ -166,9 +171,17 @@ def one_event(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 DOCUMENT = shown(describe(Settings(), api_routers(Settings())))
-schema = schemathesis.openapi.from_dict(deepcopy(DOCUMENT))  # a stateful run writes links into it
-schema.config.generation.update(with_security_parameters=False)
-schema.config.checks.positive_data_acceptance.enabled = False  # not every rule can be said in a schema
+
+
+def schema_of(*modes: GenerationMode) -> OpenApiSchema:
+    schema = schemathesis.openapi.from_dict(deepcopy(DOCUMENT))  # a stateful run writes links into it
+    schema.config.generation.update(with_security_parameters=False, modes=list(modes))
+    schema.config.checks.positive_data_acceptance.enabled = False  # not every rule can be said in a schema
+    return schema
+
+
+schema = schema_of(*GenerationMode)
+valid = schema_of(GenerationMode.POSITIVE)
 
 
 async def test_the_document_is_the_one_that_is_served(users: InAThread[Users]) -> None:
@@ -176,10 +189,24 @@ async def test_the_document_is_the_one_that_is_served(users: InAThread[Users]) -
     assert shown(served.ok()) == DOCUMENT
 
 
+@on_one
 @schema.parametrize()
 @HOW
 @pytest.mark.timeout(120 if EVERY_RUN_ALIKE else 0)
 def test_the_application_keeps_what_the_document_says(case: schemathesis.Case[Any], users: InAThread[Users]) -> None:
+    check_kept(case, users)
+
+
+@only_servers
+@valid.parametrize()
+@HOW
+@pytest.mark.timeout(120 if EVERY_RUN_ALIKE else 0)
+def test_so_it_does_on_a_server(case: schemathesis.Case[Any], users: InAThread[Users]) -> None:
+    """What is not valid is refused before any database is asked."""
+    check_kept(case, users)
+
+
+def check_kept(case: schemathesis.Case[Any], users: InAThread[Users]) -> None:
     user = users.run(users.thing.for_(case.operation.path))
     give_own(case, user.things)
     case.call_and_validate(

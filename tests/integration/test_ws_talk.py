@@ -17,6 +17,7 @@ from chatcore import Replies
 from chatcore.errors import ModelRateLimited
 from chatcore.ports import Clock, Delta, LLMGateway, UnitOfWorkFactory
 from chatcore_memory import ScriptedModel, Stall
+from integration.databases import on_one
 from integration.http_app import EVENTS, MESSAGE, Api, Event, check_shape, provided, settings_for, text_of
 from integration.ws_client import Served, Socket, connected, knocking, served
 
@@ -422,6 +423,7 @@ NONSENSE = [
 ]
 
 
+@on_one
 @pytest.mark.parametrize("frame", NONSENSE)
 async def test_nonsense_is_answered_and_forgotten(
     ada: Api, conversation: int, socket: Socket, frame: str | bytes
