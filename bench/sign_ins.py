@@ -32,13 +32,13 @@ PASSWORD = "correct horse battery"
 
 
 @contextmanager
-def serving(folder: str) -> Iterator[tuple[str, int]]:
+def serving(folder: str, **settings: str) -> Iterator[tuple[str, int]]:
     """Its URL, and its process."""
     environ = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         "PORT": "0",
-        "RATE_LIMIT_SIGN_IN": "off",
+        **settings,
     }
     with (
         tempfile.TemporaryFile("w+") as log,
@@ -169,7 +169,7 @@ def main() -> None:
     if options.poll:
         print(json.dumps(uvloop.run(poll(options.poll, options.every))))
         return
-    with tempfile.TemporaryDirectory() as folder, serving(folder) as (url, process):
+    with tempfile.TemporaryDirectory() as folder, serving(folder, RATE_LIMIT_SIGN_IN="off") as (url, process):
         uvloop.run(measure(url, process, options))
 
 
