@@ -34,10 +34,11 @@ if GIVEN := os.environ.get("DATABASE_URL"):
     KINDS = [engine_url(GIVEN).get_backend_name()]
     SERVERS.update(dict.fromkeys(KINDS, GIVEN))
 
-on_each = [pytest.param(kind, marks=getattr(pytest.mark, kind)) for kind in KINDS]
+_MARKED = {kind: pytest.param(kind, marks=getattr(pytest.mark, kind)) for kind in ("sqlite", "mysql", "postgresql")}
+on_each = [_MARKED[kind] for kind in KINDS]
 on_one = pytest.mark.parametrize("database_url", on_each[:1], indirect=True)
 """For what is refused before any database is asked."""
-only_servers = pytest.mark.parametrize("database_url", ["mysql", "postgresql"], indirect=True)
+only_servers = pytest.mark.parametrize("database_url", [_MARKED["mysql"], _MARKED["postgresql"]], indirect=True)
 """For what a SQLite file cannot have: more than one process."""
 
 
