@@ -87,13 +87,14 @@ async def connected(target: Target) -> AsyncIterator[tuple[asyncio.StreamReader,
         writer.transport.abort()
 
 
-async def pour(writer: asyncio.StreamWriter, what: bytes, total: int) -> None:
-    """So many bytes of it, or until the server hangs up."""
+async def pour(writer: asyncio.StreamWriter, what: bytes, total: int, *, pause: float = 0) -> None:
+    """So many bytes of it, or until the server hangs up. `pause`: seconds between two pieces of 64 KiB."""
     piece = what * (65_536 // len(what))
     with suppress(OSError):
         for _ in range(total // len(piece)):
             writer.write(piece)
             await writer.drain()
+            await asyncio.sleep(pause)
 
 
 def head(path: str, **headers: str) -> bytes:
@@ -141,7 +142,7 @@ async def half_sent_bodies(target: Target) -> None:
     async def one() -> None:
         async with connected(target) as (_, writer):
             writer.write(head("/auth/login", Content_Type="application/json", Content_Length=str(MIB)))
-            await pour(writer, b" ", MIB - 65_536)
+            await pour(writer, b" ", MIB - 65_536, pause=target.seconds / 16)
             await asyncio.sleep(target.seconds)
 
     await at_once(300, one)

@@ -49,6 +49,10 @@ async def sample(url: str, token: str, every: float) -> Took:
     headers, timeout = {"Authorization": f"Bearer {token}"}, aiohttp.ClientTimeout(total=60)
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(url, headers=headers, connector=connector, timeout=timeout) as session:
+        for path in took:
+            await ask(session, path, 0)
+            took[path].clear()
+        print("ready", flush=True)
         due = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             while not done.done():
@@ -62,7 +66,8 @@ async def sample(url: str, token: str, every: float) -> Took:
 async def sampled_during(work: Awaitable[object], url: str, token: str, every: float) -> Took:
     asked = [sys.executable, __file__, "--sample", url, "--token", token, "--every", str(every)]
     sampling = await asyncio.create_subprocess_exec(*asked, stdin=subprocess.PIPE, stdout=subprocess.PIPE, limit=2**24)
-    await asyncio.sleep(1)
+    assert sampling.stdout
+    await sampling.stdout.readline()
     try:
         await work
     finally:
