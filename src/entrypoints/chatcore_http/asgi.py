@@ -1,4 +1,7 @@
-"""The application of this environment's settings, for any ASGI server: `uvicorn chatcore_http.asgi:app`."""
+"""The application of this environment's settings, for any ASGI server: `uvicorn chatcore_http.asgi:app`.
+
+The limits of a request's head are those of `chatcore serve` (`http_protocol`); another server has its own.
+"""
 
 from chatcore_app import Settings
 from chatcore_app.logs import configure_logging
