@@ -200,7 +200,17 @@ async def test_export_import_export(stranger: Api, ada: Api) -> None:
     first = await ada.get("/auth/me/export")
     bob = await stranger.user()
     report = (await bob.call("POST", "/conversations/import", first.body)).ok()
-    assert report == {"conversations": 2, "messages": 7, "refusals": 0, "refused": []}
+    assert [taken.pop("id") > 0 for taken in report["taken"]] == [True, True]
+    assert report == {
+        "conversations": 2,
+        "messages": 7,
+        "refusals": 0,
+        "refused": [],
+        "taken": [
+            {"title": "Travel plans 🏝️", "messages": 7, "left_out": {}},
+            {"title": "Empty", "messages": 0, "left_out": {}},
+        ],
+    }
     second = await bob.get("/auth/me/export")
     assert without_ids(lines_of(second)) == without_ids(lines_of(first))
     assert (await bob.get("/auth/config")).ok()["items"] == []
@@ -249,6 +259,7 @@ async def test_nothing_but_conversations_of_ones_own_is_made_of_what_a_line_says
         {**MESSAGE, **own, "conversation_id": theirs, "status": "complete"},
         END,
     )
+    del imported["taken"]
     assert imported == {"conversations": 1, "messages": 1, "refusals": 0, "refused": []}
     assert [(await bob.get(path)).ok() for path in ("/auth/me", "/auth/sessions", "/auth/config")] == before
     assert (await ada.get("/auth/me")).ok() == account

@@ -93,6 +93,7 @@ async def test_every_parameter_is_described_and_no_other(openapi: Any) -> None:
         ("query", "cursor"),
         ("query", "limit"),
         ("query", "offset"),
+        ("query", "format"),
         ("query", "before_id"),
         ("query", "after"),
         ("query", "refresh_token"),

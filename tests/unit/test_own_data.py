@@ -86,7 +86,7 @@ async def brought(world: World, owner: UserId, *things: Any, end: bool = True) -
     return await ImportConversations(unit_of_work=world.storage, clock=world.clock)(by=Vouched(owner), lines=lines())
 
 
-def refused(imported: Imported) -> list[tuple[int, str]]:
+def refused(imported: Imported) -> list[tuple[int | None, str]]:
     return [(refusal.line, refusal.why.partition(":")[0]) for refusal in imported.refused]
 
 

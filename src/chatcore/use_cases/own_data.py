@@ -1,14 +1,15 @@
 """Everything that one owns, taken away as a stream of entities, and conversations brought back from one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from chatcore import audit
 from chatcore.authority import Caller, Owner, acting
-from chatcore.entities import ConversationId, Message, MessageId, ModelConfig, Session, Status, User, UserId
-from chatcore.ports import Clock, UnitOfWork, UnitOfWorkFactory
+from chatcore.entities import MAX_TITLE, ConversationId, Message, MessageId, ModelConfig, Session, Status, User, UserId
+from chatcore.ports import Clock, Node, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
 from chatcore.replies import with_logged_text
 from chatcore.shielding import repeatable, settled
@@ -18,6 +19,8 @@ T = TypeVar("T")
 
 MAX_REFUSALS = 100
 """That are told one by one."""
+MAX_TAKEN = 10_000
+"""Conversations of which it is told one by one what was taken."""
 MAX_UNREADABLE = 10_000
 """Lines that are no part of any export; after so many no more is read."""
 
@@ -35,8 +38,10 @@ class ExportOwnData:
 
     unit_of_work: UnitOfWorkFactory
 
-    async def __call__(self, *, caller: Caller) -> AsyncIterator[OwnThing]:
-        """Page by page, so that neither memory nor a database connection is held for whoever reads slowly. A
+    async def __call__(self, *, caller: Caller, branches: bool = False) -> AsyncIterator[OwnThing]:
+        """`branches`: each conversation comes with its `children`.
+
+        Page by page, so that neither memory nor a database connection is held for whoever reads slowly. A
         conversation is followed by its messages, each of which comes after the one that it follows."""
         owner = caller.user.id
         audit.record("data_exported", user_id=owner, session_id=caller.session.id)
@@ -45,7 +50,7 @@ class ExportOwnData:
             yield session
         async for config in self._configs(owner):
             yield config
-        async for thing in self._conversations(owner):
+        async for thing in self._conversations(owner, branches):
             yield thing
 
     def _sessions(self, owner: UserId) -> AsyncIterator[Session]:
@@ -75,25 +80,28 @@ class ExportOwnData:
                 return
             offset += len(page)
 
-    async def _conversations(self, owner: UserId) -> AsyncIterator[OwnThing]:
+    async def _conversations(self, owner: UserId, branches: bool) -> AsyncIterator[OwnThing]:
         after: ConversationId | None = None
         while True:
             async with self.unit_of_work(read_only=True) as work:
                 page = await work.conversations.by_id(owner, after=after, limit=_PAGE)
             for conversation in page:
-                async for thing in self._conversation(owner, conversation.id):
+                async for thing in self._conversation(owner, conversation.id, branches):
                     yield thing
             if len(page) < _PAGE:
                 return
             after = page[-1].id
 
-    async def _conversation(self, owner: UserId, conversation_id: ConversationId) -> AsyncIterator[OwnThing]:
+    async def _conversation(
+        self, owner: UserId, conversation_id: ConversationId, branches: bool
+    ) -> AsyncIterator[OwnThing]:
         """Nothing, if it has been deleted meanwhile."""
         async with self.unit_of_work(read_only=True) as work:
             found = await work.messages.history(owner, conversation_id, limit=1)
+            tree = await work.messages.tree(owner, conversation_id) if branches else ()
         if found is not None:
             conversation, newest = found
-            yield OwnConversation(conversation, newest[-1].id if newest else None)
+            yield OwnConversation(conversation, newest[-1].id if newest else None, children=_children(tree))
             async for message in self._messages(owner, conversation_id):
                 yield message
 
@@ -110,6 +118,13 @@ class ExportOwnData:
             after = page[-1].id
 
 
+def _children(tree: Sequence[Node]) -> Mapping[MessageId | None, Sequence[MessageId]]:
+    children = defaultdict[MessageId | None, list[MessageId]](list)
+    for node in tree:
+        children[node.parent_id].append(node.id)
+    return children
+
+
 # ---- import ----------------------------------------------------------------------------------------------
 
 
@@ -121,33 +136,59 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedConversation:
+    """A conversation of another product that cannot be imported, by its title, and why."""
+
+    title: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class EndOfExport:
     """The last line: what came before it was not cut off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of an export, by its number. Ids in it are those of the export; an owner in it is nobody."""
+    """A line of an export, by its number, which another product's has not. Ids in it are those of the export; an owner
+    in it is nobody."""
 
-    number: int
-    thing: OwnConversation | Message | Unreadable | EndOfExport
+    number: int | None
+    thing: OwnConversation | Message | Unreadable | RefusedConversation | EndOfExport
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A conversation that was stored. `left_out`: what of it was not, and how often."""
+
+    id: ConversationId
+    title: str
+    messages: int
+    left_out: Mapping[str, int]
 
 
 @dataclass(slots=True)
 class Imported:
     """What was stored, and what was not: `refused` tells the first hundred of `refusals`, each of which is the first
-    line of a conversation that prevented that it was stored."""
+    line of a conversation that prevented that it was stored; `taken` the first ten thousand that were stored."""
 
     conversations: int = 0
     messages: int = 0
     refusals: int = 0
     refused: list[Refusal] = field(default_factory=list[Refusal])
-    read: int = field(default=1, repr=False)
+    taken: list[Taken] = field(default_factory=list[Taken])
+    read: int | None = field(default=1, repr=False)
 
-    def refuse(self, line: int, why: str) -> None:
+    def refuse(self, refusal: Refusal) -> None:
         self.refusals += 1
         if self.refusals <= MAX_REFUSALS:
-            self.refused.append(Refusal(line, why))
+            self.refused.append(refusal)
+
+    def take(self, taken: Taken) -> None:
+        self.conversations += 1
+        self.messages += taken.messages
+        if self.conversations <= MAX_TAKEN:
+            self.taken.append(taken)
 
     def stop(self, why: str) -> None:
         """It is told in any case, and last."""
@@ -209,19 +250,25 @@ class ImportConversations:
                 case Message() as message:
                     read = read or ReadConversation(line.number, None)
                     read.add(line.number, message)
+                case RefusedConversation(title, why):
+                    await self._finish(by, read, imported)
+                    read = None
+                    imported.refuse(Refusal(line.number, why, title[:MAX_TITLE]))
+                    unreadable += 1
                 case Unreadable(why):
                     read = read or ReadConversation(line.number, None)
                     read.refuse(line.number, why)
                     unreadable += 1
-                    if unreadable > MAX_UNREADABLE:
-                        await self._finish(by, read, imported)
-                        imported.stop(f"is the last that was read: {MAX_UNREADABLE} before it could not be")
-                        return
+            if unreadable > MAX_UNREADABLE:
+                await self._finish(by, read, imported)
+                imported.stop(f"is the last that was read: {MAX_UNREADABLE} before it could not be")
+                return
         if read is not None:
             read.refuse(read.line, "may be cut off: neither another conversation nor the end of the export follows")
             await self._finish(by, read, imported)
         elif not ended:
-            imported.refuse(1, "is that of an export which was cut off: neither a conversation nor its end follows")
+            why = "is that of an export which was cut off: neither a conversation nor its end follows"
+            imported.refuse(Refusal(1, why))
 
     async def _finish(self, by: Owner, read: ReadConversation | None, imported: Imported) -> None:
         if read is not None:
@@ -230,15 +277,13 @@ class ImportConversations:
     async def _store_or_refuse(self, by: Owner, read: ReadConversation, imported: Imported) -> None:
         """To its end, so that what is told of it holds."""
         if read.refusal is not None or read.own is None:
-            refusal = read.refusal or Refusal(read.line, "belongs to no conversation")
-            imported.refuse(refusal.line, refusal.why)
+            imported.refuse(read.refusal or Refusal(read.line, "belongs to no conversation"))
             return
-        await self._store(by, read.own, read)
-        imported.conversations += 1
-        imported.messages += read.count
+        stored = await self._store(by, read.own, read)
+        imported.take(Taken(stored, read.own.conversation.title, read.count, read.own.left_out))
 
     @repeatable
-    async def _store(self, by: Owner, own: OwnConversation, read: ReadConversation) -> None:
+    async def _store(self, by: Owner, own: OwnConversation, read: ReadConversation) -> ConversationId:
         owner, ids, active = by.owner, dict[MessageId, MessageId](), read.active()
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             stored = await work.conversations.restore(replace(own.conversation, user_id=owner))
@@ -254,3 +299,4 @@ class ImportConversations:
                     active=message.id in active,
                 )
             await work.commit()
+        return stored.id

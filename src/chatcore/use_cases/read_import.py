@@ -1,7 +1,7 @@
 """Conversations as they are read from an export: what of them can be stored, and how much of it is held meanwhile."""
 
-from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from chatcore.entities import (
@@ -28,23 +28,32 @@ _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzin
 
 @dataclass(frozen=True, slots=True)
 class OwnConversation:
-    """A conversation, and the last message of its active branch: None, if it has no message."""
+    """A conversation, and the last message of its active branch: None, if it has no message. `left_out`: of another
+    product's, what is not taken over, and how often. `children`: the ids of what follows each message, or nothing, in
+    the order of their ids; empty if it is not asked for."""
 
     conversation: Conversation
     current: MessageId | None
+    left_out: Mapping[str, int] = field(default_factory=dict[str, int])
+    children: Mapping[MessageId | None, Sequence[MessageId]] = field(
+        default_factory=dict[MessageId | None, Sequence[MessageId]]
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    line: int
+    """Of a conversation, by its title and the line that prevented that it was stored, as far as they are known."""
+
+    line: int | None
     why: str
+    title: str | None = None
 
 
 class ReadConversation:
     """A conversation as far as it has been read, up to the first line that is refused. Texts are held in UTF-8: one
     emoji makes a string of Python four times as large."""
 
-    def __init__(self, line: int, own: OwnConversation | None) -> None:
+    def __init__(self, line: int | None, own: OwnConversation | None) -> None:
         self.line = line
         self.own = own
         self._held = list[_Held]()
@@ -56,14 +65,14 @@ class ReadConversation:
         assert self.own is not None  # noqa: S101 - it is what was read
         self._refuse_broken(self.line, _conversation_rules(self.own.conversation))
 
-    def add(self, line: int, message: Message) -> None:
+    def add(self, line: int | None, message: Message) -> None:
         if self.refusal is not None:
             return
         self._refuse_broken(line, [*self._place_rules(message), *_message_rules(message)])
         if self.refusal is None:
             self._hold(line, _Held.of(message))
 
-    def _hold(self, line: int, held: "_Held") -> None:
+    def _hold(self, line: int | None, held: "_Held") -> None:
         self.size += held.size
         if held.size > MAX_MESSAGE_BYTES:
             self.refuse(line, f"content: must be, with the reasoning, at most {MAX_MESSAGE_BYTES} bytes")
@@ -79,9 +88,10 @@ class ReadConversation:
     def messages(self) -> Iterator[Message]:
         return (held.unpacked() for held in self._held)
 
-    def refuse(self, line: int, why: str) -> None:
+    def refuse(self, line: int | None, why: str) -> None:
         if self.refusal is None:
-            self.refusal = Refusal(line, why)
+            title = None if self.own is None else self.own.conversation.title[:MAX_TITLE]
+            self.refusal = Refusal(line, why, title)
             self._held.clear()
 
     def active(self) -> Set[MessageId]:
@@ -95,7 +105,7 @@ class ReadConversation:
             at = self._parents[at]
         return found
 
-    def _refuse_broken(self, line: int, rules: Sequence[FieldError | None]) -> None:
+    def _refuse_broken(self, line: int | None, rules: Sequence[FieldError | None]) -> None:
         if broken := [f"{error.field}: {error.message}" for error in rules if error is not None]:
             self.refuse(line, "; ".join(broken))
 

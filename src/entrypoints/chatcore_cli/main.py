@@ -1,4 +1,4 @@
-"""`chatcore serve` and `chatcore migrate`; what operators do besides is in `keys` and `users`."""
+"""`chatcore serve` and `chatcore migrate`; what operators do besides is in `conversations`, `keys` and `users`."""
 
 import asyncio
 import sys
@@ -7,6 +7,7 @@ import click
 
 from chatcore.errors import ChatcoreError
 from chatcore_app import Settings, SettingsError, blaming, database_of, migration_script_of
+from chatcore_cli.conversations import conversations
 from chatcore_cli.keys import keys
 from chatcore_cli.users import users
 
@@ -53,6 +54,7 @@ def migrate(start: str | None) -> None:
     click.echo("The database is up to date.")
 
 
+cli.add_command(conversations)
 cli.add_command(keys)
 cli.add_command(users)
 

@@ -88,6 +88,7 @@ _FAILURE = {"code": "model_timeout", "detail": "The model took too long."}
 _FAILED_REPLY = {**_REPLY, "content": "Because air", "status": "failed", "usage": None, "error": _FAILURE}
 _ROLE = {"name": "admin", "description": "Administers all accounts."}
 
+_REFUSED = "has no messages: mapping is no object"
 EXAMPLES: dict[str, Any] = {
     "About": {"name": "chatcore", "version": "0.1.0", "status": "running"},
     "Ready": {"status": "ready", "old_keys": 0},
@@ -137,10 +138,11 @@ EXAMPLES: dict[str, Any] = {
         "limit": 20,
     },
     "Imported": {
-        "conversations": 2,
+        "conversations": 1,
         "messages": 34,
         "refusals": 1,
-        "refused": [{"line": 40, "detail": "parent_id: is of no message before it in this conversation"}],
+        "refused": [{"line": None, "title": "Plans", "reason": _REFUSED, "detail": _REFUSED}],
+        "taken": [{"id": 7, "title": "Why is the sky blue?", "messages": 34, "left_out": {"image": 2}}],
     },
     "Send": {"content": "Why is the sky blue?"},
     "Regenerate": {"message_id": 12},

@@ -10,6 +10,8 @@ from msgspec import Meta
 
 from chatcore import OwnConversation, OwnThing, entities
 from chatcore.errors import FieldError, Unavailable, ValidationFailed
+from chatcore.histories import Histories
+from chatcore.ports import Clock
 from chatcore.use_cases.own_data import EndOfExport, Line, Unreadable
 from chatcore_http import schemas
 
@@ -165,6 +167,11 @@ def _line(shown: msgspec.Struct) -> bytes:
 
 
 # ---- in --------------------------------------------------------------------------------------------------
+
+
+def histories(clock: Clock, *, longest: int | None = None) -> Histories:
+    """Reads histories of all formats; `longest`: bytes that are unpacked of one archive."""
+    return Histories(own=imported, now=clock.now, longest=longest)
 
 
 async def imported(body: AsyncIterator[bytes]) -> AsyncGenerator[Line, None]:

@@ -67,6 +67,16 @@ _JSON_LINES: Json = {
     },
     "example": EXPORT,
 }
+_OTHER_EXPORTS: Json = {
+    "application/json": {
+        "schema": {"type": "array", "description": "`openai`: as ChatGPT exports conversations.", "items": {}},
+        "example": [{"title": "Why is the sky blue?", "mapping": {}, "current_node": "root"}],
+    },
+    "text/markdown": {
+        "schema": {"type": "string", "description": "`markdown`.", "contentMediaType": "text/markdown"},
+        "example": "# Conversations",
+    },
+}
 _STREAM: Json = {
     "schema": {
         "type": "string",
@@ -107,6 +117,7 @@ def describe(settings: Settings, routers: Sequence[Router]) -> Json:
     paths: Json = {}
     for path, method, handler in _in_order(_handlers(app)):
         operation = document["paths"][path][method.lower()]
+        _inline_choices(operation, document["components"]["schemas"])
         _complete(operation, handler, path)
         if enveloped:
             describe_enveloped(operation["responses"])
@@ -159,6 +170,15 @@ def _complete(operation: Json, handler: HTTPRouteHandler, path: str) -> None:
         **dict(_successes(operation["responses"])),
         **_problems(_errors(operation, promise, path, asks_model=Answers in _asked_for(handler))),
     }
+
+
+def _inline_choices(operation: Json, found: Json) -> None:
+    """A parameter that is one of a few words has them, where the framework has a reference to a schema."""
+    for parameter in operation.get("parameters", ()):
+        name = parameter["schema"].get("$ref", "").rpartition("/")[2]
+        parameter["schema"] = {**parameter["schema"], **found.get(name, {})}
+        parameter["schema"].pop("$ref", None)
+        parameter["schema"].pop("title", None)
 
 
 def _use_case_of(handler: HTTPRouteHandler) -> type | None:
@@ -217,7 +237,7 @@ def _successes(responses: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
         if "text/event-stream" in response.get("content", ()) or _is_chat(response):
             response["content"]["text/event-stream"] = _STREAM
         for media_type in {"application/jsonl"} & response.get("content", {}).keys():
-            response["content"][media_type] = _JSON_LINES
+            response["content"] = {media_type: _JSON_LINES, **_OTHER_EXPORTS}
         yield status, response
 
 

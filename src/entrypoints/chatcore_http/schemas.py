@@ -357,24 +357,39 @@ class Hits(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """The line, from 1, because of which a conversation was not stored."""
+    """Why a conversation was not stored. `line`: that of our own export, from 1, which prevented it. `detail` is
+    `reason` once more, as it was called first."""
 
-    line: int
+    line: int | None
+    title: str | None
+    reason: str
     detail: str
 
 
+class TakenConversation(msgspec.Struct, frozen=True):
+    """A conversation that was stored. `left_out`: what of another product's was not, and how often."""
+
+    id: Id
+    title: str
+    messages: int
+    left_out: dict[str, int]
+
+
 class Imported(msgspec.Struct, frozen=True):
-    """How much was stored, how many conversations were refused, and of the first hundred of those why."""
+    """How much was stored, how many conversations were refused, and of the first hundred of those why; of the first ten
+    thousand that were stored what of them was."""
 
     conversations: int
     messages: int
     refusals: int
     refused: list[Refusal]
+    taken: list[TakenConversation]
 
     @classmethod
     def of(cls, imported: ImportReport) -> Self:
-        refused = [Refusal(each.line, each.why) for each in imported.refused]
-        return cls(imported.conversations, imported.messages, imported.refusals, refused)
+        refused = [Refusal(each.line, each.title, each.why, each.why) for each in imported.refused]
+        taken = [TakenConversation(each.id, each.title, each.messages, dict(each.left_out)) for each in imported.taken]
+        return cls(imported.conversations, imported.messages, imported.refusals, refused, taken)
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,20 +1,48 @@
-"""Everything that one owns: away as JSON Lines, and conversations back."""
+"""Everything that one owns: away in several formats, and conversations back, also those of other products."""
 
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from dishka.integrations.litestar import FromDishka
 from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromQuery
 
 from chatcore import Caller, ExportOwnData, ImportConversations, SessionWatch
+from chatcore.histories import Format, as_markdown, as_openai
+from chatcore.ports import Clock
+from chatcore.use_cases.own_data import OwnThing
+from chatcore_app import Settings
 from chatcore_http import json_lines, schemas
 from chatcore_http.body_limits import streamed
 from chatcore_http.routes._common import AnyRequest, described, private_router
 from chatcore_http.streams import Stream
 
 MEDIA_TYPE = "application/jsonl"
+_UNPACKED = 4  # times as much as may be sent
+
+
+class ExportFormat(StrEnum):
+    CHATCORE = "chatcore"
+    OPENAI = "openai"
+    MARKDOWN = "markdown"
+
+
+@dataclass(frozen=True)
+class _File:
+    written: Callable[[AsyncIterator[OwnThing]], AsyncIterator[bytes]]
+    media_type: str
+    name: str
+
+
+_FILES = {
+    ExportFormat.OPENAI: _File(as_openai, "application/json", "conversations.json"),
+    ExportFormat.MARKDOWN: _File(as_markdown, "text/markdown; charset=utf-8", "chatcore-export.md"),
+}
 
 
 @get(
@@ -23,11 +51,26 @@ MEDIA_TYPE = "application/jsonl"
     responses={200: ResponseSpec(str, media_type=MEDIA_TYPE, description="A JSON object on each line.")},
 )
 async def export(
-    caller: NamedDependency[Caller], export_own_data: FromDishka[ExportOwnData], watch: FromDishka[SessionWatch]
+    caller: NamedDependency[Caller],
+    export_own_data: FromDishka[ExportOwnData],
+    watch: FromDishka[SessionWatch],
+    format: FromQuery[ExportFormat] = ExportFormat.CHATCORE,  # noqa: A002 - as the client says it
 ) -> Response[Any]:
-    lines = json_lines.exported(export_own_data(caller=caller), session=caller.session.id)
-    headers = {"Content-Disposition": 'attachment; filename="chatcore-export.jsonl"'}
-    return Stream(lines, watch.while_alive(caller.session.id), bytes, media_type=MEDIA_TYPE, headers=headers)
+    """`openai`: the conversations as ChatGPT exports them; `markdown`: for reading."""
+    file = _FILES.get(format)
+    if file is None:
+        things = export_own_data(caller=caller)
+        lines = json_lines.exported(things, session=caller.session.id)
+        return _stream(lines, watch, caller, MEDIA_TYPE, "chatcore-export.jsonl")
+    things = export_own_data(caller=caller, branches=True)
+    return _stream(file.written(things), watch, caller, file.media_type, file.name)
+
+
+def _stream(
+    pieces: AsyncIterator[bytes], watch: SessionWatch, caller: Caller, media_type: str, name: str
+) -> Response[Any]:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Stream(pieces, watch.while_alive(caller.session.id), bytes, media_type=media_type, headers=headers)
 
 
 @post("/import", status_code=200, description=described(ImportConversations))
@@ -36,9 +79,13 @@ async def import_conversations(
     caller: NamedDependency[Caller],
     import_own: FromDishka[ImportConversations],
     watch: FromDishka[SessionWatch],
+    clock: FromDishka[Clock],
+    settings: FromDishka[Settings],
+    format: FromQuery[Format] = Format.AUTO,  # noqa: A002 - as the client says it
 ) -> schemas.Imported:
     """Raises `ValidationFailed`."""
-    async with watch.while_alive(caller.session.id), aclosing(json_lines.imported(streamed(request))) as lines:
+    histories = json_lines.histories(clock, longest=_UNPACKED * settings.max_import_bytes)
+    async with watch.while_alive(caller.session.id), aclosing(histories.lines(streamed(request), format)) as lines:
         imported = await import_own(by=caller, lines=lines)
     return schemas.Imported.of(imported)
 
