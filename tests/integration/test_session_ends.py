@@ -96,7 +96,8 @@ async def revoke_others(ada: Api, second: Api, database_url: str) -> None:
 
 
 async def change_password(ada: Api, second: Api, database_url: str) -> None:
-    (await second.post("/auth/me/password", {"password": "another password"})).ok()
+    """Which gives `second` a new session."""
+    second.token = (await second.post("/auth/me/password", {"password": "another password"})).ok()["access_token"]
 
 
 async def disable(ada: Api, second: Api, database_url: str) -> None:

@@ -132,7 +132,18 @@ async def signed_in_again(stranger: Api, username: str) -> Api:
     return stranger.with_token(tokens["access_token"])
 
 
-@pytest.mark.parametrize("end", [logout, revoke, revoke_others, change_password])
+async def test_a_change_of_the_password_closes_also_the_connections_of_its_own_session(house: Served) -> None:
+    """Whoever has copied the token may have opened one."""
+    ada = await house.stranger.user()
+    conversation = await ada.conversation()
+    async with connected(ada, conversation) as socket:
+        tokens = (await ada.post("/auth/me/password", {"password": "another horse battery"})).ok()
+        assert await socket.close_code() == 4401
+    async with connected(house.stranger.with_token(tokens["access_token"]), conversation) as socket:
+        assert (await socket.ask())[-1].type == "reply.completed"
+
+
+@pytest.mark.parametrize("end", [logout, revoke, revoke_others])
 async def test_the_other_sessions_connections_go_on(
     house: Served, database_url: str, stall: Stall, end: Ending
 ) -> None:
