@@ -220,6 +220,11 @@ class Page(Generic[T]):
 # ---- rules -----------------------------------------------------------------------------------------------
 
 _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,187}\.[^\s@.\x00-\x1f\x7f]{2,}")
+# Letters, marks and symbols that show nothing: of Default_Ignorable_Code_Point (UAX #44) what is of none of the
+# categories that are refused anyway, and the empty Braille pattern.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -247,6 +252,7 @@ def username_rule(username: str, field: str = "username") -> FieldError | None:
 
 def _is_username(username: str, key: str) -> bool:
     visible = all(unicodedata.category(character)[0] not in "CZ" for character in username + key)
+    visible = visible and not _INVISIBLE.search(username + key)
     return visible and "@" not in key and 3 <= len(key) <= 64
 
 

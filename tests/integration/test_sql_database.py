@@ -626,3 +626,30 @@ async def test_a_relative_path_stays_what_it_was(tmp_path: Path, monkeypatch: py
         monkeypatch.chdir("/")
         await database.migrate()
     assert (tmp_path / "here.db").exists()
+
+
+async def test_a_full_disk_is_told_as_unavailable_and_leaves_a_whole_database(tmp_path: Path) -> None:
+    """SQLite rolls back by itself then, and refuses to do it once more."""
+
+    async def pages(database: Database, number: int) -> None:
+        async with database.unit_of_work() as work:
+            statements = work._statements  # type: ignore[attr-defined]
+            await statements._write(lambda it: it.exec_driver_sql(f"PRAGMA max_page_count={number}").close())
+
+    async def fill_up(database: Database) -> None:
+        async with database.unit_of_work() as work:
+            for _ in range(100):
+                await add_message(work, conversation, "x" * 100_000)
+
+    async with Database(f"sqlite:///{tmp_path / 'full.db'}") as database:
+        await database.migrate()
+        user = await stored_user(database.unit_of_work, "ada")
+        conversation = await stored_conversation(database.unit_of_work, user)
+        await pages(database, 100)
+        with pytest.raises(Unavailable):
+            await fill_up(database)
+        await pages(database, 100_000)
+        async with database.unit_of_work() as work:
+            assert await work.messages.tree(user.id, conversation.id) == []
+            await add_message(work, conversation, "x" * 100_000)
+            await work.commit()

@@ -161,6 +161,18 @@ def test_the_secret_key_has_another_name() -> None:
         ("PROMPT_MAX_MESSAGES", "0"),
         ("MODEL_CONNECT_TIMEOUT", "0"),
         ("MODEL_TOTAL_TIMEOUT", "ten"),
+        *(
+            (name, text)
+            for name in ("MODEL_CONNECT_TIMEOUT", "MODEL_IDLE_TIMEOUT", "MODEL_TOTAL_TIMEOUT", "SHUTDOWN_GRACE")
+            for text in ("inf", "-inf", "nan", "1e400", "-1")
+        ),
+        ("MODEL_TOTAL_TIMEOUT", "86401"),
+        ("ACCESS_TOKEN_EXPIRE_MINUTES", "1000000000000"),
+        ("REFRESH_TOKEN_EXPIRE_DAYS", "1000000000"),
+        ("SESSION_EXPIRE_DAYS", "1000000000"),
+        ("WORKERS", "1000000"),
+        ("DATABASE_POOL_SIZE", "1000000"),
+        ("MAX_BODY_BYTES", "9" * 30),
         ("MAX_BODY_BYTES", "1 MiB"),
         ("RATE_LIMIT_SIGN_IN", "10"),
         ("RATE_LIMIT_REGISTER", "0/hour"),
@@ -177,6 +189,25 @@ def test_a_value_that_does_not_hold_is_said_with_its_name(name: str, text: str) 
     with pytest.raises(SettingsError) as raised:
         Settings.load({**secrets, name: text})
     assert str(raised.value).startswith(name.removeprefix("JWT_"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("MODEL_URL_ALLOW", "http://0.0.0.0/0:*"),
+        ("MODEL_URL_ALLOW", "http://10.0.0.0/8:*,https://[::]/0:443"),
+        ("MODEL_URL_ALLOW", "http://128.0.0.0/1:80"),
+        ("TRUSTED_PROXIES", "0.0.0.0/0"),
+        ("TRUSTED_PROXIES", "10.0.0.7,::/0"),
+    ],
+)
+def test_production_refuses_networks_that_are_everything(name: str, text: str) -> None:
+    Settings.load({**SECRETS, name: text})
+    with pytest.raises(SettingsError) as raised:
+        Settings.load({**PRODUCTION, name: text})
+    assert str(raised.value).startswith(f"{name}: ")
+    narrow = {"MODEL_URL_ALLOW": "http://10.0.0.0/8:*,https://[fc00::]/7:443", "TRUSTED_PROXIES": "10.0.0.7,fc00::/7"}
+    Settings.load({**PRODUCTION, name: narrow[name]})
 
 
 @pytest.mark.parametrize(

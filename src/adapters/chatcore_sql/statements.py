@@ -242,6 +242,8 @@ class Transaction(Statements):
             return
         if connection.invalidated:
             await self._pool.discard(connection)
+        elif statement == "ROLLBACK" and _has_rolled_back(connection):
+            self._pool.give(connection)
         else:
             self._pool.give(await self._said(connection, statement))
 
@@ -253,3 +255,9 @@ class Transaction(Statements):
             await self._pool.discard(connection)
             raise
         return connection
+
+
+def _has_rolled_back(connection: Connection) -> bool:
+    """SQLite does so by itself, where its disk is full or fails, and refuses to do it twice."""
+    driver: Any = connection.connection.driver_connection
+    return connection.dialect.name == "sqlite" and not driver.in_transaction

@@ -35,7 +35,10 @@ def configure_logging(settings: Settings) -> None:
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if json
         else [
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+            _on_one_line,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
         ]
     )
     handler = logging.StreamHandler()
@@ -50,6 +53,16 @@ def configure_logging(settings: Settings) -> None:
     root.setLevel(logging.DEBUG if settings.debug else logging.INFO)
     for noisy in ("alembic", "httpx2", "openai", "asyncio", "aiosqlite"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _on_one_line(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """What is not printable, escaped: a line or paragraph separator in a text would begin a line of the log. JSON does
+    so by itself."""
+    return {name: _escaped(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def _escaped(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def _spread(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:

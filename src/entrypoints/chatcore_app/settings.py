@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from ipaddress import ip_network
@@ -24,12 +24,16 @@ from chatcore.errors import Unavailable
 from chatcore.ports import Rate
 from chatcore.storage import MAX_STORAGE_BYTES
 
-Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0)]
+Positive = Annotated[int, Meta(ge=1, le=2**53)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]  # no "inf", which msgspec takes for a number
+Some = Annotated[int, Meta(ge=1, le=10_000)]
+_TenYears = Annotated[int, Meta(ge=1, le=3650)]
 
 _ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?")
 _EXAMPLE = re.compile("(change|replace).?(me|this|it)|your.?(own|super|secret|refresh|jwt|key)|example", re.IGNORECASE)
 _DIFFERENT = 8
+_WIDE = re.compile(r"/(\d+)\]?(?::|$)")
+_LEAST_BITS = 7  # bits: of IPv6 what is private is fc00::/7, of IPv4 10.0.0.0/8
 _PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 _RATE = re.compile(rf"([1-9][0-9]{{0,8}})/({'|'.join(_PERIODS)})")
 _PRODUCTION_RATES = {"register": "20/hour", "send": "60/minute", "requests": "1200/minute"}
@@ -49,17 +53,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     debug: bool = False
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000
-    workers: Positive = 1
+    workers: Some = 1
     data_dir: Path = Path("var")
     database_url: str = ""
-    database_pool_size: Positive = 10
+    database_pool_size: Some = 10
     redis_url: str = ""
     secret_key: str = ""
     refresh_secret_key: str = ""
     algorithm: Literal["HS256", "HS384", "HS512"] = "HS256"
-    access_token_expire_minutes: Positive = 60
-    refresh_token_expire_days: Positive = 7
-    session_expire_days: Positive = 30
+    access_token_expire_minutes: Annotated[int, Meta(ge=1, le=30 * 24 * 60)] = 60
+    refresh_token_expire_days: _TenYears = 7
+    session_expire_days: _TenYears = 30
     encryption_keys: tuple[str, ...] = ()
     require_current_password: bool = False
     password_min_length: Annotated[int, Meta(ge=1, le=128)] = 8
@@ -138,9 +142,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
             )
         for origin in self.cors_origins:
             _check_origin(origin)
+        self._check_networks()
+        _ = self.rate_limits
+
+    def _check_networks(self) -> None:
         for proxy in self.trusted_proxies:
             _check_network(proxy)
-        _ = self.rate_limits
+        if self.environment == "production":
+            _check_not_everything("TRUSTED_PROXIES", self.trusted_proxies)
+            _check_not_everything("MODEL_URL_ALLOW", self.model_url_allow)
 
     @property
     def rate_limits(self) -> dict[str, Rate | None]:
@@ -215,6 +225,14 @@ def _check_network(proxy: str) -> None:
         raise SettingsError(
             f"TRUSTED_PROXIES: {error}. Name addresses or networks, such as 10.0.0.7 or 10.0.0.0/8."
         ) from None
+
+
+def _check_not_everything(name: str, networks: Sequence[str]) -> None:
+    """Whoever names the whole internet trusts anybody, or lets users call whatever the server can reach."""
+    for text in networks:
+        found = _WIDE.search(text)
+        if found and int(found[1]) < _LEAST_BITS:
+            raise SettingsError(f"{name}: {text} is nearly every address. Name the networks that are meant.")
 
 
 def _rate(name: str, text: str) -> Rate | None:

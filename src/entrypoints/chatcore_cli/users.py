@@ -54,7 +54,8 @@ async def _list(container: AsyncContainer, q: str) -> None:
         page = await pages(q=q, before=before, limit=_PAGE)
         for user in page.items:
             state = "active" if user.is_active else "disabled"
-            click.echo("\t".join((str(user.id), user.username, user.email or "", " ".join(sorted(user.roles)), state)))
+            shown = (str(user.id), user.username, user.email or "", " ".join(sorted(user.roles)), state)
+            click.echo("\t".join(map(_printable, shown)))
             before = user.id
         more = page.has_more
 
@@ -73,7 +74,7 @@ async def _sessions(container: AsyncContainer, name: str) -> None:
         for session in page.items:
             ended = session.logout_time.isoformat(" ", "seconds") if session.logout_time else ""
             begun = session.login_time.isoformat(" ", "seconds")
-            click.echo("\t".join((begun, ended, session.address, _printable(session.user_agent))))
+            click.echo("\t".join((begun, ended, _printable(session.address), _printable(session.user_agent))))
         offset, more = offset + _PAGE, page.has_more
 
 
@@ -143,7 +144,7 @@ def _tell_roles(user: User) -> None:
 
 
 def _printable(text: str) -> str:
-    """What a client has sent is not to move the cursor."""
+    """What a client has sent is not to move the cursor, nor to turn the text around it."""
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
