@@ -1,6 +1,7 @@
 """One conversation, three ways to hold it: JSON, Server-Sent Events, WebSocket. And sending the same thing twice."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -54,6 +55,50 @@ def stall() -> Iterator[Stall]:
     MODEL.then("Hel", stall, "lo")
     yield stall
     stall.release()
+
+
+# ---- a long reply ----------------------------------------------------------------------------------------
+
+LONG = [Delta(reasoning="\x01" * 25_000), Delta(text="🦄" * 25_000), Delta(text="x" * 1_000_000)]
+SAID = ("\x01" * 25_000, "🦄" * 25_000 + "x" * 1_000_000)
+
+
+async def test_a_long_reply_goes_out_in_parts_and_once(ada: Api, conversation: int) -> None:
+    """Live, and once it is stored; as Server-Sent Events and over the socket. JSON has all of it."""
+    stall = Stall()
+    MODEL.then(*LONG, stall)
+    path = f"/conversations/{conversation}"
+    async with (
+        ada.events(f"{path}/chat", {"content": "Hi"}, EVENTS) as first,
+        connected(ada, conversation) as socket,
+        ada.events(f"{path}/reply") as second,
+    ):
+        await socket.say("attach")
+        await stall.reached()
+        stall.release()
+        heard = [await first.rest(), await second.rest(), await socket.rest()]
+    async with ada.events(f"{path}/reply") as third, connected(ada, conversation) as socket:
+        await socket.say("attach")
+        heard += [await third.rest(), await socket.rest()]
+    for events in heard:
+        assert max(len(json.dumps(event.data, ensure_ascii=False).encode()) for event in events) < 65_536
+        assert tuple(_said(events, kind) for kind in ("reply.reasoning", "reply.delta")) == SAID
+        assert (events[-1].data["message"]["content"], events[-1].data["message"]["reasoning"]) == (None, None)
+        assert events[-1].data["offset"] == sum(map(len, SAID))
+    stored = (await ada.messages(conversation))[-1]
+    assert (stored["reasoning"], stored["content"]) == SAID
+
+
+def _said(events: list[Event], kind: str) -> str:
+    return "".join(event.data["text"] for event in events if event.type == kind)
+
+
+async def test_the_end_of_a_short_reply_has_its_text(ada: Api, conversation: int) -> None:
+    for length in (10_000, 10_001):
+        MODEL.then("x" * length)
+        async with ada.events(f"/conversations/{conversation}/chat", {"content": "Hi"}, EVENTS) as events:
+            end = (await events.rest())[-1]
+        assert end.data["message"]["content"] == ("x" * length if length == 10_000 else None)
 
 
 # ---- the same conversation -------------------------------------------------------------------------------
@@ -120,6 +165,10 @@ def heard_in(events: list[Event]) -> Heard:
         for kind in ("reply.reasoning", "reply.delta")
     }
     last = events[-1].data
+    if last["message"]["content"] is None:  # which has been said
+        assert offset > 10_000
+        text = {"content": said["reply.delta"], "reasoning": said["reply.reasoning"] or None}
+        last = {**last, "message": last["message"] | text}
     return Heard(
         [kind for kind, _ in groupby(event.type for event in events)],
         said["reply.reasoning"],

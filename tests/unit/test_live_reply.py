@@ -108,6 +108,33 @@ def test_what_is_logged_bit_by_bit_is_all_of_it_in_order(deltas: list[Delta]) ->
     assert list(live.unlogged()) == []
 
 
+@replies
+@pytest.mark.parametrize("most", [1, 3, 100, 10_000])
+def test_a_reader_gets_it_in_parts_of_one_kind_up_to_where_it_may(
+    deltas: list[Delta], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatcore.live_reply.MAX_PIECE", most)
+    live, (reasoning, answer), random = a_reply(), told(deltas), Random(3)
+    for delta in deltas:
+        live.add(delta)
+    whole = reasoning + answer
+    for end in {len(whole), *random.sample(range(len(whole) + 1), min(5, len(whole)))}:
+        offset = random.randrange(end) if end else 0
+        begin, got = offset, ""
+        while offset < end:
+            kind, text = live.next(offset, end)
+            assert kind is (TextKind.REASONING if offset < len(reasoning) else TextKind.ANSWER)
+            assert 0 < len(text) <= most
+            got, offset = got + text, offset + len(text)
+        assert got == whole[begin:end]
+
+
+def test_a_large_piece_is_cut_without_copying_the_rest() -> None:
+    live = a_reply()
+    live.add(Delta(text="x" * 25_000))
+    assert [len(live.next(offset, 25_000)[1]) for offset in (0, 10_000, 20_000, 24_999)] == [10_000, 10_000, 5000, 1]
+
+
 def test_an_empty_reply_has_no_text_anywhere() -> None:
     live = a_reply()
     assert (live.length, live.since(0), live.since(5), list(live.unlogged())) == (0, ("", ""), ("", ""), [])

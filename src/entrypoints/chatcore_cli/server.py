@@ -24,6 +24,7 @@ from chatcore_cli.supervisor import supervise
 from chatcore_http import create_app
 from chatcore_http.http_protocol import BoundedHTTP
 from chatcore_http.open_sockets import OpenSockets
+from chatcore_http.ws_protocol import BoundedWebSocket
 from chatcore_openai import OpenAIGateway
 
 _GONE_AFTER = 60_000  # milliseconds in which a client takes nothing; the system by itself waits a quarter of an hour
@@ -85,7 +86,7 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
         "host": settings.host,
         "port": settings.port,
         "http": partial(BoundedHTTP, settings=settings),
-        "ws": "websockets-sansio",
+        "ws": BoundedWebSocket,
         "ws_max_size": settings.max_body_bytes,  # a larger frame closes its connection with 1009
         "ws_ping_interval": 15,  # and whoever has not answered within another 20 seconds has gone
         "ws_per_message_deflate": False,  # 64 KiB a connection, for messages of a few words

@@ -2,6 +2,7 @@
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-__all__ = ["FlowControl", "HttpToolsProtocol", "RequestResponseCycle", "ServerState"]
+__all__ = ["FlowControl", "HttpToolsProtocol", "RequestResponseCycle", "ServerState", "WebSocketsSansIOProtocol"]

@@ -158,6 +158,7 @@ EXAMPLES: dict[str, Any] = {
         "offset": 39,
         "title": "Why the sky is blue",
     },
+    "EndedReply": _REPLY,
     "ReplyEnded": _ENDED,
     "ReplyFailed": {"type": "reply.failed", "reply_id": 12, "offset": 11, "message": _FAILED_REPLY, **_FAILURE},
 }

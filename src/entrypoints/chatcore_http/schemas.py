@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from chatcore import ChatOptions, ModelConfigId, SearchPage, entities, events
+from chatcore.live_reply import MAX_PIECE
 from chatcore.ports import TextKind
 from chatcore.use_cases.conversations import History as HistoryPage
 from chatcore.use_cases.model_configs import Checked
@@ -278,16 +279,14 @@ class Failure(msgspec.Struct, frozen=True):
     detail: str
 
 
-class Message(msgspec.Struct, frozen=True):
-    """`parent_id`: the message that it follows. `siblings`: the ids of all that follow the same one, its own too."""
+class _Message(msgspec.Struct, frozen=True, kw_only=True):
+    """All but the text."""
 
     id: int
     conversation_id: int
     parent_id: int | None
     siblings: list[int]
     role: Literal["system", "user", "assistant"]
-    content: str
-    reasoning: str | None
     status: Literal["complete", "writing", "stopped", "failed", "interrupted"]
     model: str | None
     usage: Usage | None
@@ -295,22 +294,46 @@ class Message(msgspec.Struct, frozen=True):
     created_at: datetime
 
     @classmethod
-    def of(cls, message: entities.Message) -> Self:
+    def _with(cls, message: entities.Message, **text: str | None) -> Self:
         usage, error = message.usage, message.error
         return cls(
-            message.id,
-            message.conversation_id,
-            message.parent_id,
-            list(message.siblings),
-            message.role.value,
-            message.content,
-            message.reasoning,
-            message.status.value,
-            message.model,
-            Usage(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) if usage else None,
-            Failure(error.code, error.detail) if error else None,
-            message.created_at,
+            id=message.id,
+            conversation_id=message.conversation_id,
+            parent_id=message.parent_id,
+            siblings=list(message.siblings),
+            role=message.role.value,
+            status=message.status.value,
+            model=message.model,
+            usage=Usage(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) if usage else None,
+            error=Failure(error.code, error.detail) if error else None,
+            created_at=message.created_at,
+            **text,
         )
+
+
+class Message(_Message, frozen=True, kw_only=True):
+    """`parent_id`: the message that it follows. `siblings`: the ids of all that follow the same one, its own too."""
+
+    content: str
+    reasoning: str | None
+
+    @classmethod
+    def of(cls, message: entities.Message) -> Self:
+        return cls._with(message, content=message.content, reasoning=message.reasoning)
+
+
+class EndedReply(_Message, frozen=True, kw_only=True):
+    """As a message. `content` and `reasoning` are null if the text has more than 10,000 code points: the client has it
+    from the events before, up to the `offset` of this one."""
+
+    content: str | None
+    reasoning: str | None
+
+    @classmethod
+    def of(cls, message: entities.Message) -> Self:
+        if message.length > MAX_PIECE:
+            return cls._with(message, content=None, reasoning=None)
+        return cls._with(message, content=message.content, reasoning=message.reasoning)
 
 
 class History(msgspec.Struct, frozen=True):
@@ -485,7 +508,7 @@ class ReplyEnded(msgspec.Struct, frozen=True):
     type: str
     reply_id: int
     offset: int
-    message: Message
+    message: EndedReply
 
 
 class ReplyFailed(ReplyEnded, frozen=True):
@@ -514,7 +537,7 @@ def event_of(event: events.ReplyStarted | events.ReplyDelta | events.Conversatio
         case events.ConversationTitled():
             return ConversationTitled("conversation.titled", event.reply_id, event.offset, event.title)
         case events.ReplyEnded():
-            message = Message.of(event.message)
+            message = EndedReply.of(event.message)
             if error := message.error:
                 return ReplyFailed("reply.failed", event.reply_id, event.offset, message, error.code, error.detail)
             return ReplyEnded(_ENDED[event.message.status], event.reply_id, event.offset, message)

@@ -39,6 +39,7 @@ from chatcore_http.hardening import HTTPS_REQUIRED, in_the_clear
 from chatcore_http.open_sockets import FORBIDDEN, NO_CONVERSATION, UNAUTHENTICATED, Closed, Connection, OpenSockets
 from chatcore_http.origins import is_welcome
 from chatcore_http.schemas import Id, event_of
+from chatcore_http.ws_protocol import lift_bounds
 
 AUTH_WITHIN = 5.0
 """Seconds for the first frame, if the token did not come with the handshake."""
@@ -93,6 +94,7 @@ async def _converse(
     _check_way(socket, await container.get(Settings))
     await (await container.get(RateLimits)).try_request(address_of(socket))
     caller = await _signed_in(connection, await container.get(Authenticate), socket.scope["subprotocols"])
+    lift_bounds(socket.scope)
     session_ended = partial(connection.interrupt, Closed(UNAUTHENTICATED, "The session has ended."))
     watch = await container.get(SessionWatch)
     with watch.watching(caller.session.id, session_ended):

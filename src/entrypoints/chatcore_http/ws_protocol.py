@@ -1,0 +1,200 @@
+"""WebSockets at the socket: how many frames are taken, and how much goes out to a client that reads nothing.
+
+What has arrived is parsed a piece at a time, and only while the application takes the messages and the client the
+answers. A client that floods is closed with 1008, one that says too much before it has signed in with 1009.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, cast
+
+import uvicorn
+from websockets.frames import Frame
+
+from chatcore_http._internals import ServerState, WebSocketsSansIOProtocol
+from chatcore_http.body_limits import LINGER_BYTES, LINGER_SECONDS
+
+MAX_BYTES_BEFORE_SIGNING_IN = 4608
+"""For one frame with a token."""
+
+FRAMES_AT_ONCE = 640
+FRAMES_PER_SECOND = 64
+"""Of any kind, in the long run; `FRAMES_AT_ONCE` may come together."""
+
+MAX_FRAGMENTS = 512
+"""Frames of one message."""
+
+POLICY_VIOLATION, TOO_LARGE = 1008, 1009  # RFC 6455 §7.4.1
+
+_EXTENSION = "chatcore.signed_in"
+_BEARER = "bearer."
+_PIECE = 1024  # bytes that are parsed before the bounds are looked at once more
+_TURN = 64  # frames after which others have their turn
+
+
+def lift_bounds(scope: Mapping[str, Any]) -> None:
+    """The client of this connection has signed in."""
+    if signed_in := scope["extensions"].get(_EXTENSION):
+        signed_in()
+
+
+class BoundedWebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's protocol with bounds."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._unparsed = bytearray()
+        self._going_on: asyncio.Handle | None = None
+        self._signed_in = False
+        self._heard = False
+        self._before_signing_in = MAX_BYTES_BEFORE_SIGNING_IN
+        self._frames_left = float(FRAMES_AT_ONCE)
+        self._counted_at = self.loop.time()
+        self._fragments = 0
+        self._this_turn = 0
+        self._ended = False
+        self._discard = LINGER_BYTES
+
+    # ---- what arrives ----------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self._ended:
+            self._drop(len(data))
+        elif self.handshake_initiated:
+            self._unparsed += data
+            self._parse()
+        else:  # the head of the request, which the HTTP protocol has bounded
+            super().data_received(data)
+            if hasattr(self, "scope"):
+                cast("dict[str, Any]", self.scope["extensions"])[_EXTENSION] = self._sign_in
+
+    def _parse(self) -> None:
+        """Goes on with what has arrived, as far as it may, and lets the rest of it wait unread."""
+        if self._going_on is not None:
+            return
+        self._this_turn = 0
+        while self._unparsed and self._this_turn < _TURN and not self._waits:
+            self._parse_piece(self._room)
+        if self._unparsed and not self._waits:
+            self._going_on = self.loop.call_soon(self._go_on)
+        if not self.transport.is_closing() and not self.read_paused:
+            (self.transport.pause_reading if self._unparsed or self._waits else self.transport.resume_reading)()
+
+    def _go_on(self) -> None:
+        self._going_on = None
+        if not self.disconnected:
+            self._parse()
+
+    def _parse_piece(self, size: int) -> None:
+        if not size:
+            self._end(TOO_LARGE, "Sign in first: this is too much.")
+            return
+        piece = bytes(self._unparsed[:size])
+        del self._unparsed[:size]
+        if not self._is_known:
+            self._before_signing_in -= size
+        super().data_received(piece)
+
+    @property
+    def _is_known(self) -> bool:
+        return self._signed_in or self.close_sent
+
+    @property
+    def _room(self) -> int:
+        return _PIECE if self._is_known else min(_PIECE, self._before_signing_in)
+
+    @property
+    def _waits(self) -> bool:
+        """For the application, which has not taken the last message, or is looking at a token; or for the client."""
+        looking = not self._is_known and (self._heard or self._offers_token)
+        return self.read_paused or looking or not self.writable.is_set()
+
+    @property
+    def _offers_token(self) -> bool:
+        return any(name.startswith(_BEARER) for name in self.scope["subprotocols"])
+
+    def _sign_in(self) -> None:
+        self._signed_in = True
+        self._parse()
+
+    async def receive(self) -> Any:
+        await asyncio.sleep(0)  # for an application that does not wait for anything else between two messages
+        message = await super().receive()
+        self._heard = self._heard or message["type"] == "websocket.receive"
+        if not self._ended and not self.disconnected:
+            self._parse()
+        return message
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if self.close_sent and not self._ended and not self.disconnected:
+            self._parse()  # up to the client's own close
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.handshake_initiated and not self._ended:
+            self._parse()
+
+    # ---- frames ----------------------------------------------------------------------------------------------
+
+    def handle_text(self, event: Frame) -> None:
+        if self._counts(first=True):
+            super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        if self._counts(first=True):
+            super().handle_bytes(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        self._fragments += 1
+        if self._fragments > MAX_FRAGMENTS:
+            self._end(POLICY_VIOLATION, f"A message may have {MAX_FRAGMENTS} frames.")
+        elif self._counts():
+            super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        if self._counts():
+            super().handle_ping()
+
+    def handle_pong(self, event: Frame) -> None:
+        if self._counts():
+            super().handle_pong(event)
+
+    def _counts(self, *, first: bool = False) -> bool:
+        """False if the connection has ended: this frame is one too many."""
+        now = self.loop.time()
+        left = self._frames_left + (now - self._counted_at) * FRAMES_PER_SECOND
+        self._frames_left, self._counted_at = min(left, FRAMES_AT_ONCE) - 1, now
+        self._fragments = 1 if first else self._fragments
+        self._this_turn += 1
+        if self._frames_left < 0:
+            self._end(POLICY_VIOLATION, f"Too many frames: {FRAMES_PER_SECOND} a second may come.")
+        return not self._ended
+
+    # ---- the end ---------------------------------------------------------------------------------------------
+
+    def _end(self, code: int, reason: str) -> None:
+        """Says why, and reads on for a while: who is cut off in the middle of sending does not hear it."""
+        if self._ended:
+            return
+        self._ended = True
+        self._unparsed.clear()
+        self.stop_keepalive()
+        self.conn.fail(code, reason)
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.close_sent = True
+        if not self.transport.is_closing():
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.resume_reading()
+            self.close_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _drop(self, size: int) -> None:
+        self._discard -= size
+        if self._discard < 0:
+            self.transport.abort()
