@@ -72,7 +72,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         else:  # the head of the request, which the HTTP protocol has bounded
             super().data_received(data)
             if hasattr(self, "scope"):
-                cast("dict[str, Any]", self.scope["extensions"])[_EXTENSION] = self._sign_in
+                cast("dict[str, Any]", self.scope)["extensions"][_EXTENSION] = self._sign_in
 
     def _parse(self) -> None:
         """Goes on with what has arrived, as far as it may, and lets the rest of it wait unread."""
