@@ -18,6 +18,16 @@ def way_to(tree: Sequence[Node], message_id: MessageId) -> tuple[MessageId | Non
     return (None if node is None else node.id), tuple(reversed(path))
 
 
+def ancestors(tree: Sequence[Node], message_id: MessageId) -> Sequence[MessageId]:
+    """The path from the top to this message, which is the last of it."""
+    parents = {node.id: node.parent_id for node in tree}
+    path, at = list[MessageId](), message_id if message_id in parents else None
+    while at is not None:
+        path.append(at)
+        at = parents.get(at)
+    return path[::-1]
+
+
 def newest_below(tree: Sequence[Node], message_id: MessageId) -> MessageId:
     """The newest of those that descend from the message; it is a leaf. The message itself, if it is one. `tree` is
     ordered by id, so that each message comes after the one that it follows."""

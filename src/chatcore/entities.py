@@ -160,6 +160,10 @@ class Status(StrEnum):
     INTERRUPTED = "interrupted"
 
 
+SPOKEN = frozenset({Status.COMPLETE, Status.STOPPED, Status.INTERRUPTED})
+"""What a model is told of in its prompt."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens, as the model counted them."""

@@ -42,8 +42,12 @@ from chatcore.entities import (
     UserId,
     WorkerId,
 )
+from chatcore.texts import Excerpt
 
 T = TypeVar("T")
+
+PAGE_BYTES = 4 * 1024 * 1024
+"""Of text, in UTF-8, on one page of messages."""
 
 
 class Clock(Protocol):
@@ -198,11 +202,29 @@ class ModelConfigRepo(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Found(Generic[T]):
+class Matches(Generic[T]):
     """What a search found so far. `looked_to`: the id up to which it looked; None: to the end."""
 
     items: Sequence[T]
     looked_to: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRef:
+    """A message without its text."""
+
+    id: MessageId
+    role: Role
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """Where a text was found: in a message of this conversation or, without a message, in its title."""
+
+    conversation: Conversation
+    excerpt: Excerpt
+    message: MessageRef | None = None
 
 
 class ConversationRepo(Protocol):
@@ -236,7 +258,7 @@ class ConversationRepo(Protocol):
     @abstractmethod
     async def titled(
         self, owner: UserId, text: str, *, before: ConversationId | None, limit: int, within: int
-    ) -> "Found[Conversation]":
+    ) -> Matches[Conversation]:
         """Those with the text in the title, as `MessageRepo.containing` finds messages."""
 
     @abstractmethod
@@ -325,24 +347,64 @@ class MessageRepo(Protocol):
     async def sent_with(
         self, owner: UserId, conversation_id: ConversationId, key: str, *, since: datetime
     ) -> tuple[Message, Idempotency] | None:
-        """The message that was added with this idempotency key at `since` or later. Older keys are forgotten."""
+        """The message that was added with this idempotency key at `since` or later."""
+
+    @abstractmethod
+    async def forget_key(self, owner: UserId, conversation_id: ConversationId, key: str, *, before: datetime) -> None:
+        """An idempotency key that a message was added with before then may be used again."""
 
     @abstractmethod
     async def reply_to(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
         """The first reply whose `parent_id` this is."""
 
     @abstractmethod
+    async def last(
+        self, owner: UserId, conversation_id: ConversationId, *, before: MessageId | None = None
+    ) -> MessageId | None:
+        """The last message of the active branch, of those older than `before` if given."""
+
+    @abstractmethod
     async def history(
-        self, owner: UserId, conversation_id: ConversationId, *, limit: int, before: MessageId | None = None
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        *,
+        limit: int,
+        before: MessageId | None = None,
+        max_bytes: int = PAGE_BYTES,
     ) -> tuple[Conversation, Sequence[Message]] | None:
-        """The conversation and the newest `limit` messages of its active branch, those older than `before` if given,
-        oldest first. One query, by key: a deep page costs what the first costs. None: there is no such conversation."""
+        """The conversation and the newest messages of its active branch, those older than `before` if given, oldest
+        first: at most `limit`, with at most `max_bytes` of text, but at least one. One query, by key: a deep page costs
+        what the first costs. None: there is no such conversation."""
+
+    @abstractmethod
+    async def told(
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        *,
+        limit: int,
+        max_bytes: int,
+        before: MessageId | None = None,
+        among: Sequence[MessageId] | None = None,
+    ) -> Sequence[Message]:
+        """For a prompt: the newest `limit` messages of the active branch older than `before`, or the last `limit` of
+        `among`, oldest first, without reasoning and siblings. The content is empty of those that failed or are being
+        written, and of those from where on, backwards, there are more than `max_bytes` of it, which is not read
+        either."""
 
     @abstractmethod
     async def by_id(
-        self, owner: UserId, conversation_id: ConversationId, *, after: MessageId | None, limit: int
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        *,
+        after: MessageId | None,
+        limit: int,
+        max_bytes: int = PAGE_BYTES,
     ) -> Sequence[Message]:
-        """Messages of all branches, the lowest id first, those above `after` if given."""
+        """Messages of all branches without their siblings, the lowest id first, those above `after` if given: at most
+        `limit`, with at most `max_bytes` of text, but at least one."""
 
     @abstractmethod
     async def restore(self, message: Message, *, active: bool) -> MessageId:
@@ -353,20 +415,27 @@ class MessageRepo(Protocol):
 
     @abstractmethod
     async def containing(
-        self, owner: UserId, text: str, *, before: MessageId | None, limit: int, within: int
-    ) -> Found[tuple[Conversation, Message]]:
-        """The owner's messages with the text in their content, in whatever branch, and their conversations: the highest
-        id first, those below `before` if given. It ends with the message that is number `limit` of those found, or
-        `within` of those looked at.
+        self,
+        owner: UserId,
+        text: str,
+        *,
+        before: MessageId | None,
+        limit: int,
+        within: int,
+        max_bytes: int = PAGE_BYTES,
+    ) -> Matches[Hit]:
+        """The owner's messages with the text in their content, in whatever branch: the highest id first, those below
+        `before` if given. It ends with the message that is number `limit` of those found, or number `within` of those
+        looked at, or before these have more than `max_bytes` of text; one is looked at in any case.
 
-        The text is compared code point by code point, as the database's own lower case has them both; at the least
-        there is no difference between A to Z and a to z, and text that is the same is found.
+        The text is compared code point by code point, in capitals or not (`str.casefold`), and in a time that grows
+        with what is looked at alone. The event loop goes on meanwhile.
         """
 
     @abstractmethod
     async def begun_with(self, owner: UserId, text: str, *, among: Collection[ConversationId]) -> Set[ConversationId]:
         """Those among the owner's conversations whose first message, in whatever branch, has the text, compared as in
-        `containing`."""
+        `containing`. Of messages longer than 16 KiB, and of more than 200 in all, nothing is said."""
 
     @abstractmethod
     async def last_reply(self, owner: UserId, conversation_id: ConversationId) -> Message | None:

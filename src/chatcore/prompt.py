@@ -3,10 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from chatcore.entities import Message, Role, Status
+from chatcore.entities import SPOKEN, Message, Role
 from chatcore.ports import Prompt, PromptMessage
-
-_SPOKEN = (Status.COMPLETE, Status.STOPPED, Status.INTERRUPTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +13,11 @@ class PromptLimits:
 
     max_messages: int = 100
     max_chars: int = 48_000
+
+    @property
+    def max_bytes(self) -> int:
+        """Of what may fit, in UTF-8."""
+        return 4 * self.max_chars
 
 
 TITLE_REQUEST = (
@@ -54,7 +57,7 @@ def _without_first_answers(messages: Sequence[Message]) -> Iterator[Message]:
 def _newest_that_fit(history: Sequence[Message], limits: PromptLimits) -> Iterator[Message]:
     count = chars = 0
     for message in reversed(history):
-        if message.status not in _SPOKEN or not message.content:
+        if message.status not in SPOKEN or not message.content:
             continue
         count += 1
         chars += len(message.content)

@@ -28,14 +28,16 @@ class RateLimits:
 
     `sign_in`: tries at one account from one address, and per user those with the current password; others go on from
     another address meanwhile. `register`: accounts from one address, and other names for one, which tell who is there
-    as well; those also per user. `send`: messages, edits and regenerated replies of one user. `requests`: whatever
-    comes from one address. `replies`: how many may be written for one user at once.
+    as well; those also per user. `send`: messages, edits and regenerated replies of one user. `search`: pages
+    of one user's searches. `requests`: whatever comes from one address. `replies`: how many may be written for one
+    user at once.
     """
 
     limiter: RateLimiter | None = None
     sign_in: Rate | None = None
     register: Rate | None = None
     send: Rate | None = None
+    search: Rate | None = None
     requests: Rate | None = None
     replies: int | None = None
 
@@ -68,6 +70,10 @@ class RateLimits:
     async def try_send(self, user_id: UserId) -> None:
         """Raises `RateLimited`."""
         await self._hit(self.send, "send", str(user_id), user_id=user_id)
+
+    async def try_search(self, user_id: UserId) -> None:
+        """Raises `RateLimited`."""
+        await self._hit(self.search, "search", str(user_id), user_id=user_id)
 
     async def try_request(self, address: str) -> None:
         """Raises `RateLimited`."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from chatcore.entities import UserId
+from chatcore.texts import utf8_length
 
 MAX_STORAGE_BYTES = 1024**3
 CONVERSATION_BYTES = 1024
@@ -21,7 +22,7 @@ def size_of(content: str, reasoning: str | None = None) -> int:
 
 
 def text_size(content: str, reasoning: str | None = None) -> int:
-    return sum(len(text.encode(errors="replace")) for text in (content, reasoning) if text)
+    return utf8_length(content) + utf8_length(reasoning or "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,12 @@ from chatcore_sql.tables import (
 from chatcore_sql.url import engine_url
 from contracts.storage.base import NOW
 
-BUSY, QUIET = 1, 500
-"""Owners: the one with nearly everything, and one of the others."""
+BUSY, QUIET, EARLY = 1, 500, 3
+"""Owners: the one with nearly everything, and two of the others, the last of whom wrote 2,000 messages before all."""
+EARLY_CONVERSATIONS = 500
 OTHERS = 1000
 SHORT = 1000
-"""Conversations of the busy owner with `IN_SHORT` messages each; the first of them is number 1."""
+"""Conversations with `IN_SHORT` messages each: first the early owner's, from number 1 on, then the busy one's."""
 IN_SHORT = 4
 LONG = 40_000
 """Messages of the busy owner's last conversation, written after all others."""
@@ -49,7 +50,7 @@ Rows = Iterator[dict[str, Any]]
 
 def conversation_of(owner: int) -> int:
     """A short one: of the busy owner's the oldest."""
-    return 1 if owner == BUSY else SHORT + 2 * (owner - 1)
+    return {BUSY: EARLY_CONVERSATIONS + 1, EARLY: 1}.get(owner, SHORT + 2 * (owner - 1))
 
 
 def message_of(conversation: int, place: int) -> int:
@@ -59,7 +60,9 @@ def message_of(conversation: int, place: int) -> int:
 
 def owner_of(conversation: int) -> int:
     """Of a short one."""
-    return BUSY if conversation <= SHORT else (conversation - SHORT - 1) // 2 + 2
+    if conversation <= SHORT:
+        return EARLY if conversation <= EARLY_CONVERSATIONS else BUSY
+    return (conversation - SHORT - 1) // 2 + 2
 
 
 def worker_of(conversation: int) -> int | None:
@@ -179,11 +182,10 @@ def _model_configs() -> Rows:
 
 
 def _conversations() -> Rows:
-    whose = [*[BUSY] * SHORT, *(owner for owner in range(2, OTHERS + 2) for _ in range(2)), BUSY]
-    for number, owner in enumerate(whose, 1):
+    for number in range(1, LONG_CONVERSATION + 1):
         yield {
             "id": number,
-            "user_id": owner,
+            "user_id": BUSY if number == LONG_CONVERSATION else owner_of(number),
             "title": f"Conversation {number}",
             "titled_by_user": False,
             "writing_reply_id": message_of(number, IN_SHORT - 1) if number in WRITTEN else None,

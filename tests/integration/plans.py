@@ -22,12 +22,14 @@ class Access:
 
 @dataclass(slots=True)
 class Look:
-    """At one statement: its accesses, whether it sorts, and, of a SELECT, how many rows it reads."""
+    """At one statement: its accesses, whether it sorts, and, of a SELECT, how many rows it reads. `custom_reads`: the
+    same with a plan that PostgreSQL makes for these values alone, as it does behind a pooler."""
 
     statement: str
     accesses: list[Access] = field(default_factory=list)
     sorts: bool = False
     reads: int = 0
+    custom_reads: int = 0
 
     def complaints(self, across: str | None) -> list[str]:
         said = [
@@ -84,10 +86,13 @@ class Looking:
 
 
 def sqlite_look(connection: Connection, statement: str, parameters: Sequence[Any]) -> Look:
-    lines = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-    look = Look(statement, sorts=any("TEMP B-TREE" in line for line in lines))
-    for line in lines:
+    lines = [(row[1], row[-1]) for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+    sorting = {parent for parent, line in lines if "TEMP B-TREE" in line}
+    look = Look(statement)
+    for parent, line in lines:
         found = re.match(r"(SEARCH|SCAN) (\w+)(.*)", line)
+        # What a page's sums are made over is the page.
+        look.sorts = look.sorts or (parent in sorting and found is not None and table_of(found[2]) is not None)
         if found and (table := table_of(found[2])):
             columns = re.findall(r"(\w+)=\?", found[3]) if found[1] == "SEARCH" else []
             known = tuple("id" if column == "rowid" else column for column in columns)
@@ -111,7 +116,9 @@ def mysql_look(connection: Connection, statement: str, parameters: Sequence[Any]
     rows = connection.exec_driver_sql(f"EXPLAIN FORMAT=TRADITIONAL {statement}", parameters).mappings().all()
     # An UPDATE of its own index first collects the rows' numbers, which is not a sort.
     sorting = "filesort" if statement.startswith("UPDATE") else "filesort|temporary"
-    look = Look(statement, sorts=any(re.search(sorting, row["Extra"] or "") for row in rows))
+    # What a page's sums are made over is the page.
+    tables = [row for row in rows if not str(row["table"]).startswith("<derived")]
+    look = Look(statement, sorts=any(re.search(sorting, row["Extra"] or "") for row in tables))
     for row in rows:
         if row["table"] and (table := table_of(row["table"])):
             name = (row["key"] or "").partition("|")[0]  # what follows filters
@@ -130,17 +137,29 @@ def mysql_look(connection: Connection, statement: str, parameters: Sequence[Any]
 
 
 def postgresql_look(connection: Connection, statement: str, parameters: Sequence[Any]) -> Look:
-    """As what it is, a prepared statement, with these values."""
+    """As what it is, a prepared statement, with the plan for any values."""
     connection.exec_driver_sql(f"PREPARE explained AS {statement}")
     values = ", ".join(literal(each) for each in parameters)
     ran = statement.startswith("SELECT")
-    explanation = connection.exec_driver_sql(
-        f"EXPLAIN (FORMAT JSON, ANALYZE {ran}) EXECUTE explained{values and f'({values})'}"
-    ).scalar_one()
+    plans = dict[str, Look]()
+    for mode in ("custom", "generic"):
+        connection.exec_driver_sql(f"SET LOCAL plan_cache_mode = force_{mode}_plan")
+        explanation = connection.exec_driver_sql(
+            f"EXPLAIN (FORMAT JSON, ANALYZE {ran}) EXECUTE explained{values and f'({values})'}"
+        ).scalar_one()
+        plans[mode] = postgresql_plan(statement, explanation, ran)
+    plans["generic"].custom_reads = plans["custom"].reads
     connection.exec_driver_sql("DEALLOCATE explained")
+    return plans["generic"]
+
+
+def postgresql_plan(statement: str, explanation: Any, ran: bool) -> Look:
     look = Look(statement)
     for node in nodes(explanation):
-        look.sorts = look.sorts or "Sort" in node["Node Type"]
+        # What a page's sums are made over is the page.
+        look.sorts = look.sorts or (
+            "Sort" in node["Node Type"] and node["Plans"][0]["Node Type"] not in ("Subquery Scan", "Limit")
+        )
         if "Relation Name" in node and node["Node Type"] != "ModifyTable":
             conditions = " ".join(each.get("Index Cond", "") for each in [node, *bitmaps(node)])
             columns = re.findall(r"\(\(?(\w+)\)?(?:::\w+)? = ", conditions)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from integration.databases import on_one
-from integration.http_app import CONVERSATION, MESSAGE, Api, check_shape
+from integration.http_app import CONVERSATION, Api, check_shape
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -29,12 +29,14 @@ async def test_titles_and_messages_are_found(ada: Api) -> None:
     assert set(found) == {"items", "has_more", "next_cursor", "limit"}
     assert (found["has_more"], found["next_cursor"], found["limit"]) == (False, None, 20)
     for item in found["items"]:
-        assert set(item) == {"conversation", "message"}
+        assert set(item) == {"conversation", "message", "excerpt", "excerpt_start", "hit_start", "score"}
         check_shape(item["conversation"], CONVERSATION)
     assert [item["conversation"]["id"] for item in found["items"]] == [titled, other]
     assert found["items"][0]["message"] is None
-    check_shape(found["items"][1]["message"], MESSAGE)
-    assert found["items"][1]["message"] == said["message"]
+    assert found["items"][0]["excerpt"] == "巴黎之行 100%"
+    found_in, said = found["items"][1], said["message"]
+    assert found_in["message"] == {name: said[name] for name in ("id", "role", "created_at")}
+    assert (found_in["excerpt"], found_in["excerpt_start"], found_in["hit_start"]) == (said["content"], 0, 3)
     for q, count in {
         "🦄": 1,
         "100%": 2,
@@ -58,7 +60,7 @@ async def test_a_cursor_leads_on(ada: Api) -> None:
         found += page["items"]
         page = await search(ada, q="unicorn", limit=2, cursor=page["next_cursor"])
     assert page["next_cursor"] is None
-    contents = [item["message"] and item["message"]["content"] for item in [*found, *page["items"]]]
+    contents = [item["message"] and item["excerpt"] for item in [*found, *page["items"]]]
     assert contents == ["unicorn 2", "unicorn 1", "unicorn 0"]
 
 
@@ -70,11 +72,20 @@ async def test_a_title_that_a_message_says_too_is_left_out(ada: Api) -> None:
     assert [(item["conversation"]["id"], item["message"] is None) for item in items] == [(titled, True), (said, False)]
 
 
+async def test_a_hit_is_an_excerpt_however_long_the_message_is(ada: Api) -> None:
+    text = "x" * 150_000 + "Unicorn" + "y" * 40_000
+    await say(ada, await ada.conversation("x"), text)
+    (item,) = (await search(ada, q="unicorn"))["items"]
+    assert len(item["excerpt"]) == 240
+    assert text[item["excerpt_start"] :].startswith(item["excerpt"])
+    assert item["excerpt"][item["hit_start"] :].startswith("Unicorn")
+
+
 async def test_what_is_in_another_branch_is_found(ada: Api) -> None:
     conversation = await ada.conversation("x")
     first = await say(ada, conversation, "unicorn")
     await ada.post(f"/conversations/{conversation}/messages/{first['message']['id']}/edit", {"content": "horse"})
-    assert [item["message"]["content"] for item in (await search(ada, q="unicorn"))["items"]] == ["unicorn"]
+    assert [item["excerpt"] for item in (await search(ada, q="unicorn"))["items"]] == ["unicorn"]
 
 
 async def test_others_things_are_not_found(stranger: Api, ada: Api) -> None:

@@ -1,12 +1,15 @@
 """Talking to a model: what is stored, what is asked of whom, and what is refused."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from chatcore import (
     ChatDefaults,
     ChatOptions,
+    Message,
     MessageId,
     ModelConfigId,
     ModelEndpoint,
@@ -17,9 +20,10 @@ from chatcore import (
     Vouched,
 )
 from chatcore.entities import Failure
-from chatcore.errors import ModelNotConfigured, ModelUnauthorized, NotFound, ValidationFailed
+from chatcore.errors import ConversationBusy, ModelNotConfigured, ModelUnauthorized, NotFound, ValidationFailed
 from chatcore.ports import Delta, Prompt, PromptMessage
 from chatcore_memory import PlainCipher, Stall
+from chatcore_memory.messages import MemoryMessages
 from unit.world import SERVER_MODEL, Chat, Process, World
 
 
@@ -177,6 +181,60 @@ async def test_the_model_is_asked_with_the_conversation_so_far(world: World, cha
         PromptMessage(Role.USER, "two"),
         PromptMessage(Role.USER, "three"),
     )
+
+
+async def test_what_is_said_while_a_reply_is_planned_is_part_of_its_prompt(
+    world: World, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await chat.ask("one")
+    told, said = MemoryMessages.told, list[Message]()
+
+    async def overtaken(self: MemoryMessages, *args: Any, **named: Any) -> Sequence[Message]:
+        planned = await told(self, *args, **named)
+        if len(said) < overtakings:
+            said.append(await chat.add(Role.USER, f"meanwhile {len(said)}"))
+        return planned
+
+    monkeypatch.setattr(MemoryMessages, "told", overtaken)
+    overtakings = 2
+    sent = await chat.send("two")
+    await chat.end()
+    assert [message.content for message in asked(world).messages] == [
+        "one",
+        first.content,
+        "meanwhile 0",
+        "meanwhile 1",
+        "two",
+    ]
+    assert sent.message.parent_id == said[-1].id
+    overtakings = 100
+    with pytest.raises(ConversationBusy):
+        await chat.send("three")
+
+
+async def test_no_text_is_read_while_the_conversation_is_locked(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others wait for the lock: what is long is read before it is taken."""
+    await chat.ask("one")
+    question = (await chat.messages())[0]
+    under_lock = set[str]()
+
+    def watched(name: str) -> Any:
+        read = getattr(MemoryMessages, name)
+
+        async def watch(self: MemoryMessages, *args: Any, **named: Any) -> Any:
+            if self._transaction._draft is not None:
+                under_lock.add(name)
+            return await read(self, *args, **named)
+
+        return watch
+
+    for name in ("told", "history", "get", "last_reply", "reply_to", "by_id"):
+        monkeypatch.setattr(MemoryMessages, name, watched(name))
+    for ask in (chat.send(), chat.edit(question.id), chat.regenerate(), chat.regenerate(question.id)):
+        await ask
+        await chat.end()
+    await chat.add(Role.USER)
+    assert under_lock == set()
 
 
 async def test_the_servers_choices_hold_where_a_request_says_nothing(world: World) -> None:

@@ -1,9 +1,13 @@
 """Finding again what was said."""
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from chatcore import Role, SearchConversations, SearchCursor, SearchPage, UserId, Vouched
-from chatcore.errors import ValidationFailed
+from chatcore.errors import RateLimited, ValidationFailed
+from chatcore_memory.conversations import MemoryConversations
 from unit.world import World
 
 
@@ -14,12 +18,14 @@ async def ada(world: World) -> UserId:
 
 @pytest.fixture
 def search(world: World, monkeypatch: pytest.MonkeyPatch) -> SearchConversations:
-    monkeypatch.setattr(SearchConversations, "within", 5)
+    for bound in ("titles", "within"):
+        monkeypatch.setattr(SearchConversations, bound, 5)
+    monkeypatch.setattr(SearchConversations, "statements", 1)
     return SearchConversations(unit_of_work=world.storage)
 
 
 def texts(page: SearchPage) -> list[str]:
-    return [hit.conversation.title if hit.message is None else hit.message.content for hit in page.hits]
+    return [hit.excerpt.text for hit in page.hits]
 
 
 async def filled(world: World, owner: UserId, *, titles: int, messages: int) -> None:
@@ -91,3 +97,48 @@ async def test_a_cursor_of_nothing_finds_nothing(world: World, ada: UserId, sear
     await filled(world, ada, titles=2, messages=3)
     page = await search(owner=ada, q="unicorn", cursor=SearchCursor(messages=True, before=0))
     assert (page.hits, page.next) == ([], None)
+
+
+# ---- how many at once ----
+
+
+async def test_a_user_has_two_searches_at_once_and_others_have_theirs(world: World, ada: UserId) -> None:
+    search, bob = SearchConversations(unit_of_work=world.storage), await world.owner("bob")
+    outcomes = await asyncio.gather(
+        *(search(owner=user, q="x") for user in (ada, ada, ada, bob)), return_exceptions=True
+    )
+    assert [isinstance(outcome, RateLimited) for outcome in outcomes] == [False, False, True, False]
+    await search(owner=ada, q="x")
+
+
+async def test_searches_use_no_more_than_their_share_of_the_connections(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = SearchConversations(unit_of_work=world.storage, connections=asyncio.Semaphore(3))
+    users = [await world.owner(f"user{number}") for number in range(8)]
+    titled, going_on, most = MemoryConversations.titled, 0, 0
+
+    async def counted(*args: Any, **named: Any) -> Any:
+        nonlocal going_on, most
+        going_on += 1
+        most = max(most, going_on)
+        found = await titled(*args, **named)
+        going_on -= 1
+        return found
+
+    monkeypatch.setattr(MemoryConversations, "titled", counted)
+    await asyncio.gather(*(search(owner=user, q="x") for user in users))
+    assert most == 3
+
+
+async def test_a_page_reads_so_many_statements_and_no_longer_than_a_second(
+    world: World, ada: UserId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(world, ada, titles=0, messages=30)
+    monkeypatch.setattr(SearchConversations, "within", 2)
+    search = SearchConversations(unit_of_work=world.storage)
+    page = await search(owner=ada, q="unicorn")
+    assert texts(page) == ["unicorn 27", "unicorn 24", "unicorn 21", "unicorn 18", "unicorn 15"]  # of 8 times 2
+    monkeypatch.setattr(SearchConversations, "seconds", 0)
+    page = await search(owner=ada, q="unicorn")
+    assert (texts(page), page.next is None) == ([], False)

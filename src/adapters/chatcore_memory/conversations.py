@@ -14,8 +14,9 @@ from chatcore.entities import (
     WorkerId,
 )
 from chatcore.errors import NotFound
-from chatcore.ports import ConversationRepo, Found, ModelConfigRepo
+from chatcore.ports import ConversationRepo, Matches, ModelConfigRepo
 from chatcore.storage import CONVERSATION_BYTES, size_of
+from chatcore.texts import Needle
 from chatcore_memory.state import State, Transaction, owned, search
 
 
@@ -147,14 +148,14 @@ class MemoryConversations(ConversationRepo):
 
     async def titled(
         self, owner: UserId, text: str, *, before: ConversationId | None, limit: int, within: int
-    ) -> Found[Conversation]:
-        def select(state: State) -> Found[Conversation]:
+    ) -> Matches[Conversation]:
+        needle = Needle(text)
+
+        def select(state: State) -> Matches[Conversation]:
             theirs = (each for each in reversed(state.conversations.values()) if each.user_id == owner)
-            older = (each for each in theirs if before is None or each.id < before)
-            part = text.casefold()
-            return search(
-                older, lambda it: part in it.title.casefold(), id_of=lambda it: it.id, limit=limit, within=within
-            )
+            older = [each for each in theirs if before is None or each.id < before]
+            found = search(older[:within], lambda it: needle.place_in(it.title), limit=limit, of=len(older))
+            return Matches([conversation for conversation, _ in found.items], found.looked_to)
 
         return await self._transaction.read(select)
 

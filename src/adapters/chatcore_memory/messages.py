@@ -4,10 +4,22 @@ from collections.abc import Collection, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 
-from chatcore.entities import Conversation, ConversationId, Message, MessageId, Role, Status, UserId
+from chatcore.entities import SPOKEN, Conversation, ConversationId, Message, MessageId, Role, Status, UserId
 from chatcore.errors import IdempotencyKeyReused, NotFound
-from chatcore.ports import Cursor, Found, Idempotency, LogEntry, MessageRepo, Node, ReplyLog
+from chatcore.ports import (
+    PAGE_BYTES,
+    Cursor,
+    Hit,
+    Idempotency,
+    LogEntry,
+    Matches,
+    MessageRef,
+    MessageRepo,
+    Node,
+    ReplyLog,
+)
 from chatcore.storage import size_of, text_size
+from chatcore.texts import Needle, bytes_of, excerpt_of, fitting, newest_that_fit, utf8_length
 from chatcore_memory.state import State, Transaction, owned, search
 
 
@@ -64,10 +76,15 @@ class MemoryMessages(MessageRepo):
         self, owner: UserId, conversation_id: ConversationId, key: str, *, since: datetime
     ) -> tuple[Message, Idempotency] | None:
         found = await self._transaction.read(lambda state: named_message(state, owner, conversation_id, key))
-        if found is None or found[0].created_at >= since:
-            return found
-        await self._transaction.write(lambda state: state.idempotency.pop(found[0].id))
-        return None
+        return found if found and found[0].created_at >= since else None
+
+    async def forget_key(self, owner: UserId, conversation_id: ConversationId, key: str, *, before: datetime) -> None:
+        def forget(state: State) -> None:
+            named = named_message(state, owner, conversation_id, key)
+            if named and named[0].created_at < before:
+                del state.idempotency[named[0].id]
+
+        await self._transaction.write(forget)
 
     async def reply_to(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
         def select(state: State) -> Message | None:
@@ -76,26 +93,72 @@ class MemoryMessages(MessageRepo):
 
         return await self._transaction.read(select)
 
+    async def last(
+        self, owner: UserId, conversation_id: ConversationId, *, before: MessageId | None = None
+    ) -> MessageId | None:
+        def select(state: State) -> MessageId | None:
+            ids = (message.id for message in reversed(branch_of(state, owner, conversation_id)))
+            return next((each for each in ids if before is None or each < before), None)
+
+        return await self._transaction.read(select)
+
     async def history(
-        self, owner: UserId, conversation_id: ConversationId, *, limit: int, before: MessageId | None = None
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        *,
+        limit: int,
+        before: MessageId | None = None,
+        max_bytes: int = PAGE_BYTES,
     ) -> tuple[Conversation, Sequence[Message]] | None:
         def select(state: State) -> tuple[Conversation, Sequence[Message]] | None:
             conversation = owned(state.conversations, owner, conversation_id)
             if conversation is None:
                 return None
-            messages = [each for each in messages_of(state, owner, conversation_id) if each.id not in state.inactive]
+            messages = branch_of(state, owner, conversation_id)
             page = [message for message in messages if before is None or message.id < before][-limit:]
-            return conversation, [with_siblings(state, message) for message in page]
+            return conversation, [with_siblings(state, message) for message in newest_that_fit(page, max_bytes)]
+
+        return await self._transaction.read(select)
+
+    async def told(
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        *,
+        limit: int,
+        max_bytes: int,
+        before: MessageId | None = None,
+        among: Sequence[MessageId] | None = None,
+    ) -> Sequence[Message]:
+        def select(state: State) -> Sequence[Message]:
+            if among is None:
+                branch = branch_of(state, owner, conversation_id)
+                messages = [each for each in branch if before is None or each.id < before]
+            else:
+                messages = [each for each in messages_of(state, owner, conversation_id) if each.id in among]
+            heads, left = list[Message](), max_bytes
+            for message in reversed(messages[-limit:]):
+                content = message.content if message.status in SPOKEN else ""
+                left -= utf8_length(content)
+                heads.append(replace(message, content=content if left >= 0 else "", reasoning=None))
+            return heads[::-1]
 
         return await self._transaction.read(select)
 
     async def by_id(
-        self, owner: UserId, conversation_id: ConversationId, *, after: MessageId | None, limit: int
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        *,
+        after: MessageId | None,
+        limit: int,
+        max_bytes: int = PAGE_BYTES,
     ) -> Sequence[Message]:
         def select(state: State) -> Sequence[Message]:
             messages = messages_of(state, owner, conversation_id)
             page = [message for message in messages if after is None or message.id > after][:limit]
-            return [with_siblings(state, message) for message in page]
+            return [*fitting(page, max_bytes, bytes_of)]
 
         return await self._transaction.read(select)
 
@@ -114,29 +177,34 @@ class MemoryMessages(MessageRepo):
         return await self._transaction.write(insert)
 
     async def containing(
-        self, owner: UserId, text: str, *, before: MessageId | None, limit: int, within: int
-    ) -> Found[tuple[Conversation, Message]]:
-        def select(state: State) -> Found[tuple[Conversation, Message]]:
+        self,
+        owner: UserId,
+        text: str,
+        *,
+        before: MessageId | None,
+        limit: int,
+        within: int,
+        max_bytes: int = PAGE_BYTES,
+    ) -> Matches[Hit]:
+        needle = Needle(text)
+
+        def select(state: State) -> Matches[Hit]:
             theirs = (each for each in reversed(state.messages.values()) if each.user_id == owner)
-            older = (each for each in theirs if before is None or each.id < before)
-            part = text.casefold()
-            found = search(
-                older, lambda it: part in it.content.casefold(), id_of=lambda it: it.id, limit=limit, within=within
-            )
-            shown = [(state.conversations[it.conversation_id], with_siblings(state, it)) for it in found.items]
-            return Found(shown, found.looked_to)
+            older = [each for each in theirs if before is None or each.id < before]
+            read = [*fitting(older[:within], max_bytes, lambda message: utf8_length(message.content))]
+            found = search(read, lambda message: needle.place_in(message.content), limit=limit, of=len(older))
+            return Matches([hit_in(state, message, place) for message, place in found.items], found.looked_to)
 
         return await self._transaction.read(select)
 
     async def begun_with(self, owner: UserId, text: str, *, among: Collection[ConversationId]) -> Set[ConversationId]:
+        needle = Needle(text)
+
         def select(state: State) -> Set[ConversationId]:
             theirs = (each for each in state.messages.values() if each.user_id == owner)
-            part = text.casefold()
-            return {
-                each.conversation_id
-                for each in theirs
-                if each.conversation_id in among and each.parent_id is None and part in each.content.casefold()
-            }
+            first = [each for each in theirs if each.conversation_id in among and each.parent_id is None]
+            short = [each for each in first if utf8_length(each.content) <= 16_384][:200]
+            return {each.conversation_id for each in short if needle.place_in(each.content) is not None}
 
         return await self._transaction.read(select)
 
@@ -191,6 +259,16 @@ def messages_of(state: State, owner: UserId, conversation_id: ConversationId) ->
         for message in state.messages.values()
         if message.user_id == owner and message.conversation_id == conversation_id
     ]
+
+
+def branch_of(state: State, owner: UserId, conversation_id: ConversationId) -> Sequence[Message]:
+    """The active one, oldest first."""
+    return [each for each in messages_of(state, owner, conversation_id) if each.id not in state.inactive]
+
+
+def hit_in(state: State, message: Message, place: int) -> Hit:
+    shown = MessageRef(message.id, message.role, message.created_at)
+    return Hit(state.conversations[message.conversation_id], excerpt_of(message.content, place), shown)
 
 
 def with_siblings(state: State, message: Message) -> Message:

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -23,7 +23,7 @@ from chatcore.entities import (
     WorkerId,
 )
 from chatcore.errors import Contention, StorageFull, Unavailable
-from chatcore.ports import Clock, Found, Idempotency, LogEntry
+from chatcore.ports import Clock, Idempotency, LogEntry, Matches
 from chatcore.storage import StorageLedger
 
 T = TypeVar("T")
@@ -34,7 +34,13 @@ class Owned(Protocol):
     def user_id(self) -> UserId: ...
 
 
+class Numbered(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
 Key = TypeVar("Key")
+Found = TypeVar("Found", bound=Numbered)
 Thing = TypeVar("Thing", bound=Owned)
 
 
@@ -49,16 +55,16 @@ def without(table: Mapping[Key, Thing], owner: UserId) -> dict[Key, Thing]:
 
 
 def search(
-    things: Iterable[Thing], has: Callable[[Thing], bool], *, id_of: Callable[[Thing], int], limit: int, within: int
-) -> Found[Thing]:
-    """Of things whose newest come first."""
-    found = list[Thing]()
-    for looked_at, thing in enumerate(things):
-        if has(thing):
-            found.append(thing)
-        if len(found) == limit or looked_at + 1 == within:
-            return Found(found, id_of(thing))
-    return Found(found, None)
+    read: Sequence[Found], place: Callable[[Found], int | None], *, limit: int, of: int
+) -> Matches[tuple[Found, int]]:
+    """Those among them that have what is looked for, and where. `of`: how many there are to read."""
+    found = list[tuple[Found, int]]()
+    for thing in read:
+        if (at := place(thing)) is not None:
+            found.append((thing, at))
+            if len(found) == limit:
+                return Matches(found, thing.id)
+    return Matches(found, read[-1].id if len(read) < of else None)
 
 
 @dataclass(slots=True)

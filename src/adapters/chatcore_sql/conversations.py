@@ -7,12 +7,13 @@ from datetime import datetime
 from sqlalchemy import Integer, bindparam, delete, false, insert, select, update
 
 from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, UserId, WorkerId
-from chatcore.ports import ConversationRepo, Found
+from chatcore.ports import ConversationRepo, Matches
 from chatcore.storage import CONVERSATION_BYTES, StorageLedger
-from chatcore_sql.search import Search
+from chatcore_sql.pages import LIMIT, newest_first, oldest_first
+from chatcore_sql.search import find
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.storage import SIZE_OF_CONVERSATION
-from chatcore_sql.tables import Id, conversations, messages, reply_log
+from chatcore_sql.tables import LARGEST_ID, conversations, messages, reply_log
 
 _c = conversations.c
 CONVERSATION = (
@@ -34,18 +35,17 @@ _LIST = (
     select(*CONVERSATION)
     .where(_c.user_id == bindparam("owner"))
     .order_by(_c.updated_at.desc(), _c.id.desc())
-    .limit(bindparam("limit", type_=Integer))
+    .limit(LIMIT)
     .offset(bindparam("offset", type_=Integer))
 )
-_BY_ID = (
-    select(*CONVERSATION)
-    .with_hint(conversations, "FORCE INDEX (uq_conversations_user_id_id)", dialect_name="mysql")
-    .where(_c.user_id == bindparam("owner"), _c.id > bindparam("after", type_=Id))
-    .order_by(_c.id)
-    .limit(bindparam("limit", type_=Integer))
+_OWN_BY_ID = select(*CONVERSATION).with_hint(
+    conversations, "FORCE INDEX (uq_conversations_user_id_id)", dialect_name="mysql"
 )
-_SEARCH = Search(conversations, _c.title, index="uq_conversations_user_id_id")
-_TITLED = select(*CONVERSATION).select_from(_SEARCH.found.join(conversations, _c.id == _SEARCH.found.c.id))
+_BY_ID = oldest_first(_OWN_BY_ID, {_c.user_id: bindparam("owner")}, _c.id).limit(LIMIT)
+_NEWEST = newest_first(_OWN_BY_ID, {_c.user_id: bindparam("owner")}, _c.id).limit(LIMIT)
+CONVERSATIONS = select(*CONVERSATION).where(
+    _c.user_id == bindparam("owner"), _c.id.in_(bindparam("conversations", expanding=True))
+)
 # By the primary key alone: where MySQL locks an index entry first that somebody with the row's lock has to change,
 # the two wait for each other.
 _UPDATE = update(conversations).where(*THIS_CONVERSATION).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
@@ -138,11 +138,11 @@ class SqlConversationRepo(ConversationRepo):
 
     async def titled(
         self, owner: UserId, text: str, *, before: ConversationId | None, limit: int, within: int
-    ) -> Found[Conversation]:
-        rows, looked_to = await _SEARCH(
-            self._statements, _TITLED, owner, text, before=before, limit=limit, within=within
-        )
-        return Found([conversation_from(row) for row in rows], looked_to)
+    ) -> Matches[Conversation]:
+        page = {"before": LARGEST_ID if before is None else before, "limit": within}
+        rows = await self._statements.rows(_NEWEST, owner=owner, **page)
+        found = await find([(*row, row[2]) for row in rows], text, limit=limit, complete=len(rows) < within)
+        return Matches([conversation_from(row[:-1]) for row, _ in found.items], found.looked_to)
 
     async def set_title(
         self, owner: UserId, conversation_id: ConversationId, title: str, *, by_user: bool = False

@@ -5,10 +5,28 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Integer, String, and_, bindparam, cast, func, insert, literal_column, select, true, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Select,
+    String,
+    Subquery,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    insert,
+    literal_column,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from chatcore.entities import (
+    SPOKEN,
     Conversation,
     ConversationId,
     Failure,
@@ -18,15 +36,17 @@ from chatcore.entities import (
     Status,
     Usage,
     UserId,
-    storable,
 )
 from chatcore.errors import IdempotencyKeyReused
-from chatcore.ports import Found, Idempotency, MessageRepo, Node
+from chatcore.ports import PAGE_BYTES, Hit, Idempotency, Matches, MessageRef, MessageRepo, Node
 from chatcore.storage import StorageLedger, size_of, text_size
-from chatcore_sql.conversations import CONVERSATION, THIS_CONVERSATION, conversation_from
+from chatcore.texts import excerpt_of, fitting, utf8_length
+from chatcore_sql.conversations import CONVERSATION, CONVERSATIONS, THIS_CONVERSATION, conversation_from
 from chatcore_sql.failures import violates
-from chatcore_sql.search import Search, has_text, pattern_of
+from chatcore_sql.pages import LIMIT, LowestFirst, Values, newest_first, oldest_first, sized
+from chatcore_sql.search import find
 from chatcore_sql.statements import Row, Statements
+from chatcore_sql.storage import CONTENT_SIZE, TEXT_SIZE
 from chatcore_sql.tables import LARGEST_ID, conversations, messages
 
 _AT_ONCE = 1000  # messages to activate with one statement
@@ -45,12 +65,11 @@ _SIBLINGS = (
     .scalar_subquery()
     .correlate(messages)
 )
-MESSAGE = (
+MESSAGE_ALONE = (
     _m.id,
     _m.user_id,
     _m.conversation_id,
     _m.parent_id,
-    _SIBLINGS,
     _m.role,
     _m.content,
     _m.reasoning,
@@ -63,25 +82,26 @@ MESSAGE = (
     _m.error_detail,
     _m.created_at,
 )
+MESSAGE = (*MESSAGE_ALONE, _SIBLINGS)
 _OF_CONVERSATION = (_m.user_id == bindparam("owner"), _m.conversation_id == bindparam("conversation"))
-_NEWEST_FIRST = _m.id.desc()
 
 _ADD = insert(messages)
 _GET = select(*MESSAGE).where(*_OF_CONVERSATION, _m.id == bindparam("message"))
-_SENT_WITH = select(*MESSAGE, _m.idempotency_digest).where(
+_NAMED = (
     _m.user_id == bindparam("owner"),
     _m.idempotency_key == bindparam("key"),
     _m.conversation_id + 0 == bindparam("conversation"),  # or PostgreSQL walks the conversation in search of the key
 )
+_SENT_WITH = select(*MESSAGE, _m.idempotency_digest).where(*_NAMED)
 _FORGET_KEY = (
     update(messages)
-    .where(*_OF_CONVERSATION, _m.id == bindparam("message"))
+    .where(*_NAMED, _m.created_at < bindparam("before"))
     .values(idempotency_key=None, idempotency_digest=None)
 )
 _REPLY_TO = (
     select(*MESSAGE)
     .where(*_OF_CONVERSATION, _m.parent_id == bindparam("message"), _m.role == Role.ASSISTANT.value)
-    .order_by(_m.id)
+    .order_by(LowestFirst(_m.id))
     .limit(1)
 )
 # Of a conversation with a good part of all messages, MySQL would rather walk the primary key in search of them.
@@ -91,15 +111,17 @@ _LAST_REPLY = select(*MESSAGE).where(
     _m.id
     == func.coalesce(
         select(conversations.c.writing_reply_id).where(*THIS_CONVERSATION).scalar_subquery(),
-        select(_other.id)
-        .with_hint(_OTHER, _IN_ORDER, dialect_name="mysql")
-        .where(
-            _other.user_id == bindparam("owner"),
-            _other.conversation_id == bindparam("conversation"),
-            _other.active == true(),
-            _other.role == Role.ASSISTANT.value,
+        newest_first(
+            select(_other.id)
+            .with_hint(_OTHER, _IN_ORDER, dialect_name="mysql")
+            .where(_other.role == Role.ASSISTANT.value),
+            {
+                _other.user_id: bindparam("owner"),
+                _other.conversation_id: bindparam("conversation"),
+                _other.active: true(),
+            },
+            _other.id,
         )
-        .order_by(_other.id.desc())
         .limit(1)
         .scalar_subquery(),
     ),
@@ -116,54 +138,90 @@ _DEACTIVATE = (
 _ACTIVATE = update(messages).where(*_OF_CONVERSATION, _m.id.in_(bindparam("path", expanding=True))).values(active=True)
 _FINISH = update(messages).where(_m.user_id == bindparam("owner"), _m.id == bindparam("message"))
 
-# The page is found in the index alone; only its messages' texts are read.
-_PAGE = (
-    select(_m.id)
-    .with_hint(messages, _IN_ORDER, dialect_name="mysql")
-    .where(*_OF_CONVERSATION, _m.active == true(), _m.id < bindparam("before"))
-    .order_by(_NEWEST_FIRST)
-    .limit(bindparam("limit", type_=Integer))
-    .subquery("page")
-)
+_ACTIVE: Values = {_m.user_id: bindparam("owner"), _m.conversation_id: bindparam("conversation"), _m.active: true()}
+
+
+def _branch(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
+    """The newest of the active branch."""
+    hinted = select(*columns).with_hint(messages, _IN_ORDER, dialect_name="mysql")
+    return newest_first(hinted, _ACTIVE, _m.id).limit(LIMIT)
+
+
+_LAST = _branch(_m.id)
+
+# How long the texts are is known beside them; only those that fit are read.
+_PAGE, _PAGE_FITS = sized(_branch(_m.id, TEXT_SIZE.label("size")).subquery("page"))
 _HISTORY = (
     select(*CONVERSATION, *MESSAGE)
-    .select_from(conversations.outerjoin(_PAGE, true()).outerjoin(messages, _m.id == _PAGE.c.id))
+    .select_from(conversations.outerjoin(_PAGE, and_(true(), _PAGE_FITS)).outerjoin(messages, _m.id == _PAGE.c.id))
     .where(*THIS_CONVERSATION)
 )
 
-# Of each half of the branches the index has the order; of both together a page is taken.
-_BY_ID = (
-    select(*MESSAGE)
-    .with_hint(messages, _IN_ORDER, dialect_name="mysql")
-    .where(*_OF_CONVERSATION, _m.active == bindparam("active"), _m.id > bindparam("after"))
-    .order_by(_m.id)
-    .limit(bindparam("limit", type_=Integer))
-)
-_SEARCH = Search(messages, _m.content, index="ix_messages_user_id_id")
-_CONTAINING = select(*MESSAGE, *CONVERSATION).select_from(
-    _SEARCH.found.join(messages, _m.id == _SEARCH.found.c.id).join(
-        conversations, and_(conversations.c.user_id == _m.user_id, conversations.c.id == _m.conversation_id)
-    )
-)
-
-
-_BEGUN_WITH = select(_m.conversation_id).where(
+_THESE = (
     _m.user_id == bindparam("owner"),
-    _m.conversation_id.in_(bindparam("among", expanding=True)),
-    _m.parent_id == 0,
-    has_text(_m.content),
+    _m.conversation_id + 0 == bindparam("conversation"),  # or SQLite walks the conversation in search of the ids
+    _m.id.in_(bindparam("these", expanding=True)),
+)
+
+_HEAD = (_m.id, _m.parent_id, _m.role, _m.status, _m.created_at, CONTENT_SIZE.label("size"))
+
+
+def _told(heads: Subquery) -> Select[*tuple[Any, ...]]:
+    total = func.sum(case((_spoken(heads), heads.c.size), else_=0)).over(order_by=heads.c.id.desc())
+    told = select(*heads.c, total.label("total")).subquery("told")
+    fits = and_(_spoken(told), told.c.total <= bindparam("max_bytes", type_=BigInteger))
+    columns = (told.c.id, told.c.parent_id, told.c.role, told.c.status, told.c.created_at, _m.content)
+    return select(*columns).select_from(told.outerjoin(messages, and_(_m.id == told.c.id, fits)))
+
+
+def _spoken(heads: Subquery) -> ColumnElement[bool]:
+    return and_(*(heads.c.status != status.value for status in Status if status not in SPOKEN))
+
+
+_TOLD = _told(_branch(*_HEAD).subquery("heads"))
+_TOLD_AMONG = _told(select(*_HEAD).where(*_THESE).limit(LIMIT).subquery("heads"))
+
+# Of each half of the branches the index has the order; of both together a page is taken.
+_BY_ID = oldest_first(
+    select(_m.id, TEXT_SIZE.label("size")).with_hint(messages, _IN_ORDER, dialect_name="mysql"),
+    {**_ACTIVE, _m.active: bindparam("active", type_=Boolean)},
+    _m.id,
+).limit(LIMIT)
+_ALL_OF_THESE = select(*MESSAGE_ALONE).where(*_THESE)
+
+_OWN = newest_first(
+    select(_m.id, CONTENT_SIZE.label("size")).with_hint(
+        messages, "FORCE INDEX (ix_messages_user_id_id)", dialect_name="mysql"
+    ),
+    {_m.user_id: bindparam("owner")},
+    _m.id,
+)
+_TEXTS, _TEXTS_FIT = sized(_OWN.limit(LIMIT).subquery("page"))
+_SEARCHED = select(_TEXTS.c.id, _m.conversation_id, _m.role, _m.created_at, _m.content).select_from(
+    _TEXTS.outerjoin(messages, and_(_m.id == _TEXTS.c.id, _TEXTS_FIT))
+)
+_BEGUN_WITH = (
+    select(_m.conversation_id, _m.content)
+    .where(
+        _m.user_id == bindparam("owner"),
+        _m.conversation_id.in_(bindparam("among", expanding=True)),
+        _m.parent_id == 0,
+        CONTENT_SIZE <= 16_384,
+    )
+    .limit(200)
 )
 
 
 def message_from(row: Row) -> Message:
-    id_, user_id, conversation_id, parent_id, siblings, role, content, reasoning, status, model, *rest = row
-    prompt_tokens, completion_tokens, total_tokens, error_code, error_detail, created_at = rest
+    """From the columns `MESSAGE` or `MESSAGE_ALONE`."""
+    id_, user_id, conversation_id, parent_id, role, content, reasoning, status, model, *rest = row
+    prompt_tokens, completion_tokens, total_tokens, error_code, error_detail, created_at, *siblings = rest
     return Message(
         id=id_,
         user_id=user_id,
         conversation_id=conversation_id,
         parent_id=parent_id or None,
-        siblings=tuple(sorted(MessageId(int(sibling)) for sibling in siblings.split(","))),
+        siblings=tuple(sorted(MessageId(int(sibling)) for each in siblings for sibling in each.split(","))),
         role=Role(role),
         content=content,
         reasoning=reasoning,
@@ -203,7 +261,7 @@ class SqlMessageRepo(MessageRepo):
                 conversation_id=conversation_id,
                 parent_id=parent_id or 0,
                 role=role.value,
-                content=content,
+                **_text_columns(content, None),
                 status=status.value,
                 model=model,
                 idempotency_key=idempotency and idempotency.key,
@@ -239,17 +297,30 @@ class SqlMessageRepo(MessageRepo):
         if row is None:
             return None
         message = message_from(row[:-1])
-        if message.created_at >= since:
-            return message, Idempotency(key, row[-1])
-        await self._statements.change(_FORGET_KEY, owner=owner, conversation=conversation_id, message=message.id)
-        return None
+        return (message, Idempotency(key, row[-1])) if message.created_at >= since else None
+
+    async def forget_key(self, owner: UserId, conversation_id: ConversationId, key: str, *, before: datetime) -> None:
+        await self._statements.change(_FORGET_KEY, owner=owner, conversation=conversation_id, key=key, before=before)
 
     async def reply_to(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
         row = await self._statements.first(_REPLY_TO, owner=owner, conversation=conversation_id, message=message_id)
         return message_from(row) if row else None
 
+    async def last(
+        self, owner: UserId, conversation_id: ConversationId, *, before: MessageId | None = None
+    ) -> MessageId | None:
+        this = {"owner": owner, "conversation": conversation_id, "before": LARGEST_ID if before is None else before}
+        row = await self._statements.first(_LAST, **this, limit=1)
+        return MessageId(row[0]) if row else None
+
     async def history(
-        self, owner: UserId, conversation_id: ConversationId, *, limit: int, before: MessageId | None = None
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        *,
+        limit: int,
+        before: MessageId | None = None,
+        max_bytes: int = PAGE_BYTES,
     ) -> tuple[Conversation, Sequence[Message]] | None:
         rows = await self._statements.rows(
             _HISTORY,
@@ -257,6 +328,7 @@ class SqlMessageRepo(MessageRepo):
             conversation=conversation_id,
             limit=limit,
             before=LARGEST_ID if before is None else before,
+            max_bytes=max_bytes,
         )
         if not rows:
             return None
@@ -264,12 +336,48 @@ class SqlMessageRepo(MessageRepo):
         page = [message_from(row[width:]) for row in rows if row[width] is not None]
         return conversation_from(rows[0][:width]), sorted(page, key=lambda message: message.id)
 
-    async def by_id(
-        self, owner: UserId, conversation_id: ConversationId, *, after: MessageId | None, limit: int
+    async def told(
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        *,
+        limit: int,
+        max_bytes: int,
+        before: MessageId | None = None,
+        among: Sequence[MessageId] | None = None,
     ) -> Sequence[Message]:
-        this = {"owner": owner, "conversation": conversation_id, "after": after or 0, "limit": limit}
-        rows = [row for active in (True, False) for row in await self._statements.rows(_BY_ID, **this, active=active)]
-        return [message_from(row) for row in sorted(rows, key=itemgetter(0))[:limit]]
+        this = {"owner": owner, "conversation": conversation_id, "max_bytes": max_bytes}
+        if among is None:
+            rows = await self._statements.rows(
+                _TOLD, **this, limit=limit, before=LARGEST_ID if before is None else before
+            )
+        elif among:
+            rows = await self._statements.rows(_TOLD_AMONG, **this, limit=limit, these=among[-limit:])
+        else:
+            rows = list[Row]()
+        return [_head_from(row, owner, conversation_id) for row in sorted(rows, key=itemgetter(0))]
+
+    async def by_id(
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        *,
+        after: MessageId | None,
+        limit: int,
+        max_bytes: int = PAGE_BYTES,
+    ) -> Sequence[Message]:
+        this = {"owner": owner, "conversation": conversation_id}
+        place = {"after": after or 0, "limit": limit}
+        known = [
+            row
+            for active in (True, False)
+            for row in await self._statements.rows(_BY_ID, **this, **place, active=active)
+        ]
+        page = [*fitting(sorted(known, key=itemgetter(0))[:limit], max_bytes, itemgetter(1))]
+        if not page:
+            return []
+        rows = await self._statements.rows(_ALL_OF_THESE, **this, these=[row[0] for row in page])
+        return [message_from(row) for row in sorted(rows, key=itemgetter(0))]
 
     async def restore(self, message: Message, *, active: bool) -> MessageId:
         message_id: MessageId = await self._statements.insert(
@@ -279,8 +387,7 @@ class SqlMessageRepo(MessageRepo):
             parent_id=message.parent_id or 0,
             active=active,
             role=message.role.value,
-            content=message.content,
-            reasoning=message.reasoning,
+            **_text_columns(message.content, message.reasoning),
             status=message.status.value,
             model=message.model,
             created_at=message.created_at,
@@ -291,22 +398,36 @@ class SqlMessageRepo(MessageRepo):
         return message_id
 
     async def containing(
-        self, owner: UserId, text: str, *, before: MessageId | None, limit: int, within: int
-    ) -> Found[tuple[Conversation, Message]]:
-        rows, looked_to = await _SEARCH(
-            self._statements, _CONTAINING, owner, text, before=before, limit=limit, within=within
+        self,
+        owner: UserId,
+        text: str,
+        *,
+        before: MessageId | None,
+        limit: int,
+        within: int,
+        max_bytes: int = PAGE_BYTES,
+    ) -> Matches[Hit]:
+        page = {"before": LARGEST_ID if before is None else before, "limit": within, "max_bytes": max_bytes}
+        looked_at = sorted(await self._statements.rows(_SEARCHED, owner=owner, **page), key=itemgetter(0), reverse=True)
+        rows = [row for row in looked_at if row[-1] is not None]
+        found = await find(rows, text, limit=limit, complete=len(rows) == len(looked_at) < within)
+        shown = await self._conversations(owner, {row[1] for row, _ in found.items})
+        hits = [_hit_from(shown[row[1]], row, place) for row, place in found.items if row[1] in shown]
+        return Matches(hits, found.looked_to)
+
+    async def _conversations(self, owner: UserId, ids: Set[ConversationId]) -> dict[ConversationId, Conversation]:
+        rows = (
+            await self._statements.rows(CONVERSATIONS, owner=owner, conversations=sorted(ids)) if ids else list[Row]()
         )
-        width = len(MESSAGE)
-        return Found([(conversation_from(row[width:]), message_from(row[:width])) for row in rows], looked_to)
+        return {conversation.id: conversation for conversation in map(conversation_from, rows)}
 
     async def begun_with(self, owner: UserId, text: str, *, among: Collection[ConversationId]) -> Set[ConversationId]:
-        if storable(text) != text:
-            return frozenset()
-        bound = {"owner": owner, "among": list(among), "pattern": pattern_of(text)}
-        return {row[0] for row in await self._statements.rows(_BEGUN_WITH, **bound)}
+        rows = await self._statements.rows(_BEGUN_WITH, owner=owner, among=list(among)) if among else list[Row]()
+        found = await find(rows, text, limit=len(rows) + 1, complete=True)
+        return {row[0] for row, _ in found.items}
 
     async def last_reply(self, owner: UserId, conversation_id: ConversationId) -> Message | None:
-        row = await self._statements.first(_LAST_REPLY, owner=owner, conversation=conversation_id)
+        row = await self._statements.first(_LAST_REPLY, owner=owner, conversation=conversation_id, before=LARGEST_ID)
         return message_from(row) if row else None
 
     async def tree(self, owner: UserId, conversation_id: ConversationId) -> Sequence[Node]:
@@ -326,14 +447,41 @@ class SqlMessageRepo(MessageRepo):
             _FINISH,
             owner=reply.user_id,
             message=reply.id,
-            content=reply.content,
-            reasoning=reply.reasoning,
+            **_text_columns(reply.content, reply.reasoning),
             status=reply.status.value,
             **_usage_columns(reply.usage),
             **_error_columns(reply.error),
         )
         if finished:
             self._ledger.note(reply.user_id, text_size(reply.content, reply.reasoning))
+
+
+def _head_from(row: Row, owner: UserId, conversation_id: ConversationId) -> Message:
+    id_, parent_id, role, status, created_at, content = row
+    return Message(
+        id=id_,
+        user_id=owner,
+        conversation_id=conversation_id,
+        parent_id=parent_id or None,
+        role=Role(role),
+        content=content or "",
+        status=Status(status),
+        created_at=created_at,
+    )
+
+
+def _hit_from(conversation: Conversation, row: Row, place: int) -> Hit:
+    id_, _, role, created_at, content = row
+    return Hit(conversation, excerpt_of(content, place), MessageRef(id_, Role(role), created_at))
+
+
+def _text_columns(content: str, reasoning: str | None) -> dict[str, Any]:
+    return {
+        "content": content,
+        "content_bytes": utf8_length(content),
+        "reasoning": reasoning,
+        "reasoning_bytes": utf8_length(reasoning or ""),
+    }
 
 
 def _usage_columns(usage: Usage | None) -> dict[str, Any]:

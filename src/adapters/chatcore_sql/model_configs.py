@@ -7,8 +7,9 @@ from sqlalchemy import Integer, bindparam, delete, insert, select, update
 
 from chatcore.entities import ModelConfig, ModelConfigId, UserId
 from chatcore.ports import ModelConfigRepo
+from chatcore_sql.pages import LIMIT, newest_first
 from chatcore_sql.statements import Row, Statements
-from chatcore_sql.tables import model_configs
+from chatcore_sql.tables import LARGEST_ID, model_configs
 
 _m = model_configs.c
 CONFIG = (
@@ -24,8 +25,8 @@ CONFIG = (
 )
 _THIS = (_m.user_id == bindparam("owner"), _m.id == bindparam("config"))
 _ADD = insert(model_configs)
-_NEWEST_FIRST = select(*CONFIG).where(_m.user_id == bindparam("owner")).order_by(_m.id.desc())
-_LIST = _NEWEST_FIRST.limit(bindparam("limit", type_=Integer)).offset(bindparam("offset", type_=Integer))
+_NEWEST_FIRST = newest_first(select(*CONFIG), {_m.user_id: bindparam("owner")}, _m.id)
+_LIST = _NEWEST_FIRST.limit(LIMIT).offset(bindparam("offset", type_=Integer))
 _NEWEST = _NEWEST_FIRST.limit(1)
 _GET = select(*CONFIG).where(*_THIS)
 # On MySQL all who change a row find it by its primary key: who comes by another index has its entry first, and the two
@@ -79,7 +80,7 @@ class SqlModelConfigRepo(ModelConfigRepo):
         )
 
     async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[ModelConfig]:
-        rows = await self._statements.rows(_LIST, owner=owner, limit=limit, offset=offset)
+        rows = await self._statements.rows(_LIST, owner=owner, before=LARGEST_ID, limit=limit, offset=offset)
         return [config_from(row) for row in rows]
 
     async def get(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None:
@@ -91,7 +92,7 @@ class SqlModelConfigRepo(ModelConfigRepo):
         return config_from(row) if row else None
 
     async def newest(self, owner: UserId) -> ModelConfig | None:
-        row = await self._statements.first(_NEWEST, owner=owner)
+        row = await self._statements.first(_NEWEST, owner=owner, before=LARGEST_ID)
         return config_from(row) if row else None
 
     async def save(self, config: ModelConfig) -> bool:

@@ -24,16 +24,10 @@ def _connected(dialect: Dialect, _record: object, arguments: Sequence[Any], opti
 
 
 def _prepare(connection: Any, _record: object) -> None:
-    # SQLite by itself knows of no capitals but A to Z.
-    connection.create_function("lower", 1, _lower, deterministic=True)
     cursor = connection.cursor()
     for pragma in _PRAGMAS:
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
-
-
-def _lower(text: str | None) -> str | None:
-    return text and text.casefold()
 
 
 class _Cursor(AsyncAdapt_aiosqlite_cursor):

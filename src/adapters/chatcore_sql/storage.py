@@ -29,10 +29,14 @@ def _in_sqlite(element: octet_length, compiler: Any, **how: Any) -> str:
     return f"length(CAST({compiler.process(element.clauses, **how)} AS BLOB))"
 
 
+# A process of an earlier version, which is still running, does not say how long its texts are.
+CONTENT_SIZE = func.coalesce(_m.content_bytes, octet_length(_m.content))
+TEXT_SIZE = CONTENT_SIZE + func.coalesce(_m.reasoning_bytes, octet_length(_m.reasoning), 0)
+
+
 def _sum_of(found: FromClause) -> Select[Any]:
     """Of the messages of a table or a part of it."""
-    size = MESSAGE_BYTES + octet_length(_m.content) + func.coalesce(octet_length(_m.reasoning), 0)
-    return select(func.coalesce(func.sum(size), 0)).select_from(found)
+    return select(func.coalesce(func.sum(MESSAGE_BYTES + TEXT_SIZE), 0)).select_from(found)
 
 
 SIZE_OF_CONVERSATION = _sum_of(messages).where(

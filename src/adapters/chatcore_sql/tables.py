@@ -213,6 +213,8 @@ messages = Table(
     Column("role", String(16), nullable=False),
     Column("content", LongText, nullable=False),
     Column("reasoning", LongText),
+    Column("content_bytes", Integer),  # in UTF-8, as the other; NULL: written by an earlier version, not counted yet
+    Column("reasoning_bytes", Integer),
     Column("status", String(16), nullable=False),
     Column("model", String(200)),
     Column("prompt_tokens", Integer),

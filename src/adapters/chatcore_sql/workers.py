@@ -10,7 +10,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from chatcore.entities import Message, MessageId, Status, UserId, WorkerId
 from chatcore.ports import Pulse, UnfinishedReplies, Workers
-from chatcore_sql.messages import MESSAGE, message_from
+from chatcore_sql.messages import MESSAGE_ALONE, message_from
 from chatcore_sql.statements import Statements
 from chatcore_sql.tables import conversations, messages, workers
 
@@ -58,9 +58,9 @@ _JOINED_AT = select(_w.renewed_at).where(_THIS)
 _SILENT = select(_w.id).where(_RENEWED_BEFORE)
 _BURY = delete(workers).where(_THIS, _RENEWED_BEFORE)
 
-_WRITTEN = select(*MESSAGE).select_from(conversations.join(messages, _c.writing_reply_id == _m.id))
+_WRITTEN = select(*MESSAGE_ALONE).select_from(conversations.join(messages, _c.writing_reply_id == _m.id))
 _ORPHANS = (
-    select(*MESSAGE)
+    select(*MESSAGE_ALONE)
     .select_from(
         conversations.join(messages, _c.writing_reply_id == _m.id).outerjoin(workers, _c.writing_worker_id == _w.id)
     )

@@ -1,8 +1,9 @@
 """What every way of asking a model has in common."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from chatcore.branches import way_to
+from chatcore.branches import ancestors, way_to
 from chatcore.entities import (
     Conversation,
     ConversationId,
@@ -58,9 +59,23 @@ class Sent:
     reply: Message
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a reply needs that was looked up before anything was locked. `history` ends with `last`, the message that is
+    followed; its older texts are empty where they do not fit into the prompt."""
+
+    endpoint: ModelEndpoint
+    history: Sequence[Message] = ()
+
+    @property
+    def last(self) -> MessageId | None:
+        return self.history[-1].id if self.history else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class AskModel:
-    """What sending, editing and regenerating share: a reply that is stored, claimed and begun in one transaction."""
+    """What sending, editing and regenerating share: a plan is made, and then a reply is stored, claimed and begun in
+    one transaction, whose lock others wait for no longer than that takes."""
 
     unit_of_work: UnitOfWorkFactory
     replies: Replies
@@ -69,16 +84,60 @@ class AskModel:
     clock: Clock
     limits: RateLimits = UNLIMITED
 
+    async def _conversation(self, work: UnitOfWork, owner: UserId, conversation_id: ConversationId) -> Conversation:
+        conversation = await work.conversations.get(owner, conversation_id)
+        if conversation is None:
+            raise NotFound(MISSING)
+        return conversation
+
     async def _lock(self, work: UnitOfWork, owner: UserId, conversation_id: ConversationId) -> Conversation:
         conversation = await work.conversations.lock(owner, conversation_id)
         if conversation is None:
             raise NotFound(MISSING)
         return conversation
 
+    async def _plan(
+        self, work: UnitOfWork, conversation: Conversation, options: ChatOptions, history: Sequence[Message]
+    ) -> Plan:
+        """`history`: what is followed, read after the conversation. Raises `ConversationBusy`."""
+        if conversation.writing_reply_id is not None:
+            raise ConversationBusy
+        chosen = options.config_id or conversation.config_id
+        return Plan(await self._endpoint(work, conversation.user_id, chosen), history)
+
+    async def _path_to(self, work: UnitOfWork, conversation: Conversation, last: MessageId | None) -> Sequence[Message]:
+        """What precedes a message never changes."""
+        if last is None:
+            return ()
+        this, before = (conversation.user_id, conversation.id), MessageId(last + 1)
+        is_active = await work.messages.last(*this, before=before) == last
+        among = None if is_active else ancestors(await work.messages.tree(*this), last)
+        return await self._told(work, conversation, before=before, among=among)
+
+    async def _told(
+        self,
+        work: UnitOfWork,
+        conversation: Conversation,
+        *,
+        before: MessageId | None = None,
+        among: Sequence[MessageId] | None = None,
+    ) -> Sequence[Message]:
+        """As much of the active branch, or of a path, as a prompt may need."""
+        limits = self.defaults.limits
+        return await work.messages.told(
+            conversation.user_id,
+            conversation.id,
+            limit=limits.max_messages,
+            max_bytes=limits.max_bytes,
+            before=before,
+            among=among,
+        )
+
     async def _say(
         self,
         work: UnitOfWork,
         conversation: Conversation,
+        plan: Plan,
         content: str,
         options: ChatOptions,
         worker_id: WorkerId,
@@ -87,12 +146,10 @@ class AskModel:
         siblings: tuple[MessageId, ...] = (),
     ) -> Sent:
         """A new message at the end of the active branch, and the reply to it. `siblings`: those that are there."""
-        endpoint = await self._endpoint(work, conversation, options.config_id)
-        history = await self._history(work, conversation)
         message = await work.messages.add(
             conversation.user_id,
             conversation.id,
-            parent_id=history[-1].id if history else None,
+            parent_id=plan.last,
             role=Role.USER,
             content=content,
             writing=False,
@@ -101,21 +158,21 @@ class AskModel:
             idempotency=named,
         )
         message = replace(message, siblings=(*siblings, message.id))
-        return await self._answer(work, conversation, endpoint, [*history, message], options, worker_id)
+        plan = replace(plan, history=[*plan.history, message])
+        return await self._answer(work, conversation, plan, options, worker_id)
 
     async def _answer(
         self,
         work: UnitOfWork,
         conversation: Conversation,
-        endpoint: ModelEndpoint,
-        history: list[Message],
+        plan: Plan,
         options: ChatOptions,
         worker_id: WorkerId,
         *,
         siblings: tuple[MessageId, ...] = (),
     ) -> Sent:
-        """The reply to the last message of the active branch. Commits."""
-        now, owner, message = self.clock.now(), conversation.user_id, history[-1]
+        """The reply to the last message of the plan, which is that of the active branch. Commits."""
+        now, owner, message = self.clock.now(), conversation.user_id, plan.history[-1]
         reply = await work.messages.add(
             owner,
             conversation.id,
@@ -123,7 +180,7 @@ class AskModel:
             role=Role.ASSISTANT,
             content="",
             writing=True,
-            model=endpoint.model,
+            model=plan.endpoint.model,
             now=now,
         )
         reply = replace(reply, siblings=(*siblings, reply.id))
@@ -135,8 +192,8 @@ class AskModel:
         job = ReplyJob(
             reply=reply,
             worker_id=worker_id,
-            endpoint=endpoint,
-            prompt=self._prompt(history, options),
+            endpoint=plan.endpoint,
+            prompt=self._prompt(plan.history, options),
             title_prompt=build_title_prompt(message.content) if untitled else None,
         )
         self.limits.check_replies(owner, self.replies.written_for(owner) + 1)
@@ -150,16 +207,12 @@ class AskModel:
         """The active branch shall end with this message. None: it shall be empty."""
         fork, path = message_id, tuple[MessageId, ...]()
         if message_id is not None:
-            found = await work.messages.history(owner, conversation_id, limit=1, before=MessageId(message_id + 1))
-            is_active = found is not None and [message.id for message in found[1]] == [message_id]
-            if not is_active:
+            last = await work.messages.last(owner, conversation_id, before=MessageId(message_id + 1))
+            if last != message_id:
                 fork, path = way_to(await work.messages.tree(owner, conversation_id), message_id)
         await work.messages.activate(owner, conversation_id, after=fork, path=path)
 
-    async def _endpoint(
-        self, work: UnitOfWork, conversation: Conversation, config_id: ModelConfigId | None
-    ) -> ModelEndpoint:
-        owner, chosen = conversation.user_id, config_id or conversation.config_id
+    async def _endpoint(self, work: UnitOfWork, owner: UserId, chosen: ModelConfigId | None) -> ModelEndpoint:
         if chosen is not None:
             config = await work.model_configs.get(owner, chosen)
             if config is None:
@@ -172,13 +225,7 @@ class AskModel:
             raise ModelNotConfigured
         return self.defaults.model
 
-    async def _history(self, work: UnitOfWork, conversation: Conversation) -> list[Message]:
-        found = await work.messages.history(
-            conversation.user_id, conversation.id, limit=self.defaults.limits.max_messages
-        )
-        return list(found[1]) if found else []
-
-    def _prompt(self, history: list[Message], options: ChatOptions) -> Prompt:
+    def _prompt(self, history: Sequence[Message], options: ChatOptions) -> Prompt:
         defaults = self.defaults
         system = defaults.system_prompt if options.system is None else options.system
         return Prompt(

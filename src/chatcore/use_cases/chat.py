@@ -15,6 +15,7 @@ from chatcore.entities import (
     Role,
     Status,
     UserId,
+    WorkerId,
     check,
     range_rule,
     text_rule,
@@ -25,10 +26,11 @@ from chatcore.events import ReplyEvent
 from chatcore.ports import Clock, Idempotency, UnitOfWork, UnitOfWorkFactory
 from chatcore.replies import Replies, with_logged_text
 from chatcore.shielding import repeatable, settled
-from chatcore.use_cases.asking import MISSING, AskModel, ChatOptions, Sent
+from chatcore.use_cases.asking import MISSING, AskModel, ChatOptions, Plan, Sent
 
 NO_OPTIONS = ChatOptions()
 _REMEMBERED = timedelta(hours=24)
+_PLANS = 3  # that may be overtaken by others' messages in the same conversation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,17 +74,51 @@ class SendMessage(AskModel):
         named: Idempotency | None,
     ) -> Sent:
         owner, worker_id = by.owner, await self.replies.claimant()
+        if conversation_id is None:
+            return await self._begin_with(by, content, options, worker_id)
+        for _ in range(_PLANS):
+            async with self.unit_of_work(read_only=True) as work:
+                conversation = await self._conversation(work, owner, conversation_id)
+                if named is not None and (sent := await self._sent_before(work, conversation, named)):
+                    return sent
+                plan = await self._plan(work, conversation, options, await self._told(work, conversation))
+            if sent := await self._begin(by, conversation_id, plan, content, options, worker_id, named):
+                return sent
+        raise ConversationBusy
+
+    async def _begin_with(self, by: Owner, content: str, options: ChatOptions, worker_id: WorkerId) -> Sent:
+        """In a new conversation."""
+        async with self.unit_of_work(read_only=True) as work:
+            plan = Plan(await self._endpoint(work, by.owner, options.config_id))
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
-            if conversation_id is None:
-                title, now = title_from(content), self.clock.now()
-                conversation = await work.conversations.add(owner, title=title, config_id=None, now=now)
-            else:
-                conversation = await self._lock(work, owner, conversation_id)
+            title, now = title_from(content), self.clock.now()
+            conversation = await work.conversations.add(by.owner, title=title, config_id=None, now=now)
+            return await self._say(work, conversation, plan, content, options, worker_id)
+
+    async def _begin(
+        self,
+        by: Owner,
+        conversation_id: ConversationId,
+        plan: Plan,
+        content: str,
+        options: ChatOptions,
+        worker_id: WorkerId,
+        named: Idempotency | None,
+    ) -> Sent | None:
+        """None: the branch does not end any more where the plan follows it."""
+        owner = by.owner
+        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
+            conversation = await self._lock(work, owner, conversation_id)
             if named is not None and (sent := await self._sent_before(work, conversation, named)):
                 return sent
             if conversation.writing_reply_id is not None:
                 raise ConversationBusy
-            return await self._say(work, conversation, content, options, worker_id, named=named)
+            if await work.messages.last(owner, conversation_id) != plan.last:
+                return None
+            if named is not None:
+                forgotten = self.clock.now() - _REMEMBERED
+                await work.messages.forget_key(owner, conversation_id, named.key, before=forgotten)
+            return await self._say(work, conversation, plan, content, options, worker_id, named=named)
 
     async def _sent_before(self, work: UnitOfWork, conversation: Conversation, named: Idempotency) -> Sent | None:
         owner, conversation_id, since = conversation.user_id, conversation.id, self.clock.now() - _REMEMBERED
@@ -125,15 +161,19 @@ class EditMessage(AskModel):
         options: ChatOptions,
     ) -> Sent:
         owner, worker_id = by.owner, await self.replies.claimant()
-        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
-            conversation = await self._lock(work, owner, conversation_id)
+        async with self.unit_of_work(read_only=True) as work:
+            conversation = await self._conversation(work, owner, conversation_id)
             edited = await work.messages.get(owner, conversation_id, message_id)
             if edited is None or edited.role is not Role.USER:
                 raise NotFound("There is no such message of a user.")
+            path = await self._path_to(work, conversation, edited.parent_id)
+            plan = await self._plan(work, conversation, options, path)
+        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
+            conversation = await self._lock(work, owner, conversation_id)
             if conversation.writing_reply_id is not None:
                 raise ConversationBusy
             await self._make_last(work, owner, conversation_id, edited.parent_id)
-            return await self._say(work, conversation, content, options, worker_id, siblings=edited.siblings)
+            return await self._say(work, conversation, plan, content, options, worker_id, siblings=edited.siblings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,15 +200,18 @@ class RegenerateReply(AskModel):
         self, by: Owner, conversation_id: ConversationId, message_id: MessageId | None, options: ChatOptions
     ) -> Sent:
         owner, worker_id = by.owner, await self.replies.claimant()
+        async with self.unit_of_work(read_only=True) as work:
+            conversation = await self._conversation(work, owner, conversation_id)
+            message, replies = await self._question(work, conversation, message_id)
+            path = await self._path_to(work, conversation, message.id)
+            # The message is sent whatever its length.
+            plan = await self._plan(work, conversation, options, [*path[:-1], message])
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             conversation = await self._lock(work, owner, conversation_id)
-            message, replies = await self._question(work, conversation, message_id)
             if conversation.writing_reply_id is not None:
                 raise ConversationBusy
             await self._make_last(work, owner, conversation_id, message.id)
-            endpoint = await self._endpoint(work, conversation, options.config_id)
-            history = await self._history(work, conversation)
-            return await self._answer(work, conversation, endpoint, history, options, worker_id, siblings=replies)
+            return await self._answer(work, conversation, plan, options, worker_id, siblings=replies)
 
     async def _question(
         self, work: UnitOfWork, conversation: Conversation, message_id: MessageId | None

@@ -23,10 +23,11 @@ from chatcore.entities import (
     title_from,
 )
 from chatcore.errors import ConversationBusy, NotFound
-from chatcore.ports import Clock, UnitOfWorkFactory
+from chatcore.ports import PAGE_BYTES, Clock, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.replies import STOP_BEFORE_DELETION, Replies, with_logged_text
 from chatcore.shielding import repeatable
+from chatcore.texts import newest_that_fit
 
 _MISSING = "There is no such conversation."
 
@@ -132,8 +133,8 @@ class History:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadHistory:
-    """The owner: the newest messages of the active branch, or those before a given one. A reply that is being written
-    shows what of it has reached the log."""
+    """The owner: the newest messages of the active branch, or those before a given one: as many as have at most 4 MiB
+    of text together, but at least one. A reply that is being written shows what of it has reached the log."""
 
     unit_of_work: UnitOfWorkFactory
 
@@ -147,8 +148,10 @@ class ReadHistory:
             if found is None:
                 raise NotFound(_MISSING)
             conversation, messages = found
-            page = [await with_logged_text(work, message) for message in messages[-limit:]]
-        return History(conversation, page, page[0].id if len(messages) > limit else None)
+            shown = [await with_logged_text(work, message) for message in messages[-limit:]]
+        page = newest_that_fit(shown, PAGE_BYTES)
+        has_more = len(messages) > limit or (bool(page) and page[0].parent_id is not None)
+        return History(conversation, page, page[0].id if has_more else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,8 +184,7 @@ class AddMessage:
                 raise NotFound(_MISSING)
             if conversation.writing_reply_id is not None:
                 raise ConversationBusy
-            found = await work.messages.history(owner, conversation_id, limit=1)
-            last = found[1][-1].id if found and found[1] else None
+            last = await work.messages.last(owner, conversation_id)
             message = await work.messages.add(
                 owner,
                 conversation_id,

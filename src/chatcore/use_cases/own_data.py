@@ -25,7 +25,6 @@ MAX_UNREADABLE = 10_000
 """Lines that are no part of any export; after so many no more is read."""
 
 _PAGE = 100
-_PAGE_OF_TEXTS = 20  # messages, of which each may have megabytes
 
 
 OwnThing: TypeAlias = User | Session | ModelConfig | OwnConversation | Message
@@ -97,11 +96,11 @@ class ExportOwnData:
     ) -> AsyncIterator[OwnThing]:
         """Nothing, if it has been deleted meanwhile."""
         async with self.unit_of_work(read_only=True) as work:
-            found = await work.messages.history(owner, conversation_id, limit=1)
+            conversation = await work.conversations.get(owner, conversation_id)
+            current = await work.messages.last(owner, conversation_id)
             tree = await work.messages.tree(owner, conversation_id) if branches else ()
-        if found is not None:
-            conversation, newest = found
-            yield OwnConversation(conversation, newest[-1].id if newest else None, children=_children(tree))
+        if conversation is not None:
+            yield OwnConversation(conversation, current, children=_children(tree))
             async for message in self._messages(owner, conversation_id):
                 yield message
 
@@ -109,12 +108,12 @@ class ExportOwnData:
         after: MessageId | None = None
         while True:
             async with self.unit_of_work(read_only=True) as work:
-                page = await work.messages.by_id(owner, conversation_id, after=after, limit=_PAGE_OF_TEXTS)
+                page = await work.messages.by_id(owner, conversation_id, after=after, limit=_PAGE)
                 page = [await with_logged_text(work, message) for message in page]
+            if not page:
+                return
             for message in page:
                 yield message
-            if len(page) < _PAGE_OF_TEXTS:
-                return
             after = page[-1].id
 
 

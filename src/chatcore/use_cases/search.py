@@ -1,21 +1,17 @@
 """Finding again what was said."""
 
+import asyncio
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from chatcore.entities import Conversation, ConversationId, Message, MessageId, UserId, check, range_rule, text_rule
-from chatcore.ports import UnitOfWork, UnitOfWorkFactory
+from chatcore.entities import ConversationId, MessageId, UserId, check, range_rule, text_rule
+from chatcore.ports import Hit, UnitOfWork, UnitOfWorkFactory
+from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
+from chatcore.texts import Needle, excerpt_of
 
 MAX_QUERY = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A message and its conversation; without a message: the conversation's title."""
-
-    conversation: Conversation
-    message: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,47 +35,78 @@ class SearchPage:
 class SearchConversations:
     """The owner: what has a text in it, of the titles of one's conversations and then of one's messages in all their
     branches, the newest first. The text is found wherever it stands, in capitals or not. A title is left out where the
-    conversation's first message has the text as well: most titles are its beginning.
+    conversation's first message has the text as well: most titles are its beginning. Each hit shows at most 240
+    characters around the text.
 
-    A page looks at no more than so many of one's own titles and messages (`within`). It may therefore have few
-    hits or none although more follow: `has_more` and `next_cursor` say so.
+    A page looks at no more than some thousand of one's own titles and messages, and at most 8 MiB of them, and takes
+    about a second. It may therefore have few hits or none although more follow: `has_more` and `next_cursor` say so.
     """
 
     unit_of_work: UnitOfWorkFactory
-    within: ClassVar[int] = 5000
+    limits: RateLimits = UNLIMITED
+    searches: AtOnce = field(default_factory=lambda: AtOnce("searches", 2, in_all=50))
+    connections: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """To the database, that searches use at once: so many of the pool's, for which the other searches wait."""
+    titles: ClassVar[int] = 5000
+    """That are looked at for a page."""
+    within: ClassVar[int] = 625
+    """Messages that are looked at with one statement."""
+    max_bytes: ClassVar[int] = 1024 * 1024
+    """Of text, likewise."""
+    statements: ClassVar[int] = 8
+    """For a page."""
+    seconds: ClassVar[float] = 1.0
+    """After which no other statement begins."""
 
     async def __call__(
         self, *, owner: UserId, q: str, cursor: SearchCursor = SearchCursor(), limit: int = 20
     ) -> SearchPage:
-        """`q` 1 to 200 characters, not only white space; `limit` 1 to 100. Raises `ValidationFailed`."""
+        """`q` 1 to 200 characters, not only white space; `limit` 1 to 100. Raises `ValidationFailed`, `RateLimited`,
+        and `Unavailable` while too many others search."""
         check(
             text_rule(q, "q", minimum=1, maximum=MAX_QUERY),
             range_rule(limit, "limit", minimum=1, maximum=100),
         )
-        async with self.unit_of_work(read_only=True) as work:
-            if cursor.messages:
-                return await self._messages(work, owner, q, cursor.before, limit)
-            titles = await self._titles(work, owner, q, cursor.before, limit)
-            if titles.next is not None or len(titles.hits) == limit:
-                return SearchPage(titles.hits, titles.next or SearchCursor(messages=True))
-            messages = await self._messages(work, owner, q, None, limit - len(titles.hits))
+        await self.limits.try_search(owner)
+        with self.searches.one_more(owner):
+            async with self.connections, self.unit_of_work(read_only=True) as work:
+                return await self._page(work, owner, q, cursor, limit)
+
+    async def _page(self, work: UnitOfWork, owner: UserId, q: str, cursor: SearchCursor, limit: int) -> SearchPage:
+        if cursor.messages:
+            return await self._messages(work, owner, q, cursor.before, limit)
+        titles = await self._titles(work, owner, q, cursor.before, limit)
+        if titles.next is not None or len(titles.hits) == limit:
+            return SearchPage(titles.hits, titles.next or SearchCursor(messages=True))
+        messages = await self._messages(work, owner, q, None, limit - len(titles.hits))
         return SearchPage([*titles.hits, *messages.hits], messages.next)
 
     async def _titles(self, work: UnitOfWork, owner: UserId, q: str, before: int | None, limit: int) -> SearchPage:
         found = await work.conversations.titled(
-            owner, q, before=None if before is None else ConversationId(before), limit=limit + 1, within=self.within
+            owner, q, before=None if before is None else ConversationId(before), limit=limit, within=self.titles
         )
-        page = found.items[:limit]
-        ids = [conversation.id for conversation in page]
-        said = await work.messages.begun_with(owner, q, among=ids) if ids else frozenset[ConversationId]()
-        hits = [Hit(conversation) for conversation in page if conversation.id not in said]
-        looked_to = page[-1].id if len(found.items) > limit else found.looked_to
-        return SearchPage(hits, None if looked_to is None else SearchCursor(before=looked_to))
+        said = await work.messages.begun_with(owner, q, among=[conversation.id for conversation in found.items])
+        needle = Needle(q)
+        hits = [
+            Hit(conversation, excerpt_of(conversation.title, needle.place_in(conversation.title) or 0))
+            for conversation in found.items
+            if conversation.id not in said
+        ]
+        return SearchPage(hits, None if found.looked_to is None else SearchCursor(before=found.looked_to))
 
     async def _messages(self, work: UnitOfWork, owner: UserId, q: str, before: int | None, limit: int) -> SearchPage:
-        found = await work.messages.containing(
-            owner, q, before=None if before is None else MessageId(before), limit=limit + 1, within=self.within
-        )
-        hits = [Hit(conversation, message) for conversation, message in found.items[:limit]]
-        looked_to = found.items[limit - 1][1].id if len(found.items) > limit else found.looked_to
-        return SearchPage(hits, None if looked_to is None else SearchCursor(messages=True, before=looked_to))
+        begun, hits = time.monotonic(), list[Hit]()
+        for _ in range(self.statements):
+            found = await work.messages.containing(
+                owner,
+                q,
+                before=None if before is None else MessageId(before),
+                limit=limit - len(hits),
+                within=self.within,
+                max_bytes=self.max_bytes,
+            )
+            hits += found.items
+            before = found.looked_to
+            if before is None or len(hits) == limit or time.monotonic() - begun > self.seconds:
+                break
+        return SearchPage(hits, None if before is None else SearchCursor(messages=True, before=before))

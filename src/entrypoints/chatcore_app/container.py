@@ -4,6 +4,7 @@ Everything lives as long as the application; a provider given to `make_container
 the container closes in the order of dependence: replies are drained before the database goes.
 """
 
+import asyncio
 import hmac
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -217,7 +218,6 @@ class Core(Provider):
         RevokeSession,
         RevokeSessionsOfUser,
         RotateKeys,
-        SearchConversations,
         SendMessage,
         SessionIssuer,
         SignIn,
@@ -262,6 +262,11 @@ class Core(Provider):
     @provide
     def rate_limits(self, settings: Settings, limiter: RateLimiter) -> RateLimits:
         return RateLimits(limiter=limiter, replies=settings.max_replies_per_user, **settings.rate_limits)
+
+    @provide
+    def search(self, settings: Settings, unit_of_work: UnitOfWorkFactory, limits: RateLimits) -> SearchConversations:
+        share = asyncio.Semaphore(max(1, settings.database_pool_size // 4))
+        return SearchConversations(unit_of_work=unit_of_work, limits=limits, connections=share)
 
     @provide
     def session_policy(self, settings: Settings) -> SessionPolicy:

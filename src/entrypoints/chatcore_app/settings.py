@@ -36,7 +36,7 @@ _WIDE = re.compile(r"/(\d+)\]?(?::|$)")
 _LEAST_BITS = 7  # bits: of IPv6 what is private is fc00::/7, of IPv4 10.0.0.0/8
 _PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 _RATE = re.compile(rf"([1-9][0-9]{{0,8}})/({'|'.join(_PERIODS)})")
-_PRODUCTION_RATES = {"register": "20/hour", "send": "60/minute", "requests": "1200/minute"}
+_PRODUCTION_RATES = {"register": "20/hour", "send": "60/minute", "search": "60/minute", "requests": "1200/minute"}
 _SYSTEM_PROMPT = "You are a helpful assistant. Answer in the language of the question."
 
 
@@ -97,6 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     rate_limit_sign_in: str = "10/minute"
     rate_limit_register: str = ""
     rate_limit_send: str = ""
+    rate_limit_search: str = ""
     rate_limit_requests: str = ""
     max_replies_per_user: Positive = 20
     max_storage_bytes: Positive = MAX_STORAGE_BYTES

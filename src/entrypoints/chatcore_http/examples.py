@@ -63,6 +63,7 @@ _MESSAGE = {
     "error": None,
     "created_at": _THEN,
 }
+_REF = {name: _MESSAGE[name] for name in ("id", "role", "created_at")}
 _USAGE = {"prompt_tokens": 27, "completion_tokens": 9, "total_tokens": 36}
 _REPLY = {
     **_MESSAGE,
@@ -127,7 +128,15 @@ EXAMPLES: dict[str, Any] = {
         "next_before_id": None,
     },
     "ChatHistory": {**_CONVERSATION, "messages": [_MESSAGE, _REPLY]},
-    "Hit": {"conversation": _CONVERSATION, "message": _MESSAGE},
+    "MessageRef": _REF,
+    "Hit": {
+        "conversation": _CONVERSATION,
+        "message": _REF,
+        "excerpt": _MESSAGE["content"],
+        "excerpt_start": 0,
+        "hit_start": 0,
+        "score": None,
+    },
     "Hits": {
         "items": [
             {"conversation": _CONVERSATION, "message": None},

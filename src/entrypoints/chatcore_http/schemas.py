@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from chatcore import ChatOptions, ModelConfigId, SearchPage, entities, events
+from chatcore import ChatOptions, ModelConfigId, SearchPage, entities, events, ports
 from chatcore.live_reply import MAX_PIECE
 from chatcore.ports import TextKind
 from chatcore.use_cases.conversations import History as HistoryPage
@@ -352,15 +352,31 @@ class History(msgspec.Struct, frozen=True):
         )
 
 
+class MessageRef(msgspec.Struct, frozen=True):
+    id: int
+    role: Literal["system", "user", "assistant"]
+    created_at: datetime
+
+
 class Hit(msgspec.Struct, frozen=True):
-    """Without a message it is the conversation's title that has the text in it."""
+    """Without a message it is the conversation's title that has the text in it.
+
+    `excerpt`: at most 240 characters of the message or title, from its character `excerpt_start` on, counted from 0.
+    `hit_start`: where in the excerpt the text starts. `score`: how well it fits; null while hits are not ranked.
+    """
 
     conversation: Conversation
-    message: Message | None
+    message: MessageRef | None
+    excerpt: str
+    excerpt_start: int
+    hit_start: int
+    score: float | None
 
     @classmethod
-    def of(cls, conversation: entities.Conversation, message: entities.Message | None) -> Self:
-        return cls(Conversation.of(conversation), None if message is None else Message.of(message))
+    def of(cls, hit: ports.Hit) -> Self:
+        message, excerpt = hit.message, hit.excerpt
+        ref = None if message is None else MessageRef(message.id, message.role.value, message.created_at)
+        return cls(Conversation.of(hit.conversation), ref, excerpt.text, excerpt.start, excerpt.hit, None)
 
 
 class Hits(msgspec.Struct, frozen=True):
@@ -373,7 +389,7 @@ class Hits(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, page: SearchPage, *, limit: int) -> Self:
-        items = [Hit.of(hit.conversation, hit.message) for hit in page.hits]
+        items = [Hit.of(hit) for hit in page.hits]
         following = page.next
         cursor = None if following is None else f"{'m' if following.messages else 't'}{following.before or ''}"
         return cls(items, following is not None, cursor, limit)

@@ -112,6 +112,11 @@ class IdempotencyContract(StorageContract):
         assert await self.sent(unit_of_work, conversation, "key", since=-60) == (message, Idempotency("key", DIGEST))
         assert await self.sent(unit_of_work, conversation, "key", since=0) == (message, Idempotency("key", DIGEST))
         assert await self.sent(unit_of_work, conversation, "key", since=0.000_001) is None
+        async with unit_of_work() as work:
+            await work.messages.forget_key(conversation.user_id, conversation.id, "key", before=later(0.000_001))
+            await work.messages.forget_key(conversation.user_id, conversation.id, "kept", before=later(0))
+            await work.messages.forget_key(conversation.user_id, conversation.id, "unknown", before=later(0))
+            await work.commit()
         assert await self.sent(unit_of_work, conversation, "key", since=-60) is None
         assert await self.sent(unit_of_work, conversation, "kept") == (kept, Idempotency("kept", DIGEST))
 
@@ -121,7 +126,7 @@ class IdempotencyContract(StorageContract):
         old = await self.store(unit_of_work, conversation, "key")
         async with unit_of_work() as work:
             owner = conversation.user_id
-            assert await work.messages.sent_with(owner, conversation.id, "key", since=later(60)) is None
+            await work.messages.forget_key(owner, conversation.id, "key", before=later(60))
             named = Idempotency("key", bytes(32))
             new = await add_message(work, conversation, "new", now=later(60), idempotency=named)
             await work.commit()

@@ -216,6 +216,99 @@ class MessageRepoContract(StorageContract):
         assert wider is not None
         assert list(page[1]) == list(wider[1]) == messages
 
+    async def test_a_page_ends_before_so_many_bytes_but_has_a_message(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            said = [await add_message(work, conversation, "é" * 50) for _ in range(3)]
+            await work.messages.finish(replace(said[1], reasoning="🦄" * 100))  # 500 bytes with its content
+            await work.commit()
+        for max_bytes, before, shown in (
+            (0, None, [2]),
+            (599, None, [2]),
+            (600, None, [1, 2]),
+            (699, None, [1, 2]),
+            (700, None, [0, 1, 2]),
+            (10, said[2].id, [1]),
+        ):
+            async with unit_of_work(read_only=True) as work:
+                page = await work.messages.history(
+                    owner.id, conversation.id, limit=10, before=before, max_bytes=max_bytes
+                )
+            assert page is not None
+            assert [message.id for message in page[1]] == [said[place].id for place in shown], max_bytes
+        for max_bytes, after, shown in ((0, None, [0]), (600, None, [0, 1]), (599, said[0].id, [1])):
+            async with unit_of_work(read_only=True) as work:
+                messages = await work.messages.by_id(
+                    owner.id, conversation.id, after=after, limit=10, max_bytes=max_bytes
+                )
+            assert [message.id for message in messages] == [said[place].id for place in shown], max_bytes
+
+    # ---- for a prompt ----
+
+    async def test_a_prompt_is_told_what_fits(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            first = await add_message(work, conversation, "first")
+            failed = await add_reply(work, conversation, to=first)
+            done = replace(failed, content="x" * 1000, reasoning="y", status=Status.FAILED)
+            await work.messages.finish(replace(done, error=Failure(code="x", detail="y")))
+            second = await add_message(work, conversation, "é" * 10, parent_id=failed.id)
+            reply = await add_reply(work, conversation, to=second)
+            await work.messages.finish(replace(reply, content="z" * 10, reasoning="y" * 1000, status=Status.STOPPED))
+            await work.commit()
+        ids = [first.id, failed.id, second.id, reply.id]
+        for limit, max_bytes, contents in (
+            (10, 35, ["first", "", "é" * 10, "z" * 10]),
+            (10, 34, ["", "", "é" * 10, "z" * 10]),
+            (10, 29, ["", "", "", "z" * 10]),
+            (10, 9, ["", "", "", ""]),
+            (2, 35, ["é" * 10, "z" * 10]),
+        ):
+            async with unit_of_work(read_only=True) as work:
+                told = await work.messages.told(owner.id, conversation.id, limit=limit, max_bytes=max_bytes)
+                among = await work.messages.told(owner.id, conversation.id, limit=limit, max_bytes=max_bytes, among=ids)
+            assert told == among
+            assert [message.id for message in told] == ids[-limit:]
+            assert [message.content for message in told] == contents
+            assert [message.reasoning for message in told] == [None] * len(told)
+        assert [message.parent_id for message in told] == [failed.id, second.id]
+        assert [message.status for message in told] == [Status.COMPLETE, Status.STOPPED]
+
+    async def test_a_prompt_is_told_of_a_branch_up_to_a_message(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            said = [await add_message(work, conversation, str(number)) for number in range(4)]
+            await work.messages.activate(owner.id, conversation.id, after=None, path=[said[0].id, said[3].id])
+            await work.commit()
+
+        async def told(user: User, before: int | None, among: list[int] | None = None) -> list[str]:
+            async with unit_of_work(read_only=True) as work:
+                messages = await work.messages.told(
+                    user.id,
+                    conversation.id,
+                    limit=10,
+                    max_bytes=100,
+                    before=None if before is None else said[before].id,
+                    among=None if among is None else [said[place].id for place in among],
+                )
+            return [message.content for message in messages]
+
+        assert await told(owner, None) == ["0", "3"]
+        assert await told(owner, 3) == ["0"]
+        assert await told(owner, 0) == []
+        assert await told(owner, 3, [0, 1]) == ["0", "1"]
+        assert await told(owner, 3, []) == []
+        assert await told(stranger, None) == []
+        assert await told(stranger, None, [0, 1]) == []
+        async with unit_of_work(read_only=True) as work:
+            assert await work.messages.last(owner.id, conversation.id) == said[3].id
+            assert await work.messages.last(owner.id, conversation.id, before=said[3].id) == said[0].id
+            assert await work.messages.last(owner.id, conversation.id, before=said[0].id) is None
+            assert await work.messages.last(stranger.id, conversation.id) is None
+
     async def test_the_history_tells_the_claim_and_the_config(
         self, unit_of_work: UnitOfWorkFactory, owner: User
     ) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from chatcore.entities import Conversation, Message, MessageId, User
-from chatcore.ports import UnitOfWorkFactory
+from chatcore.ports import Hit, Matches, MessageRef, UnitOfWorkFactory
+from chatcore.texts import Excerpt
 from contracts.storage.base import StorageContract, add_message, stored_conversation
 
 FOUND = {
@@ -38,6 +39,10 @@ NOT_FOUND = {
 }
 
 
+def ids(found: Matches[Hit]) -> list[MessageId]:
+    return [hit.message.id for hit in found.items if hit.message]
+
+
 class SearchContract(StorageContract):
     @pytest.fixture
     async def messages(self, unit_of_work: UnitOfWorkFactory, conversation: Conversation) -> list[Message]:
@@ -60,7 +65,9 @@ class SearchContract(StorageContract):
             titles = await work.conversations.titled(owner.id, q, before=None, limit=5, within=5)
             messages = await work.messages.containing(owner.id, q, before=None, limit=5, within=5)
         assert [*titles.items] == [titled]
-        assert [*messages.items] == [(titled, message)]
+        place = text.casefold().find(q.casefold())
+        shown = MessageRef(message.id, message.role, message.created_at)
+        assert [*messages.items] == [Hit(titled, Excerpt(text, 0, place), shown)]
 
     @pytest.mark.parametrize(("text", "q"), NOT_FOUND.values(), ids=NOT_FOUND)
     async def test_what_is_not_there_is_not_found(
@@ -102,9 +109,9 @@ class SearchContract(StorageContract):
             rest = await work.messages.containing(
                 owner.id, "unicorn", before=MessageId(first.looked_to or 0), limit=3, within=100
             )
-        assert [message.id for _, message in first.items] == [messages[place].id for place in (9, 6, 3)]
+        assert ids(first) == [messages[place].id for place in (9, 6, 3)]
         assert first.looked_to == messages[3].id
-        assert [message.id for _, message in rest.items] == [messages[0].id]
+        assert ids(rest) == [messages[0].id]
         assert rest.looked_to is None
 
     async def test_it_ends_with_the_last_of_so_many_that_were_looked_at(
@@ -114,11 +121,44 @@ class SearchContract(StorageContract):
             first = await work.messages.containing(owner.id, "unicorn", before=None, limit=100, within=5)
             none = await work.messages.containing(owner.id, "unicorn", before=messages[9].id, limit=100, within=2)
             rest = await work.messages.containing(owner.id, "unicorn", before=messages[5].id, limit=100, within=6)
-        assert [message.id for _, message in first.items] == [messages[9].id, messages[6].id]
+        assert ids(first) == [messages[9].id, messages[6].id]
         assert first.looked_to == messages[5].id
         assert (none.items, none.looked_to) == ([], messages[7].id)
-        assert [message.id for _, message in rest.items] == [messages[3].id, messages[0].id]
+        assert ids(rest) == [messages[3].id, messages[0].id]
         assert rest.looked_to is None
+
+    async def test_it_ends_before_so_many_bytes_but_looks_at_one_message(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            said = [await add_message(work, conversation, f"{'é' * 40} unicorn {number}") for number in range(4)]
+            await work.commit()
+        size = len(said[0].content.encode())
+        async with unit_of_work(read_only=True) as work:
+            for max_bytes, before, seen, looked_to in (
+                (2 * size, None, [3, 2], said[2].id),
+                (2 * size - 1, None, [3], said[3].id),
+                (0, said[3].id, [2], said[2].id),
+                (4 * size, None, [3, 2, 1, 0], None),
+            ):
+                found = await work.messages.containing(
+                    owner.id, "unicorn", before=before, limit=10, within=10, max_bytes=max_bytes
+                )
+                assert (ids(found), found.looked_to) == ([said[place].id for place in seen], looked_to)
+
+    async def test_an_excerpt_shows_the_first_place(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        text = "ß" * 100_000 + "🦄" + "x" * 1000 + "🦄"
+        async with unit_of_work() as work:
+            await add_message(work, conversation, text)
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            found = await work.messages.containing(owner.id, "🦄x", before=None, limit=10, within=10)
+        (excerpt,) = (hit.excerpt for hit in found.items)
+        assert len(excerpt.text) == 240
+        assert text[excerpt.start :].startswith(excerpt.text)
+        assert excerpt.start + excerpt.hit == 100_000
 
     async def test_titles_come_the_newest_conversation_first(
         self, unit_of_work: UnitOfWorkFactory, owner: User
@@ -140,8 +180,7 @@ class SearchContract(StorageContract):
             await work.commit()
         async with unit_of_work(read_only=True) as work:
             found = await work.messages.containing(owner.id, "unicorn", before=None, limit=10, within=100)
-        assert [message.id for _, message in found.items] == [messages[place].id for place in (9, 6, 3, 0)]
-        assert all(message.siblings == tuple(each.id for each in messages) for _, message in found.items)
+        assert ids(found) == [messages[place].id for place in (9, 6, 3, 0)]
 
     async def test_others_messages_are_neither_found_nor_looked_at(
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, messages: list[Message]
