@@ -1,7 +1,8 @@
 """An export as JSON Lines: each line a JSON object with a `kind`, and the way from and to the entities."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
@@ -14,6 +15,7 @@ from chatcore.histories import Histories
 from chatcore.ports import Clock
 from chatcore.use_cases.own_data import EndOfExport, Line, Unreadable
 from chatcore_http import schemas
+from chatcore_http.long_lines import AT_ONCE, TooMuchBesideTexts, restored, without_long_texts
 
 FORMAT, VERSION = "chatcore export", 1
 LONGEST_LINE = 16 * 1024 * 1024
@@ -183,7 +185,7 @@ async def imported(body: AsyncIterator[bytes]) -> AsyncGenerator[Line, None]:
             headed = True
         elif line is None:
             yield Line(number, Unreadable(f"is longer than {LONGEST_LINE} bytes"))
-        elif line.strip() and (thing := _thing(line)) is not None:
+        elif line and not line.isspace() and (thing := await _thing(line)) is not None:
             yield Line(number, thing)
     if not headed:
         _check_header(None)
@@ -228,15 +230,23 @@ def _check_header(line: bytes | None) -> None:
         raise ValidationFailed([FieldError("body", f"must be JSON Lines whose first line is like {expected}")])
 
 
-def _thing(line: bytes) -> OwnConversation | entities.Message | EndOfExport | Unreadable | None:
+async def _thing(line: bytes) -> OwnConversation | entities.Message | EndOfExport | Unreadable | None:
     """None: a kind that is not taken over."""
+    texts: Sequence[str] = ()
     try:
+        if len(line) > AT_ONCE:
+            line, texts = await without_long_texts(line)
         read = _read.get(_kind(line).kind)
         shown = None if read is None else read(line)
+    except TooMuchBesideTexts:
+        return Unreadable(f"has more than {AT_ONCE} bytes beside its texts")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return Unreadable(_sentence(error))
     match shown:
-        case Conversation() | Message():
+        case Message():
+            reasoning = shown.reasoning and restored(shown.reasoning, texts)
+            return replace(shown.entity(), content=restored(shown.content, texts), reasoning=reasoning)
+        case Conversation():
             return shown.entity()
         case End():
             return EndOfExport()
