@@ -167,7 +167,7 @@ async def run(options: argparse.Namespace) -> bool:
     print(_ROW.format("", *heads, "peak", "after", ""), flush=True)
     held = True
     for name in ATTACKS:
-        if any(only in name for only in options.only or [""]):
+        if name.startswith(tuple(options.only or [""])):
             try:
                 seen = await against(name, options)
             except Exception as error:  # the others are still worth a row
@@ -181,7 +181,7 @@ async def run(options: argparse.Namespace) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--only", action="append", metavar="TEXT", help="attacks whose name has this in it")
+    parser.add_argument("--only", action="append", metavar="A5", help="attacks whose name begins so; may be given several times")
     parser.add_argument("--seconds", type=float, default=10, help="that an attack goes on")
     parser.add_argument("--settle", type=float, default=30, help="seconds after which the memory has to be back")
     parser.add_argument("--database", metavar="URL", help="of a server; SQLite otherwise")
