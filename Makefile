@@ -51,7 +51,7 @@ chaos: $(VENV)/.developing ## Kill servers at random moments, RUNS times: is all
 cluster: $(VENV)/.developing ## Three servers on Galera and on Group Replication (MYSQL_TREE=…), one node of which dies
 	$(BIN)/pytest tests/cluster --capture=no $(ARGS)
 
-bench: $(VENV)/.developing ## Measure: BENCH=relay (a stream's CPU), list, history, replies (MariaDB, PostgreSQL), sign_ins
+bench: $(VENV)/.developing ## Measure: BENCH=relay (a stream's CPU), list, history, replies (MariaDB, PostgreSQL), sign_ins, hostile
 	$(BIN)/python bench/$(BENCH).py $(ARGS)
 
 check: lint types walls composed locked ## Lint, format, types, the walls between packages, compose and lock files

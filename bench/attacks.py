@@ -227,7 +227,9 @@ def model_that(behaves: str) -> Attack:
 
     async def attack(target: Target) -> None:
         async with serving_models(target.seconds) as url:
-            config = (await target.made("/auth/config/create", model_url=f"{url}/{behaves}", model_name="m"))["id"]
+            config = (
+                await target.made("/auth/config/create", model_url=f"{url}/{behaves}", model_name="m", api_key="")
+            )["id"]
             conversations = [(await target.made("/conversations/create"))["id"] for _ in range(20)]
             left = iter(conversations)
 
@@ -244,7 +246,7 @@ def model_that(behaves: str) -> Attack:
 
 async def checks_at_once(target: Target) -> None:
     async with serving_models(target.seconds) as url:
-        config = (await target.made("/auth/config/create", model_url=f"{url}/silent", model_name="m"))["id"]
+        config = (await target.made("/auth/config/create", model_url=f"{url}/silent", model_name="m", api_key=""))["id"]
         with suppress(TimeoutError):
             async with asyncio.timeout(target.seconds):
                 await at_once(800, lambda: target.ask("POST", f"/auth/config/{config}/check"))
@@ -342,7 +344,7 @@ async def sends_into_huge_messages(target: Target) -> None:
 
 async def have_a_long_reply(target: Target) -> None:
     async with serving_models(60) as url:
-        config = (await target.made("/auth/config/create", model_url=f"{url}/long", model_name="m"))["id"]
+        config = (await target.made("/auth/config/create", model_url=f"{url}/long", model_name="m", api_key=""))["id"]
         body = json.dumps({"content": "Hello", "config_id": config, "stream": False})
         answer = await target.ask("POST", f"/conversations/{target.conversation}/chat", body)
         assert b"complete" in answer[-2000:], answer[-2000:]

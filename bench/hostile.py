@@ -124,13 +124,15 @@ async def account(url: str, name: str) -> str:
 
 
 async def measured(attack: Attack, target: Target, process: int, other: str, options: argparse.Namespace) -> Seen:
-    idle = await sampled_during(asyncio.sleep(3), target.url, other, options.every)
+    idle = await sampled_during(asyncio.sleep(min(3, options.seconds)), target.url, other, options.every)
     before = memory_of(process)[0]
     most = [before]
     watching = asyncio.create_task(watched(process, most))
-    busy = await sampled_during(attack(target), target.url, other, options.every)
-    await asyncio.sleep(options.settle)
-    watching.cancel()
+    try:
+        busy = await sampled_during(attack(target), target.url, other, options.every)
+        await asyncio.sleep(options.settle)
+    finally:
+        watching.cancel()
     return Seen(idle, busy, most[0] - before, memory_of(process)[0] - before)
 
 
@@ -181,7 +183,7 @@ async def run(options: argparse.Namespace) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--only", action="append", metavar="A5", help="attacks whose name begins so; may be given several times")
+    parser.add_argument("--only", action="append", metavar="A5", help="attacks whose name begins so; several times")
     parser.add_argument("--seconds", type=float, default=10, help="that an attack goes on")
     parser.add_argument("--settle", type=float, default=30, help="seconds after which the memory has to be back")
     parser.add_argument("--database", metavar="URL", help="of a server; SQLite otherwise")
