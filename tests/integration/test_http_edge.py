@@ -178,6 +178,7 @@ async def test_what_is_sent_without_end_leaves_no_memory_behind(tmp_path: Path, 
         POST + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
         POST + CHUNKED + b"nonsense\r\n",
         b"CONNECT test:443 HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"CONNECT test:443 HTTP/1.1\r\n" + HOST + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n",
     ],
 )
 async def test_what_is_no_request_is_refused(opened: Line, request_: bytes) -> None:
@@ -190,6 +191,30 @@ async def test_what_is_no_request_is_refused(opened: Line, request_: bytes) -> N
 async def test_an_old_client_need_not_name_a_host(opened: Line) -> None:
     await opened.say(b"GET /health HTTP/1.0\r\n\r\n")
     await healthy(opened)
+
+
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("pieces", [1, 3, 1000])
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_an_upgrade_that_is_not_offered_is_ignored(opened: Line, pieces: int, chunked: bool) -> None:
+    """Its body is its own, never another request (RFC 9110 §7.8); Java's client asks for HTTP/2 this way."""
+    body = b'{"refresh_token": "GET /health HTTP/1.1"}'
+    if chunked:
+        sent = b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    else:
+        sent = b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    request = POST.replace(b"login", b"refresh") + H2C + b"Content-Type: application/json\r\n" + sent
+    for _ in range(2):
+        step = -(-len(request) // pieces)
+        for start in range(0, len(request), step):
+            await opened.say(request[start : start + step])
+        status, _, problem = await opened.answer()
+        assert (status, problem["code"]) == (401, "unauthenticated")
+    await opened.say(2 * (GET + H2C + b"\r\n"))
+    for _ in range(2):
+        await healthy(opened)
 
 
 async def test_in_an_envelope_refusals_are_in_one_too(tmp_path: Path) -> None:

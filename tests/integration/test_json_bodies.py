@@ -53,3 +53,29 @@ async def test_nothing_is_made_of_what_nobody_asks_for(tmp_path: Path, filling: 
         finally:
             gc.callbacks.remove(counting)
         assert made < 5  # the collector starts after every 700
+
+
+@pytest.mark.parametrize("other", [b"1e999", b"-1e999", b"9" * 5000, b"0." + b"1" * 5000, b'"\\ud83d\\ude00"'])
+async def test_what_nobody_asks_for_may_be_any_value(tmp_path: Path, other: bytes) -> None:
+    async with api_of(settings_for(tmp_path)) as stranger:
+        ada = await stranger.user()
+        (await ada.call("POST", "/conversations/create", b'{"title": "Travel", "other": %b}' % other)).ok(201)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        b'"other": "\xff"',
+        b'"other": ["\xc0\x80"]',
+        b'"other": "\xed\xa0\x80"',
+        b'"\xc3": 1',
+        b'"other": "\\x"',
+        b'"other": NaN',
+        b'"other": ' + b"[" * 100_000 + b"]" * 100_000,
+    ],
+)
+async def test_what_nobody_asks_for_is_json_all_the_same(tmp_path: Path, fields: bytes) -> None:
+    async with api_of(settings_for(tmp_path)) as stranger:
+        ada = await stranger.user()
+        created = await ada.call("POST", "/conversations/create", b'{"title": "Travel", %b}' % fields)
+        created.problem(400, "validation_failed")

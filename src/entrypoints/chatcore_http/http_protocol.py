@@ -137,14 +137,27 @@ class BoundedHTTP(HttpToolsProtocol):
         found = self._findings
         try:
             self.parser.feed_data(piece)  # pyright: ignore[reportOptionalMemberAccess]
-        except httptools.HttpParserUpgrade:
+        except httptools.HttpParserUpgrade as upgrade:
             if self._should_upgrade():
                 self.handle_websocket_upgrade()
+            else:
+                self._ignore_upgrade(piece[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._refuse(self._refusal or _MALFORMED)
         self._silent = 0 if self._findings > found else self._silent + len(piece)
         if self._silent > self._settings.max_header_bytes and self._refusal is None:
             self._refuse(_TOO_LARGE)
+
+    def _ignore_upgrade(self, rest: memoryview) -> None:
+        """Parse the head once more without it: the parser takes no body after an upgrade, and a body that nobody takes
+        would be the next request."""
+        method: bytes = self.parser.get_method()  # pyright: ignore[reportOptionalMemberAccess]
+        version = self.parser.get_http_version().encode()  # pyright: ignore[reportOptionalMemberAccess]
+        kept = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(kept))
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._unread = memoryview(head + bytes(rest) + bytes(self._unread))
 
     def handle_websocket_upgrade(self) -> None:
         self._unread = memoryview(b"")  # nobody speaks before the handshake is answered
@@ -186,6 +199,9 @@ class BoundedHTTP(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        if self._upgrade_ignored:
+            self._demand(self.parser.get_method() != b"CONNECT", _MALFORMED)  # pyright: ignore[reportOptionalMemberAccess]
+            return
         self._disarm()
         version = self.parser.get_http_version()  # pyright: ignore[reportOptionalMemberAccess]
         self._demand(self._hosts == 1 or (self._hosts == 0 and version == "1.0"), _ONE_HOST)
@@ -196,11 +212,17 @@ class BoundedHTTP(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._upgrade_ignored:
+            return
         self._in_message = False
         super().on_message_complete()
         if self._idle:  # the rest of a body that was answered before
             self._disarm()
             self._keep_alive()
+
+    @property
+    def _upgrade_ignored(self) -> bool:
+        return self.parser.should_upgrade() and not self._should_upgrade()  # pyright: ignore[reportOptionalMemberAccess]
 
     def _demand(self, kept: bool, refusal: _Refusal) -> None:
         if not kept:

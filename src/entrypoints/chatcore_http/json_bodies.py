@@ -12,13 +12,15 @@ class JSONRequest(Request[Any, Any, Any]):
     async def json(self) -> Any:
         """The body as the type that the handler asks for: nothing is made of what it does not ask for.
 
-        Raises `SerializationException` and `ValidationException`.
+        Raises `SerializationException`, `ValidationException` and `UnicodeDecodeError`.
         """
         asked = self.route_handler.parsed_data_field
         if asked is None:
             return await super().json()
+        body = await self.body() or b"null"
+        body.decode()  # what is skipped is not looked at
         try:
-            return _decoder(asked.annotation).decode(await self.body() or b"null")
+            return _decoder(asked.annotation).decode(body)
         except msgspec.ValidationError as error:
             message, _, field = str(error).partition(" - at `$.")
             found = {"key": field.removesuffix("`") or "data", "message": message, "source": "body"}
