@@ -164,6 +164,16 @@ SPOKEN = frozenset({Status.COMPLETE, Status.STOPPED, Status.INTERRUPTED})
 """What a model is told of in its prompt."""
 
 
+class FinishReason(StrEnum):
+    """Why a model ended its answer, in OpenAI's words. `ERROR`: it broke down."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+    TOOL_CALLS = "tool_calls"
+    ERROR = "error"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
     """Tokens, as the model counted them."""
@@ -204,6 +214,7 @@ class Message:
     status: Status = Status.COMPLETE
     model: str | None = None
     usage: Usage | None = None
+    finish_reason: FinishReason | None = None
     error: Failure | None = None
     created_at: datetime
 
@@ -229,6 +240,9 @@ _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,187}\.[^\s
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+_MAX_PASTED = 4096  # characters
+_CALL = re.compile(r"/+(chat/completions|completions|responses|embeddings|models)/*$")
+_AZURE_QUERY = re.compile(r"api-version=[\w.-]{1,64}")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -304,11 +318,19 @@ def role_rule(role: str, field: str = "role") -> FieldError | None:
     return None if role in ROLES else FieldError(field, f"must be one of: {', '.join(sorted(ROLES))}")
 
 
+def normal_model_url(url: str) -> str:
+    """A pasted URL as the base of an endpoint's paths: without blanks around it and the path of one call."""
+    if len(url) > _MAX_PASTED:
+        return url
+    path, mark, query = url.strip().partition("?")
+    return _CALL.sub("", path) + (mark if query else "") + query
+
+
 def model_url_rule(url: str, field: str = "model_url") -> FieldError | None:
     """An absolute http or https URL of at most 2,048 printable ASCII characters.
 
-    No user info, query, fragment or zone of a network: the gateway appends a path, and a secret in a URL ends up in
-    logs. Whether the host may be called is the egress guard's question.
+    No user info, fragment, zone of a network or query but Azure's `api-version`: the gateway appends a path, and a
+    secret in a URL ends up in logs. Whether the host may be called is the egress guard's question.
     """
     problem = FieldError(field, "must be an http(s) URL such as https://api.openai.com/v1")
     if len(url) > 2048 or not re.fullmatch(r"[!-\[\]-~]+", url):
@@ -318,10 +340,21 @@ def model_url_rule(url: str, field: str = "model_url") -> FieldError | None:
         port = parts.port
     except ValueError:
         return problem
-    wellformed = parts.scheme in ("http", "https") and parts.hostname and port != 0
-    if wellformed and not ("@" in parts.netloc or "%" in parts.netloc or "?" in url or "#" in url):
-        return None
-    return problem
+    if not (parts.scheme in ("http", "https") and parts.hostname and port != 0):
+        return problem
+    if "@" in parts.netloc or "%" in parts.netloc or "#" in url:
+        return problem
+    if "?" in url and not _AZURE_QUERY.fullmatch(parts.query):
+        return FieldError(field, "must have no query, but for Azure's ?api-version=…; the key is a field of its own")
+    return None
+
+
+def model_name_rule(model_name: str, field: str = "model_name") -> FieldError | None:
+    """1 to 200 characters on one line."""
+    broken = text_rule(model_name, field, minimum=1, maximum=200)
+    if broken is None and not model_name.isprintable():
+        return FieldError(field, "must be one line of visible characters, such as gpt-4o-mini")
+    return broken
 
 
 def origin_of(url: str) -> tuple[str, str, int]:
@@ -353,7 +386,17 @@ def title_from(content: str) -> str:
 
 def title_of(answer: str) -> str:
     """A model's proposal for a title, without the quotes and marks that models put around one, cut at 80 characters."""
-    return " ".join(answer.lstrip()[:_READ_FOR_TITLE].split()).strip("\"'`*#.:“”‘’「」 ")[:80].rstrip()
+    answer = without_thinking(answer).lstrip()[:_READ_FOR_TITLE]
+    return " ".join(answer.split()).strip("\"'`*#.:“”‘’「」 ")[:80].rstrip()
+
+
+def without_thinking(answer: str) -> str:
+    """The answer without the reasoning in `<think>` tags that it begins with; the first tag may be missing."""
+    if "</think>" not in answer:
+        return "" if answer.lstrip().startswith("<think>") else answer
+    reasoning, _, rest = answer.partition("</think>")
+    opened = reasoning.lstrip().startswith("<think>")
+    return rest.lstrip() if opened or not ("<think>" in reasoning or reasoning.endswith("`")) else answer
 
 
 def storable(text: str) -> str:

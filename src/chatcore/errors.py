@@ -21,9 +21,12 @@
     │   └── Contention             the database gave this unit of work up for another's sake: nothing of it is stored
     └── ModelError                 the model failed; what it had said is kept
         ├── ModelUnauthorized      the endpoint refused the key
+        ├── ModelPaymentRequired   the account there has no credit left
         ├── ModelNotFound          no such model or URL at the endpoint
         ├── ModelRateLimited
         ├── ModelRefused           the endpoint refused this request
+        ├── ModelContextLength     the conversation is longer than the model's context
+        ├── ModelEmpty             it finished without an answer
         ├── ModelUnavailable       unreachable, or failing by itself
         ├── ModelProtocolError     it answered, but not as an OpenAI-compatible stream
         ├── ModelURLRefused        the URL may not be called from here
@@ -181,6 +184,11 @@ class ModelUnauthorized(ModelError):
     default_detail = "The model endpoint refused the API key."
 
 
+class ModelPaymentRequired(ModelError):
+    code = "model_payment_required"
+    default_detail = "The account at the model endpoint has no credit left."
+
+
 class ModelNotFound(ModelError):
     code = "model_not_found"
     default_detail = "The model endpoint knows no such model or URL."
@@ -188,12 +196,22 @@ class ModelNotFound(ModelError):
 
 class ModelRateLimited(ModelError):
     code = "model_rate_limited"
-    default_detail = "The model endpoint limits the rate or the quota is used up."
+    default_detail = "The model endpoint limits the rate. Try again later."
 
 
 class ModelRefused(ModelError):
     code = "model_refused"
     default_detail = "The model endpoint refused this request."
+
+
+class ModelContextLength(ModelError):
+    code = "model_context_length"
+    default_detail = "The conversation is too long for this model. Begin a new one, or take a model with more context."
+
+
+class ModelEmpty(ModelError):
+    code = "model_empty"
+    default_detail = "The model finished without an answer."
 
 
 class ModelUnavailable(ModelError):

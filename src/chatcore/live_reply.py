@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Iterator
 from itertools import islice
 from math import inf
 
-from chatcore.entities import Message, Status, Usage, WorkerId
+from chatcore.entities import FinishReason, Message, Status, Usage, WorkerId
 from chatcore.ports import Delta, LogEntry, TextKind
 
 MAX_PIECE = 10_000
@@ -28,6 +28,7 @@ class LiveReply:
         self.length = 0  # code points
         self.logged = 0  # so many of them are in the log: no end of the reply has less
         self.usage: Usage | None = None
+        self.finish_reason: FinishReason | None = None
         self.title: str | None = None  # what the conversation has been titled meanwhile
         self.writer: asyncio.Task[None] | None = None  # while it listens to the model
         self.verdict: Status | None = None  # what it was cut short with
@@ -47,6 +48,8 @@ class LiveReply:
 
         `wake`: whether readers may have it at once."""
         pieces = self._pieces
+        if delta.reasoned:
+            self._answer = len(pieces)
         if delta.reasoning and self._answer == len(pieces):
             self._starts.append(self.length)
             pieces.append(delta.reasoning)
@@ -60,6 +63,8 @@ class LiveReply:
             self._merge()
         if delta.usage is not None:
             self.usage = delta.usage
+        if delta.finish_reason is not None:
+            self.finish_reason = delta.finish_reason
         if wake:
             self.wake()
 
@@ -134,7 +139,8 @@ class LiveReply:
     def end_as(self, ended: Message) -> None:
         """As `end`, for a message that was stored elsewhere and may have more text."""
         reasoning = ended.reasoning or ""
-        self.add(Delta(reasoning=reasoning[self.length :]))
+        if rest := reasoning[self.length :]:
+            self.add(Delta(reasoning=rest, reasoned=True))
         self.add(Delta(text=ended.content[max(self.length - len(reasoning), 0) :]))
         self.end(ended)
 

@@ -97,6 +97,6 @@ def _continue(mirror: LiveReply, entries: Sequence[LogEntry]) -> bool:
         if entry.offset > mirror.length:
             return False
         text = entry.text[mirror.length - entry.offset :]
-        mirror.add(Delta(reasoning=text) if entry.kind is TextKind.REASONING else Delta(text=text))
+        mirror.add(Delta(reasoning=text, reasoned=True) if entry.kind is TextKind.REASONING else Delta(text=text))
         mirror.logged = mirror.length
     return True

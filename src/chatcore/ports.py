@@ -28,6 +28,7 @@ from chatcore.entities import (
     AccountRole,
     Conversation,
     ConversationId,
+    FinishReason,
     Message,
     MessageId,
     ModelConfig,
@@ -454,7 +455,7 @@ class MessageRepo(Protocol):
 
     @abstractmethod
     async def finish(self, reply: Message) -> None:
-        """Overwrites content, reasoning, status, usage and error."""
+        """Overwrites content, reasoning, status, usage, finish reason and error."""
 
 
 class TextKind(StrEnum):
@@ -796,11 +797,18 @@ class Prompt:
 
 @dataclass(slots=True)  # not frozen, as `LogEntry`
 class Delta:
-    """What arrived together. `usage` comes with the last one, if the endpoint counts."""
+    """What arrived together. `usage` comes with the last one, if the endpoint counts; `finish_reason` once the model
+    has ended its answer, if it says why.
+
+    `reasoned`: all that was said before this, as text, was reasoning too. Only then does a model show that its answer
+    begins: with a `</think>` that nothing has opened.
+    """
 
     reasoning: str = ""
     text: str = ""
     usage: Usage | None = None
+    finish_reason: FinishReason | None = None
+    reasoned: bool = False
 
 
 class LLMGateway(Protocol):

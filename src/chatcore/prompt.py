@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
-from chatcore.entities import SPOKEN, Message, Role
+from chatcore.entities import SPOKEN, Message, Role, without_thinking
 from chatcore.ports import Prompt, PromptMessage
 
 
@@ -38,12 +40,24 @@ def build_prompt(history: Sequence[Message], *, system: str, limits: PromptLimit
     `history` is oldest first and ends with the user's message, which is sent whatever its length. Replies that
     failed, are being written or said nothing are left out; no message is ever split; and what is kept does not
     begin with an answer to a question that was cut off. A system message of the history stays in its place.
+
+    Messages of one role in a row become one: there are models that refuse a conversation whose roles do not alternate,
+    and an unanswered question would be one for ever.
     """
     kept = list(_newest_that_fit(history, limits))[::-1]
     if kept and kept[0].parent_id is not None:
         kept = list(_without_first_answers(kept))
-    prompt = tuple(PromptMessage(message.role, message.content) for message in kept)
-    return (PromptMessage(Role.SYSTEM, system), *prompt) if system else prompt
+    said = [(message.role, _content(message)) for message in kept]
+    return tuple(_joined([(Role.SYSTEM, system), *said] if system else said))
+
+
+def _joined(said: Sequence[tuple[Role, str]]) -> Iterator[PromptMessage]:
+    for role, turn in groupby(said, key=itemgetter(0)):
+        yield PromptMessage(role, "\n\n".join(content for _, content in turn))
+
+
+def _content(message: Message) -> str:
+    return without_thinking(message.content) if message.role is Role.ASSISTANT else message.content
 
 
 def _without_first_answers(messages: Sequence[Message]) -> Iterator[Message]:
@@ -57,7 +71,7 @@ def _without_first_answers(messages: Sequence[Message]) -> Iterator[Message]:
 def _newest_that_fit(history: Sequence[Message], limits: PromptLimits) -> Iterator[Message]:
     count = chars = 0
     for message in reversed(history):
-        if message.status not in SPOKEN or not message.content:
+        if message.status not in SPOKEN or not _content(message):
             continue
         count += 1
         chars += len(message.content)

@@ -35,6 +35,7 @@ from chatcore.entities import (
     MAX_TITLE,
     ConversationId,
     Failure,
+    FinishReason,
     Message,
     MessageId,
     Role,
@@ -43,7 +44,7 @@ from chatcore.entities import (
     WorkerId,
     title_of,
 )
-from chatcore.errors import ModelError, ModelUnauthorized, NotFound, Unavailable
+from chatcore.errors import ModelEmpty, ModelError, ModelRefused, ModelUnauthorized, NotFound, Unavailable
 from chatcore.events import ConversationTitled, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
 from chatcore.live_reply import MAX_PIECE, LiveReply
 from chatcore.log_writer import LogWriter
@@ -227,6 +228,8 @@ class Replies:
         answer = ""
         async with aclosing(self._gateway.stream(endpoint, prompt)) as deltas:
             async for delta in deltas:
+                if delta.reasoned:
+                    answer = ""
                 if len(answer) < MAX_TITLE:  # a model that chats on is heard out, but not remembered
                     answer += delta.text
         return title_of(answer)
@@ -457,8 +460,16 @@ class Replies:
     async def _store_what_fits(self, live: LiveReply, status: Status, error: Failure | None) -> Message:
         """All of it; if the database refuses that, what the log has; if it refuses that too, that there was a reply."""
         reasoning, content = live.since(0)
+        if status is Status.COMPLETE and not content.strip():
+            status, error = Status.FAILED, _no_answer(live)
         ended = replace(
-            live.reply, content=content, reasoning=reasoning or None, status=status, usage=live.usage, error=error
+            live.reply,
+            content=content,
+            reasoning=reasoning or None,
+            status=status,
+            usage=live.usage,
+            finish_reason=live.finish_reason,
+            error=error,
         )
         shorter = _failed(ended, *live.before(live.logged))
         for each in (shorter,) if live.refused else (ended, shorter):
@@ -543,8 +554,10 @@ async def with_logged_text(work: UnitOfWork, message: Message) -> Message:
     stored = await work.messages.get(message.user_id, message.conversation_id, message.id)
     if stored is not None and stored.status is not Status.WRITING:
         return stored
-    reasoning = "".join(entry.text for entry in entries if entry.kind is TextKind.REASONING)
-    content = "".join(entry.text for entry in entries if entry.kind is TextKind.ANSWER)
+    # What comes before reasoning is reasoning (`Delta.reasoned`).
+    answer = max((at + 1 for at, entry in enumerate(entries) if entry.kind is TextKind.REASONING), default=0)
+    reasoning = "".join(entry.text for entry in entries[:answer])
+    content = "".join(entry.text for entry in entries[answer:])
     status = Status.WRITING if stored else Status.STOPPED
     return replace(message, content=content, reasoning=reasoning or None, status=status)
 
@@ -553,6 +566,20 @@ def _noted(job: ReplyJob, failure: ModelError) -> Failure:
     _log.warning("reply %d failed: %s", job.reply.id, failure.code)
     if isinstance(failure, ModelUnauthorized):
         audit.record("model_key_refused", user_id=job.reply.user_id, model_host=urlsplit(job.endpoint.url).hostname)
+    return Failure(code=failure.code, detail=failure.detail)
+
+
+def _no_answer(live: LiveReply) -> Failure:
+    match live.finish_reason:
+        case FinishReason.CONTENT_FILTER:
+            failure: ModelError = ModelRefused("A filter of the model endpoint withheld the answer.")
+        case FinishReason.LENGTH:
+            failure = ModelEmpty("The model had used up its tokens before it answered.")
+        case FinishReason.TOOL_CALLS:
+            failure = ModelEmpty("The model called for a tool instead of answering.")
+        case _:
+            failure = ModelEmpty()
+    _log.warning("reply %d has no answer: %s", live.reply.id, live.finish_reason)
     return Failure(code=failure.code, detail=failure.detail)
 
 

@@ -49,6 +49,7 @@ MESSAGE = {
     "status",
     "model",
     "usage",
+    "finish_reason",
     "error",
     "created_at",
 }

@@ -103,6 +103,11 @@ def chunk(
     return event(frame | {"system_fingerprint": "fp_1", "choices": choices, "usage": counts})
 
 
+def part(**delta: object) -> bytes:
+    """One event with a delta of any form."""
+    return event({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+
+
 DONE = event("[DONE]")
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from chatcore import Usage
-from chatcore.entities import Role
+from chatcore.entities import FinishReason, Role
+from chatcore.live_reply import MAX_PIECE
 from chatcore.ports import Delta, LLMGateway, ModelEndpoint, PromptMessage
 from chatcore_memory import DEMO_ENDPOINT, ScriptedModel
 from integration.http_app import (
@@ -63,7 +64,8 @@ async def check_same_everywhere(ada: Api, content: str, said: str) -> list[Event
     assert [message["content"].encode() for message in history] == [content.encode(), said.encode()] * 2
     assert [chat["message"], chat["reply"]] == history[:2]
     assert text_of(events).encode() == said.encode()
-    assert events[-1].data["message"] == history[3]
+    left_out = {"content": None, "reasoning": None} if len(said) > MAX_PIECE else {}
+    assert events[-1].data["message"] == history[3] | left_out
     async with ada.events(f"/conversations/{conversation}/reply") as later:
         assert text_of(await later.rest()).encode() == said.encode()
     return events
@@ -75,7 +77,9 @@ async def check_same_everywhere(ada: Api, content: str, said: str) -> list[Event
 @pytest.mark.parametrize("route", ["chat", "messages"])
 async def test_a_chat_as_json(ada: Api, model: ScriptedModel, route: str) -> None:
     usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-    model.then(Delta(reasoning="Hm."), "Hello", Delta(text=" world", usage=Usage(**usage)))
+    model.then(
+        Delta(reasoning="Hm."), "Hello", Delta(text=" world", usage=Usage(**usage), finish_reason=FinishReason.LENGTH)
+    )
     conversation = await ada.conversation()
     chat = (await ada.post(f"/conversations/{conversation}/{route}", {"content": "Hi"})).ok()
     assert set(chat) == {"message", "reply"}
@@ -93,6 +97,7 @@ async def test_a_chat_as_json(ada: Api, model: ScriptedModel, route: str) -> Non
         "status": "complete",
         "model": None,
         "usage": None,
+        "finish_reason": None,
         "error": None,
         "created_at": message["created_at"],
     }
@@ -107,6 +112,7 @@ async def test_a_chat_as_json(ada: Api, model: ScriptedModel, route: str) -> Non
         "status": "complete",
         "model": "demo",
         "usage": usage,
+        "finish_reason": "length",
         "error": None,
         "created_at": reply["created_at"],
     }
@@ -201,11 +207,21 @@ async def test_what_no_database_stores_is_replaced_one_for_one(ada: Api, model: 
     await check_same_everywhere(ada, "Odd?", "a\ufffdb\ufffdc")
 
 
-async def test_a_reply_without_a_word(ada: Api, model: ScriptedModel) -> None:
+async def test_a_reply_without_a_word_is_no_success(ada: Api, model: ScriptedModel) -> None:
+    conversation = await ada.conversation("Any")
     for _ in range(2):
-        model.then()
-    events = await check_same_everywhere(ada, "Silence?", "")
-    assert [event.type for event in events] == ["reply.started", "reply.completed"]
+        model.then(Delta(finish_reason=FinishReason.CONTENT_FILTER))
+    path = f"/conversations/{conversation}/chat"
+    problem = (await ada.post(path, {"content": "Silence?"})).problem(
+        502, "model_refused", more=frozenset({"reply_id"})
+    )
+    async with ada.events(path, {"content": "Silence?"}, EVENTS) as stream:
+        events = await stream.rest()
+    assert [event.type for event in events] == ["reply.started", "reply.failed"]
+    ended = events[-1].data
+    assert (ended["code"], ended["message"]["finish_reason"]) == ("model_refused", "content_filter")
+    assert [message["status"] for message in await ada.messages(conversation)] == ["complete", "failed"] * 2
+    assert problem["reply_id"] != ended["reply_id"]
 
 
 # ---- what the model is asked -----------------------------------------------------------------------------

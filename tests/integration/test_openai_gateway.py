@@ -10,10 +10,12 @@ from contextlib import aclosing
 
 import pytest
 
-from chatcore.entities import Role, Usage
+from chatcore.entities import FinishReason, Role, Usage
 from chatcore.errors import (
+    ModelContextLength,
     ModelError,
     ModelNotFound,
+    ModelPaymentRequired,
     ModelProtocolError,
     ModelRateLimited,
     ModelRefused,
@@ -103,16 +105,6 @@ async def test_temperature_and_max_tokens_are_sent_if_they_are_set(gateway: Open
     await heard(gateway, at(server), Prompt(messages=[], temperature=0.0, max_tokens=7))
     body = server.requests[0].body
     assert (body["messages"], body["temperature"], body["max_tokens"]) == ([], 0.0, 7)
-
-
-async def test_openai_itself_knows_max_tokens_by_a_newer_name(
-    gateway: OpenAIGateway, server: ModelServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("chatcore_openai.client._OPENAI", "127.0.0.1")
-    await heard(gateway, at(server), Prompt(messages=[], max_tokens=7))
-    body = server.requests[0].body
-    assert body.get("max_completion_tokens") == 7
-    assert "max_tokens" not in body
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "//"])
@@ -207,7 +199,8 @@ async def test_a_read_is_a_delta(gateway: OpenAIGateway, server: ModelServer) ->
         assert first == "".join(f"{number} " for number in range(1000))
         gate.open()
         assert await anext(deltas) == Delta(text="🦄!")
-        assert await anext(deltas) == Delta(usage=Usage(prompt_tokens=3, completion_tokens=4, total_tokens=7))
+        usage = Usage(prompt_tokens=3, completion_tokens=4, total_tokens=7)
+        assert await anext(deltas) == Delta(usage=usage, finish_reason=FinishReason.STOP)
         with pytest.raises(StopAsyncIteration):
             await anext(deltas)
 
@@ -270,11 +263,12 @@ async def test_a_coding_that_is_none_is_no_harm(gateway: OpenAIGateway, server: 
         (raw(b"SSH-2.0-FOREIGN\r\n", STALL), "", ModelProtocolError),
         (raw(b"HTTP/1.1 200 OK\r\nFOREIGN\x01\r\n\r\n", STALL), "", ModelProtocolError),
         (plain(200, "<p>FOREIGN", "text/html"), "", ModelProtocolError),
+        (plain(200, "<p>FOREIGN", "text/event-stream"), "", ModelProtocolError),
         (plain(200, "FOREIGN", "text/plain"), "", ModelProtocolError),
         (plain(200, "FOREIGN"), "", ModelProtocolError),
         (plain(200, '{"detail": "FOREIGN"}'), "", ModelProtocolError),
         (plain(200, '{"error": {"type": "authentication_error", "message": "FOREIGN"}}'), "", ModelUnauthorized),
-        (raw(HEAD.split(b"\r\n")[0] + b"\r\n\r\n" + chunk("Hel"), CUT), "", ModelProtocolError),
+        (raw(HEAD.split(b"\r\n")[0] + b"\r\n\r\n" + chunk("Hel"), CUT), "Hel", ModelUnavailable),
     ],
 )
 async def test_answers_that_fail(
@@ -294,9 +288,10 @@ async def test_answers_that_fail(
         (307, ModelURLRefused),
         (400, ModelRefused),
         (401, ModelUnauthorized),
-        (402, ModelRefused),
+        (402, ModelPaymentRequired),
         (403, ModelUnauthorized),
         (404, ModelNotFound),
+        (413, ModelContextLength),
         (418, ModelRefused),
         (422, ModelRefused),
         (429, ModelRateLimited),
@@ -358,7 +353,7 @@ async def test_a_model_that_falls_silent(server: ModelServer, answer: Answer, li
 
 async def test_a_model_that_never_ends(server: ModelServer) -> None:
     server.script(stream(*[chunk("x")] * 100_000))
-    async with OpenAIGateway(total_timeout=0.3, allow=LOOPBACK) as gateway:
+    async with OpenAIGateway(total_timeout=2, allow=LOOPBACK) as gateway:
         await gateway.warm()
         said, error = await failure(gateway, at(server))
     assert (set(said), type(error)) == ({"x"}, ModelTimeout)
@@ -417,6 +412,7 @@ async def test_what_had_arrived_before_a_cut_is_said_to_a_slow_reader(
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.01)
         assert await anext(deltas) == Delta(text="lo")
+        assert await anext(deltas) == Delta(finish_reason=FinishReason.STOP)
         with pytest.raises(StopAsyncIteration):
             await anext(deltas)
 
@@ -447,12 +443,15 @@ async def test_nothing_secret_is_logged(
     gateway: OpenAIGateway, server: ModelServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    server.script(says("FOREIGN"), plain(401, "FOREIGN"), stream(event("FOREIGN")))
+    echo = f"Why {KEY}, Bearer {KEY} and 'Be brief.'?"
+    server.script(
+        says("ANSWER"), plain(401, echo), stream(event({"error": {"message": echo}})), stream(event("ANSWER"))
+    )
     await heard(gateway, at(server))
-    for _ in range(2):
+    for _ in range(3):
         await failure(gateway, at(server))
-    assert caplog.text
-    for secret in (KEY, "FOREIGN", "Be brief"):
+    assert caplog.text.count("Why [redacted], ") == 2
+    for secret in (KEY, "ANSWER", "Be brief"):
         assert secret not in caplog.text
 
 

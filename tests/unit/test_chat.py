@@ -178,8 +178,7 @@ async def test_the_model_is_asked_with_the_conversation_so_far(world: World, cha
     assert asked(world).messages == (
         PromptMessage(Role.USER, "one"),
         PromptMessage(Role.ASSISTANT, "First answer"),
-        PromptMessage(Role.USER, "two"),
-        PromptMessage(Role.USER, "three"),
+        PromptMessage(Role.USER, "two\n\nthree"),
     )
 
 

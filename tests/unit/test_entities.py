@@ -13,7 +13,9 @@ from chatcore.entities import (
     email_rule,
     identity_key,
     key_hint,
+    model_name_rule,
     model_url_rule,
+    normal_model_url,
     normal_password,
     password_rule,
     profile_rules,
@@ -23,6 +25,7 @@ from chatcore.entities import (
     title_from,
     title_of,
     username_rule,
+    without_thinking,
 )
 from chatcore.errors import FieldError, ValidationFailed
 from normalising import MARKS
@@ -320,8 +323,6 @@ def test_a_model_url(url: str) -> None:
         "https://user@example.org",
         "https://user:secret@example.org/v1",
         "https://@example.org",
-        "https://example.org/v1?key=secret",
-        "https://example.org/v1?",
         "https://example.org/v1#x",
         "https://example.org/v1#",
         "https://example.org:0",
@@ -344,3 +345,69 @@ def test_a_model_url(url: str) -> None:
 )
 def test_a_model_url_is_refused(url: str) -> None:
     assert model_url_rule(url) == FieldError("model_url", "must be an http(s) URL such as https://api.openai.com/v1")
+
+
+@pytest.mark.parametrize(
+    "query", ["", "key=secret", "api-version=", "api-version=1&key=secret", "api-version=%31", "?"]
+)
+def test_a_query_is_refused_with_a_hint(query: str) -> None:
+    error = model_url_rule(f"https://example.org/v1?{query}")
+    assert error is not None
+    assert (error.field, "api-version" in error.message) == ("model_url", True)
+
+
+def test_azures_query_is_none_that_is_refused() -> None:
+    assert model_url_rule("https://x.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21") is None
+
+
+@pytest.mark.parametrize(
+    ("pasted", "url"),
+    [
+        ("https://example.org/v1", "https://example.org/v1"),
+        (" https://example.org/v1 \n", "https://example.org/v1"),
+        ("https://example.org/v1/chat/completions", "https://example.org/v1"),
+        ("https://example.org/v1/chat/completions/", "https://example.org/v1"),
+        ("https://example.org/v1//chat/completions", "https://example.org/v1"),
+        ("https://example.org/v1/models", "https://example.org/v1"),
+        ("https://example.org/v1/responses", "https://example.org/v1"),
+        ("https://example.org/chat/completions?", "https://example.org"),
+        ("https://example.org/chat", "https://example.org/chat"),
+        ("https://example.org/mychat/completions", "https://example.org/mychat"),
+        (
+            "https://x.azure.com/openai/deployments/gpt/chat/completions?api-version=2024-10-21",
+            "https://x.azure.com/openai/deployments/gpt?api-version=2024-10-21",
+        ),
+        ("https://example.org/v1?x=/chat/completions", "https://example.org/v1?x=/chat/completions"),
+        (" " * 5000, " " * 5000),
+        ("", ""),
+    ],
+)
+def test_a_pasted_url_is_the_base_of_all_paths(pasted: str, url: str) -> None:
+    assert normal_model_url(pasted) == url
+
+
+@pytest.mark.parametrize("name", ["gpt-4o-mini", "qwen3:8b", "org/model name", "模型", "x" * 200])
+def test_a_model_name(name: str) -> None:
+    assert model_name_rule(name) is None
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 201, "gpt\n4", "gpt\t4", "gpt\u202e4", "gpt\u2028", "a\0"])
+def test_a_model_name_is_refused(name: str) -> None:
+    error = model_name_rule(name)
+    assert error is not None
+    assert error.field == "model_name"
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("Hello", "Hello"),
+        ("<think>Hm</think>\n\nHello", "Hello"),
+        (" <think>Hm", ""),
+        ("Hm</think>Hello", "Hello"),
+        ("It writes <think> and </think>.", "It writes <think> and </think>."),
+        ("It ends with `</think>`.", "It ends with `</think>`."),
+    ],
+)
+def test_an_answer_without_the_reasoning_that_it_begins_with(said: str, answer: str) -> None:
+    assert without_thinking(said) == answer

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
 
@@ -138,6 +139,28 @@ def test_a_large_piece_is_cut_without_copying_the_rest() -> None:
 def test_an_empty_reply_has_no_text_anywhere() -> None:
     live = a_reply()
     assert (live.length, live.since(0), live.since(5), list(live.unlogged())) == (0, ("", ""), ("", ""), [])
+
+
+@pytest.mark.parametrize("before", [0, 1, 10, 200])
+@pytest.mark.parametrize("reasoning", ["", "m"])
+def test_an_answer_may_turn_out_to_be_reasoning(before: int, reasoning: str) -> None:
+    live = a_reply()
+    for _ in range(before):
+        live.add(Delta(text="H"))
+    live.add(Delta(reasoning=reasoning, text="Yes", reasoned=True))
+    whole = ("H" * before + reasoning, "Yes")
+    for offset in range(live.length):
+        assert live.since(offset) == rest(whole, offset)
+    for _ in range(100):
+        live.add(Delta(text="!"))
+    assert live.since(0) == (whole[0], "Yes" + "!" * 100)
+
+
+def test_what_was_read_as_an_answer_elsewhere_ends_as_it_was_stored() -> None:
+    live = a_reply()
+    live.add(Delta(text="Hm"))
+    live.end_as(replace(live.reply, reasoning="Hmm", content="Yes", status=Status.COMPLETE))
+    assert live.since(0) == ("Hmm", "Yes")
 
 
 def test_reasoning_that_comes_too_late_is_dropped() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from chatcore import CheckModelConfig, ModelConfigId, ModelEndpoint, Rate, RateLimits, UserId, Vouched
-from chatcore.entities import Failure
+from chatcore.entities import Failure, FinishReason
 from chatcore.errors import (
     ModelError,
     ModelNotConfigured,
@@ -20,6 +20,7 @@ from chatcore.errors import (
     RateLimited,
     ValidationFailed,
 )
+from chatcore.ports import Delta
 from chatcore_memory import MemoryLimiter, PlainCipher, Stall
 from unit.world import World
 
@@ -149,43 +150,76 @@ async def test_the_same_url_twice_keeps_what_was_never_there(world: World, ada: 
 # ---- the check -------------------------------------------------------------------------------------------
 
 
-async def test_an_endpoint_that_answers_tells_its_models(world: World, ada: UserId) -> None:
+async def test_a_model_that_answers_is_asked_for_one_token_and_its_endpoint_for_its_models(
+    world: World, ada: UserId
+) -> None:
     config = await world.config(ada, "gpt", KEY)
     world.model.offers = ["gpt-b", "gpt-a"]
     checked = await world.check_config(owner=ada, config_id=config.id)
     assert (checked.models, checked.failure) == (["gpt-a", "gpt-b"], None)
-    assert world.model.checks == [ModelEndpoint(url=config.model_url, model="gpt", api_key=KEY, trusted=False)]
-    assert world.model.calls == []
+    (call,) = world.model.calls
+    assert call.endpoint == ModelEndpoint(url=config.model_url, model="gpt", api_key=KEY, trusted=False)
+    assert (call.endpoint.owner, call.prompt.max_tokens) == (ada, 1)
 
 
 async def test_an_endpoint_without_a_key_is_asked_without_one(world: World, ada: UserId) -> None:
     config = await world.config(ada, "gpt", "")
     await world.check_config(owner=ada, config_id=config.id)
-    assert world.model.checks[0].api_key == ""
+    assert world.model.calls[0].endpoint.api_key == ""
 
 
-@pytest.mark.parametrize("error", [ModelUnauthorized("No."), ModelTimeout(), ModelUnavailable(), ModelProtocolError()])
-async def test_why_it_does_not_answer_is_the_answer(world: World, ada: UserId, error: ModelError) -> None:
+@pytest.mark.parametrize(
+    "error", [ModelUnauthorized("No."), ModelNotFound(), ModelTimeout(), ModelUnavailable(), ModelProtocolError()]
+)
+async def test_why_the_model_does_not_answer_is_the_answer_though_its_models_are_public(
+    world: World, ada: UserId, error: ModelError
+) -> None:
     config = await world.config(ada)
-    world.model.offers = error
+    world.model.then(error)
     checked = await world.check_config(owner=ada, config_id=config.id)
     assert (list(checked.models), checked.failure) == ([], Failure(code=error.code, detail=error.detail))
-    assert world.model.calls == []
+    assert world.model.checks == []
 
 
-@pytest.mark.parametrize("unlisted", [ModelNotFound(), ModelRefused()])
-async def test_one_without_a_list_is_asked_for_a_word(world: World, ada: UserId, unlisted: ModelError) -> None:
+@pytest.mark.parametrize("unlisted", [ModelNotFound(), ModelRefused(), ModelUnauthorized(), ModelTimeout()])
+async def test_an_endpoint_need_not_tell_its_models(world: World, ada: UserId, unlisted: ModelError) -> None:
     config = await world.config(ada, "gpt", KEY)
     world.model.offers = unlisted
     checked = await world.check_config(owner=ada, config_id=config.id)
     assert (list(checked.models), checked.failure) == ([], None)
-    (call,) = world.model.calls
-    assert (call.endpoint, call.ending) == (world.model.checks[0], "finished")
-    assert call.prompt.max_tokens is not None
 
-    world.model.then("Hel", ModelUnauthorized())
+
+async def test_a_model_that_says_more_than_it_was_asked_for_is_left(world: World, ada: UserId) -> None:
+    config = await world.config(ada)
+    world.model.then("Hel", Stall())
     checked = await world.check_config(owner=ada, config_id=config.id)
-    assert checked.failure == Failure(code="model_unauthorized", detail=ModelUnauthorized.default_detail)
+    assert checked.failure is None
+    assert world.model.calls[0].ending == "closed"
+
+
+async def test_a_model_that_has_no_word_to_say_answers_too(world: World, ada: UserId) -> None:
+    config = await world.config(ada)
+    world.model.then(Delta(finish_reason=FinishReason.LENGTH))
+    assert (await world.check_config(owner=ada, config_id=config.id)).failure is None
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "\t"])
+async def test_what_was_pasted_is_put_right(world: World, ada: UserId, blank: str) -> None:
+    config = await world.create_config(
+        by=Vouched(ada),
+        model_url=f"{blank}https://example.org/v1/chat/completions{blank}",
+        model_name=f"{blank}gpt{blank}",
+        api_key=f"{KEY}{blank}",
+    )
+    assert (config.model_url, config.model_name) == ("https://example.org/v1", "gpt")
+    changed = await world.update_config(
+        by=Vouched(ada),
+        config_id=config.id,
+        model_url="https://example.org/v2/models ",
+        model_name="\ngpt-2",
+        api_key=None,
+    )
+    assert (changed.model_url, changed.model_name) == ("https://example.org/v2", "gpt-2")
 
 
 async def test_a_check_holds_no_database_connection(world: World, ada: UserId) -> None:
@@ -211,7 +245,7 @@ async def test_so_many_checks_go_on_at_once_and_no_more(world: World, ada: UserI
         await stall.reached()
     with pytest.raises(RateLimited):
         await world.check_config(owner=ada, config_id=config.id)
-    assert len(world.model.checks) == 4
+    assert len(world.model.calls) == 4
     assert (await world.check_config(owner=bob, config_id=other.id)).failure is None
     checking[0].cancel()
     for stall in stalls[1:]:
@@ -228,7 +262,7 @@ async def test_checks_are_counted_as_messages_are(world: World, ada: UserId) -> 
         await world.check_config(owner=ada, config_id=config.id)
     with pytest.raises(RateLimited):
         await world.check_config(owner=ada, config_id=config.id)
-    assert len(world.model.checks) == 2
+    assert len(world.model.calls) == 2
 
 
 async def test_a_check_ends_in_time(world: World, ada: UserId, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,7 +283,7 @@ async def test_a_key_that_does_not_open_any_more_is_asked_for_again(world: World
         await work.commit()
     with pytest.raises(ModelNotConfigured, match="Send it again"):
         await world.check_config(owner=ada, config_id=config.id)
-    assert world.model.checks == []
+    assert world.model.calls == []
 
 
 # ---- the end ---------------------------------------------------------------------------------------------
@@ -330,7 +364,7 @@ async def test_a_value_that_breaks_a_rule_is_named(world: World, ada: UserId, fi
 
 async def test_every_broken_rule_is_named_at_once(world: World, ada: UserId) -> None:
     with pytest.raises(ValidationFailed) as raised:
-        await world.create_config(by=Vouched(ada), model_url="x", model_name="", api_key=" ")
+        await world.create_config(by=Vouched(ada), model_url="x", model_name="", api_key="a b")
     assert [error.field for error in raised.value.errors] == ["model_url", "model_name", "api_key"]
 
 

@@ -1,14 +1,17 @@
 """What the reader makes of an answer's bytes."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from chatcore.entities import Usage
+from chatcore.entities import FinishReason, Usage
 from chatcore.errors import (
+    ModelContextLength,
     ModelError,
     ModelNotFound,
+    ModelPaymentRequired,
     ModelProtocolError,
     ModelRateLimited,
     ModelRefused,
@@ -22,10 +25,12 @@ from integration.model_server import DONE, chunk, event
 FINISH = chunk(finish="stop")
 
 
-def read(*pieces: bytes, max_bytes: int = 1_000_000, streamed: bool = True) -> tuple[list[Delta], ReplyReader]:
-    reader = ReplyReader(max_bytes=max_bytes, streamed=streamed)
+def read(*pieces: bytes, max_bytes: int = 1_000_000) -> tuple[list[Delta], ReplyReader]:
+    """The deltas, without finish reasons."""
+    reader = ReplyReader(max_bytes=max_bytes)
     deltas = [reader.feed(piece) for piece in pieces if not reader.done]
-    return [delta for delta in (*deltas, reader.end()) if delta], reader
+    unfinished = [replace(delta, finish_reason=None) for delta in (*deltas, reader.end()) if delta]
+    return [delta for delta in unfinished if delta != Delta()], reader
 
 
 def said(*pieces: bytes) -> list[Delta]:
@@ -103,7 +108,8 @@ def test_events_that_say_nothing_are_passed_over(odd: bytes) -> None:
         b"data: null\n\n",
         b"data: [1]\n\n",
         b'data: {"choices": "WORDS"}\n\n',
-        b'data: {"choices": [{"delta": {"content": ["WORDS"]}}]}\n\n',
+        b'data: {"choices": [{"delta": {"content": [1, "WORDS"]}}]}\n\n',
+        b'data: {"choices": [{"delta": {"content": {"text": 1, "b": "WORDS"}}}]}\n\n',
         b'data: {"choices": [{"delta": {"content": "WORDS}\n\n',
         b'data: {"a": ' + b"[" * 100_000 + b"\n\n",
     ],
@@ -127,6 +133,252 @@ def test_nothing_is_said_after_the_end() -> None:
     assert reader.feed(chunk("Hel")) == Delta(text="Hel")
     assert reader.feed(DONE) is None
     assert reader.feed(chunk("lo")) is None
+
+
+# ---- other forms -----------------------------------------------------------------------------------------
+
+
+def delta(**fields: Any) -> bytes:
+    return event({"choices": [{"index": 0, "delta": fields, "finish_reason": None}]})
+
+
+def test_a_content_may_be_a_list_of_parts() -> None:
+    """Mistral's form."""
+    thinking = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}, {"type": "text", "text": "m"}]}
+    parts = [{"type": "text", "text": "Hel"}, {"type": "reference", "reference_ids": [1]}, {"type": "image_url"}]
+    assert said(
+        delta(content=[thinking]), delta(content=parts), delta(content=[{"type": "text", "text": "lo"}]), FINISH
+    ) == [
+        Delta(reasoning="Hmm"),
+        Delta(text="Hel"),
+        Delta(text="lo"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        [{"type": "text", "text": None}],
+        [{"type": "citation", "url": ["x"]}],
+        [{"type": "thinking", "thinking": None}],
+        [{"type": "thinking"}],
+    ],
+)
+def test_parts_that_say_nothing_are_passed_over(content: list[Any]) -> None:
+    assert said(chunk("Hel"), delta(content=content), chunk("lo"), FINISH) == [Delta(text="Hel"), Delta(text="lo")]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (["Hel", "lo"], Delta(text="Hello")),
+        ([{"type": "output_text", "text": "Hello"}], Delta(text="Hello")),
+        ([{"text": "Hello"}], Delta(text="Hello")),
+        ({"type": "text", "text": "Hello"}, Delta(text="Hello")),
+        ([{"type": "thinking", "thinking": "Hm"}], Delta(reasoning="Hm")),
+        ([{"type": "reasoning", "text": "Hm"}], Delta(reasoning="Hm")),
+        ([{"type": "refusal", "refusal": "No."}], Delta(text="No.")),
+    ],
+)
+def test_parts_whose_meaning_is_clear_are_read(content: Any, expected: Delta) -> None:
+    assert said(delta(content=content), FINISH) == [expected]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"reasoning_content": ["?"], "content": "Hello"},
+        {"reasoning": {"text": "?"}, "content": "Hello"},
+        {"content": "Hello", "refusal": 0},
+        {"content": "Hello", "tool_calls": "?", "role": 7},
+    ],
+)
+def test_what_is_not_needed_may_have_any_form(fields: dict[str, Any]) -> None:
+    assert said(delta(**fields), FINISH) == [Delta(text="Hello")]
+
+
+def test_a_refusal_is_the_answer() -> None:
+    assert said(delta(refusal="I can"), delta(refusal="'t."), FINISH) == [Delta(text="I can"), Delta(text="'t.")]
+
+
+def test_only_the_first_choice_counts() -> None:
+    two = [{"index": 0, "delta": {"content": "Hello"}}, {"index": 1, "delta": {"content": "Bye"}}]
+    assert said(event({"choices": two}), FINISH) == [Delta(text="Hello")]
+
+
+def test_a_message_beside_each_delta_is_no_end() -> None:
+    events = [
+        event({"choices": [{"delta": {"content": text}, "message": {"content": sum_}, "finish_reason": None}]})
+        for text, sum_ in (("Hel", "Hel"), ("lo", "Hello"))
+    ]
+    deltas, reader = read(*events)
+    assert deltas == [Delta(text="Hel"), Delta(text="lo")]
+    assert type(reader.failure) is ModelUnavailable
+    assert said(*events, FINISH) == [Delta(text="Hel"), Delta(text="lo")]
+
+
+def test_nor_is_one_in_its_place() -> None:
+    deltas, reader = read(event({"choices": [{"message": {"content": "Hel"}}]}))
+    assert deltas == [Delta(text="Hel")]
+    assert type(reader.failure) is ModelUnavailable
+
+
+# ---- why it ended ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("stop", FinishReason.STOP),
+        ("STOP", FinishReason.STOP),
+        ("end_turn", FinishReason.STOP),
+        ("length", FinishReason.LENGTH),
+        ("MAX_TOKENS", FinishReason.LENGTH),
+        ("content_filter", FinishReason.CONTENT_FILTER),
+        ("SAFETY", FinishReason.CONTENT_FILTER),
+        ("tool_calls", FinishReason.TOOL_CALLS),
+        ("function_call", FinishReason.TOOL_CALLS),
+        ("something new", None),
+    ],
+)
+def test_the_finish_reason_comes_with_the_last_delta(word: str, reason: FinishReason | None) -> None:
+    reader = ReplyReader(max_bytes=1000)
+    assert reader.feed(chunk("Hello")) == Delta(text="Hello")
+    assert reader.feed(chunk(finish=word, usage=(1, 2))) is None
+    last = reader.end()
+    assert last is not None
+    assert (last.usage is not None, last.finish_reason) == (True, reason)
+    assert reader.failure is None
+
+
+def test_done_alone_gives_no_reason() -> None:
+    reader = ReplyReader(max_bytes=1000)
+    reader.feed(chunk("Hello") + DONE)
+    assert reader.end() is None
+    assert reader.failure is None
+
+
+@pytest.mark.parametrize("word", ["null", "", "None"])
+def test_a_word_for_none_is_no_reason(word: str) -> None:
+    _, reader = read(chunk("Hello", finish=word))
+    assert type(reader.failure) is ModelUnavailable
+
+
+ERROR = {"code": 502, "message": "WORDS"}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        event({"choices": [{"delta": {"content": "lo"}, "finish_reason": "error"}]}),
+        event({"choices": [{"delta": {"content": "lo"}, "finish_reason": "network_error"}]}),
+        event({"choices": [{"delta": {"content": "lo"}, "error": ERROR, "finish_reason": "error"}]}),
+        event({"choices": [{"delta": {"content": "lo"}, "error": ERROR, "finish_reason": "stop"}]}),
+        chunk("lo") + event({"error": ERROR, "choices": [{"delta": {"content": ""}, "finish_reason": "error"}]}),
+        chunk("lo") + b"event: error\n" + event(ERROR),
+        chunk("lo") + b"event: error\n" + event({"error": ERROR}),
+        chunk("lo") + b"event: error\r\ndata: WORDS\r\n\r\n",
+        chunk("lo") + b"event: error\n\n",
+        chunk("lo") + event(ERROR),
+        chunk("lo") + event([{"error": ERROR}]),
+        chunk("lo") + event({"error": ["WORDS"]}),
+        chunk("lo") + event({"error": {"status": 503, "reason": "WORDS"}}),
+    ],
+)
+def test_a_model_that_breaks_down_fails_and_what_it_said_is_kept(broken: bytes) -> None:
+    reader = ReplyReader(max_bytes=1000)
+    said = [reader.feed(chunk("Hel")), reader.feed(broken + DONE), reader.end()]
+    assert "".join(delta.text for delta in said if delta) == "Hello"
+    assert [delta.finish_reason for delta in said if delta][-1] is FinishReason.ERROR
+    assert type(reader.failure) is ModelUnavailable
+    assert reader.fault is not None
+    assert "WORDS" not in str(reader.failure)
+
+
+@pytest.mark.parametrize("empty", [{}, "", None, False, []])
+def test_an_error_that_is_empty_is_none(empty: Any) -> None:
+    assert said(event({"choices": [{"delta": {"content": "Hello"}, "error": empty}], "error": empty}), FINISH) == [
+        Delta(text="Hello")
+    ]
+
+
+# ---- forms of the whole ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [b"", b"\n\n", b" \r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf \n"])
+@pytest.mark.parametrize("step", [1, 3, 1000])
+def test_whether_it_streams_is_seen_in_the_answer_itself(before: bytes, step: int) -> None:
+    whole = before + b'{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}'
+    streamed = before + chunk("Hello") + FINISH + DONE
+    for answer in (whole, streamed):
+        pieces = [answer[start : start + step] for start in range(0, len(answer), step)]
+        assert said(*pieces) == [Delta(text="Hello")]
+
+
+@pytest.mark.parametrize(
+    ("body", "failure"),
+    [
+        (b'{"error": {"code": "invalid_api_key"}}', ModelUnauthorized),
+        (b'[{"error": {"code": 429, "message": "WORDS", "status": "RESOURCE_EXHAUSTED"}}]', ModelRateLimited),
+        (b'{"code": 401, "message": "WORDS"}', ModelUnauthorized),
+        (b'{"object": "error", "message": "WORDS", "code": 404}', ModelNotFound),
+        (b'{"choices": [{"message": {"content": ""}, "finish_reason": "error"}]}', ModelUnavailable),
+    ],
+)
+def test_an_error_as_json_is_told_by_its_code(body: bytes, failure: type[ModelError]) -> None:
+    _, reader = read(body)
+    assert type(reader.failure) is failure
+
+
+# ---- reasoning in tags -----------------------------------------------------------------------------------
+
+
+def spoken(*texts: str) -> tuple[str, str]:
+    """Reasoning and answer of a model that says this."""
+    deltas = said(*map(chunk, texts), FINISH)
+    reasoning, answer = "", ""
+    for delta in deltas:
+        if delta.reasoned:
+            reasoning, answer = reasoning + answer, ""
+        reasoning, answer = reasoning + delta.reasoning, answer + delta.text
+    return reasoning, answer
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<think>Hm</think>Hello", ("Hm", "Hello")),
+        ("\n <think>\nHm\n</think>\n\nHello", ("Hm\n", "Hello")),
+        ("<think></think>Hello", ("", "Hello")),
+        ("<think>a < b </ c <think> </thin> </think>Hello", ("a < b </ c <think> </thin> ", "Hello")),
+        ("<think>Hm", ("Hm", "")),
+        ("<think>Hm</thi", ("Hm</thi", "")),
+        ("Hm</think>Hello", ("Hm", "Hello")),
+        ("Hm\n</think>\n\nHello </think>", ("Hm\n", "Hello </think>")),
+        ("</think>Hello", ("", "Hello")),
+        ("Hello", ("", "Hello")),
+        ("Hello <", ("", "Hello <")),
+        ("a < b, </b>, <thinker> and </thinking>", ("", "a < b, </b>, <thinker> and </thinking>")),
+        ("It writes <think> and </think>.", ("", "It writes <think> and </think>.")),
+        ("It ends with `</think>`.", ("", "It ends with `</think>`.")),
+        ("<thinker>", ("", "<thinker>")),
+        ("  Hello", ("", "  Hello")),
+        ("<thi", ("", "<thi")),
+    ],
+)
+def test_reasoning_in_tags_is_reasoning_however_it_is_cut(text: str, expected: tuple[str, str]) -> None:
+    assert spoken(text) == expected
+    assert spoken(*text) == expected
+    for cut in range(1, len(text)):
+        assert spoken(text[:cut], text[cut:]) == expected, text[:cut]
+
+
+def test_where_reasoning_comes_apart_tags_are_text() -> None:
+    assert said(chunk(reasoning="Hm"), chunk("<think>no</think>"), FINISH) == [
+        Delta(reasoning="Hm"),
+        Delta(text="<think>no</think>"),
+    ]
 
 
 # ---- reasoning -------------------------------------------------------------------------------------------
@@ -264,7 +516,11 @@ def test_a_usage_that_makes_no_sense_is_none(counts: Any, usage: tuple[int, int,
         ({"code": "WORDS", "type": "invalid_request_error"}, ModelRefused),
         ({"code": "rate_limit_exceeded", "type": "tokens"}, ModelRateLimited),
         ({"code": None, "type": "server_error"}, ModelUnavailable),
-        ({"code": "context_length_exceeded", "type": "invalid_request_error"}, ModelRefused),
+        ({"code": "context_length_exceeded", "type": "invalid_request_error"}, ModelContextLength),
+        ({"code": "insufficient_quota", "type": "insufficient_quota"}, ModelPaymentRequired),
+        ({"code": 402}, ModelPaymentRequired),
+        ({"code": 400, "message": "API key not valid. WORDS"}, ModelUnauthorized),
+        ({"message": "maximum context length is 8192 tokens WORDS"}, ModelContextLength),
         ({"code": {"a": 1}, "type": ["WORDS"]}, ModelUnavailable),
     ],
 )
@@ -278,7 +534,7 @@ def test_an_error_in_mid_stream_is_told_by_its_code(error: object, failure: type
 def test_an_event_that_calls_itself_an_error_is_one() -> None:
     deltas, reader = read(chunk("Hel"), event({"object": "error", "message": "WORDS", "code": 400}), DONE)
     assert deltas == [Delta(text="Hel")]
-    assert type(reader.failure) is ModelUnavailable
+    assert type(reader.failure) is ModelRefused
 
 
 # ---- servers that do not stream --------------------------------------------------------------------------
@@ -288,7 +544,7 @@ def test_one_json_completion_is_one_delta() -> None:
     message = {"role": "assistant", "content": "data: x\r\n\r\n🦄", "reasoning_content": "Hm"}
     counts = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
     body = json.dumps({"choices": [{"message": message}], "usage": counts}, indent=2).encode()
-    deltas, reader = read(body[:50], body[50:], streamed=False)
+    deltas, reader = read(body[:50], body[50:])
     usage = Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3)
     assert deltas == [Delta(reasoning="Hm", text="data: x\r\n\r\n🦄", usage=usage)]
     assert reader.failure is None
@@ -306,6 +562,6 @@ def test_one_json_completion_is_one_delta() -> None:
     ],
 )
 def test_other_json_is_no_reply(body: bytes, failure: type[ModelError]) -> None:
-    deltas, reader = read(body, max_bytes=1000, streamed=False)
+    deltas, reader = read(body, max_bytes=1000)
     assert deltas == []
     assert type(reader.failure) is failure

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -60,7 +61,7 @@ def test_an_empty_system_prompt_is_not_sent() -> None:
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.WRITING])
 def test_replies_that_came_to_nothing_are_skipped(status: Status) -> None:
-    assert sent([user("one"), reply("half", status), user("two")]) == ["one", "two"]
+    assert sent([user("one"), reply("half", status), user("two")]) == ["one\n\ntwo"]
 
 
 @pytest.mark.parametrize("status", [Status.COMPLETE, Status.STOPPED, Status.INTERRUPTED])
@@ -68,8 +69,7 @@ def test_replies_that_said_something_are_sent_and_empty_ones_skipped(status: Sta
     assert sent([user("one"), reply("half", status), user("two"), reply("", status), user("three")]) == [
         "one",
         "half",
-        "two",
-        "three",
+        "two\n\nthree",
     ]
 
 
@@ -88,12 +88,12 @@ def test_the_budget_is_used_to_the_last_character() -> None:
 
 def test_characters_are_code_points() -> None:
     history = [user("🦄🦄"), user("🦄")]
-    assert sent(history, PromptLimits(max_chars=3)) == ["🦄🦄", "🦄"]
+    assert sent(history, PromptLimits(max_chars=3)) == ["🦄🦄\n\n🦄"]
 
 
 def test_what_was_skipped_costs_nothing() -> None:
     history = [user("one"), reply("x" * 100, Status.FAILED), user("two")]
-    assert sent(history, PromptLimits(max_messages=2, max_chars=6)) == ["one", "two"]
+    assert sent(history, PromptLimits(max_messages=2, max_chars=6)) == ["one\n\ntwo"]
 
 
 def test_nothing_older_comes_in_where_something_did_not_fit() -> None:
@@ -103,8 +103,7 @@ def test_nothing_older_comes_in_where_something_did_not_fit() -> None:
 def test_a_system_message_of_the_history_stays_in_its_place() -> None:
     prompt = build_prompt([system("one"), user("two"), system("three"), user("four")], system="first", limits=ROOMY)
     assert [(message.role, message.content) for message in prompt] == [
-        (Role.SYSTEM, "first"),
-        (Role.SYSTEM, "one"),
+        (Role.SYSTEM, "first\n\none"),
         (Role.USER, "two"),
         (Role.SYSTEM, "three"),
         (Role.USER, "four"),
@@ -143,4 +142,29 @@ def test_of_any_conversation_the_longest_end_that_fits_is_sent(seed: int) -> Non
     longest = next(said[first:] for first in range(len(said)) if may_be_sent(said[first:]))
     system, *prompt = build_prompt(history, system="system", limits=limits)
     assert system == PromptMessage(Role.SYSTEM, "system")
-    assert prompt == [PromptMessage(m.role, m.content) for m in longest]
+    assert prompt == joined(longest)
+
+
+def joined(messages: Sequence[Message]) -> list[PromptMessage]:
+    prompt = list[PromptMessage]()
+    for message in messages:
+        if prompt and prompt[-1].role is message.role:
+            prompt[-1] = PromptMessage(message.role, f"{prompt[-1].content}\n\n{message.content}")
+        else:
+            prompt.append(PromptMessage(message.role, message.content))
+    return prompt
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_roles_always_alternate(seed: int) -> None:
+    """There are models that refuse any other conversation, and a failed reply would make it unusable for ever."""
+    random = Random(seed)
+    makers = (user, system, lambda content: reply(content, random.choice(list(Status))), lambda _: reply(""))
+    history = [random.choice(makers)(f"{number}") for number in range(30)] + [user("last")]
+    roles = [message.role for message in build_prompt(history, system="system", limits=ROOMY)]
+    assert all(one is not other for one, other in pairwise(roles))
+
+
+def test_reasoning_in_tags_is_not_sent() -> None:
+    history = [user("one"), reply("<think>Hm</think>two"), user("three"), reply("<think>Hm"), user("<think>four")]
+    assert sent(history) == ["one", "two", "three\n\n<think>four"]

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from chatcore import Status
-from chatcore.entities import INTERNAL, Failure
+from chatcore.entities import INTERNAL, Failure, FinishReason
 from chatcore.errors import (
     ConversationBusy,
     ModelProtocolError,
@@ -157,13 +157,66 @@ async def test_a_bug_in_the_gateway_tells_nothing_of_itself(
     await everything_has_ended(chat)
 
 
-async def test_a_model_may_say_nothing(world: World, chat: Chat) -> None:
-    world.model.then(Delta())
+@pytest.mark.parametrize("said", ["", " \n", Delta(reasoning="Hm")])
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (None, "model_empty"),
+        (FinishReason.STOP, "model_empty"),
+        (FinishReason.LENGTH, "model_empty"),
+        (FinishReason.TOOL_CALLS, "model_empty"),
+        (FinishReason.CONTENT_FILTER, "model_refused"),
+    ],
+)
+async def test_an_empty_answer_is_no_success(
+    world: World, chat: Chat, said: str | Delta, reason: FinishReason | None, code: str
+) -> None:
+    world.model.then(said, Delta(finish_reason=reason))
     await chat.send()
-    seen = await read(chat.follow())
-    assert (seen.text, seen.message.content, seen.message.reasoning) == ("", "", None)
-    assert seen.message.status is Status.COMPLETE
+    ended = (await read(chat.follow())).message
+    assert (ended.status, ended.finish_reason) == (Status.FAILED, reason)
+    assert ended.error is not None
+    assert ended.error.code == code
+    assert (await chat.messages())[-1] == ended
     await everything_has_ended(chat)
+
+
+@pytest.mark.parametrize("reason", [None, *FinishReason])
+async def test_why_an_answer_ended_is_stored_and_told(world: World, chat: Chat, reason: FinishReason | None) -> None:
+    world.model.then("Hello", Delta(finish_reason=reason))
+    await chat.send()
+    ended = (await read(chat.follow())).message
+    assert (ended.content, ended.status, ended.finish_reason) == ("Hello", Status.COMPLETE, reason)
+    assert (await chat.messages())[-1] == ended
+
+
+async def test_a_model_that_broke_down_said_so(world: World, chat: Chat) -> None:
+    world.model.then("Hel", Delta(finish_reason=FinishReason.ERROR), ModelUnavailable())
+    await chat.send()
+    ended = (await read(chat.follow())).message
+    assert (ended.content, ended.status, ended.finish_reason) == ("Hel", Status.FAILED, FinishReason.ERROR)
+
+
+async def test_what_turns_out_to_be_reasoning_keeps_its_place(world: World) -> None:
+    """Text sent before and text sent after are the text stored, for readers in any process, and in any order."""
+    async with world.process() as elsewhere, world.process() as process:
+        chat = await process.chat()
+        first, second = Stall(), Stall()
+        world.model.then("H", "m", first, Delta(reasoning="m.", reasoned=True), "Hel", second, "lo")
+        await chat.send()
+        events = [chat.follow(), chat.seen_from(elsewhere).follow()]
+        for reader in events:
+            await read_until(reader, "Hm")
+        first.release()
+        for reader in events:
+            await read_until(reader, "m.Hel")
+        late = (chat.follow(), chat.seen_from(elsewhere).follow())
+        for reader in late:
+            await read_until(reader, "Hmm.Hel")
+        second.release()
+        for reader in events:
+            seen = await read(reader)
+            assert (seen.text, seen.message.reasoning, seen.message.content) == ("lo", "Hmm.", "Hello")
 
 
 async def test_a_conversation_is_deleted_in_the_middle_of_a_reply(world: World, process: Process, chat: Chat) -> None:

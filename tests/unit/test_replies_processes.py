@@ -14,7 +14,13 @@ from unit.world import LAST_STEP, Chat, World, at_every_step, read, read_until, 
 
 
 @pytest.mark.parametrize(
-    ("said", "logged"), [(["Hel"], (None, "Hel")), ([Delta(reasoning="Hm"), "Hel"], ("Hm", "Hel")), ([], (None, ""))]
+    ("said", "logged"),
+    [
+        (["Hel"], (None, "Hel")),
+        ([Delta(reasoning="Hm"), "Hel"], ("Hm", "Hel")),
+        (["Hm", Delta(reasoning="m", text="Hel", reasoned=True)], ("Hmm", "Hel")),
+        ([], (None, "")),
+    ],
 )
 def test_the_next_process_ends_what_a_dead_one_was_writing(
     world: World, said: list[str | Delta], logged: tuple[str | None, str]
@@ -43,7 +49,8 @@ def test_the_next_process_ends_what_a_dead_one_was_writing(
             assert (await world.unfinished(), await world.log_of(orphan)) == ([], [])
             assert (await chat.ask()).status is Status.COMPLETE
             prompt = world.model.calls[-1].prompt.messages
-            assert [message.content for message in prompt] == ["Hello?", *filter(None, [logged[1]]), "Hello?"]
+            said_before = ["Hello?", logged[1], "Hello?"] if logged[1] else ["Hello?\n\nHello?"]
+            assert [message.content for message in prompt] == said_before
 
     chat = asyncio.run(first_life())
     asyncio.run(second_life(chat))

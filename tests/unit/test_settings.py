@@ -268,6 +268,13 @@ def test_an_empty_variable_is_none(folder: Path) -> None:
     assert Settings.load({**SECRETS, "PORT": ""}).port == 1
 
 
+def test_an_empty_system_prompt_is_none_and_not_the_default(folder: Path) -> None:
+    assert Settings.load({**SECRETS, "SYSTEM_PROMPT": ""}).system_prompt == ""
+    (folder / ".env").write_text("SYSTEM_PROMPT=")
+    assert Settings.load(SECRETS).system_prompt == ""
+    assert Settings.load({**SECRETS, "SYSTEM_PROMPT": "Rhyme."}).system_prompt == "Rhyme."
+
+
 def test_the_other_name_of_the_secret_key_has_the_rank_of_its_source(folder: Path) -> None:
     (folder / ".env").write_text(f"SECRET_KEY={'f' * 32}")
     environ = {"JWT_SECRET_KEY": "e" * 32, "ENCRYPTION_KEYS": ENCRYPTION_KEY}

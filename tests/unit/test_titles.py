@@ -122,6 +122,8 @@ async def test_a_title_is_told_before_the_end_or_not_at_all(world: World, chat: 
         (["x" * 300], "x" * 80),
         (["word "] * 1000, ("word " * 16).strip()),
         (["a\0b"], "a\ufffdb"),
+        (["<think>The moon.</think>Moon phases"], "Moon phases"),
+        (["The moon. " * 100, Delta(text="Moon phases", reasoned=True)], "Moon phases"),
     ],
 )
 async def test_a_title_is_trimmed(world: World, chat: Chat, said: Sequence[Step], title: str) -> None:
@@ -135,7 +137,7 @@ async def test_a_title_is_trimmed(world: World, chat: Chat, said: Sequence[Step]
 # ---- where the first words stay --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("said", [[], [""], ["  \n"], ["“”"], ["**"], [Delta(reasoning="Hm")]])
+@pytest.mark.parametrize("said", [[], [""], ["  \n"], ["“”"], ["**"], ["<think>Hm"], [Delta(reasoning="Hm")]])
 async def test_no_title_is_none(world: World, chat: Chat, said: Sequence[Step]) -> None:
     await self_titled(world, chat, said)
 

@@ -245,6 +245,7 @@ class MemoryMessages(MessageRepo):
                     reasoning=reply.reasoning,
                     status=reply.status,
                     usage=reply.usage,
+                    finish_reason=reply.finish_reason,
                     error=reply.error,
                 )
                 self._transaction.ledger.note(reply.user_id, text_size(reply.content, reply.reasoning))

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from chatcore.entities import UserId, storable
@@ -116,4 +116,4 @@ class ScriptedModel(LLMGateway):
 
 def fit(step: str | Delta) -> Delta:
     delta = Delta(text=step) if isinstance(step, str) else step
-    return Delta(reasoning=storable(delta.reasoning), text=storable(delta.text), usage=delta.usage)
+    return replace(delta, reasoning=storable(delta.reasoning), text=storable(delta.text))

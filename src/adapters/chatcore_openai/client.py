@@ -1,22 +1,21 @@
 """The OpenAI client, told to do no more than is asked of it. Importing this module takes about a second."""
 
+import asyncio
 import ssl
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import cast
-from urllib.parse import urlsplit
 
 import httpx2
-from openai import AsyncOpenAI, AsyncStream, omit
+from openai import AsyncOpenAI, AsyncStream, Omit, omit
 
 from chatcore.errors import ModelUnauthorized, ModelURLRefused
 from chatcore.ports import ModelEndpoint, Prompt
 from chatcore_openai.egress import Egress
+from chatcore_openai.failures import Refusal
+from chatcore_openai.forms import Forms
 from chatcore_openai.names import Names, asking_for
-from chatcore_openai.transport import BODY, AiohttpTransport, Body
-
-_OPENAI = "api.openai.com"
+from chatcore_openai.transport import BODY, AiohttpTransport, Body, calling_until
 
 
 def tls_context() -> ssl.SSLContext:
@@ -41,12 +40,14 @@ class ChatClient:
         names: Names,
         max_raw_bytes: int,
     ) -> None:
-        """As `AiohttpTransport`."""
+        """As `AiohttpTransport`; `total_timeout`, in seconds, is for a whole answer."""
+        self._total_timeout = total_timeout
+        self._time = asyncio.get_running_loop().time
+        self._forms = Forms()
         self._http = httpx2.AsyncClient(
             transport=AiohttpTransport(
                 connect_timeout=connect_timeout,
                 idle_timeout=idle_timeout,
-                total_timeout=total_timeout,
                 tls=tls,
                 egress=egress,
                 names=names,
@@ -57,68 +58,82 @@ class ChatClient:
         )
         self._client_for = lru_cache(maxsize=64)(self._new_client)
 
-    @asynccontextmanager
-    async def streaming(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[Body, None]:
-        """The answer to one request, its body yet to be read. Leaving closes it."""
-        body = await self._asked(endpoint, prompt)  # and the libraries' view of question and answer may go: 10 KiB
-        try:
-            yield body
-        finally:
-            await body.aclose()
+    async def ask(self, endpoint: ModelEndpoint, prompt: Prompt) -> Body:
+        """Return the answer to one question, its body yet to be read and then to be closed. Raise `Refusal`.
 
-    async def _asked(self, endpoint: ModelEndpoint, prompt: Prompt) -> Body:
-        try:
-            client = self._client_for(endpoint.url)
-        except httpx2.InvalidURL:
-            raise ModelURLRefused from None
+        A parameter that the endpoint does not take is left out or renamed, and that is remembered. An endpoint that is
+        busy and says for how long is asked once more, if there is time for it.
+        """
+        deadline, form, waited = self._time() + self._total_timeout, self._forms.of(endpoint), False
+        while True:
+            asked = form.question(endpoint, prompt)
+            try:
+                body = await self._ask(endpoint, asked, deadline)
+            except Refusal as refusal:
+                if (other := form.without(refusal, asked)) is not None:
+                    form = other
+                elif not waited and (pause := refusal.pause) < deadline - self._time():
+                    waited = True
+                    await asyncio.sleep(pause)
+                else:
+                    raise
+            else:
+                self._forms.remember(endpoint, form)
+                return body
+
+    async def _ask(self, endpoint: ModelEndpoint, asked: Mapping[str, object], deadline: float) -> Body:
+        client, query = self._client_for(endpoint.url)
+        calling_until.set(deadline)
         with asking_for(endpoint.owner):
             response = await client.post(  # `chat.completions.create` first looks through it all: half a millisecond
-                "/chat/completions",
-                body=_question(endpoint, prompt),
-                options={"headers": {"Authorization": _bearer(endpoint.api_key) if endpoint.api_key else omit}},
+                "/chat/completions" + query,
+                body=asked,
+                options={"headers": _credentials(endpoint.api_key, by_name=bool(query))},
                 cast_to=httpx2.Response,
                 stream=True,
                 stream_cls=AsyncStream[object],
             )
         return _body_of(cast("httpx2.Response", response))
 
-    @asynccontextmanager
-    async def listing(self, endpoint: ModelEndpoint) -> AsyncGenerator[Body, None]:
-        """The answer to the question which models there are."""
-        models = self._client_for(endpoint.url).models.with_streaming_response
-        bearer = {"Authorization": _bearer(endpoint.api_key)}
+    async def list_models(self, endpoint: ModelEndpoint) -> Body:
+        """Return the answer to the question which models there are. Raise `Refusal`."""
+        client, query = self._client_for(endpoint.url)
+        calling_until.set(self._time() + self._total_timeout)
         with asking_for(endpoint.owner):
-            async with models.list(extra_headers=bearer) as response:
-                yield _body_of(response.http_response)
+            response = await client.get(
+                "/models" + query,
+                options={"headers": _credentials(endpoint.api_key, by_name=bool(query))},
+                cast_to=httpx2.Response,
+                stream=True,
+                stream_cls=AsyncStream[object],
+            )
+        return _body_of(cast("httpx2.Response", response))
 
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    def _new_client(self, url: str) -> AsyncOpenAI:
-        return AsyncOpenAI(api_key="in each call", base_url=url, http_client=self._http, max_retries=0, timeout=None)
+    def _new_client(self, url: str) -> tuple[AsyncOpenAI, str]:
+        """The client for a URL, and the URL's query, which follows each path (Azure's `?api-version=`)."""
+        base, mark, query = url.partition("?")
+        try:
+            client = AsyncOpenAI(
+                api_key="in each call", base_url=base, http_client=self._http, max_retries=0, timeout=None
+            )
+        except httpx2.InvalidURL:
+            raise ModelURLRefused from None
+        return client, mark + query
 
 
-def _question(endpoint: ModelEndpoint, prompt: Prompt) -> dict[str, object]:
-    # OpenAI's newer models refuse the old name; most other servers know no other.
-    limit = "max_completion_tokens" if urlsplit(endpoint.url).hostname == _OPENAI else "max_tokens"
-    asked = {
-        "model": endpoint.model,
-        "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
-        "stream": True,
-        "stream_options": {"include_usage": True},
-        "temperature": prompt.temperature,
-        limit: prompt.max_tokens,
-    }
-    return {name: value for name, value in asked.items() if value is not None}
+def _credentials(api_key: str, *, by_name: bool) -> Mapping[str, str | Omit]:
+    """The key as a bearer token, or as Azure wants it."""
+    if not (api_key.isascii() and api_key.isprintable()):
+        raise ModelUnauthorized("The API key has characters that cannot be sent.")
+    if by_name and api_key:
+        return {"Authorization": omit, "api-key": api_key}
+    return {"Authorization": f"Bearer {api_key}" if api_key else omit}
 
 
 def _body_of(response: httpx2.Response) -> Body:
     """To be read past httpx2, whose layers cost more for a delta than all else that is done with it."""
     body: Body = response.extensions[BODY]
     return body
-
-
-def _bearer(api_key: str) -> str:
-    if not (api_key.isascii() and api_key.isprintable()):
-        raise ModelUnauthorized("The API key has characters that cannot be sent.")
-    return f"Bearer {api_key}"

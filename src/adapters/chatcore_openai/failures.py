@@ -1,23 +1,35 @@
 """What went wrong at a model endpoint, as the core's errors. The sentences are ours: nothing that the endpoint
-wrote gets into an error, where it would be shown, stored and logged."""
+wrote gets into an error, where it would be shown and stored. The log has it, without secrets (`words_for_log`)."""
 
-from collections.abc import Mapping
-from typing import Any, cast
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf
+from urllib.parse import urlsplit
+
+import msgspec
 
 from chatcore.errors import (
+    ModelContextLength,
     ModelError,
     ModelNotFound,
+    ModelPaymentRequired,
     ModelRateLimited,
     ModelRefused,
     ModelUnauthorized,
     ModelUnavailable,
     ModelURLRefused,
 )
+from chatcore.ports import ModelEndpoint, Prompt
+from chatcore_openai.chunks import Fault, decode_odd
 
 _BY_STATUS: Mapping[int, type[ModelError]] = {
     401: ModelUnauthorized,
+    402: ModelPaymentRequired,
     403: ModelUnauthorized,
     404: ModelNotFound,
+    413: ModelContextLength,
     429: ModelRateLimited,
 }
 
@@ -30,12 +42,90 @@ _BY_WORD: Mapping[str, type[ModelError]] = {
     "not_found_error": ModelNotFound,
     "rate_limit_exceeded": ModelRateLimited,
     "rate_limit_error": ModelRateLimited,
-    "insufficient_quota": ModelRateLimited,
-    "invalid_request_error": ModelRefused,
-    "context_length_exceeded": ModelRefused,
+    "insufficient_quota": ModelPaymentRequired,
+    "insufficient_balance": ModelPaymentRequired,
+    "billing_hard_limit_reached": ModelPaymentRequired,
+    "billing_not_active": ModelPaymentRequired,
+    "context_length_exceeded": ModelContextLength,
+    "exceed_context_size_error": ModelContextLength,
+    "string_above_max_length": ModelContextLength,
     "content_filter": ModelRefused,
     "content_policy_violation": ModelRefused,
 }
+_BY_TYPE: Mapping[str, type[ModelError]] = {"invalid_request_error": ModelRefused, "invalid_argument": ModelRefused}
+
+# What servers write where the status is a plain 400, or there is none.
+_BY_MESSAGE: Mapping[type[ModelError], Sequence[str]] = {
+    ModelContextLength: (
+        r"context.?(length|window|size|limit)|maximum context|(prompt|input) is too long|too many tokens",
+        r"(input|prompt) tokens? .{0,40}exceed|reduce the length of the (messages|prompt)",
+    ),
+    ModelUnauthorized: (
+        r"api[ _-]?key.{0,20}\b(invalid|not valid|incorrect|missing|expired|required)",
+        r"\b(invalid|incorrect|wrong|missing|no|expired) (x-)?api[ _-]?key|invalid (auth|access|bearer)",
+        r"\b(unauthori[sz]ed|unauthenticated|authentication (failed|required))",
+    ),
+    ModelPaymentRequired: (
+        r"insufficient.{0,10}(balance|quota|credit|funds)|credit balance|billing|payment required|out of credits",
+    ),
+    ModelNotFound: (
+        r"model\b.{0,120}\b(does not exist|not found|is not a valid model|unknown model)",
+        r"\b(unknown|invalid|no such) model\b",
+    ),
+}
+_PATTERNS = {kind: re.compile("|".join(parts), re.IGNORECASE) for kind, parts in _BY_MESSAGE.items()}
+
+_OUTPUT_LIMIT = re.compile(r"max_tokens or model output limit was reached", re.IGNORECASE)
+_TOKENS = (
+    r"\b(?:sk|pk|rk|gsk|xai|hf|ck|key)[-_][\w\-*.]{4,}|\b(?:AIza|eyJ)[\w\-.]{6,}",
+    r"\bbearer \S{6,}|\b(?=\w*\d)[\w\-]{24,}",
+)
+_TOKEN = re.compile("|".join(_TOKENS), re.IGNORECASE)
+_MAX_PAUSE = 60  # seconds
+_LOGGED = 300  # characters
+_MARK = "[redacted]"
+
+
+class Refusal(Exception):
+    """An answer with a status that is no success, and the beginning of its body. `retry_after`: seconds, if it says."""
+
+    def __init__(self, status: int, body: bytes = b"", retry_after: float | None = None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.words = body.decode(errors="replace")
+        self.retry_after = retry_after
+        self.fault = _fault_in(body)
+
+    @property
+    def failure(self) -> ModelError:
+        return failure_of_fault(self.fault, self.status)
+
+    @property
+    def pause(self) -> float:
+        """Seconds after which it makes sense to ask once more; `inf` if it does not."""
+        if self.status in (429, 503) and self.retry_after is not None and self.retry_after <= _MAX_PAUSE:
+            return inf if isinstance(self.failure, ModelPaymentRequired) else self.retry_after
+        return inf
+
+    @property
+    def ran_out_of_tokens(self) -> bool:
+        """Whether the model did answer, with all the tokens that it had. OpenAI calls that a bad request."""
+        return self.status == 400 and bool(_OUTPUT_LIMIT.search(self.words))
+
+
+def failure_of_fault(fault: Fault, status: int | None = None) -> ModelError:
+    """For the error object of an answer with this HTTP status, or of an event: what is most telling comes first."""
+    for word in (fault.code, fault.type, fault.status):
+        if isinstance(word, str) and (kind := _BY_WORD.get(word.lower())):
+            return kind()
+    status = next((found for found in map(_status, (fault.code, fault.status, status)) if found), None)
+    if status in (None, 400, 422) and (kind := _kind_of_message(f"{fault.code} {fault.message}")):
+        return kind()
+    if status is not None:
+        return failure_of_status(status)
+    if kind := _BY_TYPE.get((fault.type or "").lower()):
+        return kind()
+    return ModelUnavailable("The model endpoint reported a failure in the middle of the reply.")
 
 
 def failure_of_status(status: int) -> ModelError:
@@ -49,19 +139,61 @@ def failure_of_status(status: int) -> ModelError:
     return ModelUnavailable()
 
 
-def failure_of_error(error: object) -> ModelError:
-    """For the `error` of an event: an object with a `code` (a word or an HTTP status) and a `type`, or anything."""
-    if isinstance(error, dict):
-        fields = cast("dict[str, Any]", error)
-        for word in (fields.get("code"), fields.get("type")):
-            if isinstance(word, str) and word in _BY_WORD:
-                return _BY_WORD[word]()
-            if (status := _status(word)) is not None:
-                return failure_of_status(status)
-    return ModelUnavailable("The model endpoint reported a failure in the middle of the reply.")
+def words_for_log(words: str, endpoint: ModelEndpoint, prompt: Prompt | None = None) -> str:
+    """What an endpoint wrote, on one line, cut, and without the key or what it was sent."""
+    for secret in _secrets(endpoint, prompt):
+        words = words.replace(secret, _MARK)
+    words = _TOKEN.sub(_MARK, words)
+    shown = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in words[:2000])
+    return " ".join(shown.split())[:_LOGGED]
+
+
+def host_of(endpoint: ModelEndpoint) -> str:
+    return urlsplit(endpoint.url).hostname or ""
+
+
+def _secrets(endpoint: ModelEndpoint, prompt: Prompt | None) -> Iterable[str]:
+    if endpoint.api_key:
+        yield endpoint.api_key
+    for message in prompt.messages if prompt else ():
+        if len(message.content) >= 8:  # shorter ones are words that anybody uses
+            yield message.content
+            yield json.dumps(message.content)[1:-1]
+
+
+def _kind_of_message(message: str) -> type[ModelError] | None:
+    return next((kind for kind, pattern in _PATTERNS.items() if pattern.search(message[:2000])), None)
+
+
+class _Problem(msgspec.Struct):
+    msg: str = ""
+
+
+class _Details(msgspec.Struct):
+    """FastAPI's form; what it says of the input is not taken, for that is the prompt."""
+
+    detail: str | list[_Problem] = ""
+    message: str = ""
+
+
+def _fault_in(body: bytes) -> Fault:
+    """Of a body that holds no error object the details are the message; of one that is no JSON, all of it."""
+    try:
+        return decode_odd(body).fault or Fault(message=_details_in(body))
+    except (ValueError, RecursionError):
+        return Fault(message=body.decode(errors="replace"))
+
+
+def _details_in(body: bytes) -> str:
+    try:
+        found = msgspec.json.decode(body, type=_Details)
+    except msgspec.ValidationError:
+        return ""
+    parts = [found.detail] if isinstance(found.detail, str) else [problem.msg for problem in found.detail]
+    return " ".join([*parts, found.message])
 
 
 def _status(word: object) -> int | None:
     if isinstance(word, str) and len(word) == 3 and word.isascii() and word.isdigit():
         word = int(word)
-    return word if isinstance(word, int) and 400 <= word < 600 else None
+    return word if isinstance(word, int) and 300 <= word < 600 else None

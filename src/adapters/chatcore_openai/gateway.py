@@ -1,16 +1,19 @@
 """The port's side of it: one call, one stream of deltas."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from chatcore.entities import UserId, origin_of
-from chatcore.errors import ModelError, ModelProtocolError, ModelTimeout
+from chatcore.entities import FinishReason, UserId, origin_of
+from chatcore.errors import ModelError, ModelTimeout
 from chatcore.ports import Delta, LLMGateway, ModelEndpoint, Prompt
+from chatcore_openai.chunks import Fault
 from chatcore_openai.egress import Egress
+from chatcore_openai.failures import Refusal, host_of, words_for_log
 from chatcore_openai.listing import models_in
 from chatcore_openai.names import Names, asking_for
 from chatcore_openai.reply import ReplyReader
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from chatcore_openai.client import ChatClient
     from chatcore_openai.transport import Body
 
+_log = logging.getLogger("chatcore.models")
 _LIST_WITHIN = 20  # seconds
 _MAX_LISTING = 1024 * 1024  # bytes
 _END_WITHIN = 0.1  # seconds from [DONE] to the response's end
@@ -79,14 +83,13 @@ class OpenAIGateway(LLMGateway):
         await self._opened()
 
     async def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[Delta, None]:
-        client = (await self._opened())[endpoint.trusted]
+        body = await self._answer(endpoint, prompt)
+        if body is None:
+            yield Delta(finish_reason=FinishReason.LENGTH)
+            return
         now = asyncio.get_running_loop().time
-        async with client.streaming(endpoint, prompt) as body:
-            reader = ReplyReader(
-                max_bytes=self._max_bytes,
-                max_events=self._max_raw_bytes // _EVENT,
-                streamed=_streamed(body.content_type),
-            )
+        async with aclosing(body):
+            reader = ReplyReader(max_bytes=self._max_bytes, max_events=self._max_raw_bytes // _EVENT)
             cut: ModelError | None = None
             while cut is None and not reader.done:
                 try:
@@ -107,19 +110,33 @@ class OpenAIGateway(LLMGateway):
             told = reader.failure
             if delta := reader.end():
                 yield delta
-            if failure := told or (None if reader.finished else cut) or reader.failure:
-                raise failure
+            _note(reader.fault, endpoint, prompt)
+            _raise_first(told, None if reader.finished else cut, reader.failure)
             await _to_the_end(body)
+
+    async def _answer(self, endpoint: ModelEndpoint, prompt: Prompt) -> "Body | None":
+        """None: the model has used up all its tokens and said nothing."""
+        client = (await self._opened())[endpoint.trusted]
+        try:
+            return await client.ask(endpoint, prompt)
+        except Refusal as refusal:
+            _note(refusal.fault, endpoint, prompt, refusal.status)
+            if refusal.ran_out_of_tokens:
+                return None
+            raise refusal.failure from None
 
     async def models(self, endpoint: ModelEndpoint) -> Sequence[str]:
         client = (await self._opened())[endpoint.trusted]
         listing = WholeBody(_MAX_LISTING)
         try:
-            async with asyncio.timeout(_LIST_WITHIN), client.listing(endpoint) as body:
+            async with asyncio.timeout(_LIST_WITHIN), aclosing(await client.list_models(endpoint)) as body:
                 while piece := await body.read():
                     listing.feed(piece)
         except TimeoutError:
             raise ModelTimeout from None
+        except Refusal as refusal:
+            _note(refusal.fault, endpoint, status=refusal.status)
+            raise refusal.failure from None
         return models_in(b"".join(listing.rest()))
 
     async def may_call(self, url: str, *, owner: UserId) -> bool:
@@ -158,14 +175,20 @@ def _import_client() -> "ssl.SSLContext":
     return tls_context()
 
 
-def _streamed(content_type: str) -> bool:
-    match content_type.partition(";")[0].strip().lower():
-        case "text/event-stream":
-            return True
-        case "application/json":
-            return False
-        case _:
-            raise ModelProtocolError
+def _note(
+    fault: Fault | None, endpoint: ModelEndpoint, prompt: Prompt | None = None, status: int | None = None
+) -> None:
+    """Log what an endpoint said of a failure: for a person, who needs its words, and not for the user."""
+    if fault is not None:
+        words = words_for_log(fault.message or "", endpoint, prompt)
+        code = words_for_log(str(fault.code), endpoint)
+        _log.warning("%s failed: status=%s code=%s %s", host_of(endpoint), status, code, words)
+
+
+def _raise_first(*failures: ModelError | None) -> None:
+    for failure in failures:
+        if failure is not None:
+            raise failure
 
 
 async def _to_the_end(body: "Body") -> None:

@@ -4,6 +4,7 @@ Only the data of the events is of interest here; names, ids and comments are ski
 that a character cut in two by the network stays whole and that U+2028 or U+0085 in the data end no line.
 """
 
+import json
 import re
 
 from chatcore.errors import ModelProtocolError
@@ -12,8 +13,18 @@ SLICE = 8 * 1024
 """So many bytes are read at once: whatever is in them, that takes a few milliseconds at most."""
 
 _BOM = b"\xef\xbb\xbf"
+_ERROR = re.compile(rb"^event: ?error *$", re.MULTILINE)
+_MAX_ERROR = 64 * 1024  # bytes
 _DATA = re.compile(rb"^data(?:: ?(.*))?$", re.MULTILINE)
 _CR = 0x0D  # a number is looked for at once; for bytes Python first tries whether they are one
+
+
+def splitter_for(begin: bytes, max_bytes: int) -> "EventSplitter | WholeBody | None":
+    """What reads an answer that begins so; its content type is often wrong. None: that cannot be said yet."""
+    begin = begin.removeprefix(_BOM).lstrip()
+    if not begin or (len(begin) < len(_BOM) and _BOM.startswith(begin)):
+        return None
+    return WholeBody(max_bytes) if begin[:1] in b"{[" else EventSplitter(max_bytes)
 
 
 class EventSplitter:
@@ -73,9 +84,25 @@ class EventSplitter:
         for event in block.split(b"\n\n"):
             if event.startswith(b"data: ") and b"\n" not in event:  # nearly all of them
                 events.append(event[6:])
-            elif data := b"\n".join(_DATA.findall(event)):
+            elif data := _data_of(event):
                 events.append(data)
         return events
+
+
+def _data_of(event: bytes) -> bytes:
+    data = b"\n".join(_DATA.findall(event))
+    return _as_error(data) if _ERROR.search(event) else data
+
+
+def _as_error(data: bytes) -> bytes:
+    """What an event that is named an error says, in the form of those that have no name."""
+    try:
+        said = json.loads(data[:_MAX_ERROR])
+    except (ValueError, RecursionError):
+        said = data[:_MAX_ERROR].decode(errors="replace")
+    if isinstance(said, dict) and said.get("error"):  # pyright: ignore[reportUnknownMemberType]
+        return data
+    return json.dumps({"error": said or "an error without words"}).encode()
 
 
 class WholeBody:
@@ -92,7 +119,7 @@ class WholeBody:
         return []
 
     def rest(self) -> list[bytes]:
-        return [bytes(self._buffer)]
+        return [bytes(self._buffer.removeprefix(_BOM))]
 
 
 def parts_of(piece: bytes) -> list[bytes]:

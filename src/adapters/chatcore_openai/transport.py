@@ -7,6 +7,10 @@ aiohttp reads a stream with less than half the work that httpx2's own transport 
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 
 import aiohttp
@@ -16,17 +20,22 @@ import yarl
 from chatcore.errors import ModelError, ModelProtocolError, ModelTimeout, ModelUnavailable, ModelURLRefused
 from chatcore_openai._internals import TooMuch, Turns, allow, meter
 from chatcore_openai.egress import Egress
-from chatcore_openai.failures import failure_of_status
+from chatcore_openai.failures import Refusal
 from chatcore_openai.guard import GuardedResolver, Refused, guarded_socket
 from chatcore_openai.names import Names, NameTimeout
 from chatcore_openai.reply import CUT
 
 # Nothing else of what the client would send goes out: it describes this machine, and takes more from the environment.
-_SENT = ("Accept", "Authorization", "Content-Type")
+_SENT = ("Accept", "Authorization", "Content-Type", "api-key")
 _OURS = {"User-Agent": "chatcore", "Accept-Encoding": "identity"}
 BODY = "chatcore_body"
 """The name of the response's extension that holds its `Body`."""
 
+calling_until: ContextVar[float] = ContextVar("calling_until")
+"""The time of the event loop at which the call that is made has to be over."""
+
+_MAX_REFUSAL = 16 * 1024  # bytes
+_REFUSED_WITHIN = 2.0  # seconds
 _TROUBLE = (aiohttp.ClientError, OSError, TimeoutError)
 
 
@@ -34,7 +43,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     """Makes each request once. Knows no proxies, cookies or redirects, and reads no body but that of a success.
 
     Times are in seconds: `connect_timeout` until a connection stands, name look-up and TLS included, `idle_timeout`
-    without a word (`Body.since`), `total_timeout` from the call to the last byte. `max_raw_bytes` bounds a body with
+    without a word (`Body.since`), `calling_until` to the last byte. `max_raw_bytes` bounds a body with
     its framing. Must be made within a running event loop.
 
     `egress`: where it may connect to, by addresses that `names` looks up; None is anywhere, by the system's own
@@ -47,7 +56,6 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         *,
         connect_timeout: float,
         idle_timeout: float,
-        total_timeout: float,
         tls: ssl.SSLContext,
         egress: Egress | None,
         names: Names,
@@ -55,7 +63,6 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     ) -> None:
         self._max_raw_bytes = max_raw_bytes
         self._idle_timeout = idle_timeout
-        self._total_timeout = total_timeout
         turns = Turns()
         timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout, sock_read=idle_timeout)
         self._sessions = {
@@ -72,7 +79,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         headers = {name: request.headers[name] for name in _SENT if name in request.headers}
         content = await request.aread()
-        deadline = asyncio.get_running_loop().time() + self._total_timeout
+        deadline = calling_until.get()
         try:
             async with asyncio.timeout_at(deadline):
                 response = await self._sessions[request.url.scheme].request(
@@ -87,8 +94,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         except (KeyError, ValueError):  # a URL that only looks like one
             raise ModelURLRefused from None
         if not 200 <= response.status < 300:
-            response.close()
-            raise failure_of_status(response.status)
+            raise await _refusal_in(response)
         if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
             response.close()
             raise ModelProtocolError("The model endpoint compressed its answer, which it was asked not to do.")
@@ -193,6 +199,27 @@ class Body(httpx2.AsyncByteStream):
             self._content.set_exception(TimeoutError())
         else:
             self._timer = self._loop.call_at(self._next_look(), self._look)
+
+
+async def _refusal_in(response: aiohttp.ClientResponse) -> Refusal:
+    body = b""
+    with suppress(*_TROUBLE):
+        async with asyncio.timeout(_REFUSED_WITHIN):
+            while len(body) < _MAX_REFUSAL and (data := await response.content.read(_MAX_REFUSAL)):
+                body += data
+    response.close()
+    return Refusal(response.status, body[:_MAX_REFUSAL], _retry_after(response.headers.get("Retry-After", "")))
+
+
+def _retry_after(header: str) -> float | None:
+    """Seconds, from a number or a date (RFC 9110 §10.2.3)."""
+    try:
+        if header.strip().replace(".", "", 1).isdecimal():
+            return float(header)
+        at = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
 def _failure_of(error: Exception) -> ModelError:

@@ -30,6 +30,7 @@ from chatcore.entities import (
     Conversation,
     ConversationId,
     Failure,
+    FinishReason,
     Message,
     MessageId,
     Role,
@@ -78,6 +79,7 @@ MESSAGE_ALONE = (
     _m.prompt_tokens,
     _m.completion_tokens,
     _m.total_tokens,
+    _m.finish_reason,
     _m.error_code,
     _m.error_detail,
     _m.created_at,
@@ -215,7 +217,8 @@ _BEGUN_WITH = (
 def message_from(row: Row) -> Message:
     """From the columns `MESSAGE` or `MESSAGE_ALONE`."""
     id_, user_id, conversation_id, parent_id, role, content, reasoning, status, model, *rest = row
-    prompt_tokens, completion_tokens, total_tokens, error_code, error_detail, created_at, *siblings = rest
+    prompt_tokens, completion_tokens, total_tokens, finish_reason, *rest = rest
+    error_code, error_detail, created_at, *siblings = rest
     return Message(
         id=id_,
         user_id=user_id,
@@ -230,6 +233,7 @@ def message_from(row: Row) -> Message:
         usage=None
         if total_tokens is None
         else Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, total_tokens=total_tokens),
+        finish_reason=None if finish_reason is None else FinishReason(finish_reason),
         error=None if error_code is None else Failure(code=error_code, detail=error_detail),
         created_at=created_at,
     )
@@ -390,6 +394,7 @@ class SqlMessageRepo(MessageRepo):
             **_text_columns(message.content, message.reasoning),
             status=message.status.value,
             model=message.model,
+            finish_reason=message.finish_reason,
             created_at=message.created_at,
             **_usage_columns(message.usage),
             **_error_columns(message.error),
@@ -449,6 +454,7 @@ class SqlMessageRepo(MessageRepo):
             message=reply.id,
             **_text_columns(reply.content, reply.reasoning),
             status=reply.status.value,
+            finish_reason=reply.finish_reason,
             **_usage_columns(reply.usage),
             **_error_columns(reply.error),
         )

@@ -220,6 +220,7 @@ messages = Table(
     Column("prompt_tokens", Integer),
     Column("completion_tokens", Integer),
     Column("total_tokens", Integer),
+    Column("finish_reason", String(16)),
     Column("error_code", String(64)),
     Column("error_detail", Text),
     Column("idempotency_key", String(255)),

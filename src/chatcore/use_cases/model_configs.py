@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
@@ -18,16 +18,15 @@ from chatcore.entities import (
     check,
     check_page,
     key_hint,
+    model_name_rule,
     model_url_rule,
+    normal_model_url,
     origin_of,
-    text_rule,
 )
 from chatcore.errors import (
     FieldError,
     ModelError,
     ModelNotConfigured,
-    ModelNotFound,
-    ModelRefused,
     ModelTimeout,
     ModelUnauthorized,
     NotFound,
@@ -37,7 +36,9 @@ from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
 from chatcore.shielding import repeatable
 
 _MISSING = "There is no such model configuration."
-_ONE_WORD = Prompt(messages=[PromptMessage(Role.USER, "Say hello.")], max_tokens=8)
+_MAX_PASTED = 8192  # characters
+_ONE_TOKEN = Prompt(messages=[PromptMessage(Role.USER, "Say hello.")], max_tokens=1)
+_LIST_WITHIN = 5.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,8 @@ class CreateModelConfig:
     @repeatable
     async def __call__(self, *, by: Owner, model_url: str, model_name: str, api_key: str) -> ModelConfig:
         """Raises `ValidationFailed`."""
-        check(model_url_rule(model_url), _name_rule(model_name), _key_rule(api_key))
+        model_url, model_name, api_key = normal_model_url(model_url), _trimmed(model_name), _trimmed(api_key)
+        check(model_url_rule(model_url), model_name_rule(model_name), _key_rule(api_key))
         await _check_target(self.gateway, model_url, by.owner)
         now = self.clock.now()
         async with acting(self.unit_of_work, by, now=now) as work:
@@ -100,9 +102,12 @@ class UpdateModelConfig:
         api_key: str | None = None,
     ) -> ModelConfig:
         """Raises `ValidationFailed`, `NotFound`."""
+        model_url = None if model_url is None else normal_model_url(model_url)
+        model_name = None if model_name is None else _trimmed(model_name)
+        api_key = None if api_key is None else _trimmed(api_key)
         check(
             model_url_rule(model_url) if model_url is not None else None,
-            _name_rule(model_name) if model_name is not None else None,
+            model_name_rule(model_name) if model_name is not None else None,
             _key_rule(api_key) if api_key is not None else None,
         )
         if model_url is not None:
@@ -129,7 +134,7 @@ class UpdateModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Whether the endpoint answers with its models; if not, why."""
+    """Whether the model answers; if not, why. `models`: those that its endpoint names."""
 
     models: Sequence[str] = ()
     failure: Failure | None = None
@@ -137,8 +142,10 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckModelConfig:
-    """The owner: asks the endpoint for its models, with the stored key; one without such a list is asked for a word. It
-    counts as a message does, four checks may go on at once, and each has 30 seconds."""
+    """The owner: asks the model for one token, with the stored key, since that is what will be used; and the endpoint
+    for its models, if it tells them.
+
+    It counts as a message does, four checks may go on at once, and each has 30 seconds."""
 
     unit_of_work: UnitOfWorkFactory
     gateway: LLMGateway
@@ -170,13 +177,14 @@ class CheckModelConfig:
             return Checked(failure=Failure(code=error.code, detail=error.detail))
 
     async def _models(self, endpoint: ModelEndpoint) -> Sequence[str]:
-        try:
-            return await self.gateway.models(endpoint)
-        except (ModelNotFound, ModelRefused):
-            async with aclosing(self.gateway.stream(endpoint, _ONE_WORD)) as deltas:
-                async for _ in deltas:
-                    pass
-            return ()
+        async with aclosing(self.gateway.stream(endpoint, _ONE_TOKEN)) as deltas:
+            async for delta in deltas:
+                if delta.text or delta.reasoning:
+                    break  # it answers; how much it says though it was asked for no more is not waited for
+        with suppress(ModelError, TimeoutError):
+            async with asyncio.timeout(_LIST_WITHIN):
+                return await self.gateway.models(endpoint)
+        return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,8 +224,9 @@ def _with_key(config: ModelConfig, api_key: str, cipher: Cipher) -> ModelConfig:
     return replace(config, sealed_key=sealed, api_key_hint=key_hint(api_key), sealed_with=sealed_with)
 
 
-def _name_rule(model_name: str) -> FieldError | None:
-    return text_rule(model_name, "model_name", minimum=1, maximum=200)
+def _trimmed(pasted: str) -> str:
+    """Without the blanks and line breaks that come with what is pasted."""
+    return pasted.strip() if len(pasted) <= _MAX_PASTED else pasted
 
 
 def _key_rule(api_key: str) -> FieldError | None:

@@ -158,6 +158,8 @@ def _message_rules(message: Message) -> Iterator[FieldError | None]:
     if message.error is not None:
         yield text_rule(message.error.code, "error.code", minimum=1, maximum=64)
         yield text_rule(message.error.detail, "error.detail", maximum=2000)
+    if message.finish_reason is not None and message.role is not Role.ASSISTANT:
+        yield FieldError("finish_reason", "is what an assistant's message may have, and no other")
     if (message.status is Status.FAILED) != (message.error is not None):
         yield FieldError("error", "is what a failed reply has, and no other message")
     if message.role is not Role.ASSISTANT and message.status is not Status.COMPLETE:

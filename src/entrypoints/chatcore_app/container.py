@@ -81,6 +81,7 @@ from chatcore import (
     SystemClock,
     UpdateModelConfig,
 )
+from chatcore.entities import normal_model_url
 from chatcore.errors import Unavailable
 from chatcore.ports import Cipher, Clock, LLMGateway, PasswordHasher, RateLimiter, TokenSigner, UnitOfWorkFactory
 from chatcore_app.settings import Settings, blaming
@@ -320,7 +321,7 @@ def _own_model(settings: Settings) -> ModelEndpoint | None:
     """The server's own model; in development without one, the demo model."""
     if settings.openai_api_key or settings.openai_base_url:
         return ModelEndpoint(
-            url=settings.openai_base_url or _OPENAI_URL,
+            url=normal_model_url(settings.openai_base_url) or _OPENAI_URL,
             model=settings.openai_model or _OPENAI_MODEL,
             api_key=settings.openai_api_key,
             trusted=True,

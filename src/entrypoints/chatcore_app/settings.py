@@ -1,7 +1,7 @@
 """What an operator may set: environment variables, then a `.env` file in the working directory, then defaults.
 
-A name is the field's in capitals; an empty value counts as not set. Whatever is wrong is said at once, in sentences
-that name the variable.
+A name is the field's in capitals; an empty value counts as not set, but for SYSTEM_PROMPT: no prompt is one too.
+Whatever is wrong is said at once, in sentences that name the variable.
 """
 
 import os
@@ -19,7 +19,7 @@ import msgspec
 from dotenv import dotenv_values
 from msgspec import Meta
 
-from chatcore.entities import model_url_rule
+from chatcore.entities import model_url_rule, normal_model_url
 from chatcore.errors import Unavailable
 from chatcore.ports import Rate
 from chatcore.storage import MAX_STORAGE_BYTES
@@ -38,6 +38,9 @@ _PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 _RATE = re.compile(rf"([1-9][0-9]{{0,8}})/({'|'.join(_PERIODS)})")
 _PRODUCTION_RATES = {"register": "20/hour", "send": "60/minute", "search": "60/minute", "requests": "1200/minute"}
 _SYSTEM_PROMPT = "You are a helpful assistant. Answer in the language of the question."
+
+
+_MAY_BE_EMPTY = frozenset({"SYSTEM_PROMPT"})
 
 
 class SettingsError(Exception):
@@ -126,7 +129,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
             raise SettingsError(missing)
         if self.environment == "production" and (guessable := " ".join(self._guessable_secrets())):
             raise SettingsError(guessable)
-        if self.openai_base_url and model_url_rule(self.openai_base_url):
+        if self.openai_base_url and model_url_rule(normal_model_url(self.openai_base_url)):
             raise SettingsError("OPENAI_BASE_URL must be an http(s) URL such as https://api.openai.com/v1")
         if self.workers > 1 and self.embedded_database:
             raise SettingsError(
@@ -257,9 +260,13 @@ def blaming(name: str) -> Generator[None, None, None]:
 
 
 def _named(values: Mapping[str, str]) -> dict[str, str]:
-    """The values that are ours and not empty. JWT_SECRET_KEY is another name of SECRET_KEY."""
+    """The values that are ours and, but for a few, not empty. JWT_SECRET_KEY is another name of SECRET_KEY."""
     names = {field.encode_name for field in msgspec.structs.fields(Settings)}
-    found = {name: value for name in names if (value := (values.get(name) or "").strip())}
+    found = {
+        name: value
+        for name in names
+        if (value := (values.get(name) or "").strip()) or name in _MAY_BE_EMPTY & values.keys()
+    }
     if not found.get("SECRET_KEY") and (other := (values.get("JWT_SECRET_KEY") or "").strip()):
         found["SECRET_KEY"] = other
     return found

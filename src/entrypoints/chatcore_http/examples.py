@@ -60,6 +60,7 @@ _MESSAGE = {
     "status": "complete",
     "model": None,
     "usage": None,
+    "finish_reason": None,
     "error": None,
     "created_at": _THEN,
 }
@@ -74,6 +75,7 @@ _REPLY = {
     "content": "Because air scatters blue light most. 🌈",
     "model": "gpt-4o-mini",
     "usage": _USAGE,
+    "finish_reason": "stop",
 }
 _STARTED = {
     "type": "reply.started",
@@ -86,7 +88,8 @@ _STARTED = {
 _TEXT = {"type": "reply.delta", "reply_id": 12, "offset": 39, "text": _REPLY["content"]}
 _ENDED = {"type": "reply.completed", "reply_id": 12, "offset": 39, "message": _REPLY}
 _FAILURE = {"code": "model_timeout", "detail": "The model took too long."}
-_FAILED_REPLY = {**_REPLY, "content": "Because air", "status": "failed", "usage": None, "error": _FAILURE}
+_CUT = {"usage": None, "finish_reason": None}
+_FAILED_REPLY = {**_REPLY, "content": "Because air", "status": "failed", **_CUT, "error": _FAILURE}
 _ROLE = {"name": "admin", "description": "Administers all accounts."}
 
 _REFUSED = "has no messages: mapping is no object"

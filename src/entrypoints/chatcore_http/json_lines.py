@@ -88,6 +88,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="kind", tag="message"):
     status: Literal["complete", "writing", "stopped", "failed", "interrupted"] = "complete"
     model: str | None = None
     usage: schemas.Usage | None = None
+    finish_reason: Literal["stop", "length", "content_filter", "tool_calls", "error"] | None = None
     error: schemas.Failure | None = None
 
     @classmethod
@@ -107,6 +108,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="kind", tag="message"):
             status=entities.Status(self.status),
             model=self.model,
             usage=None if self.usage is None else entities.Usage(**msgspec.structs.asdict(self.usage)),
+            finish_reason=None if self.finish_reason is None else entities.FinishReason(self.finish_reason),
             error=None if self.error is None else entities.Failure(**msgspec.structs.asdict(self.error)),
             created_at=self.created_at,
         )

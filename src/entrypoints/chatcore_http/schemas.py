@@ -290,6 +290,7 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True):
     status: Literal["complete", "writing", "stopped", "failed", "interrupted"]
     model: str | None
     usage: Usage | None
+    finish_reason: Literal["stop", "length", "content_filter", "tool_calls", "error"] | None
     error: Failure | None
     created_at: datetime
 
@@ -305,6 +306,7 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True):
             status=message.status.value,
             model=message.model,
             usage=Usage(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) if usage else None,
+            finish_reason=None if message.finish_reason is None else message.finish_reason.value,
             error=Failure(error.code, error.detail) if error else None,
             created_at=message.created_at,
             **text,

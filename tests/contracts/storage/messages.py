@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from chatcore.entities import (
     Conversation,
     ConversationId,
     Failure,
+    FinishReason,
     Message,
     MessageId,
     Role,
@@ -35,12 +37,13 @@ from contracts.storage.base import (
 NO_MESSAGE = MessageId(999_999_999)
 NO_CONVERSATION = ConversationId(999_999_999)
 
-DONE = {
+DONE: dict[str, Any] = {
     "complete": {
         "content": "answer",
         "reasoning": "thought",
         "status": Status.COMPLETE,
         "usage": Usage(prompt_tokens=3, completion_tokens=0, total_tokens=2**31 - 1),
+        "finish_reason": FinishReason.CONTENT_FILTER,
     },
     "stopped": {"content": "half an ans", "status": Status.STOPPED},
     "failed": {"reasoning": "", "status": Status.FAILED, "error": Failure(code="model_timeout", detail="Too long. 🦄")},
@@ -384,7 +387,7 @@ class MessageRepoContract(StorageContract):
     ) -> None:
         reply = await stored_reply(unit_of_work, conversation)
         other = await stored_reply(unit_of_work, conversation)
-        finished = replace(reply, **DONE[end])  # type: ignore[arg-type]
+        finished = replace(reply, **DONE[end])
         async with unit_of_work() as work:
             await work.messages.finish(replace(finished, model="another", created_at=later(9), role=Role.USER))
             await work.commit()

@@ -9,6 +9,7 @@ from chatcore.entities import (
     Conversation,
     ConversationId,
     Failure,
+    FinishReason,
     Message,
     MessageId,
     ModelConfigId,
@@ -133,6 +134,7 @@ class OwnDataContract(StorageContract):
             status=status,
             model="model",
             usage=Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3),
+            finish_reason=FinishReason.LENGTH,
             error=Failure(code="model_timeout", detail="Too slow."),
         )
         await self._restored(unit_of_work, was)

@@ -1,0 +1,69 @@
+"""The request, in the form that an endpoint takes: most parameters have two names, or are refused by some models."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from chatcore.ports import ModelEndpoint, Prompt
+from chatcore_openai.failures import Refusal
+
+_REMEMBERED = 1000  # endpoints
+_UNSUPPORTED = re.compile(
+    r"unsupported|not (be )?(support|permit|allow|recogni|accept|known|available)|does ?n.t support|unknown|unrecogni"
+    r"|unexpected|extra (input|field)|additional propert|deprecated|only the default|invalid (param|arg)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What of a question is sent, and under which name. The first form is what most servers take."""
+
+    usage: bool = True
+    temperature: bool = True
+    limit: Literal["max_tokens", "max_completion_tokens"] | None = "max_tokens"
+
+    def question(self, endpoint: ModelEndpoint, prompt: Prompt) -> Mapping[str, object]:
+        asked: dict[str, object] = {
+            "model": endpoint.model,
+            "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
+            "stream": True,
+        }
+        if self.usage:
+            asked["stream_options"] = {"include_usage": True}
+        if self.temperature and prompt.temperature is not None:
+            asked["temperature"] = prompt.temperature
+        if self.limit and prompt.max_tokens is not None:
+            asked[self.limit] = prompt.max_tokens
+        return asked
+
+    def without(self, refusal: Refusal, asked: Mapping[str, object]) -> "Form | None":
+        """The form without what was refused of `asked`; None if it was something else."""
+        words = refusal.words
+        if refusal.status not in (400, 422) or not _UNSUPPORTED.search(words):
+            return None
+        if "stream_options" in asked and "stream_options" in words:
+            return replace(self, usage=False)
+        if "temperature" in asked and re.search(r"\btemperature\b", words):
+            return replace(self, temperature=False)
+        if self.limit in asked and re.search(r"\bmax_(completion_)?tokens\b", words):
+            return replace(self, limit="max_completion_tokens" if self.limit == "max_tokens" else None)
+        return None
+
+
+class Forms:
+    """Which form each endpoint takes, as far as that was found out."""
+
+    def __init__(self) -> None:
+        self._forms = OrderedDict[tuple[str, str], Form]()
+
+    def of(self, endpoint: ModelEndpoint) -> Form:
+        return self._forms.get((endpoint.url, endpoint.model), Form())
+
+    def remember(self, endpoint: ModelEndpoint, form: Form) -> None:
+        self._forms[endpoint.url, endpoint.model] = form
+        self._forms.move_to_end((endpoint.url, endpoint.model))
+        if len(self._forms) > _REMEMBERED:
+            self._forms.popitem(last=False)
