@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-from hostile_models import serving_models
+from hostile_models import bomb, serving_models
 
 MIB = 2**20
 MARKS = "a" + "\u0301" * 40_000 + "\u0323" * 40_000
@@ -244,6 +244,10 @@ def model_that(behaves: str) -> Attack:
     return attack
 
 
+async def have_a_bomb(_: Target) -> None:
+    bomb()
+
+
 async def checks_at_once(target: Target) -> None:
     async with serving_models(target.seconds) as url:
         config = (await target.made("/auth/config/create", model_url=f"{url}/silent", model_name="m", api_key=""))["id"]
@@ -389,7 +393,7 @@ ATTACKS: dict[str, tuple[Attack, Attack | None]] = {
     "A5 fragments of one byte": (flood(ONE_BYTE, BEGINNING), None),
     "A5 pings whose pongs are not read": (flood(PING, sockets=10), None),
     "A5 1 MiB without a token": (bursts_without_a_token, None),
-    "A6 a gzip bomb": (model_that("gzip"), None),
+    "A6 a gzip bomb": (model_that("gzip"), have_a_bomb),
     "A6 comments": (model_that("comments"), None),
     "A6 empty deltas": (model_that("deltas"), None),
     "A6 empty choices": (model_that("choices"), None),

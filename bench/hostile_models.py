@@ -45,14 +45,14 @@ def _long_reply() -> bytes:
 
 
 @cache
-def _bomb() -> bytes:
+def bomb() -> bytes:
     """Half a megabyte that becomes 512 MiB."""
     packer = zlib.compressobj(wbits=31)
     packed = b"".join(packer.compress(b" " * MIB) for _ in range(512)) + packer.flush()
     return _STREAM + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed
 
 
-_ONCE: dict[str, Callable[[], bytes]] = {"gzip": _bomb, "long": _long_reply}
+_ONCE: dict[str, Callable[[], bytes]] = {"gzip": bomb, "long": _long_reply}
 
 
 @asynccontextmanager
