@@ -292,36 +292,47 @@ class Replies:
     # ---- reading -----------------------------------------------------------------------------------------
 
     def follow(
-        self, *, owner: UserId, conversation_id: ConversationId, reply_id: MessageId | None = None, after: int = 0
+        self,
+        *,
+        owner: UserId,
+        conversation_id: ConversationId,
+        reply_id: MessageId | None = None,
+        after: int = 0,
+        again: bool = False,
     ) -> AsyncGenerator[ReplyEvent, None]:
         """The reply from code point `after` on, until it has ended: the last one of the conversation, or `reply_id`.
 
-        Nothing at all if there never was a reply. Raises `NotFound` for a conversation or reply that is not there.
-        A reply that another process writes comes a little later, and without the conversation's title.
+        Nothing at all if there never was a reply, or, for a reader who comes `again`, if it has ended at `after`.
+        Raises `NotFound` for a conversation or reply that is not there. A reply that another process writes comes a
+        little later, and without the conversation's title.
         """
         live = self._live_of(owner, conversation_id, reply_id)
-        return self._follow_live(live, after) if live else self._follow_found(owner, conversation_id, reply_id, after)
+        if live:
+            return self._follow_live(live, after, again)
+        return self._follow_found(owner, conversation_id, reply_id, after, again)
 
     async def _follow_found(
-        self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId | None, after: int
+        self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId | None, after: int, again: bool
     ) -> AsyncGenerator[ReplyEvent, None]:
         reply = await self._find(owner, conversation_id, reply_id)
         if reply is None:
             return
         if live := self._live.get(reply.id):
-            async with aclosing(self._follow_live(live, after)) as events:
+            async with aclosing(self._follow_live(live, after, again)) as events:
                 async for event in events:
                     yield event
         elif reply.status is Status.WRITING:
-            async with self._mirrors.of(reply) as mirror, aclosing(self._follow_live(mirror, after)) as events:
+            async with self._mirrors.of(reply) as mirror, aclosing(self._follow_live(mirror, after, again)) as events:
                 async for event in events:
                     yield event
-        else:
+        elif not again or after < reply.length:
             yield _started(reply, after)
             for event in _events_of(reply, after):
                 yield event
 
-    async def _follow_live(self, live: LiveReply, offset: int) -> AsyncGenerator[ReplyEvent, None]:
+    async def _follow_live(self, live: LiveReply, offset: int, again: bool) -> AsyncGenerator[ReplyEvent, None]:
+        if again and live.ended is not None and offset >= live.ended.length:
+            return
         yield _started(live.reply, offset)
         reply_id, told, worker, log = live.reply.id, False, self._worker, self._log
         while True:

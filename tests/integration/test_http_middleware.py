@@ -93,6 +93,34 @@ async def test_a_preflight_is_answered_without_a_token(stranger: Api, origin: st
     assert granted >= set(headers.split(","))
 
 
+STAINLESS = ["arch", "lang", "os", "package-version", "retry-count", "runtime", "runtime-version", "timeout"]
+SENT = {
+    "tracing": ["traceparent", "tracestate", "baggage", "sentry-trace"],
+    "event streams": ["cache-control", "pragma", "x-requested-with", "last-event-id"],
+    "OpenAI's client": [
+        *("authorization", "content-type", "user-agent", "idempotency-key"),
+        *("openai-organization", "openai-project", "openai-beta"),
+        *(f"x-stainless-{name}" for name in STAINLESS),
+    ],
+    "the AI SDK": ["content-type", "user-agent", "x-vercel-ai-ui-message-stream"],
+}
+
+
+@pytest.mark.parametrize("headers", [",".join(names) for names in SENT.values()], ids=SENT)
+async def test_what_clients_in_browsers_send_by_themselves_is_granted(stranger: Api, headers: str) -> None:
+    answer = await preflight(stranger, "/conversations/1/chat", origin=APP, headers=headers)
+    assert (answer.status, allowed(answer)) == (204, APP)
+    granted = {name.lower() for name in answer.headers["Access-Control-Allow-Headers"].split(", ")}
+    assert granted >= set(headers.split(","))
+    assert allowed(await preflight(stranger, "/auth/me", origin="https://evil.test", headers=headers)) is None
+
+
+async def test_what_clients_in_browsers_read_is_exposed(stranger: Api) -> None:
+    answer = await stranger.get("/health", {"Origin": APP})
+    exposed = {name.lower() for name in answer.headers["Access-Control-Expose-Headers"].split(", ")}
+    assert exposed >= {"x-request-id", "retry-after", "x-vercel-ai-ui-message-stream"}
+
+
 OTHERS = [
     "https://app.example.com.evil.test",
     "https://evil.test/app.example.com",

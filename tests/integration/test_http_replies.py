@@ -292,3 +292,21 @@ async def test_a_conversation_deleted_in_mid_stream(ada: Api, path: str, model: 
     (await ada.get(path)).problem(404, "not_found")
     (await ada.get(f"{path}/reply", {"Last-Event-ID": last.id})).problem(404, "not_found")
     (await ada.post(f"{path}/stop")).problem(404, "not_found")
+
+
+# ---- coming back to what has ended -----------------------------------------------------------------------
+
+
+async def test_an_event_source_that_has_seen_the_end_is_told_not_to_come_back(
+    ada: Api, path: str, stall: Stall
+) -> None:
+    """It connects again after each end; 204 is what stops it (HTML §9.2.3)."""
+    async with ada.events(f"{path}/chat", {"content": "Hi"}, EVENTS) as events:
+        stall.release()
+        seen = await events.rest()
+    assert seen[-1].type == "reply.completed"
+    for after in ("", "?after=0"):
+        again = await ada.get(f"{path}/reply{after}", {"Last-Event-ID": seen[-1].id})
+        assert (again.status, again.body) == (204, b"")
+    assert text_of(await rest_of_reply(ada, path, headers={"Last-Event-ID": seen[0].id})) == "Hello"
+    assert [event.type for event in await rest_of_reply(ada, path, 5)] == ["reply.started", "reply.completed"]

@@ -50,3 +50,79 @@ def test_a_file_without_the_columns_is_none(tmp_path: Path, content: bytes) -> N
     (tmp_path / "users").write_bytes(content)
     with UserFile(tmp_path / "users") as users, pytest.raises(SettingsError, match="names no column"):
         list(users.rows())
+
+
+# ---- as spreadsheets write them --------------------------------------------------------------------------
+
+
+def spreadsheet(delimiter: str) -> str:
+    header = ["username", "password_hash", "email", "user_name"]
+    rows = [header, ["ada", SHA256, "ada@example.org", '"Ada, Countess"'], ["小明同学", SHA256, "", ""]]
+    return "".join(delimiter.join(row) + "\r\n" for row in rows)
+
+
+SPREADSHEETS = {
+    "commas": spreadsheet(",").encode(),
+    "semicolons": spreadsheet(";").encode(),
+    "tabs": spreadsheet("\t").encode(),
+    "bars": spreadsheet("|").encode(),
+    "a byte order mark": spreadsheet(";").encode("utf-8-sig"),
+    "UTF-16, as Unicode Text": spreadsheet("\t").encode("utf-16"),
+    "UTF-16, the other way round": b"\xfe\xff" + spreadsheet(",").encode("utf-16-be"),
+    "UTF-16 without a mark": spreadsheet(";").encode("utf-16-le"),
+    "blanks after commas": spreadsheet(", ").encode(),
+    "blanks around them": spreadsheet(" , ").encode(),
+    "a line that tells the separator": b"sep=;\r\n" + spreadsheet(";").encode(),
+    "a list in JSON": json.dumps(
+        [
+            {"username": "ada", "password_hash": SHA256, "email": "ada@example.org", "user_name": "Ada, Countess"},
+            {"username": "小明同学", "password_hash": SHA256},
+        ],
+        indent=2,
+    ).encode(),
+    "a list in JSON on one line, with a mark": b"\xef\xbb\xbf"
+    + json.dumps(
+        [
+            {"username": "ada", "password_hash": SHA256, "email": "ada@example.org", "user_name": "Ada, Countess"},
+            {"username": "小明同学", "password_hash": SHA256},
+        ],
+        ensure_ascii=False,
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("content", SPREADSHEETS.values(), ids=SPREADSHEETS)
+def test_what_spreadsheets_and_programs_write_is_read(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "users").write_bytes(content)
+    with UserFile(tmp_path / "users") as file:
+        rows = list(file.rows())
+    users = [row.user for row in rows]
+    assert [user if isinstance(user, str) else user.username for user in users] == ["ada", "小明同学"]
+    ada, other = users
+    assert not isinstance(ada, str)
+    assert not isinstance(other, str)
+    assert (ada.email, ada.password_hash, ada.profile.user_name) == ("ada@example.org", SHA256, "Ada, Countess")
+    assert (other.email, other.profile.user_name) == (None, None)
+    first = rows[0].line
+    assert [row.line for row in rows] == [first, first + 1]
+    assert first == {b"s": 3 if content.startswith(b"sep") else 2}.get(content[:1], 1 if b"[" in content[:4] else 2)
+
+
+@pytest.mark.parametrize("content", [b'[{"username": "ada"', b"[1, 2", b"[nonsense]"])
+def test_a_list_that_is_cut_off_or_none_is_refused_where_it_ends(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "users").write_bytes(content)
+    with UserFile(tmp_path / "users") as file:
+        rows = list(file.rows())
+    assert all(isinstance(row.user, str) for row in rows)
+    assert "is no JSON" in str(rows[-1].user)
+
+
+def test_an_element_that_is_no_user_is_refused_and_the_next_is_not(tmp_path: Path) -> None:
+    users = [{"username": "ada", "password_hash": "x" * 200_000}, 5, {"username": "eve", "password_hash": SHA256}]
+    (tmp_path / "users").write_text(json.dumps(users))
+    with UserFile(tmp_path / "users") as file:
+        long, number, eve = [row.user for row in file.rows()]
+    assert isinstance(long, str)
+    assert number == "is no JSON object"
+    assert not isinstance(eve, str)
+    assert eve.username == "eve"

@@ -66,23 +66,18 @@ class ExportOwnData:
     async def _newest_first(
         self, read: Callable[[UnitOfWork, int], Awaitable[Sequence[T]]], place: Callable[[T], Any]
     ) -> AsyncIterator[T]:
-        """Page by page, each of which begins with the last thing of the one before. Where that is missing, something
-        was deleted meanwhile and has moved the others: they are read from the beginning. None comes twice."""
-        offset, shown, before = 0, None, None
+        """Page by page; a new one meanwhile moves all others by one, and none is to come twice."""
+        offset, last = 0, None
         while True:
             async with self.unit_of_work(read_only=True) as work:
                 page = await read(work, offset)
-            places = [place(thing) for thing in page]
-            if before is not None and before not in places:
-                offset, before = 0, None
-                continue
             for thing in page:
-                if shown is None or place(thing) < shown:
-                    shown = place(thing)
+                if last is None or place(thing) < last:
+                    last = place(thing)
                     yield thing
             if len(page) < _PAGE:
                 return
-            offset, before = offset + len(page) - 1, places[-1]
+            offset += len(page)
 
     async def _conversations(self, owner: UserId, branches: bool) -> AsyncIterator[OwnThing]:
         after: ConversationId | None = None

@@ -11,7 +11,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
-from ipaddress import ip_network
+from ipaddress import IPv6Address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -144,6 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
             raise SettingsError(
                 "COOKIE_SAMESITE may be none only with COOKIE_SECURE=true: browsers refuse such cookies."
             )
+        _check_host(self.host)
         for origin in self.cors_origins:
             _check_origin(origin)
         self._check_networks()
@@ -155,6 +156,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         if self.environment == "production":
             _check_not_everything("TRUSTED_PROXIES", self.trusted_proxies)
             _check_not_everything("MODEL_URL_ALLOW", self.model_url_allow)
+
+    @property
+    def address(self) -> str:
+        """HOST without the brackets that an IPv6 address has in a URL."""
+        return self.host.removeprefix("[").removesuffix("]")
 
     @property
     def rate_limits(self) -> dict[str, Rate | None]:
@@ -220,6 +226,20 @@ def _check_origin(origin: str) -> None:
             f"CORS_ORIGINS: {origin!r} is not an origin as a browser sends it, such as https://app.example.com or "
             "http://localhost:3000: in lower case, without a path, a final slash, a wildcard or the default port."
         )
+
+
+def _check_host(host: str) -> None:
+    """An address, in brackets or not, or a name; the port is a setting of its own."""
+    example = "Name an address or a name, such as 127.0.0.1, 0.0.0.0 or :: for all of them, and the port in PORT."
+    if "/" in host or host == "*":
+        raise SettingsError(f"HOST: {host!r} is not one to listen at. {example}")
+    if host.startswith("[") or host.count(":") > 1:
+        try:
+            IPv6Address(host.removeprefix("[").removesuffix("]") if host.endswith("]") else host)
+        except ValueError:
+            raise SettingsError(f"HOST: {host!r} is no IPv6 address. {example}") from None
+    elif ":" in host:
+        raise SettingsError(f"HOST: {host!r} has a port in it. {example}")
 
 
 def _check_network(proxy: str) -> None:

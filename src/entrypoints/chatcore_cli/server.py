@@ -20,6 +20,7 @@ import chatcore
 from chatcore import Replies, SendMessage
 from chatcore_app import Settings
 from chatcore_app.logs import configure_logging
+from chatcore_cli.listening import listen
 from chatcore_cli.supervisor import supervise
 from chatcore_http import create_app
 from chatcore_http.http_protocol import BoundedHTTP
@@ -52,19 +53,19 @@ def run(settings: Settings, *, reload: bool = False) -> None:
         sys.exit(1)
 
 
-def _work(settings: Settings, listening: socket.socket, on_start: Callable[[int], None]) -> bool:
+def _work(settings: Settings, listening: list[socket.socket], on_start: Callable[[int], None]) -> bool:
     """One process of several. When their supervisor has gone, however that happened, it drains and leaves."""
     configure_logging(settings)
     return _run(settings, listening, on_start)
 
 
-def _run(settings: Settings, listening: socket.socket | None, on_start: Callable[[int], None]) -> bool:
+def _run(settings: Settings, listening: list[socket.socket] | None, on_start: Callable[[int], None]) -> bool:
     """`on_start` is called with the port once it listens. False if that never came about."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings, listening, on_start))
 
 
-async def _serve(settings: Settings, listening: socket.socket | None, on_start: Callable[[int], None]) -> bool:
+async def _serve(settings: Settings, listening: list[socket.socket] | None, on_start: Callable[[int], None]) -> bool:
     app = create_app(settings)
     container: AsyncContainer = app.state.dishka_container
     server = _Server(uvicorn.Config(app, **uvicorn_options(settings)), settings, container, on_start)
@@ -74,7 +75,7 @@ async def _serve(settings: Settings, listening: socket.socket | None, on_start: 
         await container.get(SendMessage)  # what prevents a start is said before uvicorn begins
         for stopping in (signal.SIGINT, signal.SIGTERM):
             signal.signal(stopping, signal.SIG_IGN)  # uvicorn raises them again after it has shut down in good order
-        await server.serve(None if listening is None else [listening])
+        await server.serve(listen(settings) if listening is None else listening)
     finally:
         await container.close()
     return server.started
@@ -83,7 +84,7 @@ async def _serve(settings: Settings, listening: socket.socket | None, on_start: 
 def uvicorn_options(settings: Settings) -> dict[str, Any]:
     """How uvicorn serves the application; the tests' servers do it alike."""
     return {
-        "host": settings.host,
+        "host": settings.address,
         "port": settings.port,
         "http": partial(BoundedHTTP, settings=settings),
         "ws": BoundedWebSocket,
@@ -101,7 +102,8 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
 
 
 def _say_welcome(settings: Settings, port: int) -> None:
-    url = f"http://[{settings.host}]:{port}" if ":" in settings.host else f"http://{settings.host}:{port}"
+    host = settings.address
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     click.echo(_WELCOME.format(name=settings.app_name, version=settings.app_version, url=url))
 
 
@@ -144,7 +146,7 @@ class _Server(uvicorn.Server):
         if not self.started:
             return
         if sys.platform == "linux":
-            for listening in self.servers[0].sockets:  # the connections inherit it
+            for listening in (each for server in self.servers for each in server.sockets):  # the connections inherit it
                 listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _GONE_AFTER)
         self._on_start(self.servers[0].sockets[0].getsockname()[1])
         gateway = await self._container.get(OpenAIGateway)

@@ -8,15 +8,16 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from multiprocessing.resource_tracker import ensure_running
 
 from chatcore import ChatcoreError
 from chatcore_app import Settings, SettingsError
+from chatcore_cli.listening import listen
 
-Work = Callable[[Settings, socket.socket, Callable[[int], None]], bool]
+Work = Callable[[Settings, list[socket.socket], Callable[[int], None]], bool]
 
 _BACKLOG = 2048
 _LOOK_EVERY = 0.5  # seconds
@@ -40,12 +41,13 @@ def supervise(settings: Settings, work: Work, on_start: Callable[[int], None]) -
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda number, _: stopping.append(number))
     problem = ""
-    with _listening(settings) as listening:
+    with ExitStack() as closing:
+        listening = [closing.enter_context(each) for each in _listening(settings)]
         workers = [_Worker(settings, work, listening) for _ in range(settings.workers)]
         try:
             problem = _start(workers, stopping)
             if not problem and not stopping:
-                on_start(listening.getsockname()[1])
+                on_start(listening[0].getsockname()[1])
                 while not stopping:
                     _keep_alive(workers)
         finally:
@@ -59,7 +61,7 @@ def supervise(settings: Settings, work: Work, on_start: Callable[[int], None]) -
 class _Worker:
     """One process after another: each tells by a pipe that it listens (an empty string) or why it cannot."""
 
-    def __init__(self, settings: Settings, work: Work, listening: socket.socket) -> None:
+    def __init__(self, settings: Settings, work: Work, listening: list[socket.socket]) -> None:
         self._args = (settings, work, listening)
         self.start()
 
@@ -89,7 +91,7 @@ class _Worker:
         return self.problem or f"status {self.process.exitcode}"
 
 
-def _begin(settings: Settings, work: Work, listening: socket.socket, telling: Connection) -> None:
+def _begin(settings: Settings, work: Work, listening: list[socket.socket], telling: Connection) -> None:
     """What a worker's process runs."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until it serves
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _CTRL_C)
@@ -101,18 +103,12 @@ def _begin(settings: Settings, work: Work, listening: socket.socket, telling: Co
     sys.exit(0 if started else 1)
 
 
-def _listening(settings: Settings) -> socket.socket:
+def _listening(settings: Settings) -> list[socket.socket]:
     """Bound once, here: connections that wait for a worker that has died are taken by another."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.socket(family)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((settings.host, settings.port))
-    except OSError as error:
-        listening.close()
-        raise OSError(f"cannot listen at {settings.host}, port {settings.port}: {error.strerror}") from None
-    listening.listen(_BACKLOG)
-    return listening
+    found = listen(settings)
+    for listening in found:
+        listening.listen(_BACKLOG)
+    return found
 
 
 def _start(workers: list[_Worker], stopping: list[int]) -> str:

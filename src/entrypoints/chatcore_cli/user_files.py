@@ -1,8 +1,10 @@
-"""Users as other systems write them down: CSV or JSON Lines, read row by row."""
+"""Users as other systems write them down, row by row: CSV as spreadsheets write it too, JSON Lines, a JSON list."""
 
+import codecs
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +15,7 @@ import msgspec
 
 from chatcore import Profile
 from chatcore.entities import DEFAULT_ROLE
+from chatcore.histories.json_items import ANYTHING, JsonItems, NotJson
 from chatcore.ports import NewUser
 from chatcore.use_cases.user_import import UserRow
 from chatcore_app import SettingsError
@@ -20,6 +23,9 @@ from chatcore_app import SettingsError
 LONGEST_LINE = 64 * 1024
 """Characters of a row of JSON; a field of CSV has at most as many."""
 
+_REQUIRED = {"username", "password_hash"}
+_DELIMITERS = ",;\t|"
+_SEPARATOR = re.compile(r"sep=(.)")
 _PROFILE = ("user_name", "country", "job", "phone", "init_cn_level")
 _YES, _NO = ("1", "true", "t", "yes", "y"), ("0", "false", "f", "no", "n")
 
@@ -29,8 +35,11 @@ class UserFile:
 
     def __init__(self, path: Path) -> None:
         self._raw = path.open("rb")
+        encoding = _encoding(self._raw.read(4))
+        self._raw.seek(0)
         # What is no UTF-8 becomes text that breaks the rules of its row.
-        self._text = io.TextIOWrapper(self._raw, "utf-8-sig", errors="surrogateescape", newline="")
+        errors = "replace" if encoding.startswith("utf-16") else "surrogateescape"
+        self._text = io.TextIOWrapper(self._raw, encoding, errors=errors, newline="")
         self.size = path.stat().st_size
 
     def __enter__(self) -> Self:
@@ -50,7 +59,22 @@ class UserFile:
         first = self._text.readline(LONGEST_LINE)
         if first.lstrip().startswith("{"):
             return self._json_rows(first)
+        if first.lstrip().startswith("["):
+            return self._listed_rows(first)
         return self._csv_rows(first)
+
+    def _listed_rows(self, first: str) -> Iterator[UserRow]:
+        """Of a list in JSON, each with its number in the list."""
+        items, number, text = JsonItems(ANYTHING, longest=LONGEST_LINE), 0, first
+        try:
+            while text:
+                for item in items.feed(text.encode(errors="replace")):
+                    number += 1
+                    yield UserRow(number, item.why or _object(item.value))
+                text = self._text.read(LONGEST_LINE)
+            items.end()
+        except NotJson:
+            yield UserRow(number + 1, "is no JSON, and nothing after it is read")
 
     def _json_rows(self, first: str) -> Iterator[UserRow]:
         line, number = first, 1
@@ -62,13 +86,14 @@ class UserFile:
             line, number = self._text.readline(LONGEST_LINE), number + 1
 
     def _csv_rows(self, first: str) -> Iterator[UserRow]:
-        columns = [name.strip().lower() for name in next(csv.reader([first]), list[str]())]
-        if missing := {"username", "password_hash"} - set(columns):
-            raise SettingsError(f"the file's first line names no column {' and no column '.join(sorted(missing))}")
+        before = 1
+        if (told := _SEPARATOR.fullmatch(first.strip())) is not None:  # a spreadsheet's own first line
+            first, before = self._text.readline(LONGEST_LINE), 2
+        delimiter, columns = _columns(first, told[1] if told else None)
         csv.field_size_limit(LONGEST_LINE)
-        reader = csv.reader(self._text)
+        reader = csv.reader(self._text, delimiter=delimiter, skipinitialspace=True)
         while True:
-            line = reader.line_num + 2
+            line = reader.line_num + before + 1
             try:
                 values = next(reader, None)
             except csv.Error as error:
@@ -80,10 +105,33 @@ class UserFile:
                 yield UserRow(line, _csv_user(columns, values))
 
 
+def _encoding(start: bytes) -> str:
+    """By its byte order mark; UTF-16 also without one, since a column's name begins with a letter."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if len(start) > 1 and start[0] and not start[1]:
+        return "utf-16-le"
+    return "utf-8-sig"
+
+
+def _columns(header: str, told: str | None) -> tuple[str, list[str]]:
+    """What separates the columns, and their names."""
+    missing = set[str]()
+    for delimiter in _DELIMITERS if told is None else told:
+        values = next(csv.reader([header], delimiter=delimiter, skipinitialspace=True), list[str]())
+        columns = [name.strip().lower() for name in values]
+        lacking = _REQUIRED - set(columns)
+        if not lacking:
+            return delimiter, columns
+        missing = lacking if not missing or len(lacking) < len(missing) else missing
+    raise SettingsError(f"the file's first line names no column {' and no column '.join(sorted(missing))}")
+
+
 def _csv_user(columns: list[str], values: list[str]) -> NewUser | str:
     if len(values) > len(columns):
         return f"has {len(values)} values for {len(columns)} columns"
-    return _user({column: value for column, value in zip(columns, values, strict=False) if value != ""})
+    stripped = ((column, value.strip()) for column, value in zip(columns, values, strict=False))
+    return _user({column: value for column, value in stripped if value})
 
 
 def _json_user(line: str) -> NewUser | str:
@@ -93,6 +141,10 @@ def _json_user(line: str) -> NewUser | str:
         values: Any = json.loads(line)
     except (ValueError, RecursionError):
         return "is no JSON"
+    return _object(values)
+
+
+def _object(values: Any) -> NewUser | str:
     if not isinstance(values, dict):
         return "is no JSON object"
     return _user(cast("dict[str, Any]", values))

@@ -18,11 +18,13 @@ from chatcore_http.body_limits import RequestBodies, refuse_compressed
 from chatcore_http.envelope import Envelope
 from chatcore_http.errors import exception_handlers
 from chatcore_http.hardening import Hardened
+from chatcore_http.head_requests import HeadRequests
 from chatcore_http.json_bodies import JSONRequest
 from chatcore_http.open_sockets import OpenSockets
 from chatcore_http.openapi import describe
 from chatcore_http.options import allow_all_methods
-from chatcore_http.origins import RefusedPreflights
+from chatcore_http.origins import READABLE, SENDABLE, RefusedPreflights
+from chatcore_http.path_prefix import PathPrefix
 from chatcore_http.refresh_cookie import RefreshCookie
 from chatcore_http.request_containers import RequestContainers, Socket
 from chatcore_http.request_limit import RequestLimit, count_unrouted
@@ -39,9 +41,6 @@ from chatcore_http.routes import (
     system,
 )
 from chatcore_http.systems import agent_api, rag_api, sessions_envelope, v1_chats
-
-_READABLE = ["X-Request-ID", "Retry-After", "WWW-Authenticate"]
-_SENDABLE = ["Authorization", "Content-Type", "Accept", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"]
 
 
 class Edge(LitestarProvider):
@@ -77,12 +76,13 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
     app.asgi_handler = RequestContainers(app.asgi_handler, container)
     if app.cors_config:
         app.asgi_handler = RefusedPreflights(app.asgi_handler, app.cors_config)
-    app.asgi_handler = Hardened(app.asgi_handler, settings)
+    app.asgi_handler = Hardened(HeadRequests(app.asgi_handler), settings)
     if enveloped:
         app.asgi_handler = Envelope(app.asgi_handler)
     app.asgi_handler = RequestLog(RequestBodies(app.asgi_handler, settings))
     if settings.trusted_proxies:
         app.asgi_handler = _behind_proxies(app.asgi_handler, settings)
+    app.asgi_handler = PathPrefix(app.asgi_handler, settings)
     return app
 
 
@@ -110,9 +110,9 @@ def _cors(settings: Settings) -> CORSConfig | None:
     return CORSConfig(
         allow_origins=list(settings.cors_origins),
         allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=_SENDABLE,
+        allow_headers=SENDABLE,
         allow_credentials=True,
-        expose_headers=_READABLE,
+        expose_headers=READABLE,
     )
 
 

@@ -15,7 +15,13 @@ import structlog
 import uvicorn
 
 from chatcore_app import Settings
-from chatcore_http._internals import FlowControl, HttpToolsProtocol, RequestResponseCycle, ServerState
+from chatcore_http._internals import (
+    FlowControl,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+    ServerState,
+    end_with_the_connection,
+)
 from chatcore_http.body_limits import LINGER_BYTES, LINGER_SECONDS
 from chatcore_http.envelope import in_envelope
 from chatcore_http.errors import problem_response
@@ -237,7 +243,7 @@ class BoundedHTTP(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, _without_chunks(app, cycle) if cycle.scope["http_version"] == "1.0" else app)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -326,3 +332,19 @@ class BoundedHTTP(HttpToolsProtocol):
         if not cycle.response_complete:
             cycle.disconnected = True
         cycle.message_event.set()
+
+
+def _without_chunks(app: Any, cycle: RequestResponseCycle) -> Any:
+    """For a client of HTTP/1.0 (RFC 9112 §6.1: no Transfer-Encoding in answers to those)."""
+
+    async def answered(scope: Any, receive: Any, send: Any) -> None:
+        async def plain_send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                names = {name.lower() for name, _ in message.get("headers", ())}
+                if b"content-length" not in names:
+                    end_with_the_connection(cycle)
+            await send(message)
+
+        await app(scope, receive, plain_send)
+
+    return answered

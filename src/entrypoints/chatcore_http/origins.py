@@ -11,6 +11,35 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from chatcore_app import Settings
 from chatcore_http.errors import problem_response, send_problem
 
+_OWN = ["Authorization", "Content-Type", "Accept", "Idempotency-Key", "Last-Event-ID", "X-Request-ID"]
+_TRACING = ["traceparent", "tracestate", "baggage", "sentry-trace"]
+_COMMON = ["Cache-Control", "Pragma", "X-Requested-With", "User-Agent"]
+_OPENAI = [
+    "OpenAI-Organization",
+    "OpenAI-Project",
+    "OpenAI-Beta",
+    "X-Stainless-Arch",
+    "X-Stainless-Async",
+    "X-Stainless-Custom-Poll-Interval",
+    "X-Stainless-Helper-Method",
+    "X-Stainless-Lang",
+    "X-Stainless-OS",
+    "X-Stainless-Package-Version",
+    "X-Stainless-Poll-Helper",
+    "X-Stainless-Raw-Response",
+    "X-Stainless-Read-Timeout",
+    "X-Stainless-Retry-Count",
+    "X-Stainless-Runtime",
+    "X-Stainless-Runtime-Version",
+    "X-Stainless-Timeout",
+]
+_AI_SDK = "X-Vercel-AI-UI-Message-Stream"
+SENDABLE = [*_OWN, *_TRACING, *_COMMON, *_OPENAI, _AI_SDK]
+"""Headers that pages of CORS_ORIGINS may send: ours, and what tracing and browser clients of OpenAI's API, of the AI
+SDK and of event streams add by themselves."""
+READABLE = ["X-Request-ID", "Retry-After", "WWW-Authenticate", "Content-Disposition", _AI_SDK]
+"""Headers that they may read."""
+
 _PORTS = {"http": 80, "https": 443}
 
 

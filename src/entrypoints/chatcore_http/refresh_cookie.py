@@ -17,6 +17,7 @@ from chatcore.errors import Forbidden, Unauthenticated
 from chatcore_app import Settings
 from chatcore_http import schemas
 from chatcore_http.origins import is_welcome
+from chatcore_http.path_prefix import prefix_of
 from chatcore_http.routes._common import AnyRequest
 
 PATH = "/auth/refresh"
@@ -36,7 +37,7 @@ class RefreshCookie:
         answer = Response(schemas.Tokens.of(signed_in))
         if self._settings.refresh_cookie and self._may_use(request):
             lives = timedelta(days=self._settings.refresh_token_expire_days)
-            answer.set_cookie(self._cookie(signed_in.refresh_token, int(lives.total_seconds())))
+            answer.set_cookie(self._cookie(request, signed_in.refresh_token, int(lives.total_seconds())))
         return answer
 
     def token_of(self, request: AnyRequest) -> str:
@@ -47,10 +48,10 @@ class RefreshCookie:
             return token
         raise Unauthenticated
 
-    def deleted(self, content: T) -> Response[T]:
+    def deleted(self, content: T, request: AnyRequest) -> Response[T]:
         answer = Response(content)
         if self._settings.refresh_cookie:
-            answer.set_cookie(self._cookie("", 0))
+            answer.set_cookie(self._cookie(request, "", 0))
         return answer
 
     def _may_use(self, request: AnyRequest) -> bool:
@@ -60,10 +61,10 @@ class RefreshCookie:
             site in ("same-origin", "none") and is_welcome(headers, settings)
         )
 
-    def _cookie(self, token: str, max_age: int) -> Cookie:
+    def _cookie(self, request: AnyRequest, token: str, max_age: int) -> Cookie:
         return Cookie(
             self.name,
-            path=PATH,
+            path=prefix_of(request.scope) + PATH,
             value=token,
             max_age=max_age,
             secure=self._settings.cookie_secure,

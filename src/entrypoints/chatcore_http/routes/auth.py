@@ -81,12 +81,13 @@ async def logout(
     caller: NamedDependency[Caller],
     sign_out: FromDishka[SignOut],
     cookie: FromDishka[RefreshCookie],
+    request: AnyRequest,
     data: JSONBody[schemas.Logout | None] = None,
     query_token: Annotated[str | None, QueryParameter(name="refresh_token")] = None,
 ) -> Response[schemas.Said]:
     body_token = data.refresh_token if data else None
     await sign_out(caller=caller, refresh_token=body_token or query_token)
-    return cookie.deleted(schemas.Said("Signed out."))
+    return cookie.deleted(schemas.Said("Signed out."), request)
 
 
 @get("/me", description=described(Authenticate))
@@ -134,10 +135,11 @@ async def delete_account(
     caller: NamedDependency[Caller],
     delete: FromDishka[DeleteAccount],
     cookie: FromDishka[RefreshCookie],
+    request: AnyRequest,
     data: JSONBody[schemas.AccountDeletion | None] = None,
 ) -> Response[schemas.Said]:
     await delete(caller=caller, current_password=data.current_password if data else None)
-    return cookie.deleted(schemas.Said("The account is deleted."))
+    return cookie.deleted(schemas.Said("The account is deleted."), request)
 
 
 @get("/sessions", description=described(ListSessions))

@@ -113,7 +113,11 @@ async def edit(
     description=described(FollowReply),
     responses={
         200: ResponseSpec(str, media_type="text/event-stream", description="The reply's events."),
-        204: ResponseSpec(None, description="There never was a reply.", generate_examples=False),
+        204: ResponseSpec(
+            None,
+            description="There never was a reply, or it has ended where `Last-Event-ID` is: do not connect again.",
+            generate_examples=False,
+        ),
     },
 )
 async def reply(
@@ -126,7 +130,11 @@ async def reply(
 ) -> Response[Any]:
     reply_id, after = _cursor(last_event_id) if last_event_id else (None, after)
     events = follow_reply(
-        owner=caller.user.id, conversation_id=ConversationId(conversation_id), reply_id=reply_id, after=after
+        owner=caller.user.id,
+        conversation_id=ConversationId(conversation_id),
+        reply_id=reply_id,
+        after=after,
+        again=reply_id is not None,
     )
     first = await anext(events, None)
     if first is None:

@@ -5,7 +5,7 @@ the Content-Security-Policy lets them call nobody but this application.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,11 +17,15 @@ from litestar.exceptions import NotFoundException
 from litestar.params import FromPath
 from litestar.response import File
 
+from chatcore_http.path_prefix import prefix_of
+from chatcore_http.routes._common import AnyRequest
+
 _CSP = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'; "
     "font-src 'self' data:; img-src 'self' data:; script-src 'self'; style-src 'self' 'unsafe-inline'; worker-src blob:"
 )
 _PAGE_HEADERS = {"Content-Security-Policy": _CSP}
+_PREFIXES = 8  # of which the document is kept
 _ASSET_HEADERS = {"Cache-Control": "public, max-age=3600"}
 _ASSETS = {
     "redoc.standalone.js": "text/javascript",
@@ -44,16 +48,17 @@ _PAGE = """<!DOCTYPE html>
 </html>
 """
 _SWAGGER = {
-    "head": '<link rel="stylesheet" href="/docs/swagger-ui.css">',
-    "body": '<div id="ui"></div>\n<script src="/docs/swagger-ui-bundle.js"></script>\n'
-    '<script src="/docs/start.js"></script>',
+    "head": '<link rel="stylesheet" href="{prefix}/docs/swagger-ui.css">',
+    "body": '<div id="ui"></div>\n<script src="{prefix}/docs/swagger-ui-bundle.js"></script>\n'
+    '<script src="{prefix}/docs/start.js"></script>',
 }
 _REDOC = {
     "head": "",
-    "body": '<redoc spec-url="/openapi.json"></redoc>\n<script src="/docs/redoc.standalone.js"></script>',
+    "body": '<redoc spec-url="{prefix}/openapi.json"></redoc>\n'
+    '<script src="{prefix}/docs/redoc.standalone.js"></script>',
 }
 _START = """SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "{prefix}/openapi.json",
   dom_id: "#ui",
   deepLinking: true,
   displayRequestDuration: true,
@@ -64,26 +69,31 @@ _START = """SwaggerUIBundle({
 
 def routers(title: str, describe: Callable[[], dict[str, Any]]) -> list[Router]:
     """`describe` makes the OpenAPI document, in a thread and once, when somebody asks for it."""
-    document = cache(lambda: msgspec.json.encode(describe()))
+    described = cache(describe)
+
+    @lru_cache(maxsize=_PREFIXES)
+    def document(prefix: str) -> bytes:
+        servers = {"servers": [{"url": prefix}]} if prefix else {}
+        return msgspec.json.encode({**described(), **servers})
 
     @get("/openapi.json", media_type=MediaType.JSON, sync_to_thread=True)
-    def openapi() -> bytes:
-        return document()
+    def openapi(request: AnyRequest) -> bytes:
+        return document(prefix_of(request.scope))
 
     @get("/docs", sync_to_thread=False)
-    def swagger() -> Response[str]:
-        return _page(title, _SWAGGER)
+    def swagger(request: AnyRequest) -> Response[str]:
+        return _page(title, _SWAGGER, prefix_of(request.scope))
 
     @get("/redoc", sync_to_thread=False)
-    def redoc() -> Response[str]:
-        return _page(title, _REDOC)
+    def redoc(request: AnyRequest) -> Response[str]:
+        return _page(title, _REDOC, prefix_of(request.scope))
 
     return [Router(path="", route_handlers=[openapi, swagger, redoc, start, asset], include_in_schema=False)]
 
 
 @get("/docs/start.js", media_type="text/javascript", sync_to_thread=False)
-def start() -> str:
-    return _START
+def start(request: AnyRequest) -> str:
+    return _START.replace("{prefix}", prefix_of(request.scope))
 
 
 @get("/docs/{name:str}", sync_to_thread=False)
@@ -99,8 +109,9 @@ def asset(name: FromPath[str]) -> File:
     )
 
 
-def _page(title: str, parts: dict[str, str]) -> Response[str]:
-    content = _PAGE.format(title=escape(title), **parts)
+def _page(title: str, parts: dict[str, str], prefix: str) -> Response[str]:
+    placed = {name: part.replace("{prefix}", prefix) for name, part in parts.items()}
+    content = _PAGE.format(title=escape(title), **placed)
     return Response(content, media_type=MediaType.HTML, headers=_PAGE_HEADERS)
 
 
