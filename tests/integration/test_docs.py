@@ -182,6 +182,7 @@ async def test_every_error_is_a_problem_with_its_codes(document: Json) -> None:
                 *("payload_too_large", "model_not_configured", "conversation_busy", "idempotency_key_reused"),
                 *("model_unauthorized", "model_not_found", "model_rate_limited", "model_refused", "model_unavailable"),
                 *("model_protocol", "model_url_refused", "model_timeout", "rate_limited"),
+                *("model_payment_required", "model_context_length", "model_empty"),
             },
         ),
     ],

@@ -201,9 +201,7 @@ async def test_what_is_said_while_a_reply_is_planned_is_part_of_its_prompt(
     assert [message.content for message in asked(world).messages] == [
         "one",
         first.content,
-        "meanwhile 0",
-        "meanwhile 1",
-        "two",
+        "meanwhile 0\n\nmeanwhile 1\n\ntwo",
     ]
     assert sent.message.parent_id == said[-1].id
     overtakings = 100

@@ -93,6 +93,15 @@ _FAILED_REPLY = {**_REPLY, "content": "Because air", "status": "failed", **_CUT,
 _ROLE = {"name": "admin", "description": "Administers all accounts."}
 
 _REFUSED = "has no messages: mapping is no object"
+_HIT = {
+    "conversation": _CONVERSATION,
+    "message": _REF,
+    "excerpt": _MESSAGE["content"],
+    "excerpt_start": 0,
+    "hit_start": 0,
+    "score": None,
+}
+
 EXAMPLES: dict[str, Any] = {
     "About": {"name": "chatcore", "version": "0.1.0", "status": "running"},
     "Ready": {"status": "ready", "old_keys": 0},
@@ -132,18 +141,11 @@ EXAMPLES: dict[str, Any] = {
     },
     "ChatHistory": {**_CONVERSATION, "messages": [_MESSAGE, _REPLY]},
     "MessageRef": _REF,
-    "Hit": {
-        "conversation": _CONVERSATION,
-        "message": _REF,
-        "excerpt": _MESSAGE["content"],
-        "excerpt_start": 0,
-        "hit_start": 0,
-        "score": None,
-    },
+    "Hit": _HIT,
     "Hits": {
         "items": [
-            {"conversation": _CONVERSATION, "message": None},
-            {"conversation": _CONVERSATION, "message": _MESSAGE},
+            _HIT,
+            {**_HIT, "message": None, "excerpt": _CONVERSATION["title"]},
         ],
         "has_more": True,
         "next_cursor": "m11",
