@@ -99,25 +99,25 @@ UNLIMITED = RateLimits()
 
 class AtOnce:
     """Lets each user have at most so many of something going on at once in this process, and all together `in_all`.
-    `what`: its name in the audit log."""
+    Something may weigh more than one; the first may weigh anything. `what`: its name in the audit log."""
 
     def __init__(self, what: str, most: int, *, in_all: int | None = None) -> None:
         self._what, self._most, self._in_all = what, most, in_all
         self._going_on = Counter[UserId]()
 
     @contextmanager
-    def one_more(self, user_id: UserId) -> Generator[None, None, None]:
+    def one_more(self, user_id: UserId, *, weight: int = 1) -> Generator[None, None, None]:
         """Raises `RateLimited`, `Unavailable`."""
-        if self._going_on[user_id] >= self._most:
+        if self._going_on[user_id] + weight > max(self._most, weight):
             audit.record("rate_limited", rule=self._what, user_id=user_id)
             raise RateLimited(f"Too many {self._what} go on for you. Wait for one to end.", BUSY_FOR)
         if self._in_all is not None and self._going_on.total() >= self._in_all:
             raise Unavailable(f"Too many {self._what} go on. Try again later.", retry_after=60)
-        self._going_on[user_id] += 1
+        self._going_on[user_id] += weight
         try:
             yield
         finally:
-            self._going_on[user_id] -= 1
+            self._going_on[user_id] -= weight
             self._going_on += Counter()  # forgets who has none
 
 

@@ -20,6 +20,7 @@ with the application, and owns every reply that is being written there:
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -58,6 +59,7 @@ from chatcore.ports import (
     UnitOfWork,
     UnitOfWorkFactory,
 )
+from chatcore.rate_limits import AtOnce
 from chatcore.shielding import ended, repeatable, settled
 from chatcore.worker import Worker
 
@@ -69,6 +71,7 @@ STOP_BEFORE_DELETION = 2.0
 """Seconds for another process to stop a reply before what it belongs to is deleted under it."""
 
 _STOP_TIMEOUT = 15.0  # how long to wait for another process, or for its end
+_READING_AT_ONCE = 32 * 1024 * 1024  # bytes of ended replies that are held for the readers of one user
 _SWEEP_EVERY = 1.0
 _SWEEP_AT_ONCE = 100  # replies
 _END_TIMEOUT = 5.0  # how long a drain waits, after the grace, for the last transactions
@@ -119,6 +122,7 @@ class Replies:
         self._log = LogWriter(unit_of_work, self._worker, self._live, on_certainty=self._wake_readers)
         self._mirrors = Mirrors(unit_of_work, every=flush_every)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reading = AtOnce("readers of long replies", _READING_AT_ONCE)
         self._titling: set[asyncio.Task[None]] = set()
         self._renewing = asyncio.Lock()
         self._keepers: list[asyncio.Task[None]] = []
@@ -326,9 +330,10 @@ class Replies:
                 async for event in events:
                     yield event
         elif not again or after < reply.length:
-            yield _started(reply, after)
-            for event in _events_of(reply, after):
-                yield event
+            with self._reading.one_more(owner, weight=_memory_of(reply)):
+                yield _started(reply, after)
+                for event in _events_of(reply, after):
+                    yield event
 
     async def _follow_live(self, live: LiveReply, offset: int, again: bool) -> AsyncGenerator[ReplyEvent, None]:
         if again and live.ended is not None and offset >= live.ended.length:
@@ -601,6 +606,11 @@ def _started(reply: Message, offset: int) -> ReplyStarted:
 def _lose(live: LiveReply) -> None:
     live.lost = True
     live.cut_short(Status.INTERRUPTED)
+
+
+def _memory_of(reply: Message) -> int:
+    """Bytes. A reader holds the text of a reply that has ended until it has taken it."""
+    return sys.getsizeof(reply.content) + sys.getsizeof(reply.reasoning)
 
 
 def _events_of(reply: Message, offset: int) -> Iterator[ReplyEvent]:

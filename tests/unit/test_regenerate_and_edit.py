@@ -118,7 +118,7 @@ async def test_a_reply_that_is_written_again_is_resumed_from_any_place(world: Wo
     sent = await chat.regenerate()
     events = chat.follow()
     await read_until(events, "Hel")
-    await events.aclose()  # type: ignore[attr-defined]
+    await events.aclose()
     assert (await chat.messages())[-1].id == sent.reply.id
     stall.release()
     for after in range(6):

@@ -1,11 +1,12 @@
 """Reading a reply: from any offset, at any time, in any process."""
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 
 from chatcore import Message, ReplyDelta, ReplyEnded, ReplyStarted, Silence, Status, TextKind, Vouched
-from chatcore.errors import NotFound
+from chatcore.errors import NotFound, RateLimited
 from chatcore.ports import Delta
 from chatcore_memory import Stall
 from unit.world import LAST_STEP, Chat, Process, World, at_every_step, everything_has_ended, read, read_until, step
@@ -43,6 +44,28 @@ async def test_the_end_is_told_once_it_is_stored(world: World, chat: Chat) -> No
     assert not reading.done()
     commit.release()
     assert (await reading).message == (await chat.messages())[-1]
+
+
+async def test_readers_of_what_has_ended_hold_so_much_and_no_more(
+    world: World, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each holds the text until its client has taken it, which may be never."""
+    monkeypatch.setattr("chatcore.replies._READING_AT_ONCE", 100_000)
+    world.model.then("a" * 40_000)
+    async with world.process() as reader:
+        await chat.send()
+        await chat.end()
+        mine = chat.seen_from(reader)
+        readers = [mine.follow() for _ in range(2)]
+        for events in readers:
+            await anext(events)
+        with pytest.raises(RateLimited):
+            await anext(mine.follow())
+        async with aclosing(readers[0]):
+            assert (await read(readers[0])).text == "a" * 40_000
+        await mine.end()
+        async with aclosing(readers[1]):
+            pass
 
 
 async def test_what_arrives_together_comes_together(world: World, chat: Chat) -> None:

@@ -323,7 +323,7 @@ class Chat:
     async def switch(self, message_id: MessageId) -> History:
         return await self.process.world.switch_branch(by=self.by, conversation_id=self.id, message_id=message_id)
 
-    def follow(self, after: int = 0, reply_id: MessageId | None = None) -> AsyncIterator[ReplyEvent]:
+    def follow(self, after: int = 0, reply_id: MessageId | None = None) -> AsyncGenerator[ReplyEvent, None]:
         return self.process.follow(owner=self.owner, conversation_id=self.id, reply_id=reply_id, after=after)
 
     async def end(self) -> Message:
