@@ -182,7 +182,7 @@ async def test_every_error_is_a_problem_with_its_codes(document: Json) -> None:
                 *("payload_too_large", "model_not_configured", "conversation_busy", "idempotency_key_reused"),
                 *("model_unauthorized", "model_not_found", "model_rate_limited", "model_refused", "model_unavailable"),
                 *("model_protocol", "model_url_refused", "model_timeout", "rate_limited"),
-                *("model_payment_required", "model_context_length", "model_empty"),
+                *("model_payment_required", "model_context_length", "model_empty", "storage_full"),
             },
         ),
     ],
@@ -190,7 +190,23 @@ async def test_every_error_is_a_problem_with_its_codes(document: Json) -> None:
 async def test_the_errors_of_an_operation(document: Json, method: str, path: str, codes: set[str]) -> None:
     responses = document["paths"][path][method]["responses"].values()
     contents = [response["content"][PROBLEM] for response in responses if PROBLEM in response.get("content", ())]
-    assert {code for content in contents for code in content["examples"]} == codes
+    found = {code for content in contents for code in content["examples"]}
+    assert found == codes | {"request_timeout", "uri_too_long", "headers_too_large"}
+
+
+async def test_what_stores_says_that_storage_may_be_full(document: Json) -> None:
+    storing = {
+        *("conversations_create", "conversations_import", "conversations_chat", "conversations_messages"),
+        *("conversations_messages_edit", "conversations_regenerate", "agent_chat", "chat", "v1_chats"),
+        *("v1_chats_message", "v1_chats_message_by_query"),
+    }
+    found = {
+        operation["operationId"]
+        for _, _, operation in operations(document)
+        if PROBLEM in operation["responses"].get("413", {"content": ()})["content"]
+        and "storage_full" in operation["responses"]["413"]["content"][PROBLEM]["examples"]
+    }
+    assert found == storing
 
 
 async def test_a_stream_names_the_schemas_of_its_events(document: Json) -> None:

@@ -58,7 +58,8 @@ class SendMessage(AskModel):
         """`content`: 1 to 200,000 characters, `idempotency_key`: 1 to 255; it needs a conversation.
 
         Raises `ValidationFailed`, `NotFound`, `IdempotencyKeyReused`, `ConversationBusy`, `ModelNotConfigured`,
-        `RateLimited`, and `Unavailable` while shutting down; nothing is stored then, no conversation either."""
+        `RateLimited`, `StorageFull`, and `Unavailable` while shutting down; nothing is stored then, no conversation
+        either."""
         check(*_rules(content, options), _key_rule(idempotency_key, conversation_id))
         named = None if idempotency_key is None else Idempotency(idempotency_key, _digest(content, options))
         await self.limits.try_send(by.owner)
@@ -146,7 +147,8 @@ class EditMessage(AskModel):
         content: str,
         options: ChatOptions = NO_OPTIONS,
     ) -> Sent:
-        """As `SendMessage`. Raises `NotFound` also for a message that is not a user's."""
+        """As `SendMessage`. Raises `NotFound` also for a message that is not a user's; `ConversationBusy`,
+        `ModelNotConfigured`, `StorageFull`."""
         check(*_rules(content, options))
         await self.limits.try_send(by.owner)
         return await settled(self._edit(by, conversation_id, message_id, content, options))
@@ -190,7 +192,8 @@ class RegenerateReply(AskModel):
         options: ChatOptions = NO_OPTIONS,
     ) -> Sent:
         """`message_id`: the reply, or the message to reply to; None is the last reply of the active branch. Raises as
-        `SendMessage`, and `NotFound` if there is no such message."""
+        `SendMessage`, and `NotFound` if there is no such message; `ConversationBusy`, `ModelNotConfigured`,
+        `StorageFull`."""
         check(*_rules(None, options))
         await self.limits.try_send(by.owner)
         return await settled(self._regenerate(by, conversation_id, message_id, options))

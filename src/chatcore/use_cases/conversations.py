@@ -57,7 +57,7 @@ class CreateConversation:
     async def __call__(
         self, *, by: Owner, title: str | None = None, config_id: ModelConfigId | None = None
     ) -> Conversation:
-        """Raises `ValidationFailed`; `NotFound` if the configuration is not one's own."""
+        """Raises `ValidationFailed`, `StorageFull`; `NotFound` if the configuration is not one's own."""
         check(text_rule(title, "title", minimum=1, maximum=MAX_TITLE) if title is not None else None)
         now = self.clock.now()
         async with acting(self.unit_of_work, by, now=now) as work:
@@ -170,7 +170,7 @@ class AddMessage:
 
     async def __call__(self, *, by: Owner, conversation_id: ConversationId, role: Role, content: str) -> Message:
         """`content`: 1 to 200,000 characters. Raises `ValidationFailed`, `NotFound`, `ConversationBusy`,
-        `RateLimited`."""
+        `RateLimited`, `StorageFull`."""
         check(text_rule(content, "content", minimum=1, maximum=MAX_CONTENT))
         await self.limits.try_send(by.owner)
         return await self._add(by, conversation_id, role, content)

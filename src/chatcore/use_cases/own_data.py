@@ -213,7 +213,7 @@ class ImportConversations:
         """In each conversation at most 10,000 messages with 16 MiB of text, which are what is held in memory, and in
         each message at most 7 MiB. After 10,000 lines that cannot be read, or 15 minutes, no more is read: the last
         refusal says so. Raises `RateLimited`: it counts as a message does, and a user has one at once; `Unavailable`:
-        eight are being read."""
+        eight are being read; `StorageFull`."""
         await self.limits.try_send(by.owner)
         with self.going_on.one_more(by.owner):
             return await self._imported(by, lines)

@@ -48,6 +48,8 @@ class _Refusal:
 _TOO_LONG = _Refusal(414, "uri_too_long", f"The request target is longer than {MAX_REQUEST_LINE} bytes.")
 _TOO_LARGE = _Refusal(431, "headers_too_large", "The headers are too large, or there are too many of them.")
 _TOO_SLOW = _Refusal(408, "request_timeout", "The request did not arrive in time.")
+REFUSALS = (_TOO_SLOW, _TOO_LONG, _TOO_LARGE)
+"""Of a request that is well-formed, whatever it asks for."""
 _ONE_HOST = _Refusal(400, "malformed_request", "A request has exactly one Host header (RFC 9112 §3.2).")
 _MALFORMED = _Refusal(400, "malformed_request", "This is not a valid HTTP/1.1 request.")
 

@@ -29,6 +29,7 @@ from chatcore_http.auth import COMPONENTS
 from chatcore_http.envelope import describe_enveloped
 from chatcore_http.errors import status_of
 from chatcore_http.examples import EVENT_STREAM, EXAMPLES, EXPORT
+from chatcore_http.http_protocol import REFUSALS
 from chatcore_http.request_limit import WATCHED_PATHS
 from chatcore_http.routes import system
 from chatcore_http.systems import rag_api, sessions_envelope, v1_chats
@@ -90,6 +91,7 @@ _STREAM: Json = {
 
 _WITH_SHAPES = (schemas, system, rag_api, v1_chats, sessions_envelope)
 _TOO_LARGE: Error = (413, "payload_too_large", "The request body is too large.")
+_AT_THE_SOCKET: set[Error] = {(it.status, it.code, it.detail) for it in REFUSALS}
 _WITHOUT_DATABASE = ("/", "/health", "/v1")
 _LARGEST = 2**63 - 1
 
@@ -269,8 +271,8 @@ def _errors(operation: Json, promise: str, path: str, *, asks_model: bool) -> se
         found.add(errors.RateLimited)
     if asks_model:
         found |= {errors.ModelError, *errors.ModelError.__subclasses__()}
-    too_large = {_TOO_LARGE} if "requestBody" in operation else set[Error]()
-    return too_large | {(status_of(kind), kind.code, kind.default_detail) for kind in found if hasattr(kind, "code")}
+    shared = _AT_THE_SOCKET | ({_TOO_LARGE} if "requestBody" in operation else set[Error]())
+    return shared | {(status_of(kind), kind.code, kind.default_detail) for kind in found if hasattr(kind, "code")}
 
 
 def _problems(failures: Iterable[Error]) -> Json:
