@@ -1,14 +1,15 @@
 """What of a user's data counts against their quota, and how much.
 
-A conversation has a flat price, its title within it; a message has one besides its texts, which count in UTF-8. What is
-asked for is refused where it would be too much; what a model has said is stored, and counts, whatever it is.
+A conversation has a flat price, its title within it; a message has one besides its texts, which count in UTF-8, the
+sentence of a failure among them. What is asked for is refused where it would be too much; what a model has said is
+stored, and counts, whatever it is.
 """
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from chatcore.entities import UserId
+from chatcore.entities import Message, UserId
 from chatcore.texts import utf8_length
 
 MAX_STORAGE_BYTES = 1024**3
@@ -16,13 +17,14 @@ CONVERSATION_BYTES = 1024
 MESSAGE_BYTES = 256
 
 
-def size_of(content: str, reasoning: str | None = None) -> int:
-    """Of a message, in bytes."""
-    return MESSAGE_BYTES + text_size(content, reasoning)
+def size_of(message: Message) -> int:
+    """In bytes."""
+    return MESSAGE_BYTES + text_size(message)
 
 
-def text_size(content: str, reasoning: str | None = None) -> int:
-    return utf8_length(content) + utf8_length(reasoning or "")
+def text_size(message: Message) -> int:
+    detail = message.error.detail if message.error else ""
+    return sum(utf8_length(text) for text in (message.content, message.reasoning or "", detail))
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,6 +214,8 @@ async def test_what_was_stored_before_it_was_counted_is_counted(url: str) -> Non
     async with Database(url) as database:
         await database.migrate()
         await fill(database)
+        await execute(url, "UPDATE messages SET error_detail = 'not counted yet'")
+        await execute(url, "UPDATE user_storage SET stored_bytes = stored_bytes + 2 * 15")
         counted = await execute(url, "SELECT user_id, stored_bytes FROM user_storage ORDER BY user_id")
         assert max(size for _, size in counted) > 1024
         await database.downgrade("0005")

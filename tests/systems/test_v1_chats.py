@@ -182,7 +182,7 @@ async def test_the_longest_password_fits_into_a_form(server: Server) -> None:
     assert (await sign_in(server.api, username="talkative", password=password)).ok()["access_token"]
 
 
-@pytest.mark.parametrize("rest", ["&a" * 19, "&" * 19, "&a" * 8000])
+@pytest.mark.parametrize("rest", ["&a" * 99, "&" * 99, "&a" * 8000])
 async def test_a_form_of_too_many_fields_is_not_parsed(server: Server, rest: str) -> None:
     body = f"username=x&password=x{rest}".encode()
     (await server.api.call("POST", "/v1/auth/token", body, FORM)).problem(400, "validation_failed", "body")

@@ -270,8 +270,10 @@ async def test_a_conversation_has_a_bounded_number_of_messages_and_bytes(
     many = [own(1), *(said(number) for number in range(1, 5))]
     long = [own(2), said(11, of=2, content="x" * 20), said(12, of=2, reasoning="é" * 3, content="x")]
     fits = [own(3), said(21, of=3, content="x" * 25), said(22, of=3, content=""), said(23, of=3, content="")]
-    imported = await brought(world, ada, *many, *long, *fits)
-    assert [refusal.line for refusal in imported.refused] == [6, 9]
+    failure = Failure(code="x", detail="é" * 8)  # of which nobody says how little memory it takes
+    failed = [own(4), said(31, of=4, content="", status=Status.FAILED, error=failure)]
+    imported = await brought(world, ada, *many, *long, *fits, *failed)
+    assert [refusal.line for refusal in imported.refused] == [6, 9, 15]
     assert {refusal.why for refusal in imported.refused} == {"a conversation has at most 3 messages with 30 bytes"}
     assert (imported.conversations, imported.messages) == (1, 3)
 

@@ -185,7 +185,7 @@ class MemoryConversations(ConversationRepo):
             del state.conversations[conversation_id]
             messages = [each for each in state.messages.values() if each.conversation_id == conversation_id]
             gone = {message.id for message in messages}
-            size = CONVERSATION_BYTES + sum(size_of(message.content, message.reasoning) for message in messages)
+            size = CONVERSATION_BYTES + sum(map(size_of, messages))
             self._transaction.ledger.note(owner, -size)
             state.messages = {key: message for key, message in state.messages.items() if key not in gone}
             state.idempotency = {key: named for key, named in state.idempotency.items() if key not in gone}

@@ -60,7 +60,7 @@ class MemoryMessages(MessageRepo):
                     raise IdempotencyKeyReused
                 state.idempotency[message.id] = idempotency
             state.messages[message.id] = message
-            self._transaction.ledger.ask(owner, size_of(content))
+            self._transaction.ledger.ask(owner, size_of(message))
             return replace(message, siblings=(message.id,))
 
         return await self._transaction.write(insert)
@@ -169,7 +169,7 @@ class MemoryMessages(MessageRepo):
             if owned(state.conversations, restored.user_id, restored.conversation_id) is None:
                 raise NotFound
             state.messages[restored.id] = restored
-            self._transaction.ledger.ask(restored.user_id, size_of(restored.content, restored.reasoning))
+            self._transaction.ledger.ask(restored.user_id, size_of(restored))
             if not active:
                 state.inactive.add(restored.id)
             return restored.id
@@ -248,7 +248,7 @@ class MemoryMessages(MessageRepo):
                     finish_reason=reply.finish_reason,
                     error=reply.error,
                 )
-                self._transaction.ledger.note(reply.user_id, text_size(reply.content, reply.reasoning))
+                self._transaction.ledger.note(reply.user_id, text_size(reply))
 
         await self._transaction.write(update)
 

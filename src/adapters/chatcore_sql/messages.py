@@ -276,8 +276,7 @@ class SqlMessageRepo(MessageRepo):
             if violates(error, "conversation_id"):  # ends the name of the key's index, and the list of its columns
                 raise IdempotencyKeyReused from None
             raise
-        self._ledger.ask(owner, size_of(content))
-        return Message(
+        message = Message(
             id=message_id,
             user_id=owner,
             conversation_id=conversation_id,
@@ -289,6 +288,8 @@ class SqlMessageRepo(MessageRepo):
             model=model,
             created_at=now,
         )
+        self._ledger.ask(owner, size_of(message))
+        return message
 
     async def get(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
         row = await self._statements.first(_GET, owner=owner, conversation=conversation_id, message=message_id)
@@ -399,7 +400,7 @@ class SqlMessageRepo(MessageRepo):
             **_usage_columns(message.usage),
             **_error_columns(message.error),
         )
-        self._ledger.ask(message.user_id, size_of(message.content, message.reasoning))
+        self._ledger.ask(message.user_id, size_of(message))
         return message_id
 
     async def containing(
@@ -459,7 +460,7 @@ class SqlMessageRepo(MessageRepo):
             **_error_columns(reply.error),
         )
         if finished:
-            self._ledger.note(reply.user_id, text_size(reply.content, reply.reasoning))
+            self._ledger.note(reply.user_id, text_size(reply))
 
 
 def _head_from(row: Row, owner: UserId, conversation_id: ConversationId) -> Message:

@@ -36,7 +36,8 @@ TEXT_SIZE = CONTENT_SIZE + func.coalesce(_m.reasoning_bytes, octet_length(_m.rea
 
 def _sum_of(found: FromClause) -> Select[Any]:
     """Of the messages of a table or a part of it."""
-    return select(func.coalesce(func.sum(MESSAGE_BYTES + TEXT_SIZE), 0)).select_from(found)
+    size = MESSAGE_BYTES + TEXT_SIZE + func.coalesce(octet_length(_m.error_detail), 0)
+    return select(func.coalesce(func.sum(size), 0)).select_from(found)
 
 
 SIZE_OF_CONVERSATION = _sum_of(messages).where(

@@ -133,7 +133,8 @@ class _Held:
 
     @property
     def size(self) -> int:
-        return len(self.content) + len(self.reasoning or b"")
+        detail = self.message.error.detail if self.message.error else ""
+        return len(self.content) + len(self.reasoning or b"") + 4 * len(detail)  # as many as Python may need
 
     def unpacked(self) -> Message:
         reasoning = None if self.reasoning is None else self.reasoning.decode()

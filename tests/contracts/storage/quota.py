@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from chatcore.entities import Conversation, Message, Status, User
+from chatcore.entities import Conversation, Failure, Message, Status, User
 from chatcore.errors import Contention, StorageFull
 from chatcore.ports import UnitOfWorkFactory
 from chatcore.storage import CONVERSATION_BYTES, MESSAGE_BYTES
@@ -57,9 +57,16 @@ class StorageQuotaContract(StorageContract):
         async with unit_of_work() as work:
             restored = await work.conversations.restore(conversation)
             old = replace(message, conversation_id=restored.id, reasoning="漢")
+            failed = replace(old, status=Status.FAILED, error=Failure(code="x", detail="é"))
             await work.messages.restore(old, active=True)
+            await work.messages.restore(failed, active=False)
             await work.commit()
-        assert await stored(unit_of_work, owner) == 2 * FIRST + 2 * MESSAGE_BYTES + 5 + 8
+        before = FIRST + MESSAGE_BYTES + 5
+        assert await stored(unit_of_work, owner) == before + FIRST + 2 * MESSAGE_BYTES + 8 + 10
+        async with unit_of_work() as work:
+            assert await work.conversations.delete(owner.id, restored.id)
+            await work.commit()
+        assert await stored(unit_of_work, owner) == before
 
     async def test_a_reply_is_counted_at_its_end_however_long_it_is(
         self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
@@ -97,7 +104,8 @@ class StorageQuotaContract(StorageContract):
         async with unit_of_work() as work:
             message = await add_message(work, conversation, "漢\\'🦄")
             reply = await add_reply(work, conversation, message)
-            await work.messages.finish(replace(reply, content="é", reasoning="🦄", status=Status.COMPLETE))
+            error = Failure(code="x", detail="漢")
+            await work.messages.finish(replace(reply, content="é", reasoning="🦄", status=Status.FAILED, error=error))
             await work.commit()
         async with unit_of_work() as work:
             assert await work.conversations.delete(owner.id, conversation.id)

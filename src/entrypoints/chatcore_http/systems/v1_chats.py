@@ -33,7 +33,7 @@ from chatcore_http.systems._common import fields_called
 
 FORM = "application/x-www-form-urlencoded"
 _FORM_BYTES = 32 * 1024  # the longest name and password, each byte of them escaped
-_FORM_FIELDS = 20
+_FORM_FIELDS = 100
 
 
 class Welcome(msgspec.Struct, frozen=True):

@@ -19,7 +19,8 @@ LEFT JOIN (
     SELECT user_id, 1024 * COUNT(*) AS size FROM conversations GROUP BY user_id
 ) begun ON begun.user_id = users.id
 LEFT JOIN (
-    SELECT user_id, SUM(256 + {content} + COALESCE({reasoning}, 0)) AS size FROM messages GROUP BY user_id
+    SELECT user_id, SUM(256 + {content} + COALESCE({reasoning}, 0) + COALESCE({error_detail}, 0)) AS size
+    FROM messages GROUP BY user_id
 ) said ON said.user_id = users.id
 """
 
@@ -32,7 +33,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_user_storage_user_id", ondelete="CASCADE"),
     )
     octets = OCTETS[op.get_context().dialect.name]
-    op.execute(COUNT.format(content=octets.format("content"), reasoning=octets.format("reasoning")))
+    texts = ("content", "reasoning", "error_detail")
+    op.execute(COUNT.format(**{text: octets.format(text) for text in texts}))
 
 
 def downgrade() -> None:
