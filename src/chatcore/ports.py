@@ -248,6 +248,19 @@ class ConversationRepo(Protocol):
         """Newest `updated_at` first, then highest id first."""
 
     @abstractmethod
+    async def list_below(
+        self, owner: UserId, *, updated_at: datetime, before: ConversationId, limit: int
+    ) -> Sequence[Conversation]:
+        """As `list`, those that come after the one with this time and this id."""
+
+    @abstractmethod
+    async def used_since(
+        self, owner: UserId, since: datetime, *, limit: int
+    ) -> Sequence[tuple[Conversation, datetime]]:
+        """Those that were there at `since` and have changed later, in any order, and when they had been used until
+        then: their last message's time, or their own."""
+
+    @abstractmethod
     async def by_id(self, owner: UserId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
         """The lowest id first, those above `after` if given."""
 

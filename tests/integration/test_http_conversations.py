@@ -100,3 +100,22 @@ async def test_everybody_sees_their_own(ada: Api) -> None:
     assert (await bob.get("/conversations")).ok()["items"] == []
     await bob.conversation("Bob's")
     assert [item["title"] for item in (await ada.get("/conversations")).ok()["items"]] == ["Ada's"]
+
+
+async def test_pages_by_cursor_have_each_conversation_once_whatever_is_used_meanwhile(ada: Api) -> None:
+    made = [await ada.conversation(str(number)) for number in range(5)]
+    for number in (3, 0):
+        (await ada.post(f"/conversations/{made[number]}/chat", {"content": "Hi"})).ok()
+    seen, query = list[str](), ""
+    for used in (1, 4, 0):
+        page = (await ada.get(f"/conversations?limit=2{query}")).ok()
+        seen += [item["title"] for item in page["items"]]
+        (await ada.post(f"/conversations/{made[used]}/chat", {"content": "More"})).ok()
+        query = f"&cursor={page['next_cursor']}"
+    assert seen == ["0", "3", "4", "2", "1"]
+    assert (page["has_more"], page["next_cursor"]) == (False, None)
+
+
+@pytest.mark.parametrize("cursor", ["x", "1", "1-2", "1-2-3-4", "1-1-9999999999999999999", "-1-1-1"])
+async def test_a_cursor_that_is_none_is_refused(ada: Api, cursor: str) -> None:
+    (await ada.get(f"/conversations?cursor={cursor}")).problem(400, "validation_failed", "cursor")

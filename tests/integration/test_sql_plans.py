@@ -242,6 +242,10 @@ CALLS: Mapping[str, Sequence[Call]] = {
     "conversations.get": [lambda work, it: work.conversations.get(it.owner, it.conversation)],
     "conversations.lock": [lambda work, it: work.conversations.lock(it.owner, it.conversation)],
     "conversations.list": [lambda work, it: work.conversations.list(it.owner, limit=20, offset=0)],
+    "conversations.list_below": [
+        lambda work, it: work.conversations.list_below(it.owner, updated_at=NOW, before=it.conversation, limit=20)
+    ],
+    "conversations.used_since": [lambda work, it: work.conversations.used_since(it.owner, later(10**8), limit=20)],
     "conversations.by_id": [
         lambda work, it: work.conversations.by_id(it.owner, after=None, limit=20),
         lambda work, it: work.conversations.by_id(it.owner, after=it.conversation, limit=20),

@@ -200,3 +200,33 @@ async def test_a_deleted_conversation_is_gone(world: World, chat: Chat) -> None:
             await attempt()
     async with world.storage(read_only=True) as work:
         assert await work.messages.get(chat.owner, chat.id, reply.id) is None
+
+
+# ---- by cursor -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("used", range(6))
+@pytest.mark.parametrize("limit", [1, 2, 4])
+async def test_one_that_is_used_between_two_pages_is_neither_missed_nor_shown_twice(
+    world: World, used: int, limit: int
+) -> None:
+    """Wherever it is, and however often it is used."""
+    ada = await world.owner("ada")
+    made = list[ConversationId]()
+    for number in range(6):
+        made.append((await world.create_conversation(by=Vouched(ada), title=str(number))).id)
+        world.clock.advance(1)
+    seen, cursor = list[str](), None
+    while True:
+        page = await world.list_conversations(owner=ada, limit=limit, cursor=cursor)
+        seen += [item.title for item in page.items]
+        assert page.has_more == (page.next is not None)
+        if (cursor := page.next) is None:
+            break
+        async with world.storage() as work:
+            await work.conversations.touch(ada, made[used], now=world.clock.now())
+            await work.commit()
+        world.clock.advance(1)
+        await world.create_conversation(by=Vouched(ada), title="begun meanwhile")
+        world.clock.advance(1)
+    assert seen == ["5", "4", "3", "2", "1", "0"]

@@ -125,6 +125,40 @@ class MemoryConversations(ConversationRepo):
 
         return await self._transaction.read(select)
 
+    async def list_below(
+        self, owner: UserId, *, updated_at: datetime, before: ConversationId, limit: int
+    ) -> Sequence[Conversation]:
+        def select(state: State) -> Sequence[Conversation]:
+            place = (updated_at, before)
+            theirs = [
+                each
+                for each in state.conversations.values()
+                if each.user_id == owner and (each.updated_at, each.id) < place
+            ]
+            theirs.sort(key=lambda conversation: (conversation.updated_at, conversation.id), reverse=True)
+            return theirs[:limit]
+
+        return await self._transaction.read(select)
+
+    async def used_since(
+        self, owner: UserId, since: datetime, *, limit: int
+    ) -> Sequence[tuple[Conversation, datetime]]:
+        def select(state: State) -> Sequence[tuple[Conversation, datetime]]:
+            used = [
+                each
+                for each in state.conversations.values()
+                if each.user_id == owner and each.created_at <= since < each.updated_at
+            ]
+            return [(each, self._last_used(state, each, since)) for each in used[:limit]]
+
+        return await self._transaction.read(select)
+
+    @staticmethod
+    def _last_used(state: State, conversation: Conversation, since: datetime) -> datetime:
+        theirs = (each for each in state.messages.values() if each.conversation_id == conversation.id)
+        times = (each.created_at for each in theirs if each.created_at <= since)
+        return max(times, default=conversation.created_at)
+
     async def by_id(self, owner: UserId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
         def select(state: State) -> Sequence[Conversation]:
             theirs = (each for each in state.conversations.values() if each.user_id == owner)

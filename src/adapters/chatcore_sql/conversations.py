@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Integer, bindparam, delete, false, insert, select, update
+from sqlalchemy import Integer, bindparam, delete, false, func, insert, or_, select, update
 
 from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, UserId, WorkerId
 from chatcore.ports import ConversationRepo, Matches
@@ -13,7 +13,7 @@ from chatcore_sql.pages import LIMIT, newest_first, oldest_first
 from chatcore_sql.search import find
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.storage import SIZE_OF_CONVERSATION
-from chatcore_sql.tables import LARGEST_ID, conversations, messages, reply_log
+from chatcore_sql.tables import LARGEST_ID, Id, Moment, conversations, messages, reply_log
 
 _c = conversations.c
 CONVERSATION = (
@@ -37,6 +37,35 @@ _LIST = (
     .order_by(_c.updated_at.desc(), _c.id.desc())
     .limit(LIMIT)
     .offset(bindparam("offset", type_=Integer))
+)
+_LIST_BELOW = (
+    select(*CONVERSATION)
+    .where(
+        _c.user_id == bindparam("owner"),
+        _c.updated_at <= bindparam("updated_at", type_=Moment),
+        or_(_c.updated_at < bindparam("updated_at", type_=Moment), _c.id < bindparam("before", type_=Id)),
+    )
+    .order_by(_c.updated_at.desc(), _c.id.desc())
+    .limit(LIMIT)
+)
+_USED_SINCE = (
+    select(*CONVERSATION)
+    .where(
+        _c.user_id == bindparam("owner"),
+        _c.updated_at > bindparam("since", type_=Moment),
+        _c.created_at <= bindparam("since", type_=Moment),
+    )
+    .order_by(_c.updated_at.desc(), _c.id.desc())
+    .limit(LIMIT)
+)
+_LAST_USED = (
+    select(messages.c.conversation_id, func.max(messages.c.created_at))
+    .where(
+        messages.c.user_id == bindparam("owner"),
+        messages.c.conversation_id.in_(bindparam("conversations", expanding=True)),
+        messages.c.created_at <= bindparam("since", type_=Moment),
+    )
+    .group_by(messages.c.conversation_id)
 )
 _OWN_BY_ID = select(*CONVERSATION).with_hint(
     conversations, "FORCE INDEX (uq_conversations_user_id_id)", dialect_name="mysql"
@@ -118,6 +147,26 @@ class SqlConversationRepo(ConversationRepo):
     async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[Conversation]:
         rows = await self._statements.rows(_LIST, owner=owner, limit=limit, offset=offset)
         return [conversation_from(row) for row in rows]
+
+    async def list_below(
+        self, owner: UserId, *, updated_at: datetime, before: ConversationId, limit: int
+    ) -> Sequence[Conversation]:
+        rows = await self._statements.rows(_LIST_BELOW, owner=owner, updated_at=updated_at, before=before, limit=limit)
+        return [conversation_from(row) for row in rows]
+
+    async def used_since(
+        self, owner: UserId, since: datetime, *, limit: int
+    ) -> Sequence[tuple[Conversation, datetime]]:
+        rows = await self._statements.rows(_USED_SINCE, owner=owner, since=since, limit=limit)
+        used = [conversation_from(row) for row in rows]
+        if not used:
+            return []
+        ids = [conversation.id for conversation in used]
+        last = {
+            row[0]: row[1]
+            for row in await self._statements.rows(_LAST_USED, owner=owner, since=since, conversations=ids)
+        }
+        return [(each, last.get(each.id, each.created_at)) for each in used]
 
     async def by_id(self, owner: UserId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
         rows = await self._statements.rows(_BY_ID, owner=owner, after=after or 0, limit=limit)

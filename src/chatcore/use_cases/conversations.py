@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from chatcore.authority import Owner, acting
 from chatcore.branches import newest_below, way_to
@@ -23,7 +24,7 @@ from chatcore.entities import (
     title_from,
 )
 from chatcore.errors import ConversationBusy, NotFound
-from chatcore.ports import PAGE_BYTES, Clock, UnitOfWorkFactory
+from chatcore.ports import PAGE_BYTES, Clock, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.replies import STOP_BEFORE_DELETION, Replies, with_logged_text
 from chatcore.shielding import repeatable
@@ -32,18 +33,61 @@ from chatcore.texts import newest_that_fit
 _MISSING = "There is no such conversation."
 
 
+MOST_USED = 1000
+"""Conversations that may be used between two pages of a list without any being missed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListCursor:
+    """A place in a list as it was at `since`: below the conversation that was last used then."""
+
+    since: datetime
+    updated_at: datetime
+    id: ConversationId
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage(Page[Conversation]):
+    """`next` asks for what follows, in the order of the first page, whatever is used meanwhile; None: nothing does."""
+
+    next: ListCursor | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ListConversations:
-    """The owner: one's conversations, the most recently used first."""
+    """The owner: one's conversations, the most recently used first. By cursor, one that is used between two pages is
+    neither missed nor shown twice; one that is begun meanwhile is not among them."""
 
     unit_of_work: UnitOfWorkFactory
 
-    async def __call__(self, *, owner: UserId, limit: int = 20, offset: int = 0) -> Page[Conversation]:
+    async def __call__(
+        self, *, owner: UserId, limit: int = 20, offset: int = 0, cursor: ListCursor | None = None
+    ) -> ListPage:
         """`limit` 1 to 100, `offset` 0 to 1,000,000. Raises `ValidationFailed`."""
         check_page(limit, offset)
         async with self.unit_of_work(read_only=True) as work:
+            if cursor is not None:
+                return _list_page(await self._below(work, owner, cursor, limit + 1), limit, cursor.since)
             found = await work.conversations.list(owner, limit=limit + 1, offset=offset)
-        return Page(found[:limit], len(found) > limit)
+        placed = [(each, each.updated_at) for each in found]
+        return _list_page(placed, limit, found[0].updated_at if found else None)
+
+    async def _below(
+        self, work: UnitOfWork, owner: UserId, cursor: ListCursor, limit: int
+    ) -> list[tuple[Conversation, datetime]]:
+        """Those that have stayed where they were, and those that were below and are used since."""
+        place = (cursor.updated_at, cursor.id)
+        stayed = await work.conversations.list_below(owner, updated_at=place[0], before=place[1], limit=limit)
+        used = await work.conversations.used_since(owner, cursor.since, limit=MOST_USED)
+        found = [(each, each.updated_at) for each in stayed]
+        found += [(each, last) for each, last in used if (last, each.id) < place]
+        return sorted(found, key=lambda each: (each[1], each[0].id), reverse=True)[:limit]
+
+
+def _list_page(placed: list[tuple[Conversation, datetime]], limit: int, since: datetime | None) -> ListPage:
+    shown, more = placed[:limit], len(placed) > limit
+    following = ListCursor(since, shown[-1][1], shown[-1][0].id) if more and since is not None else None
+    return ListPage([each for each, _ in shown], more, following)
 
 
 @dataclass(frozen=True, kw_only=True)

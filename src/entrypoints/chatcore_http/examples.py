@@ -130,7 +130,7 @@ EXAMPLES: dict[str, Any] = {
     "ModelConfigChange": {"model_name": "gpt-4o"},
     "ModelCheck": {"ok": True, "models": ["gpt-4o", "gpt-4o-mini"]},
     "Conversation": _CONVERSATION,
-    "Conversations": {"items": [_CONVERSATION], "has_more": False, "limit": 20, "offset": 0},
+    "Conversations": {"items": [_CONVERSATION], "has_more": False, "limit": 20, "offset": 0, "next_cursor": None},
     "NewConversation": {"title": "Travel plans 🏝️"},
     "Message": _REPLY,
     "History": {

@@ -1,18 +1,31 @@
 """The JSON shapes of the wire, each beside the way from its entity. Fields that are not named here are ignored."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, Self
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from chatcore import ChatOptions, ModelConfigId, SearchPage, entities, events, ports
+from chatcore import (
+    ChatOptions,
+    ConversationId,
+    ListCursor,
+    ListPage,
+    ModelConfigId,
+    SearchPage,
+    entities,
+    events,
+    ports,
+)
+from chatcore.errors import FieldError
 from chatcore.live_reply import MAX_PIECE
 from chatcore.ports import TextKind
 from chatcore.use_cases.conversations import History as HistoryPage
 from chatcore.use_cases.model_configs import Checked
 from chatcore.use_cases.own_data import Imported as ImportReport
 from chatcore.use_cases.sessions import SignedIn
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
@@ -249,14 +262,35 @@ class Conversation(msgspec.Struct, frozen=True):
 
 
 class Conversations(msgspec.Struct, frozen=True):
+    """`next_cursor` asks for the next page as it was when the first one was asked for."""
+
     items: list[Conversation]
     has_more: bool
     limit: int
     offset: int
+    next_cursor: str | None
 
     @classmethod
-    def of(cls, page: entities.Page[entities.Conversation], *, limit: int, offset: int) -> Self:
-        return cls([Conversation.of(item) for item in page.items], page.has_more, limit, offset)
+    def of(cls, page: ListPage, *, limit: int, offset: int) -> Self:
+        cursor = None if page.next is None else written(page.next)
+        return cls([Conversation.of(item) for item in page.items], page.has_more, limit, offset, cursor)
+
+
+def written(cursor: ListCursor) -> str:
+    """In microseconds since 1970, and the id."""
+    return f"{_microseconds(cursor.since)}-{_microseconds(cursor.updated_at)}-{cursor.id}"
+
+
+def read_cursor(text: str) -> ListCursor:
+    """Of a text of at most 17, 17 and 19 digits. Raises `ValidationFailed` for an id that there cannot be."""
+    since, updated_at, id_ = (int(part) for part in text.split("-"))
+    entities.check(None if id_ < 2**63 else FieldError("cursor", "must be a next_cursor"))
+    moments = [_EPOCH + timedelta(microseconds=each) for each in (since, updated_at)]
+    return ListCursor(moments[0], moments[1], ConversationId(id_))
+
+
+def _microseconds(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)
 
 
 class NewConversation(msgspec.Struct, frozen=True):

@@ -110,6 +110,39 @@ class ConversationRepoContract(StorageContract):
             assert list(await work.conversations.list(owner.id, limit=2, offset=1)) == [a, b]
             assert list(await work.conversations.list(owner.id, limit=2, offset=4)) == []
 
+    async def test_what_comes_below_a_place_of_the_list(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
+    ) -> None:
+        async with unit_of_work() as work:
+            a, b, c, d = [
+                await work.conversations.add(owner.id, title="", config_id=None, now=later(change))
+                for change in (1.0, 0.000_001, 1.0, 0.0)
+            ]
+            await work.conversations.add(stranger.id, title="", config_id=None, now=later(0.5))
+            everything = [c, a, b, d]
+            for number, each in enumerate(everything, start=1):
+                found = await work.conversations.list_below(
+                    owner.id, updated_at=each.updated_at, before=each.id, limit=10
+                )
+                assert list(found) == everything[number:]
+            assert list(await work.conversations.list_below(owner.id, updated_at=later(9), before=a.id, limit=1)) == [c]
+
+    async def test_what_was_used_since(self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User) -> None:
+        """With the time of the use before that: its last message's until then, or its own."""
+        async with unit_of_work() as work:
+            empty, talked, _, new, theirs = [
+                await work.conversations.add(user.id, title="", config_id=None, now=later(when))
+                for user, when in ((owner, 0.0), (owner, 0.0), (owner, 0.0), (owner, 6.0), (stranger, 0.0))
+            ]
+            parent_id = None
+            for when in (1.0, 2.0, 7.0):
+                parent_id = (await add_message(work, talked, parent_id=parent_id, now=later(when))).id
+            for user, each in ((owner, empty), (owner, talked), (owner, new), (stranger, theirs)):
+                await work.conversations.touch(user.id, each.id, now=later(8.0))
+            used = {each.id: last for each, last in await work.conversations.used_since(owner.id, later(5), limit=9)}
+            assert used == {empty.id: later(0.0), talked.id: later(2.0)}
+            assert len(await work.conversations.used_since(owner.id, later(5), limit=1)) == 1
+
     # ---- titles ----
 
     @pytest.mark.parametrize("by_user", [False, True])

@@ -30,6 +30,13 @@ _ID: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1, "p
 BeforeId = Annotated[
     str | None, QueryParameter(pattern="^[0-9]{0,19}$", description="A message's id.", schema_extra=_ID)
 ]
+ListCursorText = Annotated[
+    str,
+    QueryParameter(
+        pattern="^([0-9]{1,17}-[0-9]{1,17}-[0-9]{1,19})?$",
+        description="The `next_cursor` before it, instead of `offset`.",
+    ),
+]
 Cursor = Annotated[str, QueryParameter(pattern="^([tm][0-9]{0,19})?$", description="The `next_cursor` before it.")]
 
 
@@ -39,8 +46,10 @@ async def list_all(
     list_conversations: FromDishka[ListConversations],
     limit: FromQuery[int] = 20,
     offset: FromQuery[int] = 0,
+    cursor: ListCursorText = "",
 ) -> schemas.Conversations:
-    page = await list_conversations(owner=caller.user.id, limit=limit, offset=offset)
+    place = schemas.read_cursor(cursor) if cursor else None
+    page = await list_conversations(owner=caller.user.id, limit=limit, offset=offset, cursor=place)
     return schemas.Conversations.of(page, limit=limit, offset=offset)
 
 
