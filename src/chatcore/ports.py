@@ -106,8 +106,19 @@ class UserRepo(Protocol):
         """As `set_username`. Raises `EmailTaken`, but not for another spelling of one's own."""
 
     @abstractmethod
+    async def close(self, user_id: UserId, *, now: datetime) -> bool:
+        """From now on no account has this id or its names, which are free, and its sessions are gone; what else it owns
+        stays until `delete_some` and `delete`. False: there is none."""
+
+    @abstractmethod
+    async def delete_some(self, user_id: UserId, *, limit: int) -> int:
+        """Of a closed account: deletes at most `limit` of its messages, of what the log holds of its replies, or of its
+        conversations. How many these were; 0: it has none."""
+
+    @abstractmethod
     async def delete(self, user_id: UserId) -> bool:
-        """Deletes the account and all that it owns; to add to it after that raises `NotFound`. False: there is none."""
+        """Deletes the account, closed or not, and all that it owns; to add to it after that raises `NotFound`. False:
+        there is none."""
 
 
 class TokenStore(Protocol):
@@ -594,6 +605,10 @@ class Administration(Protocol):
 
     @abstractmethod
     async def user(self, user_id: UserId) -> User | None: ...
+
+    @abstractmethod
+    async def closed(self, *, limit: int) -> Sequence[UserId]:
+        """Accounts that were closed and are not deleted yet."""
 
     @abstractmethod
     async def roles(self) -> Sequence[AccountRole]:

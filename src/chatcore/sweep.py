@@ -4,12 +4,13 @@ from datetime import timedelta
 
 from chatcore.periodic import Periodic
 from chatcore.ports import Clock, UnitOfWorkFactory
+from chatcore.removal import Removal
 from chatcore.shielding import repeatable
 
 
 class ExpirySweep(Periodic):
     """`async with` it once per process. About every `every` seconds it deletes sessions and refresh tokens that expired
-    more than `keep` ago, at most `batch` of each in one transaction.
+    more than `keep` ago, at most `batch` of each in one transaction, and what closed accounts have left.
 
     Any number of processes may do so at once: what one has deleted, another does not find.
     """
@@ -45,3 +46,7 @@ class ExpirySweep(Periodic):
 
     async def _round(self) -> None:
         await self.sweep()
+        async with self._unit_of_work(read_only=True) as work:
+            closed = await work.administration.closed(limit=self._batch)
+        for user_id in closed:
+            await Removal(self._unit_of_work)(user_id)

@@ -189,6 +189,8 @@ CALLS: Mapping[str, Sequence[Call]] = {
     ],
     "users.set_username": [lambda work, it: work.users.set_username(it.owner, "another", now=NOW)],
     "users.set_email": [lambda work, it: work.users.set_email(it.owner, "x@example.org", now=NOW)],
+    "users.close": [lambda work, it: work.users.close(it.owner, now=NOW)],
+    "users.delete_some": [lambda work, it: work.users.delete_some(it.owner, limit=20)],
     "users.delete": [lambda work, it: work.users.delete(it.owner)],
     "tokens.add_session": [lambda work, it: work.tokens.add_session(a_session(it))],
     "tokens.caller": [lambda work, it: work.tokens.caller(it.owner, it.session)],
@@ -209,6 +211,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
         lambda work, _: work.administration.users(containing="user1", before=UserId(50), limit=20),
     ],
     "administration.user": [lambda work, it: work.administration.user(it.owner)],
+    "administration.closed": [lambda work, _: work.administration.closed(limit=20)],
     "administration.roles": [lambda work, _: work.administration.roles()],
     "administration.taken": [
         lambda work, it: work.administration.taken(
@@ -343,6 +346,7 @@ ANY_WAY = {
     # Across owners by design.
     "tokens.delete_expired": "sessions refresh_tokens",
     "administration.users": "users user_roles",
+    "administration.closed": "users",
     "administration.only_admin": "user_roles roles users",
     "administration.lock": "roles",
     "administration.roles": "roles",  # there are two

@@ -28,8 +28,9 @@ from chatcore import (
     UserId,
 )
 from chatcore.errors import AccountDisabled, InvalidCredentials, LastAdmin, NotFound, UsernameTaken, ValidationFailed
+from chatcore.removal import Removal
 from chatcore_memory import Stall
-from unit.world import PASSWORD, World, refused
+from unit.world import PASSWORD, Chat, World, refused
 
 NOBODY = UserId(10**6)
 OPERATOR = Operator()
@@ -315,3 +316,44 @@ async def test_the_sweep_outlives_an_outage(world: World) -> None:
         sweep = ExpirySweep(unit_of_work=world.storage, clock=world.clock)
         while await sweep.sweep():
             await asyncio.sleep(0)
+
+
+async def test_what_a_closed_account_has_left_is_deleted_by_whichever_process_is_there(
+    world: World, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process closed it and was killed."""
+    for _ in range(3):
+        await chat.ask()
+    async with world.storage() as work:
+        assert await work.users.close(chat.owner, now=world.clock.now())
+        await work.commit()
+    monkeypatch.setattr(Removal, "batch", 2)
+    async with ExpirySweep(unit_of_work=world.storage, clock=world.clock, every=0.001):
+        async with asyncio.timeout(5):
+            while await closed(world):
+                await asyncio.sleep(0.001)
+    async with world.storage(read_only=True) as work:
+        assert await work.conversations.get(chat.owner, chat.id) is None
+        assert [*await work.messages.tree(chat.owner, chat.id)] == []
+
+
+async def test_a_deletion_that_takes_long_is_gone_on_with_later(
+    world: World, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await chat.ask()
+    async with world.storage() as work:
+        assert await work.users.close(chat.owner, now=world.clock.now())
+        await work.commit()
+    monkeypatch.setattr(Removal, "batch", 1)
+    await Removal(world.storage)(chat.owner, within=0)
+    assert await closed(world) == [chat.owner]
+    async with world.storage(read_only=True) as work:
+        assert len(await work.messages.tree(chat.owner, chat.id)) == 5
+    await Removal(world.storage)(chat.owner)
+    assert await closed(world) == []
+
+
+async def closed(world: World) -> list[UserId]:
+    async with world.storage(read_only=True) as work:
+        return [*await work.administration.closed(limit=10)]

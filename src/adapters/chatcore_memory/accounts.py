@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from chatcore.authority import Caller
 from chatcore.entities import Profile, RefreshToken, Session, SessionId, User, UserId, identity_key
@@ -90,10 +91,35 @@ class MemoryUsers(UserRepo):
 
         await self._transaction.write(update)
 
-    async def delete(self, user_id: UserId) -> bool:
-        def remove(state: State) -> bool:
+    async def close(self, user_id: UserId, *, now: datetime) -> bool:
+        def close(state: State) -> bool:
             if state.users.pop(user_id, None) is None:
                 return False
+            state.closed.add(user_id)
+            state.sessions = without(state.sessions, user_id)
+            state.refresh_tokens = without(state.refresh_tokens, user_id)
+            return True
+
+        return await self._transaction.write(close)
+
+    async def delete_some(self, user_id: UserId, *, limit: int) -> int:
+        def remove(state: State) -> int:
+            tables: tuple[dict[Any, Any], ...] = (state.messages, state.reply_log, state.conversations)
+            for table in tables:
+                keys = [key for key, thing in table.items() if thing.user_id == user_id][:limit]
+                for key in keys:
+                    del table[key]
+                if keys:
+                    return len(keys)
+            return 0
+
+        return await self._transaction.write(remove)
+
+    async def delete(self, user_id: UserId) -> bool:
+        def remove(state: State) -> bool:
+            if state.users.pop(user_id, None) is None and user_id not in state.closed:
+                return False
+            state.closed.discard(user_id)
             state.sessions = without(state.sessions, user_id)
             state.refresh_tokens = without(state.refresh_tokens, user_id)
             state.model_configs = without(state.model_configs, user_id)

@@ -47,6 +47,9 @@ class MemoryAdministration(Administration):
     async def user(self, user_id: UserId) -> User | None:
         return await self._transaction.read(lambda state: state.users.get(user_id))
 
+    async def closed(self, *, limit: int) -> Sequence[UserId]:
+        return await self._transaction.read(lambda state: sorted(state.closed)[:limit])
+
     async def roles(self) -> Sequence[AccountRole]:
         return _ROLES
 

@@ -78,6 +78,7 @@ class State:
     conversations: dict[ConversationId, Conversation] = field(default_factory=dict[ConversationId, Conversation])
     messages: dict[MessageId, Message] = field(default_factory=dict[MessageId, Message])
     idempotency: dict[MessageId, Idempotency] = field(default_factory=dict[MessageId, Idempotency])
+    closed: set[UserId] = field(default_factory=set[UserId])
     inactive: set[MessageId] = field(default_factory=set[MessageId])
     reply_log: dict[tuple[MessageId, int], LogEntry] = field(default_factory=dict[tuple[MessageId, int], LogEntry])
     workers: dict[WorkerId, datetime] = field(default_factory=dict[WorkerId, datetime])
@@ -94,6 +95,7 @@ class State:
             conversations=self.conversations.copy(),
             messages=self.messages.copy(),
             idempotency=self.idempotency.copy(),
+            closed=self.closed.copy(),
             inactive=self.inactive.copy(),
             reply_log=self.reply_log.copy(),
             workers=self.workers.copy(),

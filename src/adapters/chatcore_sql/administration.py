@@ -34,7 +34,7 @@ _m = model_configs.c
 
 _USERS = (
     select(_u.id)
-    .where(_u.id < bindparam("before", type_=Id))
+    .where(_u.id < bindparam("before", type_=Id), _u.closed_at.is_(None))
     .order_by(_u.id.desc())
     .limit(bindparam("limit", type_=Integer))
 )
@@ -43,7 +43,8 @@ _MATCHING = _USERS.where(
 )
 _FIND = select(*USER).select_from(users.outerjoin(user_roles))
 _THESE = _FIND.where(_u.id.in_(bindparam("users", expanding=True)))
-_USER = _FIND.where(_u.id == bindparam("user"))
+_USER = _FIND.where(_u.id == bindparam("user"), _u.closed_at.is_(None))
+_CLOSED = select(_u.id).where(_u.closed_at.is_not(None)).order_by(_u.closed_at).limit(bindparam("limit", type_=Integer))
 # Whoever makes or ends admins has this row, as whoever acts as one, and so they come one after the other.
 _LOCK_ADMINS = select(roles.c.name).where(roles.c.name == ADMIN_ROLE).with_for_update()
 _TWO_ADMINS = (
@@ -101,6 +102,9 @@ class SqlAdministration(Administration):
     async def user(self, user_id: UserId) -> User | None:
         rows = await self._statements.rows(_USER, user=user_id)
         return user_from(rows) if rows else None
+
+    async def closed(self, *, limit: int) -> Sequence[UserId]:
+        return [UserId(row[0]) for row in await self._statements.rows(_CLOSED, limit=limit)]
 
     async def roles(self) -> Sequence[AccountRole]:
         rows = sorted(await self._statements.rows(_ROLES), key=itemgetter(0))

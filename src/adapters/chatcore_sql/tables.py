@@ -106,6 +106,8 @@ users = Table(
     Column("init_cn_level", String(200)),
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
+    # Nobody finds an account that is closed; what it owns is being deleted.
+    Column("closed_at", Moment, index=True),
     sqlite_autoincrement=True,
 )
 

@@ -1,23 +1,36 @@
 """Accounts."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import bindparam, delete, insert, select, true, update
+from sqlalchemy import BindParameter, bindparam, delete, insert, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from chatcore.entities import MAX_NAME, Profile, User, UserId, identity_key, storable
 from chatcore.errors import EmailTaken, UsernameTaken
 from chatcore.ports import UserRepo
 from chatcore_sql.failures import violates
+from chatcore_sql.pages import LIMIT, newest_first
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.storage import stored_bytes
-from chatcore_sql.tables import conversations, reply_log, user_roles, user_storage, users
+from chatcore_sql.tables import (
+    LARGEST_ID,
+    conversations,
+    messages,
+    reply_log,
+    sessions,
+    user_roles,
+    user_storage,
+    users,
+)
 
 AT_ONCE = 500  # rows to find with one statement; for a list of 1,000 MariaDB reads the whole table
 
 _u = users.c
 _c = conversations.c
+_m = messages.c
+_r = reply_log.c
 USER = (
     _u.id,
     _u.username,
@@ -55,6 +68,19 @@ _LOCK_CONVERSATIONS = (
     .where(_c.user_id == bindparam("user"), _c.id.in_(bindparam("conversations", expanding=True)))
     .with_hint(conversations, "FORCE INDEX (PRIMARY)", dialect_name="mysql")
     .with_for_update()
+)
+_CLOSE = update(users).where(_u.id == bindparam("user"), _u.closed_at.is_(None))
+_DELETE_ROLES = delete(user_roles).where(user_roles.c.user_id == bindparam("user"))
+_DELETE_SESSIONS = delete(sessions).where(sessions.c.user_id == bindparam("user"))
+# First looked for, then deleted by key: a range that is deleted locks what lies beside it.
+_SOME_MESSAGES = newest_first(select(_m.id), {_m.user_id: bindparam("user")}, _m.id).limit(LIMIT)
+_SOME_CONVERSATIONS = newest_first(select(_c.id), {_c.user_id: bindparam("user")}, _c.id).limit(LIMIT)
+_SOME_LOG = select(_r.reply_id).where(_r.user_id == bindparam("user")).distinct().limit(LIMIT)
+_THESE: BindParameter[int] = bindparam("these", expanding=True)
+_DELETIONS = (
+    (_SOME_MESSAGES, delete(messages).where(_m.user_id == bindparam("user"), _m.id.in_(_THESE))),
+    (_SOME_LOG, delete(reply_log).where(_r.user_id == bindparam("user"), _r.reply_id.in_(_THESE))),
+    (_SOME_CONVERSATIONS, delete(conversations).where(_c.user_id == bindparam("user"), _c.id.in_(_THESE))),
 )
 _DELETE = delete(users).where(_u.id == bindparam("user"))
 _DELETE_LOG = delete(reply_log).where(reply_log.c.user_id == bindparam("user"))
@@ -149,6 +175,23 @@ class SqlUserRepo(UserRepo):
 
     async def set_email(self, user_id: UserId, email: str, *, now: datetime) -> None:
         await self._rename(user_id, email=email, email_key=identity_key(email), updated_at=now)
+
+    async def close(self, user_id: UserId, *, now: datetime) -> bool:
+        nameless = {"username": "", "username_key": f"@{user_id}", "email": None, "email_key": None}
+        gone = {**nameless, "password_hash": "", "is_active": False, "closed_at": now, **asdict(Profile())}
+        if await self._statements.change(_CLOSE, user=user_id, **gone) != 1:
+            return False
+        await self._statements.change(_DELETE_ROLES, user=user_id)
+        await self._statements.change(_DELETE_SESSIONS, user=user_id)
+        return True
+
+    async def delete_some(self, user_id: UserId, *, limit: int) -> int:
+        for some, deletion in _DELETIONS:
+            rows = await self._statements.rows(some, user=user_id, before=LARGEST_ID, limit=limit)
+            if keys := sorted(row[0] for row in rows):
+                await self._statements.change(deletion, user=user_id, these=keys)
+                return len(keys)
+        return 0
 
     async def delete(self, user_id: UserId) -> bool:
         await self._statements.lock(_LOCK, user=user_id)  # first, as `TokenStore.hold` takes it

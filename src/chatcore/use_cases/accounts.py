@@ -1,6 +1,7 @@
 """Accounts: coming into being, changing, going."""
 
 from collections.abc import Container
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -19,9 +20,18 @@ from chatcore.entities import (
     profile_rules,
     username_rule,
 )
-from chatcore.errors import FieldError, InsufficientUserAuthentication, InvalidCredentials, LastAdmin, NotFound
+from chatcore.errors import (
+    Contention,
+    FieldError,
+    InsufficientUserAuthentication,
+    InvalidCredentials,
+    LastAdmin,
+    NotFound,
+    Unavailable,
+)
 from chatcore.ports import Clock, PasswordHasher, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, RateLimits
+from chatcore.removal import Removal
 from chatcore.replies import STOP_BEFORE_DELETION, Replies
 from chatcore.shielding import repeatable
 from chatcore.use_cases.sessions import SessionIssuer, SignedIn, note_sign_in
@@ -295,10 +305,14 @@ class DeleteAccount:
         _note_change("account_deleted", caller)
 
 
+REMOVE_WITHIN = 5.0
+"""Seconds that the deletion of an account takes at most, but for its last batch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Deletion:
-    """Deletes a user with everything they own, and stops what is being written for them before and after: what began in
-    between finds nothing to be stored in."""
+    """Closes a user's account, which nobody finds from then on, and deletes everything that it owned; what takes longer
+    than a few seconds is left to the sweep. What is being written for them is stopped before and after."""
 
     unit_of_work: UnitOfWorkFactory
     replies: Replies
@@ -311,7 +325,9 @@ class Deletion:
         """
         await self._order_stops(user_id, by, role)
         await self.replies.stop_all(user_id, within=STOP_BEFORE_DELETION)
-        await self._delete(user_id, by, role)
+        await self._close(user_id, by, role)
+        with suppress(Unavailable, Contention):
+            await Removal(self.unit_of_work)(user_id, within=REMOVE_WITHIN)
         await self.replies.stop_all(user_id, within=STOP_BEFORE_DELETION)
 
     @repeatable
@@ -325,11 +341,11 @@ class Deletion:
             await work.commit()
 
     @repeatable
-    async def _delete(self, user_id: UserId, by: Authority, role: str | None) -> None:
+    async def _close(self, user_id: UserId, by: Authority, role: str | None) -> None:
         async with acting(self.unit_of_work, by, now=self.clock.now(), role=role, alone=True) as work:
             if role is not None:
                 await keep_an_admin(work, user_id)
-            if not await work.users.delete(user_id):
+            if not await work.users.close(user_id, now=self.clock.now()):
                 raise NotFound("This account is deleted already.")
             await work.commit()
 

@@ -138,6 +138,57 @@ class AccountDeletionContract(StorageContract):
         async with unit_of_work(read_only=True) as work:
             assert await work.messages.get(owner.id, conversation.id, reply.id) is None
 
+    # ---- little by little ----
+
+    async def test_nobody_finds_a_closed_account_and_its_names_are_free(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
+    ) -> None:
+        async with unit_of_work() as work:
+            theirs = await own_everything(work, owner)
+            await work.commit()
+        async with unit_of_work() as work:
+            assert await work.users.close(owner.id, now=NOW) is True
+            assert await work.users.close(owner.id, now=NOW) is False
+            assert await work.users.close(NOBODY, now=NOW) is False
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            for name in (owner.username, owner.email or "", f"@{owner.id}"):
+                assert await work.users.find(name) is None
+            assert await work.tokens.caller(owner.id, theirs.session.id) is None
+            assert await work.tokens.refresh_token(theirs.token.digest) is None
+            assert await work.administration.user(owner.id) is None
+            assert [user.id for user in await work.administration.users(limit=10)] == [stranger.id]
+            assert [*await work.administration.users(containing=f"@{owner.id}", limit=10)] == []
+            assert [*await work.administration.closed(limit=10)] == [owner.id]
+            assert [*await work.administration.closed(limit=0)] == []
+        another = await stored_user(unit_of_work, "owner", "owner@example.org")
+        assert another.id > owner.id
+
+    async def test_a_closed_account_is_deleted_in_batches(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
+    ) -> None:
+        async with unit_of_work() as work:
+            theirs = await own_everything(work, owner)
+            kept = await own_everything(work, stranger)
+            for _ in range(5):
+                await add_message(work, theirs.conversation)
+            await work.users.close(owner.id, now=NOW)
+            await work.commit()
+        everything = await seen(unit_of_work, stranger, kept)
+        deleted = list[int]()
+        while not deleted or deleted[-1]:
+            async with unit_of_work() as work:
+                deleted.append(await work.users.delete_some(owner.id, limit=3))
+                await work.commit()
+        assert deleted == [3, 3, 1, 2, 1, 0]  # seven messages, two replies in the log, a conversation
+        async with unit_of_work() as work:
+            assert await work.users.delete(owner.id) is True
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            assert [*await work.administration.closed(limit=10)] == []
+        assert not any(await seen(unit_of_work, owner, theirs))
+        assert await seen(unit_of_work, stranger, kept) == everything
+
     # ---- nothing comes back ----
 
     async def test_nothing_is_added_for_a_user_who_is_gone(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:

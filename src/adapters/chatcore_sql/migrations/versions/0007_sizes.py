@@ -1,5 +1,6 @@
 """How long each message's texts are, so that a page can end before they are too many bytes; and on PostgreSQL indexes
-in an order that leads to the owner's rows alone (see `chatcore_sql.pages`).
+in an order that leads to the owner's rows alone (see `chatcore_sql.pages`). And which accounts
+are closed, what they own being deleted little by little.
 
 Revision ID: 0007
 Revises: 0005
@@ -7,6 +8,7 @@ Revises: 0005
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import mysql
 
 revision = "0007"
 down_revision = "0005"
@@ -31,6 +33,10 @@ INDEXES = (
 
 
 def upgrade() -> None:
+    op.add_column(
+        "users", sa.Column("closed_at", sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql"))
+    )
+    op.create_index("ix_users_closed_at", "users", ["closed_at"])
     for column in ("content_bytes", "reasoning_bytes"):
         op.add_column("messages", sa.Column(column, sa.Integer))
     op.execute(COUNT[op.get_context().dialect.name])
@@ -49,3 +55,6 @@ def downgrade() -> None:
             op.create_index(name, table, [*columns, "id"])
     op.drop_column("messages", "reasoning_bytes")
     op.drop_column("messages", "content_bytes")
+    op.execute("DELETE FROM users WHERE closed_at IS NOT NULL")
+    op.drop_index("ix_users_closed_at", "users")
+    op.drop_column("users", "closed_at")
