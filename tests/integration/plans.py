@@ -95,7 +95,7 @@ def sqlite_look(connection: Connection, statement: str, parameters: Sequence[Any
         look.sorts = look.sorts or (parent in sorting and found is not None and table_of(found[2]) is not None)
         if found and (table := table_of(found[2])):
             columns = re.findall(r"(\w+)=\?", found[3]) if found[1] == "SEARCH" else []
-            known = tuple("id" if column == "rowid" else column for column in columns)
+            known = tuple(keys(table)["PRIMARY"][0][0] if column == "rowid" else column for column in columns)
             look.accesses.append(Access(table, known, "USING COVERING INDEX" in found[3]))
 
     def step() -> None:

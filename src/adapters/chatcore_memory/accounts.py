@@ -106,7 +106,7 @@ class MemoryUsers(UserRepo):
         def remove(state: State) -> int:
             tables: tuple[dict[Any, Any], ...] = (state.messages, state.reply_log, state.conversations)
             for table in tables:
-                keys = [key for key, thing in table.items() if thing.user_id == user_id][:limit]
+                keys: list[Any] = [key for key, thing in table.items() if thing.user_id == user_id][:limit]
                 for key in keys:
                     del table[key]
                 if keys:

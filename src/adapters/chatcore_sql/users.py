@@ -69,12 +69,20 @@ _LOCK_CONVERSATIONS = (
     .with_hint(conversations, "FORCE INDEX (PRIMARY)", dialect_name="mysql")
     .with_for_update()
 )
-_CLOSE = update(users).where(_u.id == bindparam("user"), _u.closed_at.is_(None))
+_CLOSE = _UPDATE.where(_u.closed_at.is_(None)).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
 _DELETE_ROLES = delete(user_roles).where(user_roles.c.user_id == bindparam("user"))
 _DELETE_SESSIONS = delete(sessions).where(sessions.c.user_id == bindparam("user"))
 # First looked for, then deleted by key: a range that is deleted locks what lies beside it.
-_SOME_MESSAGES = newest_first(select(_m.id), {_m.user_id: bindparam("user")}, _m.id).limit(LIMIT)
-_SOME_CONVERSATIONS = newest_first(select(_c.id), {_c.user_id: bindparam("user")}, _c.id).limit(LIMIT)
+_SOME_MESSAGES = newest_first(
+    select(_m.id).with_hint(messages, "FORCE INDEX (ix_messages_user_id_id)", dialect_name="mysql"),
+    {_m.user_id: bindparam("user")},
+    _m.id,
+).limit(LIMIT)
+_SOME_CONVERSATIONS = newest_first(
+    select(_c.id).with_hint(conversations, "FORCE INDEX (uq_conversations_user_id_id)", dialect_name="mysql"),
+    {_c.user_id: bindparam("user")},
+    _c.id,
+).limit(LIMIT)
 _SOME_LOG = select(_r.reply_id).where(_r.user_id == bindparam("user")).distinct().limit(LIMIT)
 _THESE: BindParameter[int] = bindparam("these", expanding=True)
 _DELETIONS = (
