@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -372,7 +372,7 @@ async def test_others_have_their_turn_while_lines_are_read(line: bytes) -> None:
             turns += 1
             await asyncio.sleep(0)
 
-    async def chunks() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncGenerator[bytes, None]:
         yield body
 
     beside = asyncio.create_task(others())
@@ -394,7 +394,7 @@ async def test_nonsense_is_not_read_to_its_end(ada: Api) -> None:
 async def test_lines_are_the_same_however_they_are_cut(size: int) -> None:
     body = b"one\n\ntwo and more\n12345678\n123456789\nlast"
 
-    async def chunks() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncGenerator[bytes, None]:
         for start in range(0, len(body), size):
             yield body[start : start + size]
 

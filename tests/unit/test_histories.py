@@ -1,7 +1,7 @@
 """What other products export becomes conversations here, with all branches, and nothing is left out without a word."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,7 +40,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 THEN = datetime(2025, 5, 4, 3, 2, 1, 250_000, tzinfo=UTC)
 
 
-async def pieces(content: bytes, step: int = 1000) -> AsyncIterator[bytes]:
+async def pieces(content: bytes, step: int = 1000) -> AsyncGenerator[bytes, None]:
     for at in range(0, len(content), step):
         yield content[at : at + step]
 

@@ -266,6 +266,21 @@ async def test_a_cancellation_of_the_servers_is_the_servers(
     await sockets.close(within=60)
 
 
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_cancellation_of_the_servers_beside_an_interruption_is_the_servers(
+    sockets: OpenSockets, client: Client, running: Callable[..., Any], first: bool
+) -> None:
+    connection, task = await running(sockets, client, listen)
+    if first:
+        task.cancel()
+    connection.interrupt(Closed(4401, "The session has ended."))
+    if not first:
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert client.told == ["accept"]
+
+
 # ---- beside it -------------------------------------------------------------------------------------------
 
 

@@ -148,6 +148,24 @@ async def test_what_begins_while_pages_are_read_comes_not_twice(
     assert len(found) == len(set(found)) >= 12
 
 
+async def test_what_is_deleted_while_pages_are_read_makes_nothing_else_be_left_out(
+    world: World, ada: UserId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_data, "_PAGE", 3)
+    configs = [await world.config(ada) for _ in range(12)]
+    caller = await world.caller(await world.sign_in_again("ada"))
+    found = list[ModelConfig]()
+    async for thing in ExportOwnData(unit_of_work=world.storage)(caller=caller):
+        if isinstance(thing, ModelConfig):
+            found.append(thing)
+            if len(found) in (3, 4, 7):  # a page's last one, one after it, and some that were shown before
+                for gone in found[-2:]:
+                    async with world.storage() as work:
+                        await work.model_configs.delete(ada, gone.id)
+                        await work.commit()
+    assert [config.id for config in found] == [config.id for config in reversed(configs)]
+
+
 # ---- there and back --------------------------------------------------------------------------------------
 
 

@@ -83,6 +83,24 @@ async def test_a_stop_keeps_what_was_written_and_closes_the_models_stream(world:
     assert (await chat.ask()).status is Status.COMPLETE
 
 
+async def test_a_stop_takes_no_other_cancellation_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop is being torn down in the same moment."""
+    monkeypatch.setattr("chatcore.replies._END_TIMEOUT", 0)
+    world.model.then("Hel", Stall())
+    async with world.process(grace=0) as process:
+        chat = await process.chat()
+        sent = await chat.send()
+        await read_until(chat.follow(), "Hel")
+        (writer,) = (task for task in asyncio.all_tasks() if "Replies._write" in repr(task.get_coro()))
+        stopping = asyncio.create_task(process.replies.stop(sent.reply))
+        await step(1)
+        assert writer.cancelling() == 1
+        writer.cancel()
+        await asyncio.wait((writer,))
+        assert writer.cancelled()
+        stopping.cancel()
+
+
 async def test_a_late_stop_changes_nothing(chat: Chat) -> None:
     reply = await chat.ask()
     assert await chat.stop() == reply

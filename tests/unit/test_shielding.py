@@ -3,10 +3,17 @@
 import asyncio
 import gc
 import weakref
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
-from chatcore.shielding import settled
+from chatcore.mirrors import Mirrors
+from chatcore.periodic import Periodic
+from chatcore.ports import Rate
+from chatcore.shielding import ended, settled
+from chatcore_security import CountingLimiter
+from unit.world import World, step
 
 
 class Failed(Exception):
@@ -134,16 +141,85 @@ async def test_work_that_is_done_leaves_nothing_to_the_garbage_collector() -> No
 
 
 async def test_a_time_limit_within_such_work_does_not_reach_what_is_told_to_be_apart() -> None:
-    work = Work()
+    work, limit = Work(), asyncio.timeout(0.01)
 
     async def limited() -> str:
-        async with asyncio.timeout(0.01):
+        async with limit:
             return await settled(work(), apart=True)
 
     caller = asyncio.create_task(settled(limited()))
-    await asyncio.sleep(0.03)
+    while not limit.expired():
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
     assert not caller.done()
     work.door.set()
     with pytest.raises(TimeoutError):
         await caller
     assert work.done
+
+
+# ---- whoever ends a task may be cancelled itself ---------------------------------------------------------
+
+
+class Rounds(Periodic):
+    async def _round(self) -> None:
+        raise AssertionError("it never comes to that")
+
+
+async def is_cancelled_while_closing(closing: Coroutine[Any, Any, object]) -> None:
+    """In the moment in which it waits for a task that it has cancelled."""
+    caller = asyncio.create_task(closing)
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+
+
+async def test_what_a_task_that_is_ended_raises_is_its_own() -> None:
+    async def fail() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise Failed
+
+    for work in (asyncio.Event().wait(), fail()):
+        task: asyncio.Task[Any] = asyncio.create_task(work)
+        await asyncio.sleep(0)
+        await ended(task)
+        assert task.done()
+        if not task.cancelled():
+            assert isinstance(task.exception(), Failed)
+
+
+async def test_who_ends_a_task_is_cancelled_all_the_same() -> None:
+    task = asyncio.create_task(asyncio.Event().wait())
+    await is_cancelled_while_closing(ended(task))
+    assert task.cancelled()
+
+
+async def test_who_ends_what_is_done_now_and_then_is_cancelled_all_the_same() -> None:
+    rounds = await Rounds(every=60).__aenter__()
+    await asyncio.sleep(0)
+    await is_cancelled_while_closing(rounds.__aexit__(None, None, None))
+
+
+async def test_who_closes_the_mirrors_is_cancelled_all_the_same(world: World) -> None:
+    async with world.process() as process:
+        reply = (await (await process.chat()).send()).reply
+    mirrors = Mirrors(world.storage, every=60)
+    async with mirrors.of(reply):
+        await step(5)
+        await is_cancelled_while_closing(mirrors.close())
+
+
+async def test_who_closes_the_limits_is_cancelled_all_the_same() -> None:
+    limiter = CountingLimiter()
+    await limiter.hit(Rate(1, 60), "ada")
+    await is_cancelled_while_closing(limiter.__aexit__(None, None, None))
+
+
+async def test_who_closes_the_replies_is_cancelled_all_the_same(world: World) -> None:
+    process = await world.process().__aenter__()
+    await step(5)
+    await is_cancelled_while_closing(process.__aexit__())
+    await process.__aexit__()

@@ -60,3 +60,36 @@ def test_no_statement_is_put_together_from_text() -> None:
                 case _:
                     pass
     assert sorted(set(raw)) == ["schema.py exec_driver_sql", "statements.py exec_driver_sql"]
+
+
+def loops_of(file: Path) -> Iterator[tuple[ast.AsyncFunctionDef, ast.AsyncFor]]:
+    """Each `async for`, and the function that it stands in."""
+    for function in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(function, ast.AsyncFunctionDef):
+            yield from ((function, node) for node in ast.walk(function) if isinstance(node, ast.AsyncFor))
+
+
+def closed_in(function: ast.AsyncFunctionDef) -> set[str]:
+    """What `aclosing` closes there, by its name and by the one that it gets."""
+    closed = set[str]()
+    for node in ast.walk(function):
+        match node:
+            case ast.withitem(context_expr=ast.Call(func=ast.Name(id="aclosing"), args=[given]), optional_vars=name):
+                closed |= {ast.unparse(part) for part in (given, name) if part is not None}
+            case _:
+                pass
+    return closed
+
+
+def test_what_is_read_is_closed() -> None:
+    """Not left to the collector: by the one who reads it, or who has called a function with it that is no generator
+    itself, and so is over before its caller goes on."""
+    loops = [(file, *found) for file in sorted(SOURCE.rglob("*.py")) for found in loops_of(file)]
+    assert len(loops) > 20
+    lent = {"_read_all", "_tell"}  # their callers close it
+    left = [
+        f"{file.name}:{loop.lineno} {ast.unparse(loop.iter)}"
+        for file, function, loop in loops
+        if ast.unparse(loop.iter) not in closed_in(function) and function.name not in lent
+    ]
+    assert left == []

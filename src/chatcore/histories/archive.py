@@ -3,7 +3,8 @@
 import re
 import zlib
 from asyncio import to_thread
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from tempfile import TemporaryFile
 from typing import IO, Any, cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
@@ -42,7 +43,7 @@ class Archive:
                 return sorted(found, key=lambda file: (len(_name(file)), file.filename))
         return ()
 
-    async def read(self, file: ZipInfo) -> AsyncIterator[bytes]:
+    async def read(self, file: ZipInfo) -> AsyncGenerator[bytes, None]:
         """Raises `Unpackable`."""
         if file.compress_type not in (ZIP_STORED, ZIP_DEFLATED) or file.flag_bits & 1:
             raise Unpackable("is compressed or encrypted in a way that is not supported")
@@ -61,12 +62,13 @@ class Archive:
                 raise Unpackable("is more than may be unpacked of one archive")
 
 
-async def spooled(body: AsyncIterator[bytes]) -> IO[bytes]:
+async def spooled(body: AsyncGenerator[bytes, None]) -> IO[bytes]:
     """The body in a file without a name, since the list of an archive's files is at its end."""
     file = cast("IO[bytes]", await to_thread(TemporaryFile))
     try:
-        async for piece in body:
-            await to_thread(file.write, piece)
+        async with aclosing(body):
+            async for piece in body:
+                await to_thread(file.write, piece)
     except BaseException:
         file.close()
         raise

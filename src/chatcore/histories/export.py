@@ -1,7 +1,8 @@
 """Conversations on their way out: for other products, as ChatGPT would export them, and for people, in Markdown."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,19 +17,20 @@ _NAMES = {Role.USER: "User", Role.ASSISTANT: "Assistant", Role.SYSTEM: "System"}
 _STATUSES = {Status.COMPLETE: "finished_successfully", Status.WRITING: "in_progress", Status.INTERRUPTED: "in_progress"}
 
 
-async def as_openai(things: AsyncIterator[OwnThing]) -> AsyncIterator[bytes]:
+async def as_openai(things: AsyncGenerator[OwnThing, None]) -> AsyncGenerator[bytes, None]:
     """A `conversations.json` with all branches, piece by piece. If the database goes meanwhile it is not closed, and so
     no JSON. `things` must come with branches."""
     written: _Mapping | None = None
     yield b"["
     try:
-        async for thing in things:
-            if isinstance(thing, OwnConversation):
-                yield b"" if written is None else written.end() + b","
-                written = _Mapping(thing)
-                yield written.beginning()
-            elif isinstance(thing, Message) and written is not None:
-                yield b"".join(b"," + _member(node["id"], node) for node in written.nodes(thing))
+        async with aclosing(things):
+            async for thing in things:
+                if isinstance(thing, OwnConversation):
+                    yield b"" if written is None else written.end() + b","
+                    written = _Mapping(thing)
+                    yield written.beginning()
+                elif isinstance(thing, Message) and written is not None:
+                    yield b"".join(b"," + _member(node["id"], node) for node in written.nodes(thing))
     except Unavailable:
         return
     yield (b"" if written is None else written.end()) + b"]"
@@ -111,18 +113,19 @@ def _json(value: object) -> bytes:
 # ---- Markdown --------------------------------------------------------------------------------------------
 
 
-async def as_markdown(things: AsyncIterator[OwnThing]) -> AsyncIterator[bytes]:
+async def as_markdown(things: AsyncGenerator[OwnThing, None]) -> AsyncGenerator[bytes, None]:
     """All conversations with all branches, one message below the other: what does not follow the one above it says
     which one it follows. `things` must come with branches."""
     yield f"# Conversations\n\nExported {_moment(datetime.now(UTC))}.\n".encode()
     written = _Written(None)
     try:
-        async for thing in things:
-            if isinstance(thing, OwnConversation):
-                written = _Written(thing)
-                yield written.heading().encode()
-            elif isinstance(thing, Message):
-                yield "\n\n".join(written.message(thing)).encode() + b"\n"
+        async with aclosing(things):
+            async for thing in things:
+                if isinstance(thing, OwnConversation):
+                    written = _Written(thing)
+                    yield written.heading().encode()
+                elif isinstance(thing, Message):
+                    yield "\n\n".join(written.message(thing)).encode() + b"\n"
     except Unavailable:
         yield b"\n*The export was cut off here.*\n"
 

@@ -2,8 +2,8 @@
 
 from asyncio import sleep, to_thread
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -24,7 +24,7 @@ _LOOKED_AT = 1024 * 1024
 """Bytes within which it has to be seen what format it is."""
 _BOM, _ZIP = b"\xef\xbb\xbf", b"PK\x03\x04"
 
-Body: TypeAlias = AsyncIterator[bytes]
+Body: TypeAlias = AsyncGenerator[bytes, None]
 Lines: TypeAlias = AsyncGenerator[Line, None]
 
 
@@ -69,55 +69,61 @@ class Histories:
 
     async def lines(self, body: Body, wanted: Format = Format.AUTO) -> Lines:
         """Raises `ValidationFailed` if the body is in none of the formats, or is not JSON from the start."""
-        start, body = await _begun(body, wanted)
-        if start.is_archive:
-            with await spooled(body) as file:
-                async with aclosing(self._archived(file, wanted)) as lines:
+        async with _begun(body, wanted) as (start, whole):
+            if start.is_archive:
+                with await spooled(whole) as file:
+                    async with aclosing(self._archived(file, wanted)) as lines:
+                        async for line in lines:
+                            yield line
+            else:
+                async with aclosing(self._read(whole, start.format())) as lines:
                     async for line in lines:
                         yield line
-        else:
-            async for line in self._read(body, start.format()):
-                yield line
 
     async def file(self, file: IO[bytes], wanted: Format = Format.AUTO) -> Lines:
         """As `lines`, from the beginning of a file; an archive is read where it lies."""
         is_archive = (await to_thread(file.read, len(_ZIP))) == _ZIP
         file.seek(0)
-        async for line in self._archived(file, wanted) if is_archive else self.lines(_read_in_pieces(file), wanted):
-            yield line
+        lines = self._archived(file, wanted) if is_archive else self.lines(_read_in_pieces(file), wanted)
+        async with aclosing(lines):
+            async for line in lines:
+                yield line
 
     async def _archived(self, file: IO[bytes], wanted: Format) -> Lines:
         archive = Archive(file, longest=self.longest)
         for history in archive.histories():
             try:
-                start, body = await _begun(archive.read(history), wanted)
-                async for line in self._read(body, start.format()):
-                    yield line
+                async with (
+                    _begun(archive.read(history), wanted) as (start, whole),
+                    aclosing(self._read(whole, start.format())) as lines,
+                ):
+                    async for line in lines:
+                        yield line
             except (Unpackable, ValidationFailed) as error:
                 yield Line(None, EndOfExport())
                 yield Line(None, RefusedConversation(history.filename, str(error)))
         yield Line(None, EndOfExport())
 
     async def _read(self, body: Body, format_: Format) -> Lines:
-        if format_ is Format.CHATCORE:
-            async for line in self.own(body):
+        is_own = format_ is Format.CHATCORE
+        async with aclosing(self.own(body) if is_own else self._foreign(body, _PRODUCTS[format_])) as lines:
+            async for line in lines:
                 yield line
-            return
-        async for line in self._foreign(body, _PRODUCTS[format_]):
-            yield line
-        yield Line(None, EndOfExport())
+        if not is_own:
+            yield Line(None, EndOfExport())
 
     async def _foreign(self, body: Body, product: _Product) -> Lines:
         items, breath, read, number = JsonItems(product.wanted), _Breath(), 0, 0
         try:
-            async for piece in body:
-                await breath.take()
-                read += len(piece)
-                for item in items.feed(piece):
-                    number += 1
-                    for line in self._lines_of(item, product, number):
-                        yield line
-                        await breath.take()
+            async with aclosing(body):
+                async for piece in body:
+                    await breath.take()
+                    read += len(piece)
+                    for item in items.feed(piece):
+                        number += 1
+                        for line in self._lines_of(item, product, number):
+                            yield line
+                            await breath.take()
             items.end()
         except NotJson:
             why = f"The file is no JSON, or cut off, at about byte {read}. What is complete before that is imported."
@@ -190,23 +196,26 @@ class _Breath:
             self._last = perf_counter()
 
 
-async def _begun(body: Body, wanted: Format) -> tuple[_Start, Body]:
+@asynccontextmanager
+async def _begun(body: Body, wanted: Format) -> AsyncGenerator[tuple[_Start, Body], None]:
     """What it begins with, and all of it."""
     start, breath = _Start(wanted), _Breath()
-    body = _sliced(_without_bom(body))
-    async for piece in body:
-        start.add(piece)
-        await breath.take()
-        if start.is_known:
-            break
+    async with aclosing(_sliced(_without_bom(body))) as rest:
+        async for piece in rest:
+            start.add(piece)
+            await breath.take()
+            if start.is_known:
+                break
+        async with aclosing(_whole(start.pieces, rest)) as whole:
+            yield start, whole
 
-    async def whole() -> Body:
-        while start.pieces:
-            yield start.pieces.pop(0)
-        async for piece in body:
+
+async def _whole(pieces: list[bytes], rest: Body) -> Body:
+    while pieces:
+        yield pieces.pop(0)
+    async with aclosing(rest):
+        async for piece in rest:
             yield piece
-
-    return start, whole()
 
 
 async def _read_in_pieces(file: IO[bytes]) -> Body:
@@ -216,16 +225,18 @@ async def _read_in_pieces(file: IO[bytes]) -> Body:
 
 async def _without_bom(body: Body) -> Body:
     start = b""
-    async for piece in body:
-        start += piece
-        if len(start) >= len(_BOM):
-            break
-    yield start.removeprefix(_BOM)
-    async for piece in body:
-        yield piece
+    async with aclosing(body):
+        async for piece in body:
+            start += piece
+            if len(start) >= len(_BOM):
+                break
+        yield start.removeprefix(_BOM)
+        async for piece in body:
+            yield piece
 
 
 async def _sliced(body: Body) -> Body:
-    async for piece in body:
-        for at in range(0, len(piece), _PIECE):
-            yield piece[at : at + _PIECE]
+    async with aclosing(body):
+        async for piece in body:
+            for at in range(0, len(piece), _PIECE):
+                yield piece[at : at + _PIECE]

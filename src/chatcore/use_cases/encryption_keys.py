@@ -1,6 +1,6 @@
 """The change of the encryption key, behind the backs of everybody's sealed API keys (OWASP ASVS 11.2.2, 13.3.4)."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 
 from chatcore.entities import ModelConfig, ModelConfigId
@@ -29,7 +29,7 @@ class RotateKeys:
     unit_of_work: UnitOfWorkFactory
     cipher: Cipher
 
-    async def __call__(self, *, batch: int = 100) -> AsyncIterator[Rotated]:
+    async def __call__(self, *, batch: int = 100) -> AsyncGenerator[Rotated, None]:
         """How far it is, after each batch, which is one transaction."""
         last: ModelConfigId | None = None
         resealed, unopened = 0, list[ModelConfigId]()

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
@@ -37,7 +38,7 @@ class ExportOwnData:
 
     unit_of_work: UnitOfWorkFactory
 
-    async def __call__(self, *, caller: Caller, branches: bool = False) -> AsyncIterator[OwnThing]:
+    async def __call__(self, *, caller: Caller, branches: bool = False) -> AsyncGenerator[OwnThing, None]:
         """`branches`: each conversation comes with its `children`.
 
         Page by page, so that neither memory nor a database connection is held for whoever reads slowly. A
@@ -45,55 +46,64 @@ class ExportOwnData:
         owner = caller.user.id
         audit.record("data_exported", user_id=owner, session_id=caller.session.id)
         yield caller.user
-        async for session in self._sessions(owner):
-            yield session
-        async for config in self._configs(owner):
-            yield config
-        async for thing in self._conversations(owner, branches):
-            yield thing
+        parts: tuple[AsyncGenerator[OwnThing, None], ...] = (
+            self._sessions(owner),
+            self._configs(owner),
+            self._conversations(owner, branches),
+        )
+        for part in parts:
+            async with aclosing(part):
+                async for thing in part:
+                    yield thing
 
-    def _sessions(self, owner: UserId) -> AsyncIterator[Session]:
+    def _sessions(self, owner: UserId) -> AsyncGenerator[Session, None]:
         return self._newest_first(
             lambda work, offset: work.tokens.sessions(owner, limit=_PAGE, offset=offset),
             lambda session: (session.login_time, session.id),
         )
 
-    def _configs(self, owner: UserId) -> AsyncIterator[ModelConfig]:
+    def _configs(self, owner: UserId) -> AsyncGenerator[ModelConfig, None]:
         return self._newest_first(
             lambda work, offset: work.model_configs.list(owner, limit=_PAGE, offset=offset), lambda config: config.id
         )
 
     async def _newest_first(
         self, read: Callable[[UnitOfWork, int], Awaitable[Sequence[T]]], place: Callable[[T], Any]
-    ) -> AsyncIterator[T]:
-        """Page by page; a new one meanwhile moves all others by one, and none is to come twice."""
-        offset, last = 0, None
+    ) -> AsyncGenerator[T, None]:
+        """Page by page, each of which begins with the last thing of the one before. Where that is missing, something
+        was deleted meanwhile and has moved the others: they are read from the beginning. None comes twice."""
+        offset, shown, before = 0, None, None
         while True:
             async with self.unit_of_work(read_only=True) as work:
                 page = await read(work, offset)
+            places = [place(thing) for thing in page]
+            if before is not None and before not in places:
+                offset, before = 0, None
+                continue
             for thing in page:
-                if last is None or place(thing) < last:
-                    last = place(thing)
+                if shown is None or place(thing) < shown:
+                    shown = place(thing)
                     yield thing
             if len(page) < _PAGE:
                 return
-            offset += len(page)
+            offset, before = offset + len(page) - 1, places[-1]
 
-    async def _conversations(self, owner: UserId, branches: bool) -> AsyncIterator[OwnThing]:
+    async def _conversations(self, owner: UserId, branches: bool) -> AsyncGenerator[OwnThing, None]:
         after: ConversationId | None = None
         while True:
             async with self.unit_of_work(read_only=True) as work:
                 page = await work.conversations.by_id(owner, after=after, limit=_PAGE)
             for conversation in page:
-                async for thing in self._conversation(owner, conversation.id, branches):
-                    yield thing
+                async with aclosing(self._conversation(owner, conversation.id, branches)) as things:
+                    async for thing in things:
+                        yield thing
             if len(page) < _PAGE:
                 return
             after = page[-1].id
 
     async def _conversation(
         self, owner: UserId, conversation_id: ConversationId, branches: bool
-    ) -> AsyncIterator[OwnThing]:
+    ) -> AsyncGenerator[OwnThing, None]:
         """Nothing, if it has been deleted meanwhile."""
         async with self.unit_of_work(read_only=True) as work:
             conversation = await work.conversations.get(owner, conversation_id)
@@ -101,10 +111,11 @@ class ExportOwnData:
             tree = await work.messages.tree(owner, conversation_id) if branches else ()
         if conversation is not None:
             yield OwnConversation(conversation, current, children=_children(tree))
-            async for message in self._messages(owner, conversation_id):
-                yield message
+            async with aclosing(self._messages(owner, conversation_id)) as messages:
+                async for message in messages:
+                    yield message
 
-    async def _messages(self, owner: UserId, conversation_id: ConversationId) -> AsyncIterator[Message]:
+    async def _messages(self, owner: UserId, conversation_id: ConversationId) -> AsyncGenerator[Message, None]:
         after: MessageId | None = None
         while True:
             async with self.unit_of_work(read_only=True) as work:

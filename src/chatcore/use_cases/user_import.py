@@ -1,6 +1,6 @@
 """Accounts that come from another system, with the passwords that they have there."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -61,7 +61,7 @@ class ImportUsers:
     passwords: PasswordHasher
     clock: Clock
 
-    async def __call__(self, *, rows: Iterable[UserRow], batch: int = 500) -> AsyncIterator[UsersImported]:
+    async def __call__(self, *, rows: Iterable[UserRow], batch: int = 500) -> AsyncGenerator[UsersImported, None]:
         """After each batch how far it is; `batch` 1 to 10,000. Raises `ValidationFailed`."""
         check(range_rule(batch, "batch", minimum=1, maximum=10_000))
         imported, left = UsersImported(), iter(rows)

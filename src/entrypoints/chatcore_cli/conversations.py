@@ -1,7 +1,8 @@
 """`chatcore conversations`: what users have talked about, at the server."""
 
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -50,21 +51,25 @@ async def _import(container: AsyncContainer, file: Path, user: str, format_: For
     histories = json_lines.histories(await container.get(Clock))
     import_own = await container.get(ImportConversations)
     with file.open("rb") as opened, _bar(file) as bar:
-        return await import_own(by=Vouched(owner.id), lines=_told(histories.file(opened, format_), opened, bar))
+        async with aclosing(_told(histories.file(opened, format_), opened, bar)) as lines:
+            return await import_own(by=Vouched(owner.id), lines=lines)
 
 
 def _bar(file: Path) -> "ProgressBar[int]":
     return click.progressbar(length=file.stat().st_size, label="Importing", file=sys.stderr)
 
 
-async def _told(lines: AsyncIterator[Line], opened: IO[bytes], bar: "ProgressBar[int]") -> AsyncIterator[Line]:
+async def _told(
+    lines: AsyncGenerator[Line, None], opened: IO[bytes], bar: "ProgressBar[int]"
+) -> AsyncGenerator[Line, None]:
     """How far the file has been read."""
     done = 0
-    async for line in lines:
-        if (position := opened.tell()) > done:
-            bar.update(position - done)
-            done = position
-        yield line
+    async with aclosing(lines):
+        async for line in lines:
+            if (position := opened.tell()) > done:
+                bar.update(position - done)
+                done = position
+            yield line
 
 
 def _tell(imported: Imported) -> None:

@@ -3,6 +3,7 @@
 import secrets
 import sys
 from base64 import urlsafe_b64encode
+from contextlib import aclosing
 
 import click
 from dishka import AsyncContainer
@@ -45,9 +46,10 @@ async def _rotate(container: AsyncContainer, batch: int) -> tuple[tuple[ModelCon
     """What did not open, and how many are left."""
     rotate_keys, count_old_keys = await container.get(RotateKeys), await container.get(CountOldKeys)
     resealed, unopened = 0, tuple[ModelConfigId, ...]()
-    async for rotated in rotate_keys(batch=batch):
-        resealed, unopened = rotated.resealed, tuple(rotated.unopened)
-        click.echo(f"{resealed} sealed again so far", err=True)
+    async with aclosing(rotate_keys(batch=batch)) as batches:
+        async for rotated in batches:
+            resealed, unopened = rotated.resealed, tuple(rotated.unopened)
+            click.echo(f"{resealed} sealed again so far", err=True)
     left = await count_old_keys()
     click.echo(f"{resealed} API keys were sealed again; {left} are left on old keys.")
     return unopened, left

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -201,11 +202,12 @@ async def _import(container: AsyncContainer, file: Path, batch: int) -> int:
     report = _Report()
     with UserFile(file) as source, click.progressbar(length=source.size, label="Importing", file=sys.stderr) as bar:
         done = 0
-        async for imported in import_users(rows=source.rows(), batch=batch):
-            report.note(imported.there, imported.refused)
-            report.added = imported.added
-            bar.update(source.position - done)
-            done = source.position
+        async with aclosing(import_users(rows=source.rows(), batch=batch)) as batches:
+            async for imported in batches:
+                report.note(imported.there, imported.refused)
+                report.added = imported.added
+                bar.update(source.position - done)
+                done = source.position
     report.tell()
     return report.refusals
 

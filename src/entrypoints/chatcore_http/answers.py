@@ -1,7 +1,8 @@
 """What goes out to whoever has asked a model: events, or JSON once the reply has ended."""
 
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -33,15 +34,16 @@ class Answers:
             reply = await _end_of(self._follow(sent)(after=sys.maxsize))
         return failed_reply(reply) if reply.status is Status.FAILED else Response(shape(sent.message, reply))
 
-    def _follow(self, sent: Sent) -> Callable[..., AsyncIterator[ReplyEvent]]:
+    def _follow(self, sent: Sent) -> Callable[..., AsyncGenerator[ReplyEvent, None]]:
         reply = sent.reply
         return partial(
             self._follow_reply, owner=reply.user_id, conversation_id=reply.conversation_id, reply_id=reply.id
         )
 
 
-async def _end_of(events: AsyncIterator[ReplyEvent]) -> Message:
-    async for event in events:
-        if isinstance(event, ReplyEnded):
-            return event.message
+async def _end_of(events: AsyncGenerator[ReplyEvent, None]) -> Message:
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, ReplyEnded):
+                return event.message
     raise AssertionError("a reply that was sent for has an end")

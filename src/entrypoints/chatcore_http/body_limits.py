@@ -5,7 +5,7 @@ The framework itself counts what it reads of a body and answers 413.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import suppress
 from typing import Any, cast
 
@@ -37,7 +37,7 @@ async def refuse_compressed(request: Request[Any, Any, Any]) -> Response[bytes] 
     return problem_response(413, "payload_too_large", detail, headers={"Accept-Encoding": "identity"})
 
 
-def streamed(request: Request[Any, Any, Any]) -> AsyncIterator[bytes]:
+def streamed(request: Request[Any, Any, Any]) -> AsyncGenerator[bytes, None]:
     """The pieces of a body, for a handler that keeps none of them."""
     cast("dict[str, Any]", request.scope)[_STREAMED] = True
     return request.stream()

@@ -1,7 +1,8 @@
 """An export as JSON Lines: each line a JSON object with a `kind`, and the way from and to the entities."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
@@ -138,15 +139,18 @@ _read = {
 # ---- out -------------------------------------------------------------------------------------------------
 
 
-async def exported(things: AsyncIterator[OwnThing], *, session: entities.SessionId) -> AsyncIterator[bytes]:
+async def exported(
+    things: AsyncGenerator[OwnThing, None], *, session: entities.SessionId
+) -> AsyncGenerator[bytes, None]:
     """The lines. If the database goes meanwhile they end, without the last one."""
     conversations = messages = 0
     yield _line(Header(FORMAT, VERSION, datetime.now(UTC)))
     try:
-        async for thing in things:
-            conversations += isinstance(thing, OwnConversation)
-            messages += isinstance(thing, entities.Message)
-            yield _line(_shown(thing, session))
+        async with aclosing(things):
+            async for thing in things:
+                conversations += isinstance(thing, OwnConversation)
+                messages += isinstance(thing, entities.Message)
+                yield _line(_shown(thing, session))
     except Unavailable:
         return
     yield _line(End(conversations, messages))
@@ -178,48 +182,53 @@ def histories(clock: Clock, *, longest: int | None = None) -> Histories:
     return Histories(own=imported, now=clock.now, longest=longest)
 
 
-async def imported(body: AsyncIterator[bytes]) -> AsyncGenerator[Line, None]:
+async def imported(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[Line, None]:
     """What of an export can be imported, and what cannot be read. Raises `ValidationFailed` if it is no export."""
     headed = False
-    async for number, line in numbered(body, longest=LONGEST_LINE):
-        if not headed:
-            _check_header(line)
-            headed = True
-        elif line is None:
-            yield Line(number, Unreadable(f"is longer than {LONGEST_LINE} bytes"))
-        elif line and not line.isspace() and (thing := await _thing(line)) is not None:
-            yield Line(number, thing)
+    async with aclosing(numbered(body, longest=LONGEST_LINE)) as lines:
+        async for number, line in lines:
+            if not headed:
+                _check_header(line)
+                headed = True
+            elif line is None:
+                yield Line(number, Unreadable(f"is longer than {LONGEST_LINE} bytes"))
+            elif line and not line.isspace() and (thing := await _thing(line)) is not None:
+                yield Line(number, thing)
     if not headed:
         _check_header(None)
 
 
-async def numbered(body: AsyncIterator[bytes], *, longest: int) -> AsyncIterator[tuple[int, bytes | None]]:
+async def numbered(
+    body: AsyncGenerator[bytes, None], *, longest: int
+) -> AsyncGenerator[tuple[int, bytes | None], None]:
     """Each line with its number, from 1; None in the place of one that is too long, which is not kept. Others have
     their turn after at most so many lines, and bytes, even if all of the body is there already."""
     number, left, too_long = 1, bytearray(), False
-    async for piece in _pieces(body):
-        *whole, rest = piece.split(b"\n")
-        for part in whole:
-            fits = not too_long and len(left) + len(part) <= longest
-            yield number, bytes(left + part) if fits else None
-            number, too_long = number + 1, False
-            left.clear()
-            if number % LINES_AT_ONCE == 0:
-                await asyncio.sleep(0)
-        too_long = too_long or len(left) + len(rest) > longest
-        if too_long:
-            left.clear()
-        else:
-            left += rest
+    async with aclosing(_pieces(body)) as pieces:
+        async for piece in pieces:
+            *whole, rest = piece.split(b"\n")
+            for part in whole:
+                fits = not too_long and len(left) + len(part) <= longest
+                yield number, bytes(left + part) if fits else None
+                number, too_long = number + 1, False
+                left.clear()
+                if number % LINES_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            too_long = too_long or len(left) + len(rest) > longest
+            if too_long:
+                left.clear()
+            else:
+                left += rest
     if left or too_long:
         yield number, None if too_long else bytes(left)
 
 
-async def _pieces(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    async for chunk in body:
-        for start in range(0, len(chunk), _BYTES_AT_ONCE):
-            yield chunk[start : start + _BYTES_AT_ONCE]
-            await asyncio.sleep(0)
+async def _pieces(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(body):
+        async for chunk in body:
+            for start in range(0, len(chunk), _BYTES_AT_ONCE):
+                yield chunk[start : start + _BYTES_AT_ONCE]
+                await asyncio.sleep(0)
 
 
 def _check_header(line: bytes | None) -> None:

@@ -88,8 +88,7 @@ class Connection:
         """Tells the client why. Raises a cancellation that is not ours."""
         self._ending = True
         self._cancel_beside()
-        if isinstance(error, asyncio.CancelledError) and self._interruption:
-            self.task.uncancel()
+        if isinstance(error, asyncio.CancelledError) and self._interruption and not self.task.uncancel():
             error = self._interruption
         match error:
             case Closed():

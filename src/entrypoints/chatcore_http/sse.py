@@ -1,6 +1,6 @@
 """Replies as Server-Sent Events, encoded to bytes here and once."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import msgspec
@@ -17,8 +17,14 @@ _DELTA = b'event: %b\nid: %d:%d\ndata: {"type":"%b","reply_id":%d,"offset":%d,"t
 class EventStream(Stream[ReplyEvent]):
     """Until the events are over, the client goes, or `alive`, which is around them, raises `Unauthenticated`."""
 
-    def __init__(self, events: AsyncIterator[ReplyEvent], alive: AbstractAsyncContextManager[None]) -> None:
-        super().__init__(events, alive, encoded, media_type="text/event-stream")
+    def __init__(
+        self,
+        events: AsyncGenerator[ReplyEvent, None],
+        alive: AbstractAsyncContextManager[None],
+        *,
+        first: Sequence[ReplyEvent] = (),
+    ) -> None:
+        super().__init__(events, alive, encoded, first=first, media_type="text/event-stream")
 
 
 def encoded(event: ReplyEvent) -> bytes:

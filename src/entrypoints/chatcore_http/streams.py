@@ -1,8 +1,8 @@
 """Answers that are sent while they come into being."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from typing import Any, Generic, TypeVar, cast
 
 from litestar import Litestar, Request, Response
@@ -27,14 +27,17 @@ class Stream(Response[None], Generic[T]):
 
     def __init__(
         self,
-        things: AsyncIterator[T],
+        things: AsyncGenerator[T, None],
         alive: AbstractAsyncContextManager[None],
         encoded: Callable[[T], bytes],
         *,
+        first: Sequence[T] = (),
         media_type: str,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        """`first`: what comes before them."""
         super().__init__(None, media_type=media_type, headers={**_HEADERS, **(headers or {})})
+        self._first = first
         self._things = things
         self._alive = alive
         self._encoded = encoded
@@ -43,30 +46,33 @@ class Stream(Response[None], Generic[T]):
         options.pop("type_encoders", None)
         headers: dict[str, str] = options.pop("headers", None) or {}
         own: dict[str, Any] = {"headers": headers | self.headers, "media_type": self.media_type, "status_code": 200}
-        return _Telling(self._things, self._alive, self._encoded, **options | own)
+        return _Telling(self._first, self._things, self._alive, self._encoded, **options | own)
 
 
 class _Telling(ASGIResponse):
     """As Litestar's own stream, with less between an event and the server: many times a second that is what counts."""
 
-    __slots__ = ("_alive", "_encoded", "_send_piece", "_things")
+    __slots__ = ("_alive", "_encoded", "_first", "_send_piece", "_things")
     _should_set_content_length = False
 
     def __init__(
         self,
-        things: AsyncIterator[Any],
+        first: Sequence[Any],
+        things: AsyncGenerator[Any, None],
         alive: AbstractAsyncContextManager[None],
         encoded: Callable[[Any], bytes],
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self._first = first
         self._things = things
         self._alive = alive
         self._encoded = encoded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._send_piece = cast("dict[str, Any]", scope).get(SERVER_SEND, send)
-        await super().__call__(scope, receive, send)
+        async with aclosing(self._things):
+            await super().__call__(scope, receive, send)
 
     async def send_body(self, send: Send, receive: Receive) -> None:
         """Of a session that has ended, whoever takes nothing any more has the connection closed in the middle."""
@@ -80,6 +86,8 @@ class _Telling(ASGIResponse):
         patience, encoded, send_piece = None, self._encoded, self._send_piece
         try:
             async with self._alive:
+                for thing in self._first:
+                    await send_piece({"type": "http.response.body", "body": encoded(thing), "more_body": True})
                 async for thing in self._things:
                     await send_piece({"type": "http.response.body", "body": encoded(thing), "more_body": True})
         except Unauthenticated:

@@ -1,7 +1,6 @@
 """/conversations/{id}: talking."""
 
 import re
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from dishka.integrations.litestar import FromDishka
@@ -17,7 +16,6 @@ from chatcore import (
     FollowReply,
     MessageId,
     RegenerateReply,
-    ReplyEvent,
     SendMessage,
     SessionWatch,
     StopReply,
@@ -139,7 +137,7 @@ async def reply(
     first = await anext(events, None)
     if first is None:
         return Response(None, status_code=204)
-    return EventStream(_with(first, events), watch.while_alive(caller.session.id))
+    return EventStream(events, watch.while_alive(caller.session.id), first=[first])
 
 
 @post("/{conversation_id:int}/stop", status_code=200, description=described(StopReply))
@@ -156,12 +154,6 @@ def _cursor(last_event_id: str) -> tuple[MessageId, int]:
     check(None if found else FieldError("Last-Event-ID", "must be the id of an event, such as 12:345"))
     assert found is not None  # noqa: S101 - checked above
     return MessageId(int(found[1])), int(found[2])
-
-
-async def _with(first: ReplyEvent, rest: AsyncIterator[ReplyEvent]) -> AsyncIterator[ReplyEvent]:
-    yield first
-    async for event in rest:
-        yield event
 
 
 def routers() -> list[Router]:

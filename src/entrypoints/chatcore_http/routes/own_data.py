@@ -1,6 +1,6 @@
 """Everything that one owns: away in several formats, and conversations back, also those of other products."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -34,7 +34,7 @@ class ExportFormat(StrEnum):
 
 @dataclass(frozen=True)
 class _File:
-    written: Callable[[AsyncIterator[OwnThing]], AsyncIterator[bytes]]
+    written: Callable[[AsyncGenerator[OwnThing, None]], AsyncGenerator[bytes, None]]
     media_type: str
     name: str
 
@@ -67,7 +67,7 @@ async def export(
 
 
 def _stream(
-    pieces: AsyncIterator[bytes], watch: SessionWatch, caller: Caller, media_type: str, name: str
+    pieces: AsyncGenerator[bytes, None], watch: SessionWatch, caller: Caller, media_type: str, name: str
 ) -> Response[Any]:
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Stream(pieces, watch.while_alive(caller.session.id), bytes, media_type=media_type, headers=headers)

@@ -6,6 +6,7 @@ once; after that the connection lives as long as its session, which every frame 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -223,12 +224,14 @@ class _Talk:
     async def _tell_events(self, reply_id: MessageId | None, after: int) -> bool:
         """False if there are none."""
         told = False
-        async for event in self.follow_reply(
+        events = self.follow_reply(
             owner=self.caller.owner, conversation_id=self.conversation_id, reply_id=reply_id, after=after
-        ):
-            told = True
-            if not isinstance(event, Silence):  # the server's own pings keep a silent connection alive
-                await self.connection.tell(event_of(event))
+        )
+        async with aclosing(events):
+            async for event in events:
+                told = True
+                if not isinstance(event, Silence):  # the server's own pings keep a silent connection alive
+                    await self.connection.tell(event_of(event))
         return told
 
     async def _tell_error(self, error: ChatcoreError) -> None:
