@@ -12,7 +12,7 @@ from chatcore.ports import Delta, LogEntry, TextKind
 MAX_PIECE = 10_000
 """Code points that a reader gets at once: never more than 64 KiB, even as JSON that escapes each of them."""
 
-_ENTRY = 64 * 1024  # code points in a row of the log
+_ENTRY = 16 * 1024  # code points in a row of the log
 _MERGE = 64  # so many small pieces of text become one, so that a long reply stays small: each takes 100 bytes
 
 

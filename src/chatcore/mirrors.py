@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,6 +15,8 @@ from chatcore.shielding import ended
 
 _log = logging.getLogger("chatcore.replies")
 _AT_ONCE = 128  # replies to ask about with one statement
+_TEXT = 128 * 1024
+"""Code points that one statement asks for, in equal parts of all its replies; of each at most one entry more comes."""
 
 
 class Mirrors:
@@ -60,15 +63,19 @@ class Mirrors:
             await asyncio.sleep(self._every)
 
     async def _poll(self) -> None:
-        mirrors = list(self._followed.values())
-        for first in range(0, len(mirrors), _AT_ONCE):
+        """In parts: those that have more to catch up on come again after all others."""
+        waiting = deque(self._followed.values())
+        while waiting:
+            some = [waiting.popleft() for _ in range(min(_AT_ONCE, len(waiting)))]
+            part, before = max(1, _TEXT // len(some)), [mirror.length for mirror in some]
             async with self._unit_of_work(read_only=True) as work:
-                await self._bring_up_to_date(work, mirrors[first : first + _AT_ONCE])
+                await self._bring_up_to_date(work, some, part)
+            grown = zip(some, before, strict=True)
+            waiting += [mirror for mirror, length in grown if not mirror.ended and mirror.length >= length + part]
 
-    async def _bring_up_to_date(self, work: UnitOfWork, mirrors: Sequence[LiveReply]) -> None:
-        entries = await work.reply_log.since(
-            [Cursor(mirror.reply.user_id, mirror.reply.id, mirror.length) for mirror in mirrors]
-        )
+    async def _bring_up_to_date(self, work: UnitOfWork, mirrors: Sequence[LiveReply], part: int) -> None:
+        cursors = [Cursor(mirror.reply.user_id, mirror.reply.id, mirror.length) for mirror in mirrors]
+        entries = await work.reply_log.since(cursors, within=part)
         # After the log: a reply that ends in between has all of its text in its message.
         writing = await work.unfinished.still([mirror.reply.id for mirror in mirrors])
         said: dict[MessageId, list[LogEntry]] = {mirror.reply.id: [] for mirror in mirrors}

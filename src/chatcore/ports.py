@@ -524,8 +524,9 @@ class ReplyLog(Protocol):
         """By offset, without gaps, from 0; empty if nothing has reached the log."""
 
     @abstractmethod
-    async def since(self, cursors: Sequence[Cursor]) -> Sequence[LogEntry]:
-        """The entries that begin at each reply's offset or after it, by reply and offset: one query for them all."""
+    async def since(self, cursors: Sequence[Cursor], *, within: int) -> Sequence[LogEntry]:
+        """The entries that begin at each reply's offset or after it, by less than `within` code points, by reply and
+        offset: one query for them all."""
 
     @abstractmethod
     async def delete(self, owner: UserId, reply_id: MessageId) -> None: ...

@@ -326,8 +326,8 @@ CALLS: Mapping[str, Sequence[Call]] = {
     "reply_log.read": [lambda work, it: work.reply_log.read(it.owner, it.message)],
     "reply_log.delete": [lambda work, it: work.reply_log.delete(it.owner, it.message)],
     "reply_log.since": [
-        lambda work, it: work.reply_log.since([Cursor(it.owner, it.message, 0)]),
-        lambda work, _: work.reply_log.since(SOME_CURSORS),
+        lambda work, it: work.reply_log.since([Cursor(it.owner, it.message, 0)], within=1000),
+        lambda work, _: work.reply_log.since(SOME_CURSORS, within=1000),
     ],
     "workers.join": [lambda work, _: work.workers.join()],
     "workers.renew": [lambda work, _: work.workers.renew(WORKER)],

@@ -350,9 +350,9 @@ async def test_a_server_that_shuts_down_says_so(tmp_path: Path) -> None:
             async with AsyncExitStack() as stack:
                 telling = await stack.enter_async_context(connected(ada, conversation))
                 idle = await stack.enter_async_context(connected(ada, conversation))
-                stranger = await stack.enter_async_context(knocking(ada, conversation))
                 await telling.say("send", content="Hi")
                 await telling.until("Hel")
+                stranger = await stack.enter_async_context(knocking(ada, conversation))
                 server.send(signal.SIGTERM)
                 assert await idle.close_code() == 1001
                 assert await stranger.close_code() == 1001

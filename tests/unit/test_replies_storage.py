@@ -10,9 +10,10 @@ import pytest
 from chatcore import Status
 from chatcore.entities import INTERNAL
 from chatcore.errors import Unavailable
-from chatcore.ports import Delta, LogEntry, TextKind
+from chatcore.ports import Cursor, Delta, LogEntry, TextKind
 from chatcore.shielding import ended
 from chatcore_memory import Stall
+from chatcore_memory.messages import MemoryReplyLog
 from unit.world import LAST_STEP, Chat, Process, World, at_every_step, read, read_until, step
 
 # ---- a commit that fails ---------------------------------------------------------------------------------
@@ -378,6 +379,37 @@ async def test_the_log_catches_up_in_parts(world: World, monkeypatch: pytest.Mon
     assert max(sum(part) for part in parts) <= 100 + 40
     assert max(max(part) for part in parts) == 40
     assert parts[0][:2] == [5, 5]
+
+
+@pytest.mark.parametrize(("readers", "every"), [(1, 60), (3, 0.01)])
+async def test_readers_elsewhere_catch_up_in_parts(
+    world: World, monkeypatch: pytest.MonkeyPatch, readers: int, every: float
+) -> None:
+    """However long the texts are, no statement asks for more than so much, and all parts come in one beat."""
+    monkeypatch.setattr("chatcore.mirrors._TEXT", 100)
+    monkeypatch.setattr("chatcore.live_reply._ENTRY", 40)
+    parts, since = list[tuple[int, int]](), MemoryReplyLog.since
+
+    async def noting(log: MemoryReplyLog, cursors: Sequence[Cursor], *, within: int) -> Sequence[LogEntry]:
+        found = await since(log, cursors, within=within)
+        parts.append((len(cursors), sum(len(entry.text) for entry in found)))
+        return found
+
+    monkeypatch.setattr(MemoryReplyLog, "since", noting)
+    async with world.process() as process, world.process(flush_every=every) as elsewhere:
+        chats = [await process.chat(f"user{number}") for number in range(readers)]
+        for chat in chats:
+            stall = Stall()
+            world.model.then("a" * 1000, stall)
+            await chat.send()
+            await stall.reached()
+            await logged(world, chat, "a" * 1000)
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(read_until(chat.seen_from(elsewhere).follow(), "a" * 1000) for chat in chats))
+        for chat in chats:
+            await chat.stop()
+    assert sum(size for _, size in parts) >= 1000 * readers
+    assert all(size <= 100 + count * 40 for count, size in parts)
 
 
 async def test_a_part_whose_answer_was_lost_is_written_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -306,13 +306,13 @@ class MemoryReplyLog(ReplyLog):
     async def read(self, owner: UserId, reply_id: MessageId) -> Sequence[LogEntry]:
         return await self._transaction.read(lambda state: log_of(state, owner, reply_id))
 
-    async def since(self, cursors: Sequence[Cursor]) -> Sequence[LogEntry]:
+    async def since(self, cursors: Sequence[Cursor], *, within: int) -> Sequence[LogEntry]:
         def select(state: State) -> Sequence[LogEntry]:
             return [
                 entry
                 for cursor in sorted(set(cursors), key=lambda cursor: cursor.reply_id)
                 for entry in log_of(state, cursor.user_id, cursor.reply_id)
-                if entry.offset >= cursor.offset
+                if cursor.offset <= entry.offset < cursor.offset + within
             ]
 
         return await self._transaction.read(select)

@@ -16,6 +16,7 @@ _THIS = (_r.user_id == bindparam("owner"), _r.reply_id == bindparam("reply"))
 _MYSQL = mysql.insert(reply_log)
 _POSTGRESQL = postgresql.insert(reply_log)
 _SQLITE = sqlite.insert(reply_log)
+_LAST = 2**31 - 1  # of the column's type
 _KEY = reply_log.primary_key.columns
 _APPEND = {
     "mysql": _MYSQL.on_duplicate_key_update(kind=_MYSQL.inserted.kind, text=_MYSQL.inserted.text),
@@ -42,10 +43,10 @@ class SqlReplyLog(ReplyLog):
         rows = await self._statements.rows(_READ, owner=owner, reply=reply_id)
         return [LogEntry(owner, reply_id, offset, TextKind(kind), text) for offset, kind, text in rows]
 
-    async def since(self, cursors: Sequence[Cursor]) -> Sequence[LogEntry]:
+    async def since(self, cursors: Sequence[Cursor], *, within: int) -> Sequence[LogEntry]:
         if not cursors:
             return []
-        rows = await self._statements.rows(_since(_size(len(cursors))), **_numbered(cursors))
+        rows = await self._statements.rows(_since(_size(len(cursors))), **_numbered(cursors, within))
         found = [LogEntry(owner, reply, offset, TextKind(kind), text) for owner, reply, offset, kind, text in rows]
         return sorted(found, key=lambda entry: (entry.reply_id, entry.offset))
 
@@ -65,13 +66,14 @@ def _since(size: int) -> Select[int, int, int, str, str]:
             _r.user_id == bindparam(f"owner{number}"),
             _r.reply_id == bindparam(f"reply{number}"),
             _r.text_offset >= bindparam(f"offset{number}"),
+            _r.text_offset < bindparam(f"end{number}"),
         )
         for number in range(size)
     )
     return select(_r.user_id, _r.reply_id, _r.text_offset, _r.kind, _r.text).where(or_(*places))
 
 
-def _numbered(cursors: Sequence[Cursor]) -> dict[str, int]:
+def _numbered(cursors: Sequence[Cursor], within: int) -> dict[str, int]:
     values: dict[str, int] = {}
     for number in range(_size(len(cursors))):
         cursor = cursors[min(number, len(cursors) - 1)]  # the last one fills up: a place named twice is one place
@@ -79,5 +81,6 @@ def _numbered(cursors: Sequence[Cursor]) -> dict[str, int]:
             f"owner{number}": cursor.user_id,
             f"reply{number}": cursor.reply_id,
             f"offset{number}": cursor.offset,
+            f"end{number}": min(cursor.offset + within, _LAST),
         }
     return values

@@ -169,8 +169,8 @@ class ReplyLogContract(StorageContract):
 
         async def since(*cursors: tuple[Message, int]) -> list[LogEntry]:
             async with unit_of_work(read_only=True) as work:
-                found = await work.reply_log.since([Cursor(each.user_id, each.id, offset) for each, offset in cursors])
-            return list(found)
+                asked = [Cursor(each.user_id, each.id, offset) for each, offset in cursors]
+                return list(await work.reply_log.since(asked, within=1000))
 
         assert await since() == []
         assert await since((reply, 0)) == mine
@@ -186,4 +186,24 @@ class ReplyLogContract(StorageContract):
     ) -> None:
         await self.append(unit_of_work, entries_of(reply, (TextKind.ANSWER, "private")))
         async with unit_of_work(read_only=True) as work:
-            assert list(await work.reply_log.since([Cursor(stranger.id, reply.id, 0)])) == []
+            assert list(await work.reply_log.since([Cursor(stranger.id, reply.id, 0)], within=1000)) == []
+
+    async def test_of_each_reply_no_more_comes_than_was_asked_for_and_the_rest_of_an_entry(
+        self, unit_of_work: UnitOfWorkFactory, reply: Message, strangers_reply: Message
+    ) -> None:
+        mine = entries_of(reply, *[(TextKind.ANSWER, "🦄" * 50)] * 10)
+        theirs = entries_of(strangers_reply, (TextKind.ANSWER, "x" * 3000), (TextKind.ANSWER, "y"))
+        await self.append(unit_of_work, [*mine, *theirs])
+
+        async def since(offset: int, within: int) -> list[LogEntry]:
+            cursors = [Cursor(each.user_id, each.id, offset) for each in (reply, strangers_reply)]
+            async with unit_of_work(read_only=True) as work:
+                return list(await work.reply_log.since(cursors, within=within))
+
+        assert await since(0, 1) == [mine[0], theirs[0]]
+        assert await since(0, 50) == [mine[0], theirs[0]]
+        assert await since(0, 51) == [*mine[:2], theirs[0]]
+        assert await since(50, 100) == mine[1:3]
+        assert await since(50, 2951) == [*mine[1:], theirs[1]]
+        assert await since(0, 2**40) == [*mine, *theirs]
+        assert await since(2**31 - 1, 1) == []
