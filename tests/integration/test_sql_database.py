@@ -1,6 +1,7 @@
 """What matters of chatcore_sql beyond the storage contracts: connections, failures, cancellation, the file lock."""
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -565,6 +566,20 @@ async def test_what_was_committed_survives_a_restart(database_url: str) -> None:
         user = await stored_user(first.unit_of_work, "ada")
     async with Database(database_url) as second:
         assert await the_user(second) == user
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+async def test_a_file_is_its_owners_alone_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        async with Database(f"sqlite:///{tmp_path / 'chat.db'}") as database:
+            await database.migrate()
+            await stored_user(database.unit_of_work, "ada")
+            modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys(("chat.db", "chat.db-shm", "chat.db-wal", "chat.db.lock"), 0o600)
 
 
 @only_sqlite
