@@ -128,6 +128,11 @@ class LastAdmin(Conflict):
     default_detail = "This is the last active administrator. Make another one first."
 
 
+class TooManyModelConfigs(Conflict):
+    code = "too_many_model_configs"
+    default_detail = "You have as many model configurations as one may have. Delete those that you no longer need."
+
+
 class ConversationBusy(Conflict):
     code = "conversation_busy"
     default_detail = "A reply is being written in this conversation. Wait for it or stop it."

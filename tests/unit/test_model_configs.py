@@ -18,9 +18,11 @@ from chatcore.errors import (
     ModelUnavailable,
     NotFound,
     RateLimited,
+    TooManyModelConfigs,
     ValidationFailed,
 )
 from chatcore.ports import Delta
+from chatcore.use_cases import model_configs
 from chatcore_memory import MemoryLimiter, PlainCipher, Stall
 from unit.world import World
 
@@ -51,6 +53,18 @@ async def test_neither_key_nor_seal_shows_in_a_representation(world: World, ada:
     config = await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key=KEY)
     assert KEY not in repr(config)
     assert config.sealed_key not in repr(config)
+
+
+async def test_a_user_may_have_so_many(world: World, ada: UserId, bob: UserId, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_configs, "MAX_CONFIGS", 2)
+    first, _ = [
+        await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key="") for _ in range(2)
+    ]
+    with pytest.raises(TooManyModelConfigs):
+        await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key="")
+    await world.create_config(by=Vouched(bob), model_url=URL, model_name="gpt", api_key="")
+    await world.delete_config(by=Vouched(ada), config_id=first.id)
+    await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key="")
 
 
 async def test_a_key_may_be_empty(world: World, ada: UserId) -> None:

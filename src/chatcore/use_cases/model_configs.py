@@ -30,10 +30,14 @@ from chatcore.errors import (
     ModelTimeout,
     ModelUnauthorized,
     NotFound,
+    TooManyModelConfigs,
 )
 from chatcore.ports import Cipher, Clock, LLMGateway, ModelEndpoint, Prompt, PromptMessage, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
 from chatcore.shielding import repeatable
+
+MAX_CONFIGS = 1000
+"""Of one user: each may have 8 KiB."""
 
 _MISSING = "There is no such model configuration."
 _MAX_PASTED = 8192  # characters
@@ -66,12 +70,14 @@ class CreateModelConfig:
 
     @repeatable
     async def __call__(self, *, by: Owner, model_url: str, model_name: str, api_key: str) -> ModelConfig:
-        """Raises `ValidationFailed`."""
+        """Raises `ValidationFailed`, `TooManyModelConfigs`."""
         model_url, model_name, api_key = normal_model_url(model_url), _trimmed(model_name), _trimmed(api_key)
         check(model_url_rule(model_url), model_name_rule(model_name), _key_rule(api_key))
         await _check_target(self.gateway, model_url, by.owner)
         now = self.clock.now()
-        async with acting(self.unit_of_work, by, now=now) as work:
+        async with acting(self.unit_of_work, by, now=now, alone=True) as work:  # two at once would not see each other
+            if await work.model_configs.list(by.owner, limit=1, offset=MAX_CONFIGS - 1):
+                raise TooManyModelConfigs
             config = await work.model_configs.add(by.owner, model_url=model_url, model_name=model_name, now=now)
             config = _with_key(config, api_key, self.cipher)
             await work.model_configs.save(config)
