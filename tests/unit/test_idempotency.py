@@ -1,12 +1,14 @@
 """Sending again under the same key: the same answer, and nothing is sent twice."""
 
 import asyncio
+from dataclasses import dataclass
 
 import pytest
 
 from chatcore import ChatOptions, Sent, Status, Vouched
 from chatcore.errors import ConversationBusy, IdempotencyKeyReused, NotFound, Unavailable, ValidationFailed
 from chatcore.ports import Delta
+from chatcore.use_cases.chat import _digest
 from chatcore_memory import Stall
 from unit.world import LAST_STEP, Chat, Process, World, at_every_step, step
 
@@ -23,6 +25,21 @@ async def test_ten_at_once_send_one_message_and_get_ten_equal_answers(world: Wor
     assert (reply.id, reply.content) == (answers[0].reply.id, "Hello")
     assert await chat.messages() == [answers[0].message, reply]
     assert len(world.model.calls) == 1
+
+
+@dataclass(frozen=True)
+class LaterOptions(ChatOptions):
+    """Those of a later version."""
+
+    voice: str | None = None
+
+
+def test_what_is_remembered_of_a_send_is_the_same_for_a_later_version() -> None:
+    """Else a client that sends again while servers are replaced gets an error."""
+    remembered = "1b5dcfd8"
+    assert _digest("Hello?", ChatOptions(system="Be brief.", temperature=0.5)).hex()[:8] == remembered
+    assert _digest("Hello?", LaterOptions(system="Be brief.", temperature=0.5)).hex()[:8] == remembered
+    assert _digest("Hello?", LaterOptions(system="Be brief.", temperature=0.5, voice="low")).hex()[:8] != remembered
 
 
 @at_every_step

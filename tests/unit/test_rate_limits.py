@@ -216,6 +216,23 @@ async def test_so_many_replies_at_once_and_no_more(world: World) -> None:
             await chat.end()
 
 
+async def test_who_has_too_many_replies_costs_no_work(world: World) -> None:
+    """No transaction is begun."""
+    stall = Stall()
+    world.model = ScriptedModel("Hello", stall)
+    world.set_limits(RateLimits(replies=1))
+    async with world.process() as process:
+        first = await process.chat("ada")
+        second = await process.chat_of(first.owner)
+        await first.send()
+        world.database.contend(100)  # whatever would write
+        with pytest.raises(RateLimited):
+            await second.send()
+        world.database.contend(0)
+        stall.release()
+        await first.end()
+
+
 async def test_of_many_sends_at_the_same_moment_no_more_are_taken(world: World) -> None:
     stall = Stall()
     world.model = ScriptedModel(stall)

@@ -96,12 +96,19 @@ class AskModel:
             raise NotFound(MISSING)
         return conversation
 
+    def _check_free(self, conversation: Conversation) -> None:
+        """Before any work. Raises `ConversationBusy`, `RateLimited`."""
+        if conversation.writing_reply_id is not None:
+            raise ConversationBusy
+        self._check_replies(conversation.user_id)
+
+    def _check_replies(self, owner: UserId) -> None:
+        self.limits.check_replies(owner, self.replies.written_for(owner) + 1)
+
     async def _plan(
         self, work: UnitOfWork, conversation: Conversation, options: ChatOptions, history: Sequence[Message]
     ) -> Plan:
-        """`history`: what is followed, read after the conversation. Raises `ConversationBusy`."""
-        if conversation.writing_reply_id is not None:
-            raise ConversationBusy
+        """`history`: what is followed, read after the conversation."""
         chosen = options.config_id or conversation.config_id
         return Plan(await self._endpoint(work, conversation.user_id, chosen), history)
 
@@ -196,7 +203,7 @@ class AskModel:
             prompt=self._prompt(plan.history, options),
             title_prompt=build_title_prompt(message.content) if untitled else None,
         )
-        self.limits.check_replies(owner, self.replies.written_for(owner) + 1)
+        self._check_replies(owner)  # again: others may have begun meanwhile
         async with self.replies.writing(job):
             await work.commit()
         return Sent(message, reply)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncGenerator
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 from chatcore.authority import Owner, acting
@@ -82,6 +82,7 @@ class SendMessage(AskModel):
                 conversation = await self._conversation(work, owner, conversation_id)
                 if named is not None and (sent := await self._sent_before(work, conversation, named)):
                     return sent
+                self._check_free(conversation)
                 plan = await self._plan(work, conversation, options, await self._told(work, conversation))
             if sent := await self._begin(by, conversation_id, plan, content, options, worker_id, named):
                 return sent
@@ -89,6 +90,7 @@ class SendMessage(AskModel):
 
     async def _begin_with(self, by: Owner, content: str, options: ChatOptions, worker_id: WorkerId) -> Sent:
         """In a new conversation."""
+        self._check_replies(by.owner)
         async with self.unit_of_work(read_only=True) as work:
             plan = Plan(await self._endpoint(work, by.owner, options.config_id))
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
@@ -165,6 +167,7 @@ class EditMessage(AskModel):
         owner, worker_id = by.owner, await self.replies.claimant()
         async with self.unit_of_work(read_only=True) as work:
             conversation = await self._conversation(work, owner, conversation_id)
+            self._check_free(conversation)
             edited = await work.messages.get(owner, conversation_id, message_id)
             if edited is None or edited.role is not Role.USER:
                 raise NotFound("There is no such message of a user.")
@@ -205,6 +208,7 @@ class RegenerateReply(AskModel):
         owner, worker_id = by.owner, await self.replies.claimant()
         async with self.unit_of_work(read_only=True) as work:
             conversation = await self._conversation(work, owner, conversation_id)
+            self._check_free(conversation)
             message, replies = await self._question(work, conversation, message_id)
             path = await self._path_to(work, conversation, message.id)
             # The message is sent whatever its length.
@@ -315,4 +319,8 @@ def _key_rule(key: str | None, conversation_id: ConversationId | None) -> FieldE
 
 
 def _digest(content: str, options: ChatOptions) -> bytes:
-    return hashlib.sha256(repr((content, *astuple(options))).encode()).digest()
+    """The same as an older server makes that does not know the newest options, if they are not used."""
+    given = asdict(options)
+    first = tuple(given.pop(name) for name in ("config_id", "system", "temperature", "max_tokens"))
+    later = tuple((name, value) for name, value in sorted(given.items()) if value is not None)
+    return hashlib.sha256(repr((content, *first, *later)).encode()).digest()
