@@ -1,12 +1,14 @@
 """uvicorn around the application."""
 
 import asyncio
+import ctypes
 import gc
 import multiprocessing
 import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from chatcore_http.ws_protocol import BoundedWebSocket
 from chatcore_openai import OpenAIGateway
 
 _GONE_AFTER = 60_000  # milliseconds in which a client takes nothing; the system by itself waits a quarter of an hour
+_M_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 64 * 1024  # bytes
 _LAST_WORDS = 5  # seconds for open connections, when all replies have ended
 _WELCOME = """
 {name} {version} is running. The API and its documentation: {url}/docs
@@ -61,8 +64,16 @@ def _work(settings: Settings, listening: list[socket.socket], on_start: Callable
 
 def _run(settings: Settings, listening: list[socket.socket] | None, on_start: Callable[[int], None]) -> bool:
     """`on_start` is called with the port once it listens. False if that never came about."""
+    _give_memory_back()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(settings, listening, on_start))
+
+
+def _give_memory_back() -> None:
+    """Large blocks, such as bodies and long texts, go back to the system as soon as they are free. By itself glibc
+    raises the size from which it does so up to 32 MiB, and what lies between smaller blocks then stays (mallopt(3))."""
+    with suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 async def _serve(settings: Settings, listening: list[socket.socket] | None, on_start: Callable[[int], None]) -> bool:
