@@ -10,13 +10,13 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, make_url, text
+from sqlalchemy import Connection, event, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from chatcore.entities import Conversation, ConversationId, MessageId, Status, UserId
 from chatcore.errors import EmailTaken, NotFound, Unavailable, UsernameTaken
 from chatcore.ports import Idempotency, LogEntry, TextKind
-from chatcore_sql import Database, DatabaseInUse
+from chatcore_sql import Database, DatabaseInUse, schema
 from chatcore_sql import database as module
 from chatcore_sql.statements import SingleReads
 from contracts.storage.base import (
@@ -159,6 +159,7 @@ async def test_a_batch_of_the_log_is_one_statement(database_url: str) -> None:
                 "SHOW transaction_isolation": "read committed",
                 "SHOW timezone": "UTC",
                 "SHOW lock_timeout": "5s",
+                "SHOW statement_timeout": "35s",
                 "SHOW idle_in_transaction_session_timeout": "5s",
             },
         ),
@@ -170,6 +171,25 @@ async def test_sessions_are_set_up(database: Database, settings: dict[str, objec
         row = await SingleReads(database._reading).first(text(statement))
         assert row is not None
         assert row[0] == expected
+
+
+@only_servers
+async def test_the_server_ends_a_statement_that_takes_too_long(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it is given up before that, and the server would go on with it; a change of the schema may take longer."""
+    monkeypatch.setattr(module, "STATEMENT_TIMEOUT", 1)
+    sleep = "SELECT SLEEP" if database_url.startswith("mysql") else "SELECT pg_sleep"
+
+    def change(connection: Connection, begin: str) -> None:
+        with schema._alone(connection, begin):
+            connection.exec_driver_sql(f"{sleep}(2)")
+
+    async with asyncio.timeout(20), Database(database_url) as impatient:
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await SingleReads(impatient._reading).rows(text(f"{sleep}(60)"))
+            await impatient._alter(change)
 
 
 @only_mysql
@@ -586,7 +606,7 @@ async def test_a_file_is_its_owners_alone_whatever_the_umask(tmp_path: Path, uma
 async def test_a_file_serves_one_process(database: Database, database_url: str) -> None:
     script = """
 import asyncio, sys
-from chatcore_sql import Database, DatabaseInUse
+from chatcore_sql import Database, DatabaseInUse, schema
 async def main():
     async with Database(sys.argv[1]): pass
 try:

@@ -30,6 +30,7 @@ WRITER_TIMEOUT = 25  # and for SQLite's only writer, which a burst of sends shar
 CONNECT_TIMEOUT = 5  # seconds
 URGENT = 2  # connections: one for the lease, and one for the text of replies, which may take its time
 LOCK_TIMEOUT = 5  # seconds to wait for a row that another transaction has locked
+STATEMENT_TIMEOUT = 35  # seconds, after which it has been given up here, and the server would go on (MySQL: only reads)
 IDLE_TIMEOUT = 5  # seconds that a transaction may say nothing: then its process is gone, and its locks shall go too
 RECYCLE_AFTER = 1800  # seconds; sooner than servers and the firewalls before them drop what is idle
 
@@ -38,6 +39,7 @@ RECYCLE_AFTER = 1800  # seconds; sooner than servers and the firewalls before th
 _MYSQL_SESSION = (
     "SET /*!80000 transaction_isolation = */ /*M! tx_isolation = */ 'READ-COMMITTED', "
     "/*M! idle_transaction_timeout = {idle}, */ innodb_lock_wait_timeout = {lock}, "
+    "/*!80000 max_execution_time = {statement}000 */ /*M! max_statement_time = {statement} */, "
     "time_zone = '+00:00', sql_mode = 'TRADITIONAL', group_concat_max_len = 1048576"
 )
 
@@ -182,13 +184,14 @@ def _connect_args(backend: str) -> dict[str, Any]:
         case "sqlite":
             return {"timeout": LOCK_TIMEOUT}
         case "mysql":
-            session = _MYSQL_SESSION.format(idle=IDLE_TIMEOUT, lock=LOCK_TIMEOUT)
+            session = _MYSQL_SESSION.format(idle=IDLE_TIMEOUT, lock=LOCK_TIMEOUT, statement=STATEMENT_TIMEOUT)
             return {"autocommit": True, "connect_timeout": CONNECT_TIMEOUT, "init_command": session}
         case _:
             settings = {
                 "default_transaction_isolation": "read committed",
                 "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT}s",
                 "lock_timeout": f"{LOCK_TIMEOUT}s",
+                "statement_timeout": f"{STATEMENT_TIMEOUT}s",
                 "timezone": "UTC",
                 # One plan whatever the values. Where one owner has nearly everything, the plan for that owner walks the
                 # primary key in search of their rows.

@@ -15,13 +15,31 @@ from chatcore_sql.url import engine_url, names_mariadb
 
 _SCRIPTS = "chatcore_sql:migrations"
 _LOCK_KEY = 0x63686174636F7265  # "chatcore"
+_LIMIT = "/*!80000 max_execution_time */ /*M! max_statement_time */"  # each reads the comment that is meant for it
 _LOCK = {
-    "mysql": ("SELECT GET_LOCK(LEFT(CONCAT('chatcore ', DATABASE()), 64), 86400)",),
-    "postgresql": ("SET lock_timeout = 0", f"SELECT pg_advisory_lock({_LOCK_KEY})"),
+    "mysql": (
+        "SET @chatcore_limit = /*!80000 @@max_execution_time */ /*M! @@max_statement_time */",
+        f"SET {_LIMIT} = 0",
+        "SELECT GET_LOCK(LEFT(CONCAT('chatcore ', DATABASE()), 64), 86400)",
+    ),
+    "postgresql": (
+        "SET lock_timeout = 0",
+        "SET statement_timeout = 0",
+        f"SELECT pg_advisory_lock({_LOCK_KEY})",
+    ),
 }
+"""A change of the schema may take as long as it takes, and wait for another."""
+
 _UNLOCK = {
-    "mysql": ("SELECT RELEASE_LOCK(LEFT(CONCAT('chatcore ', DATABASE()), 64))",),
-    "postgresql": (f"SELECT pg_advisory_unlock({_LOCK_KEY})", "RESET lock_timeout"),
+    "mysql": (
+        "SELECT RELEASE_LOCK(LEFT(CONCAT('chatcore ', DATABASE()), 64))",
+        f"SET {_LIMIT} = @chatcore_limit",
+    ),
+    "postgresql": (
+        f"SELECT pg_advisory_unlock({_LOCK_KEY})",
+        "RESET lock_timeout",
+        "RESET statement_timeout",
+    ),
 }
 
 
