@@ -129,7 +129,7 @@ TALK = [
     turn("Much more?", "🦄" * 2**14, "y"),
     turn("Bit by bit?", *(f"{number} " for number in range(1000))),
     turn("Letter by letter?", *"🦄\r\n" * 300),
-    turn("Nothing?"),
+    Turn("Nothing?", (), None, "", "reply.failed"),
     Turn(
         "Think!",
         (Delta(reasoning="Hm 🦄"), Delta(reasoning="\r\n"), "Yes", Delta(text=".", usage=USAGE)),

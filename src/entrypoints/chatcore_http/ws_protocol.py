@@ -61,6 +61,11 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self._ended = False
         self._discard = LINGER_BYTES
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if hasattr(self, "scope"):
+            cast("dict[str, Any]", self.scope)["extensions"].pop(_EXTENSION, None)  # it refers to this
+
     # ---- what arrives ----------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
