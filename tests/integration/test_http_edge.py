@@ -179,6 +179,8 @@ async def test_what_is_sent_without_end_leaves_no_memory_behind(tmp_path: Path, 
         POST + CHUNKED + b"nonsense\r\n",
         b"CONNECT test:443 HTTP/1.1\r\n" + HOST + b"\r\n",
         b"CONNECT test:443 HTTP/1.1\r\n" + HOST + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+        GET + b"Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\n{}",
+        GET + b"Connection: upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n",
     ],
 )
 async def test_what_is_no_request_is_refused(opened: Line, request_: bytes) -> None:

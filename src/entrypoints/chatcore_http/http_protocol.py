@@ -213,6 +213,7 @@ class BoundedHTTP(HttpToolsProtocol):
         self._disarm()
         version = self.parser.get_http_version()  # pyright: ignore[reportOptionalMemberAccess]
         self._demand(self._hosts == 1 or (self._hosts == 0 and version == "1.0"), _ONE_HOST)
+        self._demand(not (self._upgrades and self._has_body), _MALFORMED)  # nobody would answer it
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -229,8 +230,17 @@ class BoundedHTTP(HttpToolsProtocol):
             self._keep_alive()
 
     @property
+    def _upgrades(self) -> bool:
+        return self.parser.should_upgrade() and self._should_upgrade()  # pyright: ignore[reportOptionalMemberAccess]
+
+    @property
     def _upgrade_ignored(self) -> bool:
         return self.parser.should_upgrade() and not self._should_upgrade()  # pyright: ignore[reportOptionalMemberAccess]
+
+    @property
+    def _has_body(self) -> bool:
+        headers = dict(self.headers)
+        return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
     def _demand(self, kept: bool, refusal: _Refusal) -> None:
         if not kept:
