@@ -19,14 +19,15 @@ from chatcore.ports import LLMGateway, UnitOfWork, UnitOfWorkFactory
 from chatcore_memory import ScriptedModel, Stall
 from chatcore_sql import Database
 from chatcore_sql.tables import metadata
-from integration.databases import execute
+from integration.databases import execute, on_each
 from integration.http_app import PASSWORD, Answer, Api, api_of, provided, settings_for
 from integration.routes import ADMIN, BODIED, CHANGING, SOCKETS, Route, body_of, path_of
 from integration.ws_client import Socket, connected
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.parametrize("database_url", ["sqlite", "mysql"], indirect=True),
+    pytest.mark.generated,
+    pytest.mark.parametrize("database_url", on_each[:2], indirect=True),
 ]
 
 OFF = {f"RATE_LIMIT_{rule}": "off" for rule in ("SIGN_IN", "REGISTER", "SEND", "REQUESTS")}
