@@ -1,7 +1,7 @@
 """What other products export becomes conversations here, with all branches, and nothing is left out without a word."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from chatcore.entities import Failure
 from chatcore.errors import ValidationFailed
 from chatcore.histories import Format, Histories, as_markdown, as_openai
 from chatcore.histories import archive as archive_module
+from chatcore.histories.formats import Body, Lines
 from chatcore.use_cases import read_import
 from chatcore.use_cases.own_data import Line
 from histories import (
@@ -45,10 +46,11 @@ async def pieces(content: bytes, step: int = 1000) -> AsyncGenerator[bytes, None
         yield content[at : at + step]
 
 
-async def none_of_our_own(body: AsyncIterator[bytes]) -> Any:
+async def none_of_our_own(body: Body) -> Lines:
     async for _ in body:
         raise AssertionError("it is another product's")
-    yield
+    for line in ():
+        yield line
 
 
 def histories(**more: Any) -> Histories:
