@@ -49,7 +49,7 @@ async def pieces(content: bytes, step: int = 1000) -> AsyncGenerator[bytes, None
 async def none_of_our_own(body: Body) -> Lines:
     async for _ in body:
         raise AssertionError("it is another product's")
-    for line in ():
+    for line in list[Line]():
         yield line
 
 
