@@ -100,7 +100,7 @@ async def test_the_model_is_told_all_of_it_in_its_place(world: World, process: P
         history = [(SYSTEM, "Be kind."), (USER, "one"), (ASSISTANT, "two"), (SYSTEM, "Be brief."), (USER, "three")]
         await added(chat, *history)
         await chat.ask("four")
-    said = [(SYSTEM, "The server's own."), *history, (USER, "four")]
+    said = [(SYSTEM, "The server's own.\n\nBe kind."), *history[1:-1], (USER, "three\n\nfour")]
     assert asked(world) == [PromptMessage(role, content) for role, content in said]
 
 
@@ -178,7 +178,7 @@ async def test_a_history_is_added_after_a_reply_and_goes_on(world: World, chat: 
     message = await chat.add(USER, "two")
     assert message.parent_id == reply.id
     await chat.ask("three")
-    assert [each.content for each in asked(world)] == ["one", reply.content, "two", "three"]
+    assert [each.content for each in asked(world)] == ["one", reply.content, "two\n\nthree"]
 
 
 # ---- what is refused -------------------------------------------------------------------------------------

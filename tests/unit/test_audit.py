@@ -239,7 +239,7 @@ async def test_a_key_that_the_endpoint_refused(world: World, ada: SignedIn, even
             world.model.then("Hel", failure)
             await chat.ask()
             assert events() == told
-            world.model.offers = failure
+            world.model.then(failure)
             await world.check_config(owner=ada.user.id, config_id=config.id)
             assert events() == told
 
