@@ -255,7 +255,9 @@ async def until(reached: Callable[[], bool]) -> None:
 
 
 def is_refusal(status: int, code: str) -> bool:
-    return (status, code) in {(401, "unauthenticated"), (403, "forbidden"), (403, "account_disabled")}
+    """What was the account's is not there any more, which a reply's plan may find first."""
+    refusals = {(401, "unauthenticated"), (403, "forbidden"), (403, "account_disabled"), (404, "not_found")}
+    return (status, code) in refusals
 
 
 # ---- the tests -------------------------------------------------------------------------------------------

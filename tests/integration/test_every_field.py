@@ -103,7 +103,7 @@ async def test_nor_is_one_in_a_frame(alice: Api, normalised: list[int], field: s
         await socket.hear()
     async with knocking(alice, await alice.conversation()) as socket:
         await socket.say("auth", token=MARKS)
-        assert await socket.close_code() == 4401
+        assert await socket.close_code() == 1009
     assert max(normalised, default=0) <= AT_MOST
 
 

@@ -120,7 +120,7 @@ async def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
         taken.listen()
         ended = await run(tmp_path, "serve", PORT=str(taken.getsockname()[1]))
     assert ended.code != 0
-    assert "address already in use" in ended.stderr
+    assert "is taken: another program listens at 127.0.0.1" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -239,7 +239,7 @@ async def test_the_log_has_a_line_for_every_request_and_no_secret(tmp_path: Path
         assert sent == [f"Bearer {SERVERS_KEY}", f"Bearer {USERS_KEY}"]
 
     keys = [SECRET_KEY, SEALING_KEY, SERVERS_KEY, USERS_KEY]
-    for secret in (*keys, RIGHT, WRONG, CUT, QUESTION, ANSWER, REFUSAL, *tokens):
+    for secret in (*keys, RIGHT, WRONG, CUT, QUESTION, ANSWER, *tokens):
         assert secret not in ended.stdout + ended.stderr
     lines = [line for line in ended.stderr.splitlines() if "chatcore.request" in line]
     refused = "status=401" if form == "console" else '"status": 401'

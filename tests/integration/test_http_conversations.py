@@ -19,7 +19,7 @@ async def test_a_new_conversation(ada: Api) -> None:
     assert (conversation["title"], conversation["config_id"]) == ("Travel plans 🏝️", None)
     assert conversation["created_at"] == conversation["updated_at"]
     listed = (await ada.get("/conversations")).ok()
-    assert listed == {"items": [conversation], "has_more": False, "limit": 20, "offset": 0}
+    assert listed == {"items": [conversation], "has_more": False, "limit": 20, "offset": 0, "next_cursor": None}
     history = (await ada.get(f"/conversations/{conversation['id']}")).ok()
     assert history == {"conversation": conversation, "messages": [], "has_more": False, "next_before_id": None}
 

@@ -263,6 +263,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
         lambda work, it: work.conversations.set_title(it.owner, it.conversation, "x"),
         lambda work, it: work.conversations.set_title(it.owner, it.conversation, "x", by_user=True),
     ],
+    "users.stored_bytes": [lambda work, it: work.users.stored_bytes(it.owner)],
     "conversations.delete": [lambda work, it: work.conversations.delete(it.owner, it.conversation)],
     "conversations.claim": [
         lambda work, it: work.conversations.claim(it.owner, it.conversation, it.message, WORKER, now=NOW)
@@ -360,7 +361,7 @@ ANY_WAY = {
 }
 """Methods that may find the rows of these tables otherwise."""
 
-READS_ALL = {*ANY_WAY, "messages.tree"} - {"workers.renew"}
+READS_ALL = {*ANY_WAY, "messages.tree", "conversations.delete"} - {"workers.renew"}
 """Methods that may read as much as there is: of one conversation, or of what has to be undone."""
 
 READS_AT_MOST = {"sqlite": 10_000, "mysql": 450, "postgresql": 120}
