@@ -357,6 +357,8 @@ ANY_WAY = {
     "workers.renew": "conversations",  # what this one is to stop
     "unfinished.of": "conversations",  # also by the owner: all of an account that is being deleted
     "model_configs.delete": "conversations",  # a reference that is set NULL
+    "users.stored_bytes": "user_storage",  # one row for each user
+    "conversations.delete": "messages",  # all of a conversation, which may be nearly all that there is
     "users.delete": "reply_log",  # where little is at any time
 }
 """Methods that may find the rows of these tables otherwise."""

@@ -97,6 +97,7 @@ class AccountDeletionContract(StorageContract):
             return deleted
 
         async with unit_of_work() as work:
+            assert await work.users.hold(owner.id, password_hash=owner.password_hash)  # as each that writes begins
             await work.conversations.lock(owner.id, conversation.id)
             deleting = asyncio.create_task(delete())
             for _ in range(20):  # round trips in which the other one could overtake
