@@ -13,9 +13,11 @@ from openapi_spec_validator import validate
 
 from chatcore import CreateAdmin
 from chatcore.ports import LLMGateway
-from chatcore_app import SettingsError
+from chatcore_app import Settings, SettingsError
 from chatcore_http import create_app
+from chatcore_http.app import api_routers
 from chatcore_http.envelope import Envelope
+from chatcore_http.openapi import describe
 from chatcore_memory import ScriptedModel
 from integration.http_app import EVENTS, PASSWORD, Answer, Api, api_of, provided, settings_for
 from integration.routes import BODIED, HTTP, IDS, Route, body_of, path_of
@@ -214,3 +216,11 @@ async def test_the_description_says_so(strangers: Both) -> None:
     assert (shown["code"], shown["message"]) == (0, shown["data"]["detail"])
     me = enveloped["paths"]["/auth/me"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
     assert me["properties"]["data"]["allOf"][1] == {"$ref": "#/components/schemas/WithUserInfo"}
+
+
+def test_one_document_is_nothing_to_another() -> None:
+    """Whatever was described before, with an envelope or without one."""
+    plain, enveloped = Settings(), Settings(response_envelope="code")
+    first = [describe(settings, api_routers(settings)) for settings in (plain, enveloped)]
+    again = [describe(settings, api_routers(settings)) for settings in (enveloped, plain)]
+    assert again == first[::-1]

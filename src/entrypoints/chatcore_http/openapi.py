@@ -9,6 +9,7 @@ msgspec's, which keep docstrings and exact bounds.
 import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from http import HTTPStatus
 from typing import Any, get_args, get_type_hints
 
@@ -122,6 +123,7 @@ def describe(settings: Settings, routers: Sequence[Router]) -> Json:
         _inline_choices(operation, document["components"]["schemas"])
         _complete(operation, handler, path)
         if enveloped:
+            operation["responses"] = deepcopy(operation["responses"])  # parts of them are the same for every document
             describe_enveloped(operation["responses"])
         paths.setdefault(path, {})[method.lower()] = operation
     document["paths"] = paths
