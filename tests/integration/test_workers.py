@@ -224,7 +224,7 @@ def test_what_prevents_a_start_is_said_once(kind: str, tmp_path: Path) -> None:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             port = str(taken.getsockname()[1])
-            check_sentence(await run(tmp_path, "serve", **{**given, "PORT": port}), port, "in use")
+            check_sentence(await run(tmp_path, "serve", **{**given, "PORT": port}), port, "is taken")
 
     with new_database(kind, tmp_path) as url:
         asyncio.run(refused())
