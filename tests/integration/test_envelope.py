@@ -218,7 +218,7 @@ async def test_the_description_says_so(strangers: Both) -> None:
     assert me["properties"]["data"]["allOf"][1] == {"$ref": "#/components/schemas/WithUserInfo"}
 
 
-def test_one_document_is_nothing_to_another() -> None:
+async def test_one_document_is_nothing_to_another() -> None:
     """Whatever was described before, with an envelope or without one."""
     plain, enveloped = Settings(), Settings(response_envelope="code")
     first = [describe(settings, api_routers(settings)) for settings in (plain, enveloped)]

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 MIB = 1024 * 1024
 OURS = ("chatcore", "litestar", "dishka", "uvicorn")
+OF_STATEMENTS = "chatcore_sql.tables"  # the types of columns: SQLAlchemy drops its oldest prepared statements
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -76,7 +77,8 @@ async def garbage_of(ask: Callable[[], Awaitable[Any]], *, times: int) -> list[s
         await asyncio.sleep(0.1)
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
-        return sorted({str(type(it)) for it in gc.garbage if type(it).__module__.startswith(OURS)})
+        modules = {type(it): type(it).__module__ for it in gc.garbage}
+        return sorted(str(of) for of, at in modules.items() if at.startswith(OURS) and at != OF_STATEMENTS)
     finally:
         gc.set_debug(0)
         gc.garbage.clear()

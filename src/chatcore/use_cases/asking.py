@@ -11,7 +11,6 @@ from chatcore.entities import (
     MessageId,
     ModelConfigId,
     Role,
-    Status,
     UserId,
     WorkerId,
     title_from,
@@ -109,10 +108,7 @@ class AskModel:
     async def _plan(
         self, work: UnitOfWork, conversation: Conversation, options: ChatOptions, history: Sequence[Message]
     ) -> Plan:
-        """`history`: what is followed, read after the conversation: its last may be a reply that was begun meanwhile,
-        whose text is yet to come. Raises `ConversationBusy`."""
-        if history and history[-1].status is Status.WRITING:
-            raise ConversationBusy
+        """`history`: what is followed."""
         chosen = options.config_id or conversation.config_id
         return Plan(await self._endpoint(work, conversation.user_id, chosen), history)
 

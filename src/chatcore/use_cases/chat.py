@@ -83,7 +83,10 @@ class SendMessage(AskModel):
                 if named is not None and (sent := await self._sent_before(work, conversation, named)):
                     return sent
                 self._check_free(conversation)
-                plan = await self._plan(work, conversation, options, await self._told(work, conversation))
+                history = await self._told(work, conversation)
+                if history and history[-1].status is Status.WRITING:
+                    continue  # begun since the conversation was read, perhaps under the same key
+                plan = await self._plan(work, conversation, options, history)
             if sent := await self._begin(by, conversation_id, plan, content, options, worker_id, named):
                 return sent
         raise ConversationBusy
