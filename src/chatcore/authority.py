@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from chatcore.entities import Session, User, UserId
-from chatcore.errors import AccountDisabled, Forbidden, Unauthenticated
+from chatcore.errors import AccountDisabled, Forbidden, ModelNotConfigured, NotFound, Unauthenticated
 
 if TYPE_CHECKING:
     from chatcore.ports import UnitOfWork, UnitOfWorkFactory
@@ -100,3 +100,20 @@ async def acting(
     async with unit_of_work() as work:
         await by.confirm(work, now=now, role=role, alone=alone)
         yield work
+
+
+@asynccontextmanager
+async def planning(
+    unit_of_work: "UnitOfWorkFactory", by: Authority, *, now: datetime, role: str | None = None
+) -> AsyncGenerator["UnitOfWork", None]:
+    """A read-only unit of work for what is looked up before `acting`. What it does not find may have gone with the
+    account, so the authority is judged before that is said.
+
+    Raises what `Authority.confirm` raises.
+    """
+    try:
+        async with unit_of_work(read_only=True) as work:
+            yield work
+    except (NotFound, ModelNotConfigured):
+        async with acting(unit_of_work, by, now=now, role=role):
+            raise

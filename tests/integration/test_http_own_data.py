@@ -299,7 +299,7 @@ async def test_every_line_that_is_refused_is_named(ada: Api) -> None:
         END,  # 20
     )
     assert [refusal["line"] for refusal in report["refused"]] == [9, 14, 16, 18]
-    assert report["refused"][0]["detail"].startswith("role: ")
+    assert report["refused"][0]["reason"].startswith("role: ")
     assert (report["conversations"], report["messages"], report["refusals"]) == (2, 1, 4)
     assert [item["title"] for item in (await ada.get("/conversations")).ok()["items"]] == ["Last", "First"]
 
@@ -387,7 +387,7 @@ async def test_nonsense_is_not_read_to_its_end(ada: Api) -> None:
     answer = await ada.call("POST", "/conversations/import", jsonl(HEADER, CONVERSATION) + b"[\n" * 400_000)
     report = answer.ok()
     assert (report["conversations"], report["refusals"]) == (0, 2)
-    assert report["refused"][-1]["detail"].startswith("is the last that was read")
+    assert report["refused"][-1]["reason"].startswith("is the last that was read")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])

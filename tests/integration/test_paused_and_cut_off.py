@@ -127,12 +127,10 @@ async def test_replies_outlast_their_database(database_url: str, tmp_path: Path,
             conversations = [await ada.conversation() for _ in users]
             await asyncio.sleep(6)  # both have lived for a whole lease, and could bury each other
             reading = [
-                asyncio.create_task(_told(user, f"/conversations/{conversation}/chat", {"content": "Hi"}))
+                await _listening(user, f"/conversations/{conversation}/chat", {"content": "Hi"})
                 for user, conversation in zip(users, conversations, strict=True)
             ]
-            await asyncio.sleep(1)
-            mirrored = asyncio.create_task(_told(users[1], f"/conversations/{conversations[0]}/reply"))
-            await asyncio.sleep(1)
+            mirrored = await _listening(users[1], f"/conversations/{conversations[0]}/reply")
             gone_at = time.monotonic()
             if silent:
                 wire.swallow()
@@ -217,11 +215,29 @@ async def test_what_a_server_showed_is_kept_when_it_alone_loses_the_database(
             assert len(lost) <= (0 if conversation == quiet else 10 * len(words[-1])), (said, stored)
 
 
-async def _told(api: Api, path: str, json: object = None) -> list[tuple[float, Event]]:
-    """All events, and when they came."""
+async def _told(
+    api: Api, path: str, json: object = None, begun: asyncio.Event | None = None
+) -> list[tuple[float, Event]]:
+    """All events, and when they came. `begun`: set by the first text."""
     stream: EventStream
+    told = list[tuple[float, Event]]()
     async with api.events(path, json, EVENTS) as stream:
-        return [(time.monotonic(), event) async for event in stream]
+        async for event in stream:
+            told.append((time.monotonic(), event))
+            if begun is not None and event.type == "reply.delta":
+                begun.set()
+    return told
+
+
+async def _listening(api: Api, path: str, json: object = None) -> asyncio.Task[list[tuple[float, Event]]]:
+    """As `_told`, in a task that has heard the first text."""
+    begun = asyncio.Event()
+    task = asyncio.create_task(_told(api, path, json, begun))
+    first = asyncio.create_task(begun.wait())
+    await asyncio.wait((task, first), return_when=asyncio.FIRST_COMPLETED)
+    first.cancel()
+    assert begun.is_set(), await task
+    return task
 
 
 async def _refused(users: list[Api]) -> None:

@@ -18,7 +18,7 @@ from chatcore import (
 )
 from chatcore.errors import AccountDisabled, Forbidden, Unauthenticated
 from chatcore_memory import Stall
-from unit.world import Process, World
+from unit.world import LEASE, Process, World
 
 CORE = Path(__file__).parents[2] / "src" / "chatcore"
 
@@ -122,7 +122,7 @@ async def behind(world: World, end: End, ada: SignedIn, work: Awaitable[object],
 @ends
 async def test_a_reply_is_not_stopped(world: World, ada: SignedIn, end: End, refusal: type[Exception]) -> None:
     world.model.then("Hel", Stall())
-    async with world.process(grace=0) as process:
+    async with world.process(grace=0, flush_every=LEASE) as process:
         chat = await process.chat_of(ada.user.id)
         await chat.send()
         stop = process.stop(by=await world.caller(ada), conversation_id=chat.id)

@@ -227,16 +227,27 @@ async def test_everybody_waits_as_long_as_they_said() -> None:
     assert await patient is True
 
 
-async def test_text_puts_silence_off() -> None:
-    live = a_reply()
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    waiting = asyncio.ensure_future(live.changed(0.02))
-    await asyncio.sleep(0.01)
+async def test_text_puts_silence_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, live = asyncio.get_running_loop(), a_reply()
+    now = begin = loop.time()
+    monkeypatch.setattr(loop, "time", lambda: now)
+
+    async def at(seconds: float) -> None:
+        nonlocal now
+        now = begin + seconds
+        for _ in range(3):  # so that timers ring
+            await asyncio.sleep(0)
+
+    waiting = asyncio.ensure_future(live.changed(10))
+    await at(9)
     live.add(Delta(text="x"))
     assert await waiting is True
-    assert await live.changed(0.02) is False
-    assert loop.time() - began > 0.029
+    waiting = asyncio.ensure_future(live.changed(10))
+    await at(11)
+    assert not waiting.done()
+    await at(20)
+    assert waiting.done()
+    assert await waiting is False
 
 
 async def test_an_ended_reply_leaves_no_timer() -> None:

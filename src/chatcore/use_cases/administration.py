@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chatcore import audit
-from chatcore.authority import Authority, acting
+from chatcore.authority import Authority, acting, planning
 from chatcore.entities import (
     ADMIN_ROLE,
     DEFAULT_ROLE,
@@ -207,11 +207,15 @@ class DeleteUser:
 
     async def __call__(self, *, by: Authority, user_id: UserId) -> None:
         """Raises `NotFound`, `LastAdmin`."""
-        async with self.unit_of_work(read_only=True) as work:
-            await _existing(work, user_id)
+        await self._check(by, user_id)
         deletion = Deletion(unit_of_work=self.unit_of_work, replies=self.replies, clock=self.clock)
         await deletion(user_id, by=by, role=ADMIN_ROLE)
         audit.record("account_deleted", user_id=user_id)
+
+    @repeatable
+    async def _check(self, by: Authority, user_id: UserId) -> None:
+        async with planning(self.unit_of_work, by, now=self.clock.now(), role=ADMIN_ROLE) as work:
+            await _existing(work, user_id)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 
-from chatcore.authority import Owner, acting
+from chatcore.authority import Owner, acting, planning
 from chatcore.entities import (
     MAX_CONTENT,
     Conversation,
@@ -78,7 +78,7 @@ class SendMessage(AskModel):
         if conversation_id is None:
             return await self._begin_with(by, content, options, worker_id)
         for _ in range(_PLANS):
-            async with self.unit_of_work(read_only=True) as work:
+            async with planning(self.unit_of_work, by, now=self.clock.now()) as work:
                 conversation = await self._conversation(work, owner, conversation_id)
                 if named is not None and (sent := await self._sent_before(work, conversation, named)):
                     return sent
@@ -94,7 +94,7 @@ class SendMessage(AskModel):
     async def _begin_with(self, by: Owner, content: str, options: ChatOptions, worker_id: WorkerId) -> Sent:
         """In a new conversation."""
         self._check_replies(by.owner)
-        async with self.unit_of_work(read_only=True) as work:
+        async with planning(self.unit_of_work, by, now=self.clock.now()) as work:
             plan = Plan(await self._endpoint(work, by.owner, options.config_id))
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             title, now = title_from(content), self.clock.now()
@@ -168,7 +168,7 @@ class EditMessage(AskModel):
         options: ChatOptions,
     ) -> Sent:
         owner, worker_id = by.owner, await self.replies.claimant()
-        async with self.unit_of_work(read_only=True) as work:
+        async with planning(self.unit_of_work, by, now=self.clock.now()) as work:
             conversation = await self._conversation(work, owner, conversation_id)
             self._check_free(conversation)
             edited = await work.messages.get(owner, conversation_id, message_id)
@@ -209,7 +209,7 @@ class RegenerateReply(AskModel):
         self, by: Owner, conversation_id: ConversationId, message_id: MessageId | None, options: ChatOptions
     ) -> Sent:
         owner, worker_id = by.owner, await self.replies.claimant()
-        async with self.unit_of_work(read_only=True) as work:
+        async with planning(self.unit_of_work, by, now=self.clock.now()) as work:
             conversation = await self._conversation(work, owner, conversation_id)
             self._check_free(conversation)
             message, replies = await self._question(work, conversation, message_id)
@@ -282,12 +282,7 @@ class StopReply:
 
     async def __call__(self, *, by: Owner, conversation_id: ConversationId) -> Message:
         """Raises `NotFound` also where there never was a reply."""
-        async with self.unit_of_work(read_only=True) as work:
-            if await work.conversations.get(by.owner, conversation_id) is None:
-                raise NotFound(MISSING)
-            last = await work.messages.last_reply(by.owner, conversation_id)
-        if last is None:
-            raise NotFound("No reply was ever written in this conversation.")
+        last = await self._last(by, conversation_id)
         if last.status is Status.WRITING:
             await self._order(by, last)
         stopped = await self.replies.stop(last)
@@ -295,6 +290,16 @@ class StopReply:
             return stopped
         async with self.unit_of_work(read_only=True) as work:
             return await with_logged_text(work, last)
+
+    @repeatable
+    async def _last(self, by: Owner, conversation_id: ConversationId) -> Message:
+        async with planning(self.unit_of_work, by, now=self.clock.now()) as work:
+            if await work.conversations.get(by.owner, conversation_id) is None:
+                raise NotFound(MISSING)
+            last = await work.messages.last_reply(by.owner, conversation_id)
+            if last is None:
+                raise NotFound("No reply was ever written in this conversation.")
+        return last
 
     @repeatable
     async def _order(self, by: Owner, reply: Message) -> None:

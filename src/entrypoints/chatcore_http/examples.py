@@ -155,7 +155,7 @@ EXAMPLES: dict[str, Any] = {
         "conversations": 1,
         "messages": 34,
         "refusals": 1,
-        "refused": [{"line": None, "title": "Plans", "reason": _REFUSED, "detail": _REFUSED}],
+        "refused": [{"line": None, "title": "Plans", "reason": _REFUSED}],
         "taken": [{"id": 7, "title": "Why is the sky blue?", "messages": 34, "left_out": {"image": 2}}],
     },
     "Send": {"content": "Why is the sky blue?"},

@@ -432,13 +432,11 @@ class Hits(msgspec.Struct, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a conversation was not stored. `line`: that of our own export, from 1, which prevented it. `detail` is
-    `reason` once more, as it was called first."""
+    """Why a conversation was not stored. `line`: that of our own export, from 1, which prevented it."""
 
     line: int | None
     title: str | None
     reason: str
-    detail: str
 
 
 class TakenConversation(msgspec.Struct, frozen=True):
@@ -462,7 +460,7 @@ class Imported(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, imported: ImportReport) -> Self:
-        refused = [Refusal(each.line, each.title, each.why, each.why) for each in imported.refused]
+        refused = [Refusal(each.line, each.title, each.why) for each in imported.refused]
         taken = [TakenConversation(each.id, each.title, each.messages, dict(each.left_out)) for each in imported.taken]
         return cls(imported.conversations, imported.messages, imported.refusals, refused, taken)
 
