@@ -23,12 +23,13 @@ class ReplyStarted:
 
 @dataclass(slots=True)  # and not frozen, which makes it three times as dear to make: there are thousands a second
 class ReplyDelta:
-    """The next text, never empty. What arrived together comes together."""
+    """The next text, never empty. `number`: it is this piece of the reply, from 1 on; 0 if pieces may be joined."""
 
     reply_id: MessageId
     offset: int
     kind: TextKind
     text: str
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,20 @@
 """A reply in the making, as its process holds it: one text, and the alarm of those who wait for more of it."""
 
 import asyncio
+from array import array
 from bisect import bisect_right
-from collections.abc import Awaitable, Iterator
-from itertools import islice
+from collections.abc import Awaitable, Iterator, Sequence
+from itertools import accumulate, islice
 from math import inf
+from operator import sub
 
 from chatcore.entities import FinishReason, Message, Status, Usage, WorkerId
 from chatcore.ports import Delta, LogEntry, TextKind
 
 MAX_PIECE = 10_000
 """Code points that a reader gets at once: never more than 64 KiB, even as JSON that escapes each of them."""
+
+_MANY, _SHORT = 50_000, 100  # of so many pieces and more, none has less code points
 
 _ENTRY = 16 * 1024  # code points in a row of the log
 _MERGE = 64  # so many small pieces of text become one, so that a long reply stays small: each takes 100 bytes
@@ -34,6 +38,7 @@ class LiveReply:
         self.verdict: Status | None = None  # what it was cut short with
         self.ending = False
         self.ended: Message | None = None
+        self.ends = array("I")  # where its numbered pieces end
         self._pieces: list[str] = []
         self._starts: list[int] = []
         self._answer = 0  # index of the first piece that belongs to the answer
@@ -47,8 +52,19 @@ class LiveReply:
         """Reasoning that comes after the answer has begun is dropped: the cursor counts it before the answer.
 
         `wake`: whether readers may have it at once."""
+        self._grow(delta)
+        self._cut()
+        if delta.usage is not None:
+            self.usage = delta.usage
+        if delta.finish_reason is not None:
+            self.finish_reason = delta.finish_reason
+        if wake:
+            self.wake()
+
+    def _grow(self, delta: Delta) -> None:
         pieces = self._pieces
-        if delta.reasoned:
+        if delta.reasoned and self._answer != len(pieces):
+            self._cut(always=True)
             self._answer = len(pieces)
         if delta.reasoning and self._answer == len(pieces):
             self._starts.append(self.length)
@@ -56,17 +72,13 @@ class LiveReply:
             self.length += len(delta.reasoning)
             self._answer = len(pieces)
         if delta.text:
+            if self._answer == len(pieces):
+                self._cut(always=True)
             self._starts.append(self.length)
             pieces.append(delta.text)
             self.length += len(delta.text)
         if len(pieces) - self._merged > _MERGE:
             self._merge()
-        if delta.usage is not None:
-            self.usage = delta.usage
-        if delta.finish_reason is not None:
-            self.finish_reason = delta.finish_reason
-        if wake:
-            self.wake()
 
     def next(self, offset: int, end: int) -> tuple[TextKind, str]:
         """What a reader gets at `offset`, where there is text before `end`: of one kind, at most `MAX_PIECE`."""
@@ -84,6 +96,60 @@ class LiveReply:
                 break
             some.append(piece[:room])
         return kind, "".join(some)
+
+    def extend(self, entry: LogEntry) -> bool:
+        """Add what is new in an entry of the log. False: something is missing before it."""
+        known = self.length - entry.offset
+        if known < 0:
+            return False
+        if text := entry.text[known:]:
+            reasoning = entry.kind is TextKind.REASONING
+            self._grow(Delta(reasoning=text, reasoned=True) if reasoning else Delta(text=text))
+        ended = self.ends[-1] if self.ends else 0
+        ends = islice(accumulate(entry.cuts, initial=entry.offset), 1, None)
+        self.ends.extend(end for end in ends if end > ended)
+        self.logged = self.length
+        return True
+
+    # ---- numbered pieces ---------------------------------------------------------------------------------
+
+    def _cut(self, *, always: bool = False) -> None:
+        """A piece ends with what arrived, unless that is short and there are many of them."""
+        ends, end = self.ends, self.length
+        length = end - ends[-1] if ends else end
+        if length > MAX_PIECE:
+            ends.extend(range(end - length + MAX_PIECE, end, MAX_PIECE))
+        if length and (always or len(ends) < _MANY or length >= _SHORT):
+            ends.append(end)
+
+    def cuts(self, start: int, end: int) -> Sequence[int]:
+        """The lengths of the pieces that end after `start` and up to `end`; that of the first counts from `start`."""
+        ends = self.ends[bisect_right(self.ends, start) : bisect_right(self.ends, end)]
+        return tuple(map(sub, ends, (start, *ends)))
+
+    def cuts_to(self, end: int) -> Sequence[int]:
+        """The lengths of the pieces of its first `end` code points, though the last may go on."""
+        lengths = self.cuts(0, end)
+        rest = end - sum(lengths)
+        return (*lengths, rest) if rest else lengths
+
+    def end_of_piece(self, offset: int, end: int) -> int:
+        """Where the piece at `offset` ends; `offset` itself if that is unknown, or after `end`."""
+        ends, number = self.ends, bisect_right(self.ends, offset)
+        return ends[number] if number < len(ends) and ends[number] <= end else offset
+
+    def number_at(self, offset: int) -> int:
+        """How many pieces have ended there."""
+        return bisect_right(self.ends, offset)
+
+    async def start_of(self, number: int) -> int:
+        """The code points of the first so many pieces, once they are there; of all of them if the reply has fewer."""
+        while number > len(self.ends) and self.ended is None:
+            await self.changed(inf)
+        number = min(number, len(self.ends))
+        return self.ends[number - 1] if number else 0
+
+    # ---- its text ----------------------------------------------------------------------------------------
 
     def since(self, offset: int) -> tuple[str, str]:
         """The reasoning and the answer from code point `offset` on."""
@@ -107,15 +173,17 @@ class LiveReply:
 
     def unlogged(self) -> Iterator[LogEntry]:
         """Cut at the same places whenever it is called, until `logged` has grown: what was written, without an answer
-        that says so, is written over."""
+        that says so, is written over. No piece that is open goes on after it."""
+        self._cut(always=True)
         reasoning, answer = self.since(self.logged)
         for kind, offset, text in (
             (TextKind.REASONING, self.logged, reasoning),
             (TextKind.ANSWER, self.logged + len(reasoning), answer),
         ):
             for first in range(0, len(text), _ENTRY):
-                part = text[first : first + _ENTRY]
-                yield LogEntry(self.reply.user_id, self.reply.id, offset + first, kind, part)
+                part, start = text[first : first + _ENTRY], offset + first
+                cuts = self.cuts(start, start + len(part))
+                yield LogEntry(self.reply.user_id, self.reply.id, start, kind, part, cuts)
 
     def cut_short(self, verdict: Status) -> None:
         """Once it is ending, this changes nothing."""
@@ -132,16 +200,19 @@ class LiveReply:
         """Readers get what was stored, whatever more has been said."""
         self.ended = ended
         self.length = self.logged = ended.length
+        del self.ends[bisect_right(self.ends, ended.length) :]
+        self._cut(always=True)
         self.wake()
         if self._alarm is not None:
             self._alarm.cancel()
 
-    def end_as(self, ended: Message) -> None:
+    def end_as(self, ended: Message, cuts: Sequence[int]) -> None:
         """As `end`, for a message that was stored elsewhere and may have more text."""
         reasoning = ended.reasoning or ""
         if rest := reasoning[self.length :]:
-            self.add(Delta(reasoning=rest, reasoned=True))
-        self.add(Delta(text=ended.content[max(self.length - len(reasoning), 0) :]))
+            self._grow(Delta(reasoning=rest, reasoned=True))
+        self._grow(Delta(text=ended.content[max(self.length - len(reasoning), 0) :]))
+        self.ends = array("I", ends_of(ended, cuts))
         self.end(ended)
 
     def changed(self, timeout: float) -> Awaitable[bool]:
@@ -194,3 +265,15 @@ class LiveReply:
                 future.set_result(False)
         if self._waiting:
             self._set_alarm(min(self._waiting.values()))
+
+
+def ends_of(reply: Message, cuts: Sequence[int]) -> Sequence[int]:
+    """Where the pieces of a reply that has ended end. One whose cuts are not known has as few as can be."""
+    return tuple(accumulate(cuts)) if sum(cuts) == reply.length else parts_of(reply, 0)
+
+
+def parts_of(reply: Message, after: int) -> Sequence[int]:
+    """Where a text has to be cut that is sent from code point `after` on."""
+    answer, length = len(reply.reasoning or ""), reply.length
+    ends = {*range(after, answer, MAX_PIECE), answer, *range(max(after, answer), length, MAX_PIECE), length}
+    return sorted(end for end in ends if end > after)

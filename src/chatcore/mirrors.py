@@ -10,7 +10,7 @@ from dataclasses import replace
 from chatcore.entities import Message, MessageId, Status
 from chatcore.errors import Unavailable
 from chatcore.live_reply import LiveReply
-from chatcore.ports import Cursor, Delta, LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import Cursor, LogEntry, UnitOfWork, UnitOfWorkFactory
 from chatcore.shielding import ended
 
 _log = logging.getLogger("chatcore.replies")
@@ -91,19 +91,18 @@ class Mirrors:
     async def _end(self, work: UnitOfWork, mirror: LiveReply) -> None:
         reply = mirror.reply
         stored = await work.messages.get(reply.user_id, reply.conversation_id, reply.id)
+        cuts = await work.messages.cuts(reply.user_id, reply.conversation_id, reply.id)
         self._forget(mirror)
         if stored is None:  # deleted with its conversation
             reasoning, content = mirror.since(0)
             stored = replace(reply, reasoning=reasoning or None, content=content, status=Status.STOPPED)
-        mirror.end_as(stored)
+            cuts = mirror.cuts_to(mirror.length)
+        mirror.end_as(stored, cuts)
 
 
 def _continue(mirror: LiveReply, entries: Sequence[LogEntry]) -> bool:
-    """Adds what is new in these. False: something is missing before them."""
-    for entry in entries:
-        if entry.offset > mirror.length:
-            return False
-        text = entry.text[mirror.length - entry.offset :]
-        mirror.add(Delta(reasoning=text, reasoned=True) if entry.kind is TextKind.REASONING else Delta(text=text))
-        mirror.logged = mirror.length
-    return True
+    """Add what is new in these. False: something is missing before them."""
+    complete = all(mirror.extend(entry) for entry in entries)
+    if entries:
+        mirror.wake()
+    return complete

@@ -478,8 +478,13 @@ class MessageRepo(Protocol):
         has the conversation's lock."""
 
     @abstractmethod
-    async def finish(self, reply: Message) -> None:
-        """Overwrites content, reasoning, status, usage, finish reason and error."""
+    async def finish(self, reply: Message, cuts: Sequence[int] = ()) -> None:
+        """Overwrite content, reasoning, status, usage, finish reason and error. `cuts`: the lengths of the pieces of
+        its reasoning and its answer, each 1 to 10,000 code points."""
+
+    @abstractmethod
+    async def cuts(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId) -> Sequence[int]:
+        """Return those that the reply was finished with; none if none were given."""
 
 
 class TextKind(StrEnum):
@@ -489,13 +494,15 @@ class TextKind(StrEnum):
 
 @dataclass(slots=True)  # and not frozen, which makes it three times as dear to make: there are thousands a second
 class LogEntry:
-    """Some text of a reply that is being written. `offset`: how many code points of the reply precede it."""
+    """Some text of a reply that is being written. `offset`: how many code points of the reply precede it. `cuts`: the
+    lengths of the pieces that end in it, each 1 to 10,000 code points; the last may go on in the next entry."""
 
     user_id: UserId
     reply_id: MessageId
     offset: int
     kind: TextKind
     text: str
+    cuts: Sequence[int] = ()
 
     @property
     def end(self) -> int:

@@ -21,7 +21,7 @@ with the application, and owns every reply that is being written there:
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -47,7 +47,7 @@ from chatcore.entities import (
 )
 from chatcore.errors import ModelEmpty, ModelError, ModelRefused, ModelUnauthorized, NotFound, Unavailable
 from chatcore.events import ConversationTitled, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
-from chatcore.live_reply import MAX_PIECE, LiveReply
+from chatcore.live_reply import LiveReply, ends_of, parts_of
 from chatcore.log_writer import LogWriter
 from chatcore.mirrors import Mirrors
 from chatcore.ports import (
@@ -303,8 +303,10 @@ class Replies:
         reply_id: MessageId | None = None,
         after: int = 0,
         again: bool = False,
+        numbered: bool = False,
     ) -> AsyncGenerator[ReplyEvent, None]:
         """The reply from code point `after` on, until it has ended: the last one of the conversation, or `reply_id`.
+        `numbered`: piece by piece, as the model said it, and `after` counts pieces.
 
         Nothing at all if there never was a reply, or, for a reader who comes `again`, if it has ended at `after`.
         Raises `NotFound` for a conversation or reply that is not there. A reply that another process writes comes a
@@ -312,30 +314,48 @@ class Replies:
         """
         live = self._live_of(owner, conversation_id, reply_id)
         if live:
-            return self._follow_live(live, after, again)
-        return self._follow_found(owner, conversation_id, reply_id, after, again)
+            return self._follow_live(live, after, again, numbered)
+        return self._follow_found(owner, conversation_id, reply_id, after, again, numbered)
 
     async def _follow_found(
-        self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId | None, after: int, again: bool
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        reply_id: MessageId | None,
+        after: int,
+        again: bool,
+        numbered: bool,
     ) -> AsyncGenerator[ReplyEvent, None]:
         reply = await self._find(owner, conversation_id, reply_id)
         if reply is None:
             return
         if live := self._live.get(reply.id):
-            async with aclosing(self._follow_live(live, after, again)) as events:
+            async with aclosing(self._follow_live(live, after, again, numbered)) as events:
                 async for event in events:
                     yield event
         elif reply.status is Status.WRITING:
-            async with self._mirrors.of(reply) as mirror, aclosing(self._follow_live(mirror, after, again)) as events:
+            async with (
+                self._mirrors.of(reply) as mirror,
+                aclosing(self._follow_live(mirror, after, again, numbered)) as events,
+            ):
                 async for event in events:
                     yield event
-        elif not again or after < reply.length:
+        else:
             with self._reading.one_more(owner, weight=_memory_of(reply)):
-                yield _started(reply, after)
-                for event in _events_of(reply, after):
+                events_of = await self._pieces_of(reply, after) if numbered else (after, parts_of(reply, after), 0)
+                for event in _all_of(reply, *events_of, again=again):
                     yield event
 
-    async def _follow_live(self, live: LiveReply, offset: int, again: bool) -> AsyncGenerator[ReplyEvent, None]:
+    async def _pieces_of(self, reply: Message, after: int) -> tuple[int, Sequence[int], int]:
+        async with self._unit_of_work(read_only=True) as work:
+            cuts = await work.messages.cuts(reply.user_id, reply.conversation_id, reply.id)
+        ends = ends_of(reply, cuts)
+        return ends[min(after, len(ends)) - 1] if after and ends else 0, ends[after:], after + 1
+
+    async def _follow_live(
+        self, live: LiveReply, after: int, again: bool, numbered: bool
+    ) -> AsyncGenerator[ReplyEvent, None]:
+        offset = await live.start_of(after) if numbered else after
         if again and live.ended is not None and offset >= live.ended.length:
             return
         yield _started(live.reply, offset)
@@ -343,13 +363,15 @@ class Replies:
         while True:
             certain = worker.doubtful_at > monotonic() < log.doubtful_at and not live.lost
             end = live.length if certain else live.logged
+            if numbered:
+                end = live.end_of_piece(offset, end)
             if live.title is not None and not told:
                 told = True
                 yield ConversationTitled(reply_id, offset, live.title)
             elif end > offset:
                 kind, text = live.next(offset, end)
                 offset += len(text)
-                yield ReplyDelta(reply_id, offset, kind, text)
+                yield ReplyDelta(reply_id, offset, kind, text, live.number_at(offset) if numbered else 0)
             elif live.ended is not None:
                 yield ReplyEnded(reply_id, live.ended.length, live.ended)
                 return
@@ -449,16 +471,16 @@ class Replies:
 
     async def _end_orphan(self, reply: Message) -> Message:
         async with self._unit_of_work(read_only=True) as work:
-            reply = await with_logged_text(work, reply)
+            reply, cuts = await _logged(work, reply)
         if reply.status is not Status.WRITING:
             return reply
         try:
-            return await self._store_end(replace(reply, status=Status.INTERRUPTED))
+            return await self._store_end(replace(reply, status=Status.INTERRUPTED), cuts)
         except Unavailable:
             raise
         except Exception:
             _log.exception("the database refuses the text of reply %d", reply.id)
-        return await self._store_end(_failed(reply, "", ""))
+        return await self._store_end(_failed(reply, "", ""), ())
 
     # ---- the end -----------------------------------------------------------------------------------------
 
@@ -471,7 +493,7 @@ class Replies:
         else:
             stored = await self._store_what_fits(live, status, error)
         self._live.pop(stored.id, None)
-        live.end_as(stored)
+        live.end_as(stored, live.cuts_to(stored.length))
 
     async def _store_what_fits(self, live: LiveReply, status: Status, error: Failure | None) -> Message:
         """All of it; if the database refuses that, what the log has; if it refuses that too, that there was a reply."""
@@ -490,10 +512,11 @@ class Replies:
         shorter = _failed(ended, *live.before(live.logged))
         for each in (shorter,) if live.refused else (ended, shorter):
             try:
-                return await self._persist(partial(self._store_end, each), refusals=_REFUSALS)
+                store = partial(self._store_end, each, live.cuts_to(each.length))
+                return await self._persist(store, refusals=_REFUSALS)
             except Exception:
                 _log.error("reply %d is stored with less text", live.reply.id)
-        return await self._persist(partial(self._store_end, _failed(ended, "", "")))
+        return await self._persist(partial(self._store_end, _failed(ended, "", ""), ()))
 
     async def _persist(self, operation: Callable[[], Coroutine[Any, Any, T]], *, refusals: int | None = None) -> T:
         """Its result, tried again until the database answers: of other errors the last of so many is raised."""
@@ -512,11 +535,11 @@ class Replies:
             pause = min(2 * pause, 2.0)
 
     @repeatable
-    async def _store_end(self, ended: Message) -> Message:
+    async def _store_end(self, ended: Message, cuts: Sequence[int]) -> Message:
         async with self._unit_of_work() as work:
             owner, conversation_id = ended.user_id, ended.conversation_id
             if await work.conversations.release(owner, conversation_id, ended.id, now=self._clock.now()):
-                await work.messages.finish(ended)
+                await work.messages.finish(ended, cuts)
                 await work.reply_log.delete(owner, ended.id)
                 await work.commit()
                 return ended
@@ -563,19 +586,25 @@ def _failed(reply: Message, reasoning: str, content: str) -> Message:
 async def with_logged_text(work: UnitOfWork, message: Message) -> Message:
     """A reply that is being written, with what of it has reached the log, or as it has ended meanwhile; any other
     message as it is. One that was deleted counts as stopped."""
+    return (await _logged(work, message))[0]
+
+
+async def _logged(work: UnitOfWork, message: Message) -> tuple[Message, Sequence[int]]:
+    """And the cuts, if it is still being written."""
     if message.status is not Status.WRITING:
-        return message
+        return message, ()
     # The log first: if the reply ends in between, the message has all of the text.
     entries = await work.reply_log.read(message.user_id, message.id)
     stored = await work.messages.get(message.user_id, message.conversation_id, message.id)
     if stored is not None and stored.status is not Status.WRITING:
-        return stored
-    # What comes before reasoning is reasoning (`Delta.reasoned`).
-    answer = max((at + 1 for at, entry in enumerate(entries) if entry.kind is TextKind.REASONING), default=0)
-    reasoning = "".join(entry.text for entry in entries[:answer])
-    content = "".join(entry.text for entry in entries[answer:])
+        return stored, ()
+    mirror = LiveReply(message)
+    for entry in entries:
+        mirror.extend(entry)
+    reasoning, content = mirror.since(0)
     status = Status.WRITING if stored else Status.STOPPED
-    return replace(message, content=content, reasoning=reasoning or None, status=status)
+    logged = replace(message, content=content, reasoning=reasoning or None, status=status)
+    return logged, mirror.cuts_to(mirror.length)
 
 
 def _noted(job: ReplyJob, failure: ModelError) -> Failure:
@@ -613,12 +642,18 @@ def _memory_of(reply: Message) -> int:
     return sys.getsizeof(reply.content) + sys.getsizeof(reply.reasoning)
 
 
-def _events_of(reply: Message, offset: int) -> Iterator[ReplyEvent]:
-    """What is left of a reply that has ended."""
-    before = 0
-    for kind, text in ((TextKind.REASONING, reply.reasoning or ""), (TextKind.ANSWER, reply.content)):
-        for first in range(max(0, offset - before), len(text), MAX_PIECE):
-            part = text[first : first + MAX_PIECE]
-            yield ReplyDelta(reply.id, before + first + len(part), kind, part)
-        before += len(text)
+def _all_of(reply: Message, start: int, ends: Sequence[int], number: int, *, again: bool) -> Iterator[ReplyEvent]:
+    """What a reader gets of a reply that has ended: from `start` on, cut at `ends`. `number`: of the first piece, or 0
+    for no numbers."""
+    if again and not ends:
+        return
+    yield _started(reply, start)
+    reasoning = reply.reasoning or ""
+    for piece, end in enumerate(ends):
+        if end <= len(reasoning):
+            kind, text = TextKind.REASONING, reasoning[start:end]
+        else:
+            kind, text = TextKind.ANSWER, reply.content[start - len(reasoning) : end - len(reasoning)]
+        yield ReplyDelta(reply.id, end, kind, text, number and number + piece)
+        start = end
     yield ReplyEnded(reply.id, reply.length, reply)

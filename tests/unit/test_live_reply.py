@@ -159,7 +159,7 @@ def test_an_answer_may_turn_out_to_be_reasoning(before: int, reasoning: str) -> 
 def test_what_was_read_as_an_answer_elsewhere_ends_as_it_was_stored() -> None:
     live = a_reply()
     live.add(Delta(text="Hm"))
-    live.end_as(replace(live.reply, reasoning="Hmm", content="Yes", status=Status.COMPLETE))
+    live.end_as(replace(live.reply, reasoning="Hmm", content="Yes", status=Status.COMPLETE), ())
     assert live.since(0) == ("Hmm", "Yes")
 
 

@@ -323,8 +323,12 @@ class Chat:
     async def switch(self, message_id: MessageId) -> History:
         return await self.process.world.switch_branch(by=self.by, conversation_id=self.id, message_id=message_id)
 
-    def follow(self, after: int = 0, reply_id: MessageId | None = None) -> AsyncGenerator[ReplyEvent, None]:
-        return self.process.follow(owner=self.owner, conversation_id=self.id, reply_id=reply_id, after=after)
+    def follow(
+        self, after: int = 0, reply_id: MessageId | None = None, *, numbered: bool = False
+    ) -> AsyncGenerator[ReplyEvent, None]:
+        return self.process.follow(
+            owner=self.owner, conversation_id=self.id, reply_id=reply_id, after=after, numbered=numbered
+        )
 
     async def end(self) -> Message:
         """The last reply, once it has ended."""
@@ -506,9 +510,9 @@ class CheckedMessages:
         self._inner = inner
         self._storage = storage
 
-    async def finish(self, ended: Message) -> None:
+    async def finish(self, ended: Message, cuts: Sequence[int] = ()) -> None:
         self._storage.check_text((ended.reasoning or "") + ended.content)
-        await self._inner.finish(ended)
+        await self._inner.finish(ended, cuts)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

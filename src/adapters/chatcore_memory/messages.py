@@ -236,7 +236,7 @@ class MemoryMessages(MessageRepo):
 
         await self._transaction.write(update)
 
-    async def finish(self, reply: Message) -> None:
+    async def finish(self, reply: Message, cuts: Sequence[int] = ()) -> None:
         def update(state: State) -> None:
             if stored := owned(state.messages, reply.user_id, reply.id):
                 state.messages[reply.id] = replace(
@@ -248,9 +248,17 @@ class MemoryMessages(MessageRepo):
                     finish_reason=reply.finish_reason,
                     error=reply.error,
                 )
+                state.cuts[reply.id] = tuple(cuts)
                 self._transaction.ledger.note(reply.user_id, text_size(reply))
 
         await self._transaction.write(update)
+
+    async def cuts(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId) -> Sequence[int]:
+        def select(state: State) -> Sequence[int]:
+            reply = owned(state.messages, owner, reply_id)
+            return state.cuts.get(reply_id, ()) if reply and reply.conversation_id == conversation_id else ()
+
+        return await self._transaction.read(select)
 
 
 def messages_of(state: State, owner: UserId, conversation_id: ConversationId) -> Sequence[Message]:

@@ -80,6 +80,7 @@ class State:
     idempotency: dict[MessageId, Idempotency] = field(default_factory=dict[MessageId, Idempotency])
     closed: set[UserId] = field(default_factory=set[UserId])
     inactive: set[MessageId] = field(default_factory=set[MessageId])
+    cuts: dict[MessageId, Sequence[int]] = field(default_factory=dict[MessageId, Sequence[int]])
     reply_log: dict[tuple[MessageId, int], LogEntry] = field(default_factory=dict[tuple[MessageId, int], LogEntry])
     workers: dict[WorkerId, datetime] = field(default_factory=dict[WorkerId, datetime])
     writers: dict[MessageId, WorkerId] = field(default_factory=dict[MessageId, WorkerId])
@@ -97,6 +98,7 @@ class State:
             idempotency=self.idempotency.copy(),
             closed=self.closed.copy(),
             inactive=self.inactive.copy(),
+            cuts=self.cuts.copy(),
             reply_log=self.reply_log.copy(),
             workers=self.workers.copy(),
             writers=self.writers.copy(),

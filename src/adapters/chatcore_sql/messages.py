@@ -43,6 +43,7 @@ from chatcore.ports import PAGE_BYTES, Hit, Idempotency, Matches, MessageRef, Me
 from chatcore.storage import StorageLedger, size_of, text_size
 from chatcore.texts import excerpt_of, fitting, utf8_length
 from chatcore_sql.conversations import CONVERSATION, CONVERSATIONS, THIS_CONVERSATION, conversation_from
+from chatcore_sql.cuts import packed, unpacked
 from chatcore_sql.failures import violates
 from chatcore_sql.pages import LIMIT, LowestFirst, Values, newest_first, oldest_first, sized
 from chatcore_sql.search import find
@@ -138,6 +139,7 @@ _DEACTIVATE = (
     .values(active=False)
 )
 _ACTIVATE = update(messages).where(*_OF_CONVERSATION, _m.id.in_(bindparam("path", expanding=True))).values(active=True)
+_CUTS = select(_m.cuts).where(*_OF_CONVERSATION, _m.id == bindparam("message"))
 _FINISH = update(messages).where(_m.user_id == bindparam("owner"), _m.id == bindparam("message"))
 
 _ACTIVE: Values = {_m.user_id: bindparam("owner"), _m.conversation_id: bindparam("conversation"), _m.active: true()}
@@ -448,7 +450,7 @@ class SqlMessageRepo(MessageRepo):
         for start in range(0, len(path), _AT_ONCE):
             await self._statements.change(_ACTIVATE, **this, path=path[start : start + _AT_ONCE])
 
-    async def finish(self, reply: Message) -> None:
+    async def finish(self, reply: Message, cuts: Sequence[int] = ()) -> None:
         finished = await self._statements.change(
             _FINISH,
             owner=reply.user_id,
@@ -458,9 +460,15 @@ class SqlMessageRepo(MessageRepo):
             finish_reason=reply.finish_reason,
             **_usage_columns(reply.usage),
             **_error_columns(reply.error),
+            cuts=packed(cuts),
         )
         if finished:
             self._ledger.note(reply.user_id, text_size(reply))
+
+    async def cuts(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId) -> Sequence[int]:
+        this = {"owner": owner, "conversation": conversation_id, "message": reply_id}
+        row = await self._statements.first(_CUTS, **this)
+        return unpacked(row[0]) if row else ()
 
 
 def _head_from(row: Row, owner: UserId, conversation_id: ConversationId) -> Message:

@@ -8,6 +8,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from chatcore.entities import MessageId, UserId
 from chatcore.ports import Cursor, LogEntry, ReplyLog, TextKind
+from chatcore_sql.cuts import packed, unpacked
 from chatcore_sql.statements import Statements
 from chatcore_sql.tables import reply_log
 
@@ -18,16 +19,17 @@ _POSTGRESQL = postgresql.insert(reply_log)
 _SQLITE = sqlite.insert(reply_log)
 _LAST = 2**31 - 1  # of the column's type
 _KEY = reply_log.primary_key.columns
+_GIVEN = ("kind", "text", "cuts")
 _APPEND = {
-    "mysql": _MYSQL.on_duplicate_key_update(kind=_MYSQL.inserted.kind, text=_MYSQL.inserted.text),
+    "mysql": _MYSQL.on_duplicate_key_update({name: _MYSQL.inserted[name] for name in _GIVEN}),
     "postgresql": _POSTGRESQL.on_conflict_do_update(
-        index_elements=_KEY, set_={"kind": _POSTGRESQL.excluded.kind, "text": _POSTGRESQL.excluded.text}
+        index_elements=_KEY, set_={name: _POSTGRESQL.excluded[name] for name in _GIVEN}
     ),
     "sqlite": _SQLITE.on_conflict_do_update(
-        index_elements=_KEY, set_={"kind": _SQLITE.excluded.kind, "text": _SQLITE.excluded.text}
+        index_elements=_KEY, set_={name: _SQLITE.excluded[name] for name in _GIVEN}
     ),
 }
-_READ = select(_r.text_offset, _r.kind, _r.text).where(*_THIS).order_by(_r.text_offset)
+_READ = select(_r.text_offset, _r.kind, _r.text, _r.cuts).where(*_THIS).order_by(_r.text_offset)
 _DELETE = delete(reply_log).where(*_THIS)
 
 
@@ -36,18 +38,26 @@ class SqlReplyLog(ReplyLog):
         self._statements = statements
 
     async def append(self, entries: Sequence[LogEntry]) -> None:
-        rows = [(entry.user_id, entry.reply_id, entry.offset, entry.kind.value, entry.text) for entry in entries]
+        rows = [
+            (entry.user_id, entry.reply_id, entry.offset, entry.kind.value, entry.text, packed(entry.cuts))
+            for entry in entries
+        ]
         await self._statements.insert_or_replace_all(_APPEND, rows)
 
     async def read(self, owner: UserId, reply_id: MessageId) -> Sequence[LogEntry]:
         rows = await self._statements.rows(_READ, owner=owner, reply=reply_id)
-        return [LogEntry(owner, reply_id, offset, TextKind(kind), text) for offset, kind, text in rows]
+        return [
+            LogEntry(owner, reply_id, offset, TextKind(kind), text, unpacked(cuts)) for offset, kind, text, cuts in rows
+        ]
 
     async def since(self, cursors: Sequence[Cursor], *, within: int) -> Sequence[LogEntry]:
         if not cursors:
             return []
         rows = await self._statements.rows(_since(_size(len(cursors))), **_numbered(cursors, within))
-        found = [LogEntry(owner, reply, offset, TextKind(kind), text) for owner, reply, offset, kind, text in rows]
+        found = [
+            LogEntry(owner, reply, offset, TextKind(kind), text, unpacked(cuts))
+            for owner, reply, offset, kind, text, cuts in rows
+        ]
         return sorted(found, key=lambda entry: (entry.reply_id, entry.offset))
 
     async def delete(self, owner: UserId, reply_id: MessageId) -> None:
@@ -60,7 +70,7 @@ def _size(cursors: int) -> int:
 
 
 @lru_cache(maxsize=16)
-def _since(size: int) -> Select[int, int, int, str, str]:
+def _since(size: int) -> Select[int, int, int, str, str, bytes | None]:
     places = (
         and_(
             _r.user_id == bindparam(f"owner{number}"),
@@ -70,7 +80,7 @@ def _since(size: int) -> Select[int, int, int, str, str]:
         )
         for number in range(size)
     )
-    return select(_r.user_id, _r.reply_id, _r.text_offset, _r.kind, _r.text).where(or_(*places))
+    return select(_r.user_id, _r.reply_id, _r.text_offset, _r.kind, _r.text, _r.cuts).where(or_(*places))
 
 
 def _numbered(cursors: Sequence[Cursor], within: int) -> dict[str, int]:

@@ -79,6 +79,7 @@ def _utc(value: datetime | None) -> datetime | None:
 
 
 LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")  # a TEXT of MySQL's ends at 64 KiB
+Cuts = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")  # of pieces: two bytes each
 Digest = LargeBinary(32).with_variant(mysql.BINARY(32), "mysql")
 
 metadata = MetaData(  # no names for primary keys: MySQL ignores them, with a warning
@@ -223,6 +224,7 @@ messages = Table(
     Column("completion_tokens", Integer),
     Column("total_tokens", Integer),
     Column("finish_reason", String(16)),
+    Column("cuts", Cuts),
     Column("error_code", String(64)),
     Column("error_detail", Text),
     Column("idempotency_key", String(255)),
@@ -256,6 +258,7 @@ reply_log = Table(
     Column("text_offset", Integer, primary_key=True, autoincrement=False),
     Column("kind", String(16), nullable=False),
     Column("text", LongText, nullable=False),
+    Column("cuts", Cuts),
 )
 
 # A worker's id is its epoch. Its time is the database's, as microseconds since 1970: all can reckon with that.

@@ -263,11 +263,17 @@ class FollowReply:
         reply_id: MessageId | None = None,
         after: int = 0,
         again: bool = False,
+        numbered: bool = False,
     ) -> AsyncGenerator[ReplyEvent, None]:
         """As `Replies.follow`. `after` is at least 0. Raises `ValidationFailed`."""
         check(None if after >= 0 else FieldError("after", "must be at least 0"))
         return self.replies.follow(
-            owner=owner, conversation_id=conversation_id, reply_id=reply_id, after=after, again=again
+            owner=owner,
+            conversation_id=conversation_id,
+            reply_id=reply_id,
+            after=after,
+            again=again,
+            numbered=numbered,
         )
 
 

@@ -394,6 +394,21 @@ class MessageRepoContract(StorageContract):
         assert await self.get(unit_of_work, reply) == finished
         assert await self.get(unit_of_work, other) == other
 
+    async def test_a_reply_has_the_cuts_that_it_was_finished_with(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
+    ) -> None:
+        reply, other = [await stored_reply(unit_of_work, conversation) for _ in range(2)]
+        cuts = (1, 255, 256, 10_000) * 22_500  # as many as a reply has at most
+        async with unit_of_work() as work:
+            await work.messages.finish(replace(reply, status=Status.COMPLETE), cuts)
+            await work.messages.finish(replace(other, status=Status.COMPLETE))
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            assert tuple(await work.messages.cuts(owner.id, conversation.id, reply.id)) == cuts
+            assert tuple(await work.messages.cuts(owner.id, conversation.id, other.id)) == ()
+            assert tuple(await work.messages.cuts(stranger.id, conversation.id, reply.id)) == ()
+            assert tuple(await work.messages.cuts(owner.id, ConversationId(0), reply.id)) == ()
+
     async def test_finishing_a_strangers_or_a_deleted_reply_changes_nothing(
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
     ) -> None:

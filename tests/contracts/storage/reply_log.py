@@ -86,6 +86,19 @@ class ReplyLogContract(StorageContract):
         await self.append(unit_of_work, [entry for entry in entries_of(reply, *spoken) if entry.text])
         assert await self.read(unit_of_work, reply) == (text, text)
 
+    async def test_the_cuts_come_back(self, unit_of_work: UnitOfWorkFactory, owner: User, reply: Message) -> None:
+        without, some, more = entries_of(reply, *[(TextKind.ANSWER, "x" * 10_000)] * 3)
+        some, more = replace(some, cuts=(1, 255, 256)), replace(more, cuts=(10_000,))
+        await self.append(unit_of_work, [without, replace(some, cuts=(7,)), more])
+        await self.append(unit_of_work, [some])
+        async with unit_of_work(read_only=True) as work:
+            (*_, last), all_of_them = (
+                await work.reply_log.since([Cursor(owner.id, reply.id, 10_000)], within=20_000),
+                await work.reply_log.read(owner.id, reply.id),
+            )
+        assert [tuple(entry.cuts) for entry in all_of_them] == [(), (1, 255, 256), (10_000,)]
+        assert last == all_of_them[-1]
+
     async def test_a_batch_has_any_size(self, unit_of_work: UnitOfWorkFactory, reply: Message) -> None:
         """After an outage much has gathered; 16 MiB is the most that MariaDB takes in one statement."""
         spoken = [(TextKind.REASONING, "🦄" * 2**20), *[(TextKind.ANSWER, "line\n'" * 2**18)] * 10]

@@ -1,0 +1,24 @@
+"""Where the pieces of a reply end.
+
+Revision ID: 0010
+Revises: 0009
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import mysql
+
+revision = "0010"
+down_revision = "0009"
+
+_CUTS = sa.LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
+
+
+def upgrade() -> None:
+    op.add_column("messages", sa.Column("cuts", _CUTS))
+    op.add_column("reply_log", sa.Column("cuts", _CUTS))
+
+
+def downgrade() -> None:
+    op.drop_column("reply_log", "cuts")
+    op.drop_column("messages", "cuts")
