@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from chatcore_sql import Database
 from chatcore_sql.tables import metadata
 from chatcore_sql.url import engine_url
+from integration.pgbouncer import pgbouncer
 
 SERVERS = {
     "mysql": "mysql://root@127.0.0.1:3306",
@@ -38,6 +39,9 @@ _MARKED = {kind: pytest.param(kind, marks=getattr(pytest.mark, kind)) for kind i
 on_each = [_MARKED[kind] for kind in KINDS]
 on_one = pytest.mark.parametrize("database_url", on_each[:1], indirect=True)
 """For what is refused before any database is asked."""
+POOLER = "pgbouncer"
+behind_a_pooler = pytest.param(POOLER, marks=pytest.mark.postgresql)
+"""PostgreSQL behind PgBouncer in transaction mode: for what shows that nothing depends on a session of the server's."""
 only_servers = pytest.mark.parametrize("database_url", [_MARKED["mysql"], _MARKED["postgresql"]], indirect=True)
 """For what a SQLite file cannot have: more than one process."""
 
@@ -45,6 +49,10 @@ only_servers = pytest.mark.parametrize("database_url", [_MARKED["mysql"], _MARKE
 @contextmanager
 def new_database(kind: str, folder: Path) -> Iterator[str]:
     """The URL of an empty database, not migrated. `folder`: for the SQLite file."""
+    if kind == POOLER:
+        with new_database("postgresql", folder) as url, pgbouncer(url) as through:
+            yield through
+        return
     if kind not in KINDS:
         pytest.skip(f"not on {kind}: DATABASE_URL names another database")
     name = f"chatcore_test_{secrets.token_hex(6)}"
@@ -106,7 +114,14 @@ async def execute(url: str, *statements: str) -> Sequence[Sequence[Any]]:
 
 
 def _connected(url: str) -> AbstractAsyncContextManager[AsyncConnection]:
-    return create_async_engine(engine_url(url), poolclass=NullPool, isolation_level="AUTOCOMMIT").connect()
+    return bare_engine(url, isolation_level="AUTOCOMMIT").connect()
+
+
+def bare_engine(url: str, **options: Any) -> AsyncEngine:
+    """Not the application's. It goes through a pooler, too."""
+    parsed = engine_url(url)
+    unnamed = {"statement_cache_size": 0} if parsed.get_backend_name() == "postgresql" else {}
+    return create_async_engine(parsed, poolclass=NullPool, connect_args=unnamed, **options)
 
 
 _OF_INNODB = (

@@ -1,4 +1,4 @@
-"""The storage contracts on SQLite, MySQL (or MariaDB) and PostgreSQL."""
+"""The storage contracts on SQLite, MySQL (or MariaDB) and PostgreSQL, and on that behind a pooler."""
 
 from collections.abc import AsyncIterator
 
@@ -27,7 +27,9 @@ from contracts.storage import (
     WorkersContract,
 )
 from contracts.storage.quota import MOST
-from integration.databases import empty
+from integration.databases import behind_a_pooler, empty, on_each
+
+pytestmark = pytest.mark.parametrize("database_url", [*on_each, behind_a_pooler], indirect=True, scope="module")
 
 
 @pytest.fixture

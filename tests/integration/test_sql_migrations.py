@@ -10,18 +10,15 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
 
 import chatcore_sql
 from chatcore.entities import RefreshToken, Session, SessionId, UserId
 from chatcore.ports import Idempotency, LogEntry, TextKind
 from chatcore_sql import Database, migration_script
 from chatcore_sql.tables import metadata
-from chatcore_sql.url import engine_url
 from contracts.storage.base import NOW, WORKER, add_message, add_reply, add_user, stored_conversation, stored_user
 from contracts.storage.branches import add
-from integration.databases import KINDS, execute, new_database
+from integration.databases import KINDS, bare_engine, execute, new_database
 
 POSTGRESQLS_OWN = {
     "ix_conversations_user_id_id",
@@ -68,7 +65,7 @@ async def test_nobody_is_there_by_default(url: str) -> None:
 
 
 async def looked_at(url: str, look: Any) -> Any:
-    engine = create_async_engine(engine_url(url), poolclass=NullPool)
+    engine = bare_engine(url)
     async with engine.connect() as connection:
         return await connection.run_sync(look)
 

@@ -146,7 +146,7 @@ async def test_hung_up_while_greeting(database: Database, error: Exception) -> N
     def hang_up(*_: object) -> None:
         raise error
 
-    event.listen(database._reading.engine, "do_connect", hang_up)
+    event.listen(database._reading.engine, "do_connect", hang_up, insert=True)
     with pytest.raises(Unavailable):
         await database.check()
     event.remove(database._reading.engine, "do_connect", hang_up)

@@ -1,6 +1,6 @@
 """The database: its engines and pools, its schema, its units of work."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from math import inf
 from types import TracebackType
@@ -16,6 +16,7 @@ from chatcore.storage import MAX_STORAGE_BYTES
 from chatcore_sql import schema
 from chatcore_sql.file_lock import FileLock
 from chatcore_sql.pool import Pool
+from chatcore_sql.postgresql import set_up as set_up_postgresql
 from chatcore_sql.sqlite import set_up as set_up_sqlite
 from chatcore_sql.statements import URGENT_WITHIN, SingleReads, Transaction, Work, answer
 from chatcore_sql.tls import tls_of
@@ -42,7 +43,7 @@ _MYSQL_SESSION = (
     "/*!80000 max_execution_time = {statement}000 */ /*M! max_statement_time = {statement} */, "
     "time_zone = '+00:00', sql_mode = 'TRADITIONAL', group_concat_max_len = 1048576"
 )
-
+_POSTGRESQL_SESSION = {"timezone": "UTC"}
 
 _ANYTHING = select(1)
 
@@ -170,6 +171,8 @@ def _pool(url: URL, size: int, *, timeout: float | None = None, connect_within: 
     ).sync_engine
     if sqlite:
         set_up_sqlite(engine)
+    if url.get_backend_name() == "postgresql":
+        set_up_postgresql(engine, session=_POSTGRESQL_SESSION, transaction=_postgresql_transaction())
     return Pool(
         engine,
         size,
@@ -187,14 +190,15 @@ def _connect_args(backend: str) -> dict[str, Any]:
             session = _MYSQL_SESSION.format(idle=IDLE_TIMEOUT, lock=LOCK_TIMEOUT, statement=STATEMENT_TIMEOUT)
             return {"autocommit": True, "connect_timeout": CONNECT_TIMEOUT, "init_command": session}
         case _:
-            settings = {
-                "default_transaction_isolation": "read committed",
-                "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT}s",
-                "lock_timeout": f"{LOCK_TIMEOUT}s",
-                "statement_timeout": f"{STATEMENT_TIMEOUT}s",
-                "timezone": "UTC",
-                # One plan whatever the values. Where one owner has nearly everything, the plan for that owner walks the
-                # primary key in search of their rows.
-                "plan_cache_mode": "force_generic_plan",
-            }
-            return {"timeout": CONNECT_TIMEOUT, "server_settings": settings}
+            return {"timeout": CONNECT_TIMEOUT}
+
+
+def _postgresql_transaction() -> Mapping[str, str]:
+    return {
+        "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT}s",
+        "lock_timeout": f"{LOCK_TIMEOUT}s",
+        "statement_timeout": f"{STATEMENT_TIMEOUT}s",
+        # One plan whatever the values. Where one owner has nearly everything, the plan for that owner walks the primary
+        # key in search of their rows.
+        "plan_cache_mode": "force_generic_plan",
+    }

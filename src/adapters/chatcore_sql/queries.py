@@ -24,9 +24,8 @@ async def fetch(connection: Connection, query: Query, values: Mapping[str, objec
     prepared = _prepared(query, connection.dialect)
     if not prepared.fixed:
         return None
-    driver: Any = connection.connection.driver_connection
     run = _RUN[connection.dialect.name]
-    return prepared.results(await run(driver, prepared.text, prepared.arguments(values)))
+    return prepared.results(await run(connection.connection, prepared.text, prepared.arguments(values)))
 
 
 class _Prepared:
@@ -67,19 +66,19 @@ _prepared = lru_cache(maxsize=256)(_Prepared)  # more than there are
 
 
 async def _asyncmy(connection: Any, text: str, arguments: Sequence[object]) -> Sequence[Row]:
-    async with connection.cursor() as cursor:
+    async with connection.driver_connection.cursor() as cursor:
         await cursor.execute(text, arguments)
         rows: Sequence[Row] = await cursor.fetchall()
         return rows
 
 
 async def _asyncpg(connection: Any, text: str, arguments: Sequence[object]) -> Sequence[Row]:
-    rows: Sequence[Row] = await connection.fetch(text, *arguments)
+    rows: Sequence[Row] = await connection.dbapi_connection.fetch(text, arguments)
     return rows
 
 
 async def _aiosqlite(connection: Any, text: str, arguments: Sequence[object]) -> Sequence[Row]:
-    rows: Sequence[Row] = await connection.execute_fetchall(text, arguments)
+    rows: Sequence[Row] = await connection.driver_connection.execute_fetchall(text, arguments)
     return rows
 
 

@@ -23,22 +23,18 @@ _LOCK = {
         "SELECT GET_LOCK(LEFT(CONCAT('chatcore ', DATABASE()), 64), 86400)",
     ),
     "postgresql": (
-        "SET lock_timeout = 0",
-        "SET statement_timeout = 0",
-        f"SELECT pg_advisory_lock({_LOCK_KEY})",
+        "SET LOCAL lock_timeout = 0",
+        "SET LOCAL statement_timeout = 0",
+        f"SELECT pg_advisory_xact_lock({_LOCK_KEY})",
     ),
 }
-"""A change of the schema may take as long as it takes, and wait for another."""
+"""A change of the schema may take as long as it takes, and wait for another. In PostgreSQL all this ends with the
+transaction: behind a pooler the session is not ours."""
 
 _UNLOCK = {
     "mysql": (
         "SELECT RELEASE_LOCK(LEFT(CONCAT('chatcore ', DATABASE()), 64))",
         f"SET {_LIMIT} = @chatcore_limit",
-    ),
-    "postgresql": (
-        f"SELECT pg_advisory_unlock({_LOCK_KEY})",
-        "RESET lock_timeout",
-        "RESET statement_timeout",
     ),
 }
 
@@ -91,9 +87,9 @@ def _alone(connection: Connection, begin: str) -> Generator[None, None, None]:
     """
     dialect = connection.dialect.name
     try:
+        connection.exec_driver_sql(begin)
         for statement in _LOCK.get(dialect, ()):
             connection.exec_driver_sql(statement)
-        connection.exec_driver_sql(begin)
         yield
         connection.exec_driver_sql("COMMIT")
         for statement in _UNLOCK.get(dialect, ()):
