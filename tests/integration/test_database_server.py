@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from chatcore_sql import Database, DatabaseUnreachable
 from chatcore_sql.statements import SingleReads
-from integration.databases import SERVERS
+from integration.databases import SERVERS, execute
 from integration.processes import run, serving
 from integration.servers import PASSWORD, DatabaseServer, database_server
 from integration.test_http_command import check_sentence
@@ -24,7 +24,9 @@ ENCRYPTED = {
 ENCRYPTING = {
     "mysql": (
         "ssl=true",
-        "ssl-mode=REQUIRED",
+        "ssl-mode=REQUIRED&charset=utf8mb4",
+        "sslaccept=accept_invalid_certs&reconnect=true",
+        "ssl_ca={folder}/ca.pem&ssl_verify_cert=true",
         "ssl_mode=required",
         "ssl_ca={folder}/ca.pem&ssl_cert=&ssl_key=",
         "ssl-mode=VERIFY_CA&ssl-ca={folder}/ca.pem",
@@ -33,7 +35,7 @@ ENCRYPTING = {
     "postgresql": (
         "ssl=true",
         "ssl=require",
-        "sslmode=require",
+        "sslmode=require&channel_binding=prefer",
         "sslrootcert={folder}/ca.pem",
         "sslmode=verify-ca&sslrootcert={folder}/ca.pem",
         "sslmode=require&sslrootcert={folder}/ca.pem&sslcert={folder}/client.pem&sslkey={folder}/client.key",
@@ -103,6 +105,61 @@ async def test_a_start_with_the_wrong_authority_is_refused_in_a_sentence(
     for command in ("serve", "migrate"):
         ended = await run(tmp_path, command, DATABASE_URL=url)
         check_sentence(ended, "DATABASE_URL", f"localhost:{server.port}", "certificate verify failed")
+
+
+async def test_channel_binding_is_an_identity_that_is_verified(server: DatabaseServer) -> None:
+    if server.kind == "mysql":
+        pytest.skip("MySQL has none")
+    asked = "sslmode=require&channel_binding=require&sslrootcert={folder}/ca.pem"
+    assert await encrypted(server, server.url(asked, host="localhost"))
+    assert "certificate is not valid for '127.0.0.1'" in await refusal(server.url(asked))
+    assert "in the URL's ssl-ca" in await refusal(server.url("channel_binding=require", host="localhost"))
+
+
+# ---- URLs as providers print them ------------------------------------------------------------------------
+
+
+async def said_by(url: str, *queries: str) -> list[object]:
+    async with Database(url) as database:
+        rows = [await SingleReads(database._reading).first(text(query)) for query in queries]
+    return [row and row[-1] for row in rows]
+
+
+async def test_a_socket_takes_the_place_of_a_host(server: DatabaseServer, tmp_path: Path) -> None:
+    name = "unix_socket={folder}/socket" if server.kind == "mysql" else f"host={{folder}}&port={server.port}"
+    url = server.url(name, host="").replace(f"@:{server.port}", "@")
+    ended = await run(tmp_path, "migrate", DATABASE_URL=f'"{url}"\n')
+    if server.kind == "mysql":  # on its socket everybody is the anonymous user
+        check_sentence(ended, f"at {server.folder}/socket is not available: Access denied")
+    else:
+        assert (ended.code, ended.stderr) == (0, "")
+    ended = await run(tmp_path, "migrate", DATABASE_URL=url.replace(str(server.folder), "/nowhere"))
+    check_sentence(ended, "DATABASE_URL: the database 'chat' at /nowhere", "No such file or directory")
+
+
+async def test_what_a_url_asks_of_postgresql_is_so_there(server: DatabaseServer) -> None:
+    if server.kind == "mysql":
+        pytest.skip("for PostgreSQL")
+    asked = "application_name=my+chat&options=-c%20work_mem%3D5MB&schema=mine&pgbouncer=true&connect_timeout=10"
+    url = server.url(asked).replace("postgresql://", "postgresql+asyncpg://")
+    several = url.replace(f"127.0.0.1:{server.port}", f"127.0.0.1:1,localhost:{server.port}")
+    for each in (url, several):
+        said = await said_by(f'"{each}"', "SHOW application_name", "SHOW work_mem", "SHOW search_path")
+        assert said == ["my chat", "5MB", '"mine"']
+
+
+async def test_of_several_servers_the_one_that_may_be_written_to_is_taken(server: DatabaseServer) -> None:
+    if server.kind == "mysql":
+        pytest.skip("for PostgreSQL")
+    await execute(server.url(), "ALTER ROLE chat IN DATABASE chat SET default_transaction_read_only = on")
+    try:
+        two = f"127.0.0.1:{server.port},localhost:{server.port}"
+        url = server.url().replace(f"127.0.0.1:{server.port}", two)
+        assert "attribute" in await refusal(url)
+        assert await said_by(f"{url}?target_session_attrs=any", "SELECT 1") == [1]
+    finally:
+        writing = "SET default_transaction_read_only = off"
+        await execute(server.url(), writing, "ALTER ROLE chat IN DATABASE chat RESET default_transaction_read_only")
 
 
 async def test_the_clients_certificate_is_shown(server: DatabaseServer) -> None:

@@ -10,6 +10,7 @@ import pytest
 from chatcore.ports import Rate, RateLimiter
 from chatcore_security import CountingLimiter
 from chatcore_security import rate_limits as limiting
+from chatcore_security.redis_url import normal_redis_url
 from contracts.limits import HOUR, THREE, RateLimiterContract
 from integration.redis_server import REDIS_URL, redis_address
 from integration.tcp_proxy import TcpProxy
@@ -66,6 +67,42 @@ async def wire() -> AsyncIterator[TcpProxy]:
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "chatcore.limits"]
+
+
+@pytest.mark.parametrize(
+    ("url", "normal"),
+    [
+        (' "redis://default:p%40ss@h:6379/0" ', "redis://default:p%40ss@h:6379/0"),
+        ("rediss://:p@h:6379?ssl_cert_reqs=CERT_NONE", "rediss://:p@h:6379?ssl_cert_reqs=none&ssl_check_hostname=no"),
+        ("redis://h?family=0&db=2", "redis://h?db=2"),
+        ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?db=1"),
+    ],
+)
+async def test_a_url_as_providers_print_it(url: str, normal: str) -> None:
+    assert normal_redis_url(url) == normal
+    async with CountingLimiter(url):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("http://h", "starts with redis://, rediss:// (TLS) or unix://"),
+        ("redis://:s3cret/x@h", "not a Redis URL; write for example rediss://user:password@host:6379/0"),
+        ("redis://:6379/s3cret@h", "has one @"),
+        ("redis://u:s3cret#x@h", "not a Redis URL; write for example"),
+        ("redis://:s3cret@a:1,b:2", "not a Redis URL; write for example"),
+        ("redis://h?decode_responses=true", "'decode_responses' is not known; it may have db, protocol, "),
+        ("redis://h?ssl_cert_reqs=none", "ssl_cert_reqs goes with rediss://"),
+        ("rediss://h?ssl_cert_reqs=s3cret", "must be none or optional or required"),
+        ("redis://h?db=s3cret", "db does not hold; it must be a whole number"),
+    ],
+)
+def test_what_of_a_url_does_not_hold_is_said_without_the_password(url: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=r"^[^\n]+$") as refused:
+        CountingLimiter(url)
+    assert sentence in str(refused.value)
+    assert "s3cret" not in str(refused.value)
 
 
 async def test_who_names_the_same_redis_counts_together(wire: TcpProxy) -> None:

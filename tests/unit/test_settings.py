@@ -107,6 +107,13 @@ def test_the_defaults() -> None:
         ("DEBUG", "true", True),
         ("DEBUG", "1", True),
         ("DEBUG", "False", False),
+        *(("DEBUG", text, True) for text in ("yes", "ON", "On", "TRUE", "t", "Y", '"true"')),
+        *(("COOKIE_SECURE", text, False) for text in ("no", "Off", "0", "FALSE", "f", "N", "' no '")),
+        ("DATABASE_URL", ' "mysql://u:p@h/x"\n', "mysql://u:p@h/x"),
+        ("REDIS_URL", "'redis://h'", "redis://h"),
+        ("PORT", '"9000"', 9000),
+        ("CORS_ORIGINS", '"https://a.example, https://b.example"', ("https://a.example", "https://b.example")),
+        ("SYSTEM_PROMPT", '"Ja", sagte er, "nein"', '"Ja", sagte er, "nein"'),
         ("HOST", "::", "::"),
         ("PORT", "0", 0),
         ("DATA_DIR", "/srv/chat core", Path("/srv/chat core")),
@@ -216,6 +223,7 @@ def test_production_refuses_networks_that_are_everything(name: str, text: str) -
     [
         ("ENVIRONMENT", "prod", "ENVIRONMENT must be development or production."),
         ("ALGORITHM", "none", "ALGORITHM must be HS256 or HS384 or HS512."),
+        ("DEBUG", "perhaps", "DEBUG must be true or false; yes and no, on and off, 1 and 0 are the same."),
         ("AUTO_TITLE", "never", "AUTO_TITLE must be model or first-message."),
         ("COOKIE_SAMESITE", "Lax", "COOKIE_SAMESITE must be lax or strict or none."),
         ("LOG_FORMAT", "xml", "LOG_FORMAT must be console or json."),
@@ -421,7 +429,7 @@ async def test_the_default_database_has_its_folder_made(folder: Path) -> None:
     assert (folder / "deep/data/chatcore.db").exists()
 
 
-@pytest.mark.parametrize("url", ["nonsense", "oracle://user:geheim@host/name", "mysql+asyncmy://host/name"])
+@pytest.mark.parametrize("url", ["nonsense", "oracle://user:geheim@host/name", "mysql+odd://host/name"])
 def test_a_database_url_that_does_not_hold_is_said(url: str) -> None:
     with pytest.raises(SettingsError, match=r"^DATABASE_URL: ") as raised:
         database_of(Settings.load({**SECRETS, "DATABASE_URL": url}))

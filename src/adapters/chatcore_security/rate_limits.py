@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from chatcore.ports import Rate, RateLimiter
 from chatcore.shielding import ended
+from chatcore_security.redis_url import normal_redis_url
 
 MOST_COUNTERS = 100_000
 """In memory; some 50 MB. The oldest are forgotten beyond that."""
@@ -41,8 +42,8 @@ class CountingLimiter(RateLimiter):
     def __init__(self, redis_url: str = "") -> None:
         self._memory = _Memory()
         self._here = FixedWindowRateLimiter(self._memory)
-        self._pool = _pool(redis_url) if redis_url else None
-        self._shared = None if self._pool is None else FixedWindowRateLimiter(_storage(redis_url, self._pool))
+        self._pool = _pool(normal_redis_url(redis_url)) if redis_url else None
+        self._shared = None if self._pool is None else FixedWindowRateLimiter(_storage(self._pool))
         self._looking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -123,5 +124,7 @@ def _pool(url: str) -> redis.asyncio.BlockingConnectionPool:
     )
 
 
-def _storage(url: str, pool: redis.asyncio.BlockingConnectionPool) -> RedisStorage:
-    return RedisStorage(f"async+{url}", implementation="redispy", key_prefix="chatcore", connection_pool=pool)  # type: ignore[arg-type]
+def _storage(pool: redis.asyncio.BlockingConnectionPool) -> RedisStorage:
+    """The pool knows where; the library, which does not know all forms of a URL, asks only whether it is Redis."""
+    url = "async+redis://127.0.0.1:6379"
+    return RedisStorage(url, implementation="redispy", key_prefix="chatcore", connection_pool=pool)  # type: ignore[arg-type]

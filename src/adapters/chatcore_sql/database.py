@@ -6,7 +6,7 @@ from math import inf
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import URL, Connection, NullPool, select
+from sqlalchemy import Connection, NullPool, select
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
@@ -15,11 +15,11 @@ from chatcore.shielding import settled
 from chatcore.storage import MAX_STORAGE_BYTES
 from chatcore_sql import schema
 from chatcore_sql.file_lock import FileLock
+from chatcore_sql.parameters import Asked, asked_by
 from chatcore_sql.pool import Pool
 from chatcore_sql.postgresql import set_up as set_up_postgresql
 from chatcore_sql.sqlite import set_up as set_up_sqlite
 from chatcore_sql.statements import URGENT_WITHIN, SingleReads, Transaction, Work, answer
-from chatcore_sql.tls import tls_of
 from chatcore_sql.unit_of_work import SqlUnitOfWork
 from chatcore_sql.unreachable import located
 from chatcore_sql.url import engine_url, sqlite_file
@@ -55,24 +55,26 @@ class Database:
     """
 
     def __init__(self, url: str, *, pool_size: int = 10, max_storage: int = MAX_STORAGE_BYTES) -> None:
-        """For the form of `url` see `chatcore_sql.url` and `chatcore_sql.tls`. `pool_size`: most connections at once,
-        besides two that are kept for what is urgent; with SQLite, readers. `max_storage`: bytes that a user may store.
+        """For the form of `url` see `chatcore_sql.url` and `chatcore_sql.parameters`. `pool_size`: most connections at
+        once, besides two that are kept for what is urgent; with SQLite, readers. `max_storage`: bytes that a user may
+        store.
 
         Raises `ValueError` for a URL that is none. Connects to nothing yet.
         """
-        parsed = engine_url(url)
-        file = sqlite_file(parsed)
+        asked = asked_by(engine_url(url))
+        file = sqlite_file(asked.url)
         self._lock = FileLock(file) if file else None
-        self._reading = self._writing = _pool(parsed, pool_size)
-        self._urgent = _pool(parsed, URGENT, connect_within=URGENT_WITHIN)
-        self._url = parsed
+        size, urgent = _shared_out(pool_size, asked.connections)
+        self._reading = self._writing = _pool(asked, size)
+        self._urgent = _pool(asked, urgent, connect_within=URGENT_WITHIN) if urgent else self._writing
+        self._place = asked.place
         self._max_storage = max_storage
         self._begin = "BEGIN"
-        if parsed.get_backend_name() == "sqlite":
+        if asked.url.get_backend_name() == "sqlite":
             # One writer at a time is SQLite's rule; a pool of one queues them fairly, where SQLite lets them poll.
             # In memory, the one connection is the database, and readers queue too.
-            self._writing = self._urgent = _pool(parsed, 1, timeout=WRITER_TIMEOUT)
-            self._reading = _pool(parsed, pool_size) if file else self._writing
+            self._writing = self._urgent = _pool(asked, 1, timeout=WRITER_TIMEOUT)
+            self._reading = _pool(asked, pool_size) if file else self._writing
             self._begin = "BEGIN IMMEDIATE"
 
     async def __aenter__(self) -> Self:
@@ -90,7 +92,7 @@ class Database:
         await settled(self._close())
 
     async def _close(self) -> None:
-        for pool in self._pools:
+        for pool in self.pools:
             await pool.close()
         if self._lock:
             self._lock.release()
@@ -113,10 +115,11 @@ class Database:
     @property
     def connections_in_use(self) -> int:
         """How many of the pools' connections are working right now."""
-        return sum(pool.in_use for pool in self._pools)
+        return sum(pool.in_use for pool in self.pools)
 
     @property
-    def _pools(self) -> set[Pool]:
+    def pools(self) -> set[Pool]:
+        """All that connect to the database."""
         return {self._reading, self._writing, self._urgent}
 
     async def check(self) -> None:
@@ -136,12 +139,12 @@ class Database:
 
     async def is_migrated(self) -> bool:
         """Whether the schema is at the newest revision, which is the one that this code needs."""
-        with located(self._url):
+        with located(self._place):
             return await settled(answer(_with_one(self._reading, schema.is_current)))
 
     async def _alter(self, change: Callable[[Connection, str], None]) -> None:
         altered = _with_one(self._writing, lambda connection: change(connection, self._begin))
-        with located(self._url):
+        with located(self._place):
             await settled(answer(altered, patiently=True))
 
 
@@ -157,8 +160,16 @@ async def _with_one(pool: Pool, work: Work[T]) -> T:
     return done
 
 
-def _pool(url: URL, size: int, *, timeout: float | None = None, connect_within: float | None = None) -> Pool:
-    url, tls = tls_of(url)
+def _shared_out(pool_size: int, connections: int | None) -> tuple[int, int]:
+    """Connections for all work, and for what is urgent; of very few the two kinds share what there is."""
+    if connections is None:
+        return pool_size, URGENT
+    urgent = min(URGENT, connections // 2)
+    return min(pool_size, connections - urgent), urgent
+
+
+def _pool(asked: Asked, size: int, *, timeout: float | None = None, connect_within: float | None = None) -> Pool:
+    url = asked.url
     sqlite = url.get_backend_name() == "sqlite"
     engine = create_async_engine(
         url,
@@ -167,7 +178,7 @@ def _pool(url: URL, size: int, *, timeout: float | None = None, connect_within: 
         poolclass=NullPool,  # connections are kept by `Pool`
         pool_reset_on_return=None,
         hide_parameters=True,
-        connect_args=_connect_args(url.get_backend_name()) | tls,
+        connect_args={**_connect_args(url.get_backend_name()), **asked.connect},
     ).sync_engine
     if sqlite:
         set_up_sqlite(engine)
@@ -177,7 +188,7 @@ def _pool(url: URL, size: int, *, timeout: float | None = None, connect_within: 
         engine,
         size,
         timeout=POOL_TIMEOUT if timeout is None else timeout,
-        connect_within=2 * CONNECT_TIMEOUT if connect_within is None else connect_within,
+        connect_within=2 * (asked.timeout or CONNECT_TIMEOUT) if connect_within is None else connect_within,
         recycle_after=inf if sqlite else RECYCLE_AFTER,
     )
 

@@ -27,7 +27,7 @@ class Pool:
         """`timeout`: how long to wait for a free connection. `connect_within`: how long to wait for a new one, of a
         server that may accept it and then say nothing. `recycle_after`: how old one may get."""
         self.engine = engine
-        self._size = size
+        self.size = size
         self._timeout = timeout
         self._connect_within = connect_within
         self._recycle_after = recycle_after
@@ -38,7 +38,7 @@ class Pool:
 
     @property
     def in_use(self) -> int:
-        return self._size - self._free.qsize()
+        return self.size - self._free.qsize()
 
     async def take(self) -> Connection:
         """Whoever takes one gives it back, or discards it. Raises `TimeoutError`, or what connecting raises."""

@@ -5,6 +5,9 @@
 | `ssl-mode` | `sslmode` | how much is asked for, see `Mode`; also as `ssl` |
 | `ssl-ca` | `sslrootcert` | file of the authorities that are trusted; without it those of the system |
 | `ssl-cert`, `ssl-key` | `sslcert`, `sslkey` | files of the client's own certificate and key |
+| `sslaccept` | `sslaccept` | Prisma's: `strict` is `VERIFY_IDENTITY`, `accept_invalid_certs` is `REQUIRE` |
+| `ssl_verify_cert`, `ssl_verify_identity` | | SQLAlchemy's: `VERIFY_CA`, `VERIFY_IDENTITY` |
+| | `channel_binding` | `require` is `VERIFY_IDENTITY`: the driver cannot bind, and that keeps out the same attacker |
 
 `-`, `_` and nothing are the same in a name, and so are capitals. One of the files alone asks for `REQUIRE`; a file of
 authorities that is given is used, so that it makes `VERIFY_CA` out of `REQUIRE`.
@@ -14,8 +17,6 @@ import ssl
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
-
-from sqlalchemy import URL
 
 
 class Mode(IntEnum):
@@ -31,31 +32,38 @@ class Mode(IntEnum):
 _MODES = {
     "0": Mode.DISABLE,
     "false": Mode.DISABLE,
+    "no": Mode.DISABLE,
+    "off": Mode.DISABLE,
     "disable": Mode.DISABLE,
     "disabled": Mode.DISABLE,
     "prefer": Mode.PREFER,
     "1": Mode.REQUIRE,
     "true": Mode.REQUIRE,
+    "yes": Mode.REQUIRE,
+    "on": Mode.REQUIRE,
+    '{"rejectunauthorized":false}': Mode.REQUIRE,  # as Node's clients are told
     "require": Mode.REQUIRE,
     "required": Mode.REQUIRE,
     "verifyca": Mode.VERIFY_CA,
     "verifyfull": Mode.VERIFY_IDENTITY,
     "verifyidentity": Mode.VERIFY_IDENTITY,
+    '{"rejectunauthorized":true}': Mode.VERIFY_IDENTITY,
 }
 _MODES_SAID = {
     "mysql": "DISABLED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY",
     "postgresql": "disable, prefer, require, verify-ca or verify-full",
 }
-# How each database spells a parameter. The last one is no matter of TLS: the driver is given it as it is.
-_NAMES = {
-    "sqlite": {},
+# What each database, and other clients of it, call the parameters.
+NAMES: Mapping[str, Mapping[str, str]] = {
     "mysql": {
         "ssl": "ssl",
         "mode": "ssl-mode",
         "ca": "ssl-ca",
         "cert": "ssl-cert",
         "key": "ssl-key",
-        "socket": "unix_socket",
+        "accept": "sslaccept",
+        "verify": "ssl_verify_cert",
+        "identity": "ssl_verify_identity",
     },
     "postgresql": {
         "ssl": "ssl",
@@ -63,49 +71,62 @@ _NAMES = {
         "ca": "sslrootcert",
         "cert": "sslcert",
         "key": "sslkey",
-        "socket": "host",
+        "accept": "sslaccept",
+        "binding": "channel_binding",
     },
+}
+# What these mean as a mode, None: nothing.
+_MEANINGS: Mapping[str, Mapping[str, Mode | None]] = {
+    "accept": {"strict": Mode.VERIFY_IDENTITY, "acceptinvalidcerts": Mode.REQUIRE},
+    "verify": {"true": Mode.VERIFY_CA, "1": Mode.VERIFY_CA, "false": None, "0": None},
+    "identity": {"true": Mode.VERIFY_IDENTITY, "1": Mode.VERIFY_IDENTITY, "false": None, "0": None},
+    "binding": {"disable": None, "prefer": None, "require": Mode.VERIFY_IDENTITY},
+}
+_MEANINGS_SAID = {
+    "accept": "strict or accept_invalid_certs",
+    "verify": "true or false",
+    "identity": "true or false",
+    "binding": "disable, prefer or require",
 }
 
 
-def tls_of(url: URL) -> tuple[URL, dict[str, Any]]:
-    """The URL without its TLS parameters, and the argument that the driver takes in their place.
+def tls_argument(backend: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """The driver's argument for those of the parameters that are `NAMES`; empty if there are none.
 
-    Raises `ValueError`, which names the parameter, if one is unknown or does not hold.
+    Raises `ValueError`, which names the parameter, if one does not hold.
     """
-    backend = url.get_backend_name()
-    names = _NAMES[backend]
-    given = _given(url, names)
-    socket = {names["socket"]: given.pop("socket")} if "socket" in given else {}
-    bare = url.set(query=socket)
-    if not given:
-        return bare, {}
-    mode = _mode(given, names, _MODES_SAID[backend], may_prefer=backend == "postgresql")
+    names = NAMES[backend]
+    asked = {part: given[part] for part in names if part in given}
+    meant = _meant(asked, names)
+    if not asked.keys() - _MEANINGS.keys() and not meant:
+        return {}
+    mode = _mode(asked, names, _MODES_SAID[backend], may_prefer=backend == "postgresql")
     if mode == Mode.DISABLE:
-        return bare, {"ssl": False} if backend == "postgresql" else {}
-    return bare, {"ssl": "prefer" if mode == Mode.PREFER else _context(mode, given, names)}
+        if meant:
+            raise ValueError(f"the URL's {names['mode']} allows no TLS, and another of its parameters asks for it")
+        return {"ssl": False} if backend == "postgresql" else {}
+    mode = max([mode, *meant])
+    return {"ssl": "prefer" if mode == Mode.PREFER else _context(mode, asked, names)}
 
 
-def _given(url: URL, names: Mapping[str, str]) -> dict[str, str]:
-    known = {_plain(name): part for part, name in names.items()}
-    given: dict[str, str] = {}
-    for name, value in url.query.items():
-        part = known.get(_plain(name))
-        if part is None:
-            allowed = f"it may have {', '.join(names.values())}" if names else "it has none"
-            raise ValueError(f"the URL's parameter {name!r} is not known; {allowed}")
-        if part in given or not isinstance(value, str):
-            raise ValueError(f"the URL has its parameter {names[part]!r} twice")
-        given[part] = value
-    return given
+def _meant(asked: Mapping[str, str], names: Mapping[str, str]) -> list[Mode]:
+    found: list[Mode] = []
+    for part, meanings in _MEANINGS.items():
+        if part in asked:
+            word = plain(asked[part])
+            if word not in meanings:
+                raise ValueError(f"the URL's {names[part]} must be {_MEANINGS_SAID[part]}")
+            if (mode := meanings[word]) is not None:
+                found.append(mode)
+    return found
 
 
 def _mode(given: Mapping[str, str], names: Mapping[str, str], said: str, *, may_prefer: bool) -> Mode:
-    asked = [_MODES.get(_plain(given[part])) for part in ("ssl", "mode") if part in given]
+    asked = [_MODES.get(plain(given[part])) for part in ("ssl", "mode") if part in given]
     if None in asked or (Mode.PREFER in asked and not may_prefer):
         raise ValueError(f"the URL's {names['mode']} must be {said}; its ssl may also be true or false")
     mode = max((one for one in asked if one is not None), default=Mode.REQUIRE)
-    if mode == Mode.PREFER and given.keys() - {"ssl", "mode"}:
+    if mode == Mode.PREFER and given.keys() & {"ca", "cert", "key"}:
         raise ValueError("the URL's sslmode=prefer may fall back to no TLS; it goes without certificates")
     if given.get("ca") == "system" and mode >= Mode.REQUIRE:  # PostgreSQL's word
         return Mode.VERIFY_IDENTITY
@@ -133,5 +154,6 @@ def _context(mode: Mode, given: Mapping[str, str], names: Mapping[str, str]) -> 
     return context
 
 
-def _plain(word: str) -> str:
-    return word.lower().replace("-", "").replace("_", "")
+def plain(word: str) -> str:
+    """Without what makes no difference: capitals, `-`, `_`, blanks."""
+    return word.lower().replace("-", "").replace("_", "").replace(" ", "")

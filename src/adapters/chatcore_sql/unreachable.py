@@ -5,13 +5,12 @@ import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
 from chatcore.errors import Unavailable
-from chatcore_sql.url import sqlite_file
 
-_PORTS = {"mysql": 3306, "postgresql": 5432}
+_AUTHORITY = "in the URL's ssl-ca (MySQL, MariaDB) or sslrootcert (PostgreSQL)"
+_OTHER_HOST = (62, 64)  # OpenSSL's numbers: for another name, for another address
 
 
 class DatabaseUnreachable(Unavailable):
@@ -22,20 +21,13 @@ class DatabaseUnreachable(Unavailable):
 
 
 @contextmanager
-def located(url: URL) -> Generator[None, None, None]:
+def located(place: str) -> Generator[None, None, None]:
     """`DatabaseUnreachable` in place of `Unavailable`."""
     try:
         yield
     except Unavailable as error:
         cause = error.__cause__
-        raise DatabaseUnreachable(f"{_place(url)} is not available: {_reason(cause)}") from cause
-
-
-def _place(url: URL) -> str:
-    if url.get_backend_name() == "sqlite":
-        return str(sqlite_file(url) or "the database in memory")
-    port = url.port or _PORTS[url.get_backend_name()]
-    return f"the database {url.database or ''!r} at {url.host or 'localhost'}:{port}"
+        raise DatabaseUnreachable(f"{place} is not available: {_reason(cause)}") from cause
 
 
 def _reason(cause: BaseException | None) -> str:
@@ -46,6 +38,8 @@ def _reason(cause: BaseException | None) -> str:
         return os.strerror(cause.errno)  # asyncio's own words are about calls
     if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
         return "the server does not speak TLS"
+    if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code not in _OTHER_HOST:
+        return f"certificate verify failed: {_line(cause.verify_message)}; name the file of its authority {_AUTHORITY}"
     return _line(str(getattr(cause, "strerror", None) or cause or "")) or "no answer in time"
 
 

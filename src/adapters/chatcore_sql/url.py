@@ -1,6 +1,8 @@
-"""Database URLs: what people write, and what the engine is given."""
+"""Database URLs: what people write, and what the engine is given. For their parameters see `parameters`."""
 
+import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -12,10 +14,19 @@ _DRIVERS = {
     "postgres": "postgresql+asyncpg",
     "postgresql": "postgresql+asyncpg",
 }
+# The driver is ours, whichever other clients name in `scheme+driver`; and Ruby's and PHP's schemes.
+_OTHER_DRIVERS = re.compile(
+    "|(aio|py)sqlite|asyncmy|(aio|py)mysql|mysql(db|client)|(mysql|mariadb)connector|asyncpg|psycopg.*|pg8000"
+)
+_OTHER_SCHEMES = {"sqlite3": "sqlite", "mysql2": "mysql", "pgsql": "postgresql"}
+_FORMS = "sqlite:///, mysql://, mariadb:// or postgresql://"
+_SCHEME = re.compile(r"([A-Za-z0-9_+]+)://")
+_SEVERAL_HOSTS = re.compile(r"(\w+://(?:[^:/]*(?::[^@]*)?@)?)([^/?@]*,[^/?@]*)(.*)", re.DOTALL)
 
 
 def engine_url(url: str) -> URL:
-    """The URL with its async driver; a SQLite file's path is made absolute.
+    """The URL with its async driver; a SQLite file's path is made absolute. Blanks and quotes around it are left out.
+    Several hosts, and one that is a socket's folder, are in its parameter `host`, as PostgreSQL's clients take them.
 
     Raises `ValueError`, without anything of the URL but its scheme, if it is none of `sqlite:///path`, `sqlite://`
     (in memory), `mysql://`, `mariadb://`, `postgres://`, `postgresql://`.
@@ -39,14 +50,39 @@ def sqlite_file(url: URL) -> Path | None:
 
 
 def _parsed(url: str) -> URL:
+    text = _with_scheme(url.strip().strip("'\"").strip())
+    several = _SEVERAL_HOSTS.fullmatch(text)
     try:
-        parsed = make_url(url)
+        parsed = make_url(several[1] + several[3] if several else text)
     except (ArgumentError, ValueError):
-        raise ValueError("not a database URL; write for example mysql://user:password@host/name") from None
-    if parsed.drivername not in _DRIVERS:
         raise ValueError(
-            f"a database URL starts with sqlite:///, mysql://, mariadb:// or postgresql://, not {parsed.drivername}://"
-        )
+            "not a database URL; write for example mysql://user:password@host/name, with a number as the port, if "
+            "any, and what is not a letter or digit of the password percent-encoded"
+        ) from None
     if "@" in (parsed.host or ""):  # else a part of the password would be taken for the host's, and be shown
         raise ValueError("a database URL has one @, before the host; in a user's name or password it is written %40")
-    return parsed
+    return _with_host(parsed, several[2] if several else unquote(parsed.host or ""))
+
+
+def _with_scheme(text: str) -> str:
+    """With one of `_DRIVERS`, without another client's driver."""
+    found = _SCHEME.match(text)
+    if not found:
+        raise ValueError(f"not a database URL; it starts with {_FORMS}, as in mysql://user:password@host/name")
+    scheme, _, driver = found[1].lower().partition("+")
+    scheme = _OTHER_SCHEMES.get(scheme, scheme)
+    if scheme not in _DRIVERS or not _OTHER_DRIVERS.fullmatch(driver):
+        raise ValueError(f"a database URL starts with {_FORMS}, not {found[0]}")
+    return f"{scheme}://{text[found.end() :]}"
+
+
+def _with_host(url: URL, host: str) -> URL:
+    postgresql = url.drivername.startswith("postgres")
+    if "," in host and not postgresql:
+        raise ValueError("a MySQL or MariaDB URL names one host; in front of several stands a proxy")
+    if not host.startswith("/") and "," not in host:
+        return url.set(host=host or None)
+    name = "host" if postgresql else "unix_socket"
+    if name in url.query:
+        raise ValueError("the URL says twice where the database is")
+    return url.set(host=None).update_query_dict({name: host})

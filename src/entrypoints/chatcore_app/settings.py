@@ -1,6 +1,7 @@
 """What an operator may set: environment variables, then a `.env` file in the working directory, then defaults.
 
-A name is the field's in capitals; an empty value counts as not set, but for SYSTEM_PROMPT: no prompt is one too.
+A name is the field's in capitals. Blanks and a pair of quotes around a value, which some readers of such files leave
+there, are no part of it. An empty value counts as not set, but for SYSTEM_PROMPT: no prompt is one too.
 Whatever is wrong is said at once, in sentences that name the variable.
 """
 
@@ -41,6 +42,8 @@ _SYSTEM_PROMPT = "You are a helpful assistant. Answer in the language of the que
 
 
 _MAY_BE_EMPTY = frozenset({"SYSTEM_PROMPT"})
+_TRUE = frozenset({"true", "yes", "on", "1", "t", "y"})
+_FALSE = frozenset({"false", "no", "off", "0", "f", "n"})
 
 
 class SettingsError(Exception):
@@ -208,7 +211,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     @property
     def embedded_database(self) -> bool:
         """SQLite migrates itself at start; every other database by `chatcore migrate`."""
-        return self.resolved_database_url.startswith("sqlite")
+        return self.resolved_database_url[:6].lower() == "sqlite"
 
 
 def _guessable(secret: str) -> bool:
@@ -283,20 +286,24 @@ def _named(values: Mapping[str, str]) -> dict[str, str]:
     """The values that are ours and, but for a few, not empty. JWT_SECRET_KEY is another name of SECRET_KEY."""
     names = {field.encode_name for field in msgspec.structs.fields(Settings)}
     found = {
-        name: value
-        for name in names
-        if (value := (values.get(name) or "").strip()) or name in _MAY_BE_EMPTY & values.keys()
+        name: value for name in names if (value := _bare(values.get(name))) or name in _MAY_BE_EMPTY & values.keys()
     }
-    if not found.get("SECRET_KEY") and (other := (values.get("JWT_SECRET_KEY") or "").strip()):
+    if not found.get("SECRET_KEY") and (other := _bare(values.get("JWT_SECRET_KEY"))):
         found["SECRET_KEY"] = other
     return found
+
+
+def _bare(value: str | None) -> str:
+    text = (value or "").strip()
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" and text.count(text[0]) == 2
+    return text[1:-1].strip() if quoted else text
 
 
 def _converted(named: Mapping[str, str]) -> Settings:
     raw: dict[str, object] = {}
     for field in msgspec.structs.fields(Settings):
         if (value := named.get(field.encode_name)) is not None:
-            raw[field.encode_name] = _listed(value) if field.type == tuple[str, ...] else value
+            raw[field.encode_name] = _read(field.encode_name, field.type, value)
     try:
         return msgspec.convert(raw, Settings, strict=False, dec_hook=lambda kind, value: kind(value))
     except msgspec.ValidationError as error:
@@ -316,6 +323,17 @@ def _choices(name: str) -> list[str]:
     kinds = [field.type for field in msgspec.structs.fields(Settings) if field.encode_name == name]
     parts = [part for kind in kinds for part in get_args(kind)]  # of a Literal the words, of a union its types
     return [word for part in parts for word in (get_args(part) or (part,)) if isinstance(word, str)]
+
+
+def _read(name: str, kind: object, value: str) -> object:
+    """What msgspec does not read by itself."""
+    if kind == tuple[str, ...]:
+        return _listed(value)
+    if kind is not bool:
+        return value
+    if value.lower() not in _TRUE | _FALSE:
+        raise SettingsError(f"{name} must be true or false; yes and no, on and off, 1 and 0 are the same.")
+    return value.lower() in _TRUE
 
 
 def _listed(value: str) -> tuple[str, ...]:
