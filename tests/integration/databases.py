@@ -47,8 +47,8 @@ only_servers = pytest.mark.parametrize("database_url", [_MARKED["mysql"], _MARKE
 
 
 @contextmanager
-def new_database(kind: str, folder: Path) -> Iterator[str]:
-    """The URL of an empty database, not migrated. `folder`: for the SQLite file."""
+def new_database(kind: str, folder: Path, options: str = "") -> Iterator[str]:
+    """The URL of an empty database, not migrated. `folder`: for the SQLite file. `options`: of a server's."""
     if kind == POOLER:
         with new_database("postgresql", folder) as url, pgbouncer(url) as through:
             yield through
@@ -61,7 +61,7 @@ def new_database(kind: str, folder: Path) -> Iterator[str]:
         return
     server = SERVERS[kind]
     try:
-        asyncio.run(execute(server, f"CREATE DATABASE {name}"))
+        asyncio.run(execute(server, f"CREATE DATABASE {name} {options}"))
     except (DBAPIError, OSError) as error:
         problem = f"no {kind} server at {make_url(server).host} that makes databases ({error})"
         if GIVEN or os.environ.get("CI"):

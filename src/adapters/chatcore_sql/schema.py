@@ -11,6 +11,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
+from chatcore_sql.unreachable import UnfitError
 from chatcore_sql.url import engine_url, names_mariadb
 
 _SCRIPTS = "chatcore_sql:migrations"
@@ -40,6 +41,8 @@ _UNLOCK = {
 
 
 def upgrade(connection: Connection, begin: str) -> None:
+    """Raises `UnfitError` for a database that cannot keep every text."""
+    _check_encoding(connection)
     with _alone(connection, begin):
         command.upgrade(_config(connection), "head")
 
@@ -66,6 +69,20 @@ def migration_script(url: str, start: str = "base") -> str:
     except CommandError as error:
         raise LookupError(str(error)) from None
     return written.getvalue()
+
+
+def _check_encoding(connection: Connection) -> None:
+    """PostgreSQL's is the database's, for all tables. Of MySQL's, each table says its own, and the collations of
+    PostgreSQL make no difference: no statement goes by the order or the case of a text."""
+    if connection.dialect.name != "postgresql":
+        return
+    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if encoding != "UTF8":
+        raise UnfitError(
+            f"has the encoding {encoding}, which cannot keep every text. Make one that can, with CREATE DATABASE name "
+            "ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0, and name it in the URL; pg_dump and pg_restore take "
+            "along what is there."
+        )
 
 
 def is_current(connection: Connection) -> bool:

@@ -20,11 +20,19 @@ class DatabaseUnreachable(Unavailable):
     """
 
 
+class UnfitError(Exception):
+    """What a database is, and what to do about it."""
+
+
 @contextmanager
 def located(place: str) -> Generator[None, None, None]:
-    """`DatabaseUnreachable` in place of `Unavailable`."""
+    """`DatabaseUnreachable` in place of `Unavailable`, of what the database refuses, and of `UnfitError`."""
     try:
         yield
+    except UnfitError as error:
+        raise DatabaseUnreachable(f"{place} {error}") from None
+    except DBAPIError as error:
+        raise DatabaseUnreachable(f"{place} refuses: {_reason(error)}") from error
     except Unavailable as error:
         cause = error.__cause__
         raise DatabaseUnreachable(f"{place} is not available: {_reason(cause)}") from cause
