@@ -298,8 +298,10 @@ class ConversationRepo(Protocol):
         """Sets `updated_at`, if there is such a conversation."""
 
     @abstractmethod
-    async def delete(self, owner: UserId, conversation_id: ConversationId) -> bool:
-        """Deletes it with its messages and what the log holds of its replies."""
+    async def delete(self, owner: UserId, conversation_id: ConversationId, *, limit: int, now: datetime) -> int:
+        """Deletes at most `limit` of its messages with what the log holds of them, and itself, if these were all. If
+        not, nobody finds it any more, and another call goes on. How many messages and conversations were deleted:
+        `limit`, if something may be left; 0 if there is none. Who calls first has its `lock`."""
 
     @abstractmethod
     async def claim(
@@ -617,6 +619,10 @@ class Administration(Protocol):
     @abstractmethod
     async def closed(self, *, limit: int) -> Sequence[UserId]:
         """Accounts that were closed and are not deleted yet."""
+
+    @abstractmethod
+    async def closed_conversations(self, *, limit: int) -> Sequence[tuple[UserId, ConversationId]]:
+        """Conversations that `ConversationRepo.delete` has begun with."""
 
     @abstractmethod
     async def roles(self) -> Sequence[AccountRole]:

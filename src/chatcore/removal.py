@@ -1,40 +1,61 @@
-"""What closed accounts have left is deleted little by little."""
+"""What closed accounts and conversations have left is deleted little by little."""
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import inf
 from typing import ClassVar
 
-from chatcore.entities import UserId
-from chatcore.ports import UnitOfWorkFactory
+from chatcore.entities import ConversationId, UserId
+from chatcore.ports import Clock, UnitOfWorkFactory
 from chatcore.shielding import repeatable
+
+REMOVE_WITHIN = 5.0
+"""Seconds that a request spends on it at most, but for its last batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """Deletes everything of a closed account, a bounded number of rows in one transaction, so that nobody waits for
-    long. Where one process has ended or been killed, any other goes on."""
+    """Deletes everything of what is closed, a bounded number of rows in one transaction, so that nobody waits for long.
+    Where one process has ended or been killed, any other goes on. What is not deleted `within` so many seconds is left
+    to the sweep."""
 
     unit_of_work: UnitOfWorkFactory
+    clock: Clock
     batch: ClassVar[int] = 1000
 
-    async def __call__(self, user_id: UserId, *, within: float = inf) -> None:
-        """What is not deleted `within` so many seconds is left to the sweep."""
-        begun = time.monotonic()
-        while await self._some(user_id):
-            if time.monotonic() - begun > within:
-                return
-        await self._rest(user_id)
+    async def account(self, user_id: UserId, *, within: float = inf) -> None:
+        if await _all(lambda: self._some_of_account(user_id), within, least=1):
+            await self._rest_of_account(user_id)
+
+    async def conversation(self, owner: UserId, conversation_id: ConversationId, *, within: float = inf) -> None:
+        await _all(lambda: self._some_of_conversation(owner, conversation_id), within, least=self.batch)
 
     @repeatable
-    async def _some(self, user_id: UserId) -> int:
+    async def _some_of_account(self, user_id: UserId) -> int:
         async with self.unit_of_work() as work:
             deleted = await work.users.delete_some(user_id, limit=self.batch)
             await work.commit()
         return deleted
 
     @repeatable
-    async def _rest(self, user_id: UserId) -> None:
+    async def _rest_of_account(self, user_id: UserId) -> None:
         async with self.unit_of_work() as work:
             await work.users.delete(user_id)
             await work.commit()
+
+    @repeatable
+    async def _some_of_conversation(self, owner: UserId, conversation_id: ConversationId) -> int:
+        async with self.unit_of_work() as work:
+            deleted = await work.conversations.delete(owner, conversation_id, limit=self.batch, now=self.clock.now())
+            await work.commit()
+        return deleted
+
+
+async def _all(some: Callable[[], Awaitable[int]], within: float, *, least: int) -> bool:
+    """Whether nothing is left. `least`: as many are deleted as long as something may be left."""
+    begun = time.monotonic()
+    while await some() >= least:
+        if time.monotonic() - begun > within:
+            return False
+    return True

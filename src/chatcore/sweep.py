@@ -10,7 +10,8 @@ from chatcore.shielding import repeatable
 
 class ExpirySweep(Periodic):
     """`async with` it once per process. About every `every` seconds it deletes sessions and refresh tokens that expired
-    more than `keep` ago, at most `batch` of each in one transaction, and what closed accounts have left.
+    more than `keep` ago, at most `batch` of each in one transaction, and what closed accounts and conversations
+    have left.
 
     Any number of processes may do so at once: what one has deleted, another does not find.
     """
@@ -47,6 +48,10 @@ class ExpirySweep(Periodic):
     async def _round(self) -> None:
         await self.sweep()
         async with self._unit_of_work(read_only=True) as work:
-            closed = await work.administration.closed(limit=self._batch)
-        for user_id in closed:
-            await Removal(self._unit_of_work)(user_id)
+            accounts = await work.administration.closed(limit=self._batch)
+            conversations = await work.administration.closed_conversations(limit=self._batch)
+        removal = Removal(self._unit_of_work, self._clock)
+        for user_id in accounts:
+            await removal.account(user_id)
+        for owner, conversation_id in conversations:
+            await removal.conversation(owner, conversation_id)

@@ -268,7 +268,7 @@ async def test_a_number_is_never_given_again(database: Database) -> None:
     user = await stored_user(database.unit_of_work, "ada")
     first = await stored_conversation(database.unit_of_work, user)
     async with database.unit_of_work() as work:
-        await work.conversations.delete(user.id, first.id)
+        await work.conversations.delete(user.id, first.id, limit=10, now=NOW)
         await work.commit()
     second = await stored_conversation(database.unit_of_work, user)
     assert second.id > first.id

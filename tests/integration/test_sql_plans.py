@@ -212,6 +212,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
     ],
     "administration.user": [lambda work, it: work.administration.user(it.owner)],
     "administration.closed": [lambda work, _: work.administration.closed(limit=20)],
+    "administration.closed_conversations": [lambda work, _: work.administration.closed_conversations(limit=20)],
     "administration.roles": [lambda work, _: work.administration.roles()],
     "administration.taken": [
         lambda work, it: work.administration.taken(
@@ -264,7 +265,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
         lambda work, it: work.conversations.set_title(it.owner, it.conversation, "x", by_user=True),
     ],
     "users.stored_bytes": [lambda work, it: work.users.stored_bytes(it.owner)],
-    "conversations.delete": [lambda work, it: work.conversations.delete(it.owner, it.conversation)],
+    "conversations.delete": [lambda work, it: work.conversations.delete(it.owner, it.conversation, limit=20, now=NOW)],
     "conversations.claim": [
         lambda work, it: work.conversations.claim(it.owner, it.conversation, it.message, WORKER, now=NOW)
     ],
@@ -348,6 +349,7 @@ ANY_WAY = {
     "tokens.delete_expired": "sessions refresh_tokens",
     "administration.users": "users user_roles",
     "administration.closed": "users",
+    "administration.closed_conversations": "conversations",
     "administration.only_admin": "user_roles roles users",
     "administration.lock": "roles",
     "administration.roles": "roles",  # there are two
@@ -358,12 +360,11 @@ ANY_WAY = {
     "unfinished.of": "conversations",  # also by the owner: all of an account that is being deleted
     "model_configs.delete": "conversations",  # a reference that is set NULL
     "users.stored_bytes": "user_storage",  # one row for each user
-    "conversations.delete": "messages",  # all of a conversation, which may be nearly all that there is
     "users.delete": "reply_log",  # where little is at any time
 }
 """Methods that may find the rows of these tables otherwise."""
 
-READS_ALL = {*ANY_WAY, "messages.tree", "conversations.delete"} - {"workers.renew"}
+READS_ALL = {*ANY_WAY, "messages.tree"} - {"workers.renew"}
 """Methods that may read as much as there is: of one conversation, or of what has to be undone."""
 
 READS_AT_MOST = {"sqlite": 10_000, "mysql": 450, "postgresql": 120}

@@ -8,6 +8,7 @@ import pytest
 
 from chatcore import (
     Caller,
+    ConversationId,
     CreateAdmin,
     DeleteAccount,
     DeleteUser,
@@ -337,6 +338,32 @@ async def test_what_a_closed_account_has_left_is_deleted_by_whichever_process_is
         assert [*await work.messages.tree(chat.owner, chat.id)] == []
 
 
+async def test_what_a_deleted_conversation_has_left_is_deleted_by_whichever_process_is_there(
+    world: World, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await chat.ask()
+    monkeypatch.setattr(Removal, "batch", 2)
+    monkeypatch.setattr("chatcore.use_cases.conversations.REMOVE_WITHIN", 0)
+    await chat.delete()
+    with pytest.raises(NotFound):
+        await chat.messages()
+    with pytest.raises(NotFound):
+        await chat.delete()
+    assert await left(world) == [(chat.owner, chat.id)]
+    async with ExpirySweep(unit_of_work=world.storage, clock=world.clock, every=0.001):
+        async with asyncio.timeout(5):
+            while await left(world):
+                await asyncio.sleep(0.001)
+    async with world.storage(read_only=True) as work:
+        assert [*await work.messages.tree(chat.owner, chat.id)] == []
+
+
+async def left(world: World) -> list[tuple[UserId, ConversationId]]:
+    async with world.storage(read_only=True) as work:
+        return [*await work.administration.closed_conversations(limit=10)]
+
+
 async def test_a_deletion_that_takes_long_is_gone_on_with_later(
     world: World, chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,11 +373,11 @@ async def test_a_deletion_that_takes_long_is_gone_on_with_later(
         assert await work.users.close(chat.owner, now=world.clock.now())
         await work.commit()
     monkeypatch.setattr(Removal, "batch", 1)
-    await Removal(world.storage)(chat.owner, within=0)
+    await Removal(world.storage, world.clock).account(chat.owner, within=0)
     assert await closed(world) == [chat.owner]
     async with world.storage(read_only=True) as work:
         assert len(await work.messages.tree(chat.owner, chat.id)) == 5
-    await Removal(world.storage)(chat.owner)
+    await Removal(world.storage, world.clock).account(chat.owner)
     assert await closed(world) == []
 
 

@@ -104,7 +104,7 @@ class MemoryUsers(UserRepo):
 
     async def delete_some(self, user_id: UserId, *, limit: int) -> int:
         def remove(state: State) -> int:
-            tables: tuple[dict[Any, Any], ...] = (state.messages, state.reply_log, state.conversations)
+            tables: tuple[dict[Any, Any], ...] = (state.messages, state.reply_log, state.conversations, state.closing)
             for table in tables:
                 keys: list[Any] = [key for key, thing in table.items() if thing.user_id == user_id][:limit]
                 for key in keys:
@@ -124,6 +124,7 @@ class MemoryUsers(UserRepo):
             state.refresh_tokens = without(state.refresh_tokens, user_id)
             state.model_configs = without(state.model_configs, user_id)
             state.conversations = without(state.conversations, user_id)
+            state.closing = without(state.closing, user_id)
             state.messages = without(state.messages, user_id)
             state.idempotency = {key: named for key, named in state.idempotency.items() if key in state.messages}
             state.reply_log = without(state.reply_log, user_id)

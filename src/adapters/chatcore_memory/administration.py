@@ -9,6 +9,7 @@ from chatcore.entities import (
     DEFAULT_ROLE,
     ROLES,
     AccountRole,
+    ConversationId,
     ModelConfig,
     ModelConfigId,
     User,
@@ -49,6 +50,11 @@ class MemoryAdministration(Administration):
 
     async def closed(self, *, limit: int) -> Sequence[UserId]:
         return await self._transaction.read(lambda state: sorted(state.closed)[:limit])
+
+    async def closed_conversations(self, *, limit: int) -> Sequence[tuple[UserId, ConversationId]]:
+        return await self._transaction.read(
+            lambda state: [(each.user_id, each.id) for each in state.closing.values()][:limit]
+        )
 
     async def roles(self) -> Sequence[AccountRole]:
         return _ROLES

@@ -7,6 +7,7 @@ from datetime import datetime
 from chatcore.entities import (
     Conversation,
     ConversationId,
+    Message,
     MessageId,
     ModelConfig,
     ModelConfigId,
@@ -212,20 +213,21 @@ class MemoryConversations(ConversationRepo):
 
         await self._transaction.write(update)
 
-    async def delete(self, owner: UserId, conversation_id: ConversationId) -> bool:
-        def remove(state: State) -> bool:
-            if owned(state.conversations, owner, conversation_id) is None:
-                return False
-            del state.conversations[conversation_id]
-            messages = [each for each in state.messages.values() if each.conversation_id == conversation_id]
-            gone = {message.id for message in messages}
-            size = CONVERSATION_BYTES + sum(map(size_of, messages))
-            self._transaction.ledger.note(owner, -size)
-            state.messages = {key: message for key, message in state.messages.items() if key not in gone}
-            state.idempotency = {key: named for key, named in state.idempotency.items() if key not in gone}
-            state.reply_log = {key: entry for key, entry in state.reply_log.items() if entry.reply_id not in gone}
-            state.writers = {key: worker for key, worker in state.writers.items() if key not in gone}
-            return True
+    async def delete(self, owner: UserId, conversation_id: ConversationId, *, limit: int, now: datetime) -> int:
+        def remove(state: State) -> int:
+            closing = owned(state.conversations, owner, conversation_id)
+            if closing is None and owned(state.closing, owner, conversation_id) is None:
+                return 0
+            if closing is not None:
+                state.closing[conversation_id] = state.conversations.pop(conversation_id)
+            messages = [each for each in state.messages.values() if each.conversation_id == conversation_id][:limit]
+            forget(state, messages)
+            self._transaction.ledger.note(owner, -sum(map(size_of, messages)))
+            if len(messages) == limit:
+                return limit
+            del state.closing[conversation_id]
+            self._transaction.ledger.note(owner, -CONVERSATION_BYTES)
+            return len(messages) + 1
 
         return await self._transaction.write(remove)
 
@@ -267,6 +269,14 @@ class MemoryConversations(ConversationRepo):
             return True
 
         return await self._transaction.write(update)
+
+
+def forget(state: State, messages: Sequence[Message]) -> None:
+    gone = {message.id for message in messages}
+    state.messages = {key: message for key, message in state.messages.items() if key not in gone}
+    state.idempotency = {key: named for key, named in state.idempotency.items() if key not in gone}
+    state.reply_log = {key: entry for key, entry in state.reply_log.items() if entry.reply_id not in gone}
+    state.writers = {key: worker for key, worker in state.writers.items() if key not in gone}
 
 
 def pass_claim(

@@ -193,7 +193,10 @@ class MemoryMessages(MessageRepo):
             older = [each for each in theirs if before is None or each.id < before]
             read = [*fitting(older[:within], max_bytes, lambda message: utf8_length(message.content))]
             found = search(read, lambda message: needle.place_in(message.content), limit=limit, of=len(older))
-            return Matches([hit_in(state, message, place) for message, place in found.items], found.looked_to)
+            shown = [
+                (message, place) for message, place in found.items if message.conversation_id in state.conversations
+            ]
+            return Matches([hit_in(state, message, place) for message, place in shown], found.looked_to)
 
         return await self._transaction.read(select)
 

@@ -76,6 +76,7 @@ class State:
     refresh_tokens: dict[bytes, RefreshToken] = field(default_factory=dict[bytes, RefreshToken])
     model_configs: dict[ModelConfigId, ModelConfig] = field(default_factory=dict[ModelConfigId, ModelConfig])
     conversations: dict[ConversationId, Conversation] = field(default_factory=dict[ConversationId, Conversation])
+    closing: dict[ConversationId, Conversation] = field(default_factory=dict[ConversationId, Conversation])
     messages: dict[MessageId, Message] = field(default_factory=dict[MessageId, Message])
     idempotency: dict[MessageId, Idempotency] = field(default_factory=dict[MessageId, Idempotency])
     closed: set[UserId] = field(default_factory=set[UserId])
@@ -94,6 +95,7 @@ class State:
             refresh_tokens=self.refresh_tokens.copy(),
             model_configs=self.model_configs.copy(),
             conversations=self.conversations.copy(),
+            closing=self.closing.copy(),
             messages=self.messages.copy(),
             idempotency=self.idempotency.copy(),
             closed=self.closed.copy(),

@@ -13,6 +13,7 @@ from chatcore.entities import (
     ADMIN_ROLE,
     MAX_NAME,
     AccountRole,
+    ConversationId,
     ModelConfig,
     ModelConfigId,
     User,
@@ -25,12 +26,13 @@ from chatcore_sql.model_configs import BY_KEY, CONFIG, config_from
 from chatcore_sql.queries import Query
 from chatcore_sql.search import escaped
 from chatcore_sql.statements import Row, Statements
-from chatcore_sql.tables import LARGEST_ID, Id, model_configs, roles, user_roles, user_storage, users
+from chatcore_sql.tables import LARGEST_ID, Id, conversations, model_configs, roles, user_roles, user_storage, users
 from chatcore_sql.users import AT_ONCE, USER, taken, user_from
 
 _u = users.c
 _r = user_roles.c
 _m = model_configs.c
+_c = conversations.c
 
 _USERS = (
     select(_u.id)
@@ -45,6 +47,12 @@ _FIND = select(*USER).select_from(users.outerjoin(user_roles))
 _THESE = _FIND.where(_u.id.in_(bindparam("users", expanding=True)))
 _USER = _FIND.where(_u.id == bindparam("user"), _u.closed_at.is_(None))
 _CLOSED = select(_u.id).where(_u.closed_at.is_not(None)).order_by(_u.closed_at).limit(bindparam("limit", type_=Integer))
+_CLOSED_CONVERSATIONS = (
+    select(_c.user_id, _c.id)
+    .where(_c.closed_at.is_not(None))
+    .order_by(_c.closed_at)
+    .limit(bindparam("limit", type_=Integer))
+)
 # Whoever makes or ends admins has this row, as whoever acts as one, and so they come one after the other.
 _LOCK_ADMINS = select(roles.c.name).where(roles.c.name == ADMIN_ROLE).with_for_update()
 _TWO_ADMINS = (
@@ -105,6 +113,10 @@ class SqlAdministration(Administration):
 
     async def closed(self, *, limit: int) -> Sequence[UserId]:
         return [UserId(row[0]) for row in await self._statements.rows(_CLOSED, limit=limit)]
+
+    async def closed_conversations(self, *, limit: int) -> Sequence[tuple[UserId, ConversationId]]:
+        rows = await self._statements.rows(_CLOSED_CONVERSATIONS, limit=limit)
+        return [(UserId(row[0]), ConversationId(row[1])) for row in rows]
 
     async def roles(self) -> Sequence[AccountRole]:
         rows = sorted(await self._statements.rows(_ROLES), key=itemgetter(0))

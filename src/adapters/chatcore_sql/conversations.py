@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Integer, bindparam, delete, false, func, insert, or_, select, update
+from sqlalchemy import BindParameter, Boolean, Integer, bindparam, delete, false, func, insert, or_, select, update
 
 from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, UserId, WorkerId
 from chatcore.ports import ConversationRepo, Matches
@@ -12,7 +13,7 @@ from chatcore.storage import CONVERSATION_BYTES, StorageLedger
 from chatcore_sql.pages import LIMIT, newest_first, oldest_first
 from chatcore_sql.search import find
 from chatcore_sql.statements import Row, Statements
-from chatcore_sql.storage import SIZE_OF_CONVERSATION
+from chatcore_sql.storage import SIZE_OF_MESSAGES
 from chatcore_sql.tables import LARGEST_ID, Id, Moment, conversations, messages, reply_log
 
 _c = conversations.c
@@ -26,22 +27,16 @@ CONVERSATION = (
     _c.created_at,
     _c.updated_at,
 )
-THIS_CONVERSATION = (_c.user_id == bindparam("owner"), _c.id == bindparam("conversation"))
+_THIS_OR_CLOSED = (_c.user_id == bindparam("owner"), _c.id == bindparam("conversation"))
+THIS_CONVERSATION = (*_THIS_OR_CLOSED, _c.closed_at.is_(None))
 
 _ADD = insert(conversations)
 _GET = select(*CONVERSATION).where(*THIS_CONVERSATION)
 _LOCK = _GET.with_for_update()
-_LIST = (
-    select(*CONVERSATION)
-    .where(_c.user_id == bindparam("owner"))
-    .order_by(_c.updated_at.desc(), _c.id.desc())
-    .limit(LIMIT)
-    .offset(bindparam("offset", type_=Integer))
-)
+_OPEN = select(*CONVERSATION).where(_c.user_id == bindparam("owner"), _c.closed_at.is_(None))
+_LIST = _OPEN.order_by(_c.updated_at.desc(), _c.id.desc()).limit(LIMIT).offset(bindparam("offset", type_=Integer))
 _LIST_BELOW = (
-    select(*CONVERSATION)
-    .where(
-        _c.user_id == bindparam("owner"),
+    _OPEN.where(
         _c.updated_at <= bindparam("updated_at", type_=Moment),
         or_(_c.updated_at < bindparam("updated_at", type_=Moment), _c.id < bindparam("before", type_=Id)),
     )
@@ -49,9 +44,7 @@ _LIST_BELOW = (
     .limit(LIMIT)
 )
 _USED_SINCE = (
-    select(*CONVERSATION)
-    .where(
-        _c.user_id == bindparam("owner"),
+    _OPEN.where(
         _c.updated_at > bindparam("since", type_=Moment),
         _c.created_at <= bindparam("since", type_=Moment),
     )
@@ -67,14 +60,14 @@ _LAST_USED = (
     )
     .group_by(messages.c.conversation_id)
 )
-_OWN_BY_ID = select(*CONVERSATION).with_hint(
-    conversations, "FORCE INDEX (uq_conversations_user_id_id)", dialect_name="mysql"
+_OWN_BY_ID = (
+    select(*CONVERSATION)
+    .where(_c.closed_at.is_(None))
+    .with_hint(conversations, "FORCE INDEX (uq_conversations_user_id_id)", dialect_name="mysql")
 )
 _BY_ID = oldest_first(_OWN_BY_ID, {_c.user_id: bindparam("owner")}, _c.id).limit(LIMIT)
 _NEWEST = newest_first(_OWN_BY_ID, {_c.user_id: bindparam("owner")}, _c.id).limit(LIMIT)
-CONVERSATIONS = select(*CONVERSATION).where(
-    _c.user_id == bindparam("owner"), _c.id.in_(bindparam("conversations", expanding=True))
-)
+CONVERSATIONS = _OPEN.where(_c.id.in_(bindparam("conversations", expanding=True)))
 # By the primary key alone: where MySQL locks an index entry first that somebody with the row's lock has to change,
 # the two wait for each other.
 _UPDATE = update(conversations).where(*THIS_CONVERSATION).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
@@ -83,15 +76,22 @@ _CLAIM = _UPDATE.where(_c.writing_reply_id.is_(None))
 _OF_REPLY = _UPDATE.where(_c.writing_reply_id == bindparam("reply"))
 _RELEASE = _OF_REPLY.values(writing_reply_id=None, writing_worker_id=None, stop_requested=False)
 _REQUEST_STOP = _OF_REPLY.values(stop_requested=True)
-_DELETE = delete(conversations).where(*THIS_CONVERSATION)
-_DELETE_LOG = delete(reply_log).where(
-    reply_log.c.user_id == bindparam("owner"),
-    reply_log.c.reply_id.in_(
-        select(messages.c.id).where(
-            messages.c.user_id == bindparam("owner"), messages.c.conversation_id == bindparam("conversation")
-        )
+_DELETE = delete(conversations).where(*_THIS_OR_CLOSED)
+_THESE: BindParameter[int] = bindparam("these", expanding=True)
+# First looked for, then deleted by key: a range that is deleted locks what lies beside it.
+_SOME_MESSAGES = newest_first(
+    select(messages.c.id).with_hint(
+        messages, "FORCE INDEX (ix_messages_user_id_conversation_id_active_id)", dialect_name="mysql"
     ),
-)
+    {
+        messages.c.user_id: bindparam("owner"),
+        messages.c.conversation_id: bindparam("conversation"),
+        messages.c.active: bindparam("active", type_=Boolean),
+    },
+    messages.c.id,
+).limit(LIMIT)
+_DELETE_MESSAGES = delete(messages).where(messages.c.user_id == bindparam("owner"), messages.c.id.in_(_THESE))
+_DELETE_LOG = delete(reply_log).where(reply_log.c.user_id == bindparam("owner"), reply_log.c.reply_id.in_(_THESE))
 
 
 def conversation_from(row: Row) -> Conversation:
@@ -208,13 +208,24 @@ class SqlConversationRepo(ConversationRepo):
     async def touch(self, owner: UserId, conversation_id: ConversationId, *, now: datetime) -> None:
         await self._statements.change(_UPDATE, owner=owner, conversation=conversation_id, updated_at=now)
 
-    async def delete(self, owner: UserId, conversation_id: ConversationId) -> bool:
-        if await self.lock(owner, conversation_id) is None:
-            return False
-        size = await self._statements.first(SIZE_OF_CONVERSATION, owner=owner, conversation=conversation_id)
-        self._ledger.note(owner, -CONVERSATION_BYTES - int(size[0] if size else 0))
-        await self._statements.change(_DELETE_LOG, owner=owner, conversation=conversation_id)
-        return await self._statements.change(_DELETE, owner=owner, conversation=conversation_id) == 1
+    async def delete(self, owner: UserId, conversation_id: ConversationId, *, limit: int, now: datetime) -> int:
+        this: dict[str, Any] = {"owner": owner, "conversation": conversation_id}
+        found: list[MessageId] = []
+        for active in (True, False):
+            page = {"before": LARGEST_ID, "limit": limit - len(found), "active": active}
+            found += [row[0] for row in await self._statements.rows(_SOME_MESSAGES, **this, **page)]
+        if found:
+            size = await self._statements.first(SIZE_OF_MESSAGES, owner=owner, these=found)
+            self._ledger.note(owner, -int(size[0] if size else 0))
+            await self._statements.change(_DELETE_LOG, owner=owner, these=found)
+            await self._statements.change(_DELETE_MESSAGES, owner=owner, these=sorted(found))
+        if len(found) == limit:
+            await self._statements.change(_UPDATE, **this, closed_at=now)
+            return limit
+        if not await self._statements.change(_DELETE, **this):
+            return len(found)
+        self._ledger.note(owner, -CONVERSATION_BYTES)
+        return len(found) + 1
 
     async def claim(
         self,

@@ -40,8 +40,8 @@ def _sum_of(found: FromClause) -> Select[Any]:
     return select(func.coalesce(func.sum(size), 0)).select_from(found)
 
 
-SIZE_OF_CONVERSATION = _sum_of(messages).where(
-    _m.user_id == bindparam("owner"), _m.conversation_id == bindparam("conversation")
+SIZE_OF_MESSAGES = _sum_of(messages).where(
+    _m.user_id == bindparam("owner"), _m.id.in_(bindparam("these", expanding=True))
 )
 
 _size: ColumnElement[int] = bindparam("size", type_=BigInteger)

@@ -197,6 +197,8 @@ conversations = Table(
     Column("stop_requested", Boolean, nullable=False, server_default=false()),
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
+    # Nobody finds one that is closed; its messages are being deleted.
+    Column("closed_at", Moment, index=True),
     UniqueConstraint("user_id", "id"),
     Index(None, "user_id", "updated_at", "id"),
     # Without the owner: a worker asks for what it is to stop, and all of them for what a dead one has left.

@@ -31,7 +31,7 @@ from chatcore.errors import (
 )
 from chatcore.ports import Clock, PasswordHasher, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, RateLimits
-from chatcore.removal import Removal
+from chatcore.removal import REMOVE_WITHIN, Removal
 from chatcore.replies import STOP_BEFORE_DELETION, Replies
 from chatcore.shielding import repeatable
 from chatcore.use_cases.sessions import SessionIssuer, SignedIn, note_sign_in
@@ -305,10 +305,6 @@ class DeleteAccount:
         _note_change("account_deleted", caller)
 
 
-REMOVE_WITHIN = 5.0
-"""Seconds that the deletion of an account takes at most, but for its last batch."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Deletion:
     """Closes a user's account, which nobody finds from then on, and deletes everything that it owned; what takes longer
@@ -327,7 +323,7 @@ class Deletion:
         await self.replies.stop_all(user_id, within=STOP_BEFORE_DELETION)
         await self._close(user_id, by, role)
         with suppress(Unavailable, Contention):
-            await Removal(self.unit_of_work)(user_id, within=REMOVE_WITHIN)
+            await Removal(self.unit_of_work, self.clock).account(user_id, within=REMOVE_WITHIN)
         await self.replies.stop_all(user_id, within=STOP_BEFORE_DELETION)
 
     @repeatable

@@ -1,6 +1,7 @@
 """Conversations and their history."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,9 +24,10 @@ from chatcore.entities import (
     text_rule,
     title_from,
 )
-from chatcore.errors import ConversationBusy, NotFound
+from chatcore.errors import Contention, ConversationBusy, NotFound, Unavailable
 from chatcore.ports import PAGE_BYTES, Clock, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, RateLimits
+from chatcore.removal import REMOVE_WITHIN, Removal
 from chatcore.replies import STOP_BEFORE_DELETION, Replies, with_logged_text
 from chatcore.shielding import repeatable
 from chatcore.texts import newest_that_fit
@@ -141,15 +143,19 @@ class DeleteConversation:
     clock: Clock
 
     async def __call__(self, *, by: Owner, conversation_id: ConversationId) -> None:
-        """Raises `NotFound`."""
+        """Of a long one the rest is deleted later, and cannot be seen until then. Raises `NotFound`."""
         stopped: MessageId | None = None
-        while (reply := await self._delete(by, conversation_id, stopped)) is not None:
-            stopped = reply.id
-            await self.replies.stop(reply, within=STOP_BEFORE_DELETION)
+        while isinstance(done := await self._delete(by, conversation_id, stopped), Message):
+            stopped = done.id
+            await self.replies.stop(done, within=STOP_BEFORE_DELETION)
+        if done == Removal.batch:
+            with suppress(Unavailable, Contention):
+                removal = Removal(self.unit_of_work, self.clock)
+                await removal.conversation(by.owner, conversation_id, within=REMOVE_WITHIN)
 
     @repeatable
-    async def _delete(self, by: Owner, conversation_id: ConversationId, stopped: MessageId | None) -> Message | None:
-        """None: it is deleted. Otherwise a reply that has to be stopped first; that it stops is ordered."""
+    async def _delete(self, by: Owner, conversation_id: ConversationId, stopped: MessageId | None) -> Message | int:
+        """How much is deleted, or a reply that has to be stopped first; that it stops is ordered."""
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             conversation = await work.conversations.lock(by.owner, conversation_id)
             if conversation is None:
@@ -159,11 +165,14 @@ class DeleteConversation:
             if reply_id is not None and reply_id != stopped:
                 reply = await work.messages.get(by.owner, conversation_id, reply_id)
             if reply is None:
-                await work.conversations.delete(by.owner, conversation_id)
+                done: Message | int = await work.conversations.delete(
+                    by.owner, conversation_id, limit=Removal.batch, now=self.clock.now()
+                )
             else:
                 await work.conversations.request_stop(by.owner, conversation_id, reply.id)
+                done = reply
             await work.commit()
-        return reply
+        return done
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import pytest
 from chatcore.entities import Conversation, ConversationId, User
 from chatcore.errors import NotFound
 from chatcore.ports import LogEntry, TextKind, UnitOfWorkFactory
+from chatcore.storage import CONVERSATION_BYTES
 from contracts.storage.base import (
     NOW,
     WORKER,
@@ -247,8 +248,8 @@ class ConversationRepoContract(StorageContract):
             await work.reply_log.append([LogEntry(owner.id, reply.id, 0, TextKind.ANSWER, "text")])
             await work.commit()
         async with unit_of_work() as work:
-            assert await work.conversations.delete(owner.id, conversation.id) is True
-            assert await work.conversations.delete(owner.id, conversation.id) is False
+            assert await work.conversations.delete(owner.id, conversation.id, limit=10, now=NOW) > 0
+            assert await work.conversations.delete(owner.id, conversation.id, limit=10, now=NOW) == 0
             await work.commit()
         async with unit_of_work(read_only=True) as work:
             assert await work.conversations.get(owner.id, conversation.id) is None
@@ -259,12 +260,54 @@ class ConversationRepoContract(StorageContract):
             assert list(await work.unfinished.orphans(limit=100)) == []
             assert await work.messages.get(owner.id, kept.id, kept_message.id) == kept_message
 
+    async def test_a_long_one_is_deleted_in_parts_and_gone_at_once(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            before = await work.users.stored_bytes(owner.id)
+            messages = [await add_message(work, conversation) for _ in range(5)]
+            await work.messages.activate(owner.id, conversation.id, after=messages[2].id, path=())
+            await work.reply_log.append([LogEntry(owner.id, each.id, 0, TextKind.ANSWER, "text") for each in messages])
+            await work.commit()
+        assert await self.deleted(unit_of_work, conversation, limit=2) == 2
+        async with unit_of_work() as work:
+            assert await work.administration.closed_conversations(limit=10) == [(owner.id, conversation.id)]
+            assert await work.administration.closed_conversations(limit=0) == []
+            assert await work.conversations.get(owner.id, conversation.id) is None
+            assert await work.conversations.lock(owner.id, conversation.id) is None
+            assert list(await work.conversations.list(owner.id, limit=10, offset=0)) == []
+            below = await work.conversations.list_below(owner.id, updated_at=later(9), before=NO_CONVERSATION, limit=10)
+            assert list(below) == []
+            assert list(await work.conversations.by_id(owner.id, after=None, limit=10)) == []
+            matches = await work.conversations.titled(owner.id, "", before=None, limit=10, within=10)
+            assert list(matches.items) == []
+            said = await work.messages.containing(owner.id, "question", before=None, limit=10, within=10)
+            assert list(said.items) == []
+            assert await work.messages.history(owner.id, conversation.id, limit=10) is None
+            assert await work.conversations.claim(owner.id, conversation.id, messages[0].id, WORKER, now=NOW) is False
+        assert await self.deleted(unit_of_work, replace(conversation, user_id=stranger.id), limit=2) == 0
+        assert await self.deleted(unit_of_work, conversation, limit=2) == 2
+        assert await self.deleted(unit_of_work, conversation, limit=2) == 2
+        async with unit_of_work(read_only=True) as work:
+            assert list(await work.administration.closed_conversations(limit=10)) == []
+            assert await work.users.stored_bytes(owner.id) == before - CONVERSATION_BYTES
+            for message in messages:
+                assert list(await work.reply_log.read(owner.id, message.id)) == []
+        assert await self.deleted(unit_of_work, conversation, limit=2) == 0
+
+    @staticmethod
+    async def deleted(unit_of_work: UnitOfWorkFactory, conversation: Conversation, *, limit: int) -> int:
+        async with unit_of_work() as work:
+            count = await work.conversations.delete(conversation.user_id, conversation.id, limit=limit, now=NOW)
+            await work.commit()
+        return count
+
     async def test_a_strangers_one_is_not_deleted(
         self, unit_of_work: UnitOfWorkFactory, stranger: User, conversation: Conversation
     ) -> None:
         async with unit_of_work() as work:
             message = await add_message(work, conversation)
-            assert await work.conversations.delete(stranger.id, conversation.id) is False
+            assert await work.conversations.delete(stranger.id, conversation.id, limit=10, now=NOW) == 0
             await work.commit()
         async with unit_of_work(read_only=True) as work:
             page = await work.messages.history(conversation.user_id, conversation.id, limit=10)

@@ -417,7 +417,7 @@ class MessageRepoContract(StorageContract):
         async with unit_of_work() as work:
             await work.messages.finish(replace(finished, user_id=stranger.id))
             assert await work.messages.get(owner.id, conversation.id, reply.id) == reply
-            await work.conversations.delete(owner.id, conversation.id)
+            await work.conversations.delete(owner.id, conversation.id, limit=10, now=NOW)
             await work.messages.finish(finished)
             await work.commit()
         assert await self.get(unit_of_work, reply) is None

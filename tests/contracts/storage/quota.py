@@ -9,7 +9,7 @@ from chatcore.entities import Conversation, Failure, Message, Status, User
 from chatcore.errors import Contention, StorageFull
 from chatcore.ports import UnitOfWorkFactory
 from chatcore.storage import CONVERSATION_BYTES, MESSAGE_BYTES
-from contracts.storage.base import StorageContract, add_message, add_reply, stored_conversation, stored_reply
+from contracts.storage.base import NOW, StorageContract, add_message, add_reply, stored_conversation, stored_reply
 
 MOST = 20_000
 FIRST = CONVERSATION_BYTES
@@ -64,7 +64,7 @@ class StorageQuotaContract(StorageContract):
         before = FIRST + MESSAGE_BYTES + 5
         assert await stored(unit_of_work, owner) == before + FIRST + 2 * MESSAGE_BYTES + 8 + 10
         async with unit_of_work() as work:
-            assert await work.conversations.delete(owner.id, restored.id)
+            assert await work.conversations.delete(owner.id, restored.id, limit=10, now=NOW)
             await work.commit()
         assert await stored(unit_of_work, owner) == before
 
@@ -108,8 +108,8 @@ class StorageQuotaContract(StorageContract):
             await work.messages.finish(replace(reply, content="é", reasoning="🦄", status=Status.FAILED, error=error))
             await work.commit()
         async with unit_of_work() as work:
-            assert await work.conversations.delete(owner.id, conversation.id)
-            assert not await work.conversations.delete(owner.id, conversation.id)
+            assert await work.conversations.delete(owner.id, conversation.id, limit=10, now=NOW)
+            assert not await work.conversations.delete(owner.id, conversation.id, limit=10, now=NOW)
             await work.commit()
         assert await stored(unit_of_work, owner) == FIRST + MESSAGE_BYTES + 4
 

@@ -8,6 +8,7 @@ import pytest
 from chatcore.entities import Conversation, Message, MessageId, User
 from chatcore.ports import Cursor, LogEntry, TextKind, UnitOfWorkFactory
 from contracts.storage.base import (
+    NOW,
     StorageContract,
     stored_conversation,
     stored_reply,
@@ -164,7 +165,7 @@ class ReplyLogContract(StorageContract):
     ) -> None:
         deleted = await stored_reply(unit_of_work, conversation)
         async with unit_of_work() as work:
-            await work.conversations.delete(owner.id, conversation.id)
+            await work.conversations.delete(owner.id, conversation.id, limit=10, now=NOW)
             await work.commit()
         batch = [entries_of(each, (TextKind.ANSWER, "text")) for each in (deleted, strangers_reply)]
         await self.append(unit_of_work, [entry for entries in batch for entry in entries])

@@ -1,0 +1,25 @@
+"""Conversations that are deleted little by little.
+
+Revision ID: 0011
+Revises: 0010
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import mysql
+
+revision = "0011"
+down_revision = "0010"
+
+
+def upgrade() -> None:
+    op.add_column(
+        "conversations", sa.Column("closed_at", sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql"))
+    )
+    op.create_index("ix_conversations_closed_at", "conversations", ["closed_at"])
+
+
+def downgrade() -> None:
+    op.execute("DELETE FROM conversations WHERE closed_at IS NOT NULL")
+    op.drop_index("ix_conversations_closed_at", "conversations")
+    op.drop_column("conversations", "closed_at")
