@@ -170,6 +170,12 @@ class Unavailable(ChatcoreError):
         super().__init__(detail)
 
 
+class ReadOnly(Unavailable):
+    """The database answers and takes no changes, as while another server takes its place."""
+
+    default_detail = "The service takes no changes right now. Try again shortly."
+
+
 class Contention(Unavailable):
     """The database rolled a unit of work back that stood in another's way, or let it wait too long for a lock.
     Nothing of it has happened, so it may be run again (`shielding.repeatable`)."""

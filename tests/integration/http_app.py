@@ -171,6 +171,11 @@ class Answer:
         assert sorted(error["field"] for error in problem.get("errors", ())) == sorted(fields), self
         return problem
 
+    def unavailable(self) -> Any:
+        """The problem, which says that another try makes sense, and when."""
+        assert int(self.headers["Retry-After"]) >= 1, self
+        return self.problem(503, "unavailable")
+
 
 @dataclass(frozen=True, slots=True)
 class Event:

@@ -95,7 +95,7 @@ def _initialize(server: DatabaseServer) -> None:
     if server.kind == "mysql":
         (folder / "init.sql").write_text(
             f"CREATE USER IF NOT EXISTS {USER} IDENTIFIED BY '{password}';\n"
-            f"GRANT ALL ON *.* TO {USER};\n"
+            f"GRANT ALL ON *.* TO {USER} WITH GRANT OPTION;\n"
             "CREATE USER IF NOT EXISTS certified REQUIRE X509;\n"
             "CREATE DATABASE IF NOT EXISTS chat;\n"
         )

@@ -1,6 +1,8 @@
 """A wire between the application and its database, which a test may cut, shut or let go silent."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Self
@@ -11,14 +13,18 @@ class TcpProxy:
 
     `refuse` closes the port and cuts everybody; `cut` only cuts; `swallow` accepts whoever comes and passes on no
     answer any more, and no question either unless only `answers` are meant; `heal` ends it all, and cuts those whose
-    bytes are lost.
+    bytes are lost. While `break_every` is a number, one of so many pieces ends its connection: in turn with half of it,
+    with a reset, and with nothing.
     """
+
+    break_every: int | None = None
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._tasks = set[asyncio.Task[None]]()
         self._lost = set[str]()
+        self._passed = 0
         self.port = 0
 
     async def __aenter__(self) -> Self:
@@ -76,9 +82,22 @@ class TcpProxy:
     async def _pass(self, what: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
-                if what not in self._lost:
+                if what in self._lost:
+                    continue
+                if whole := not self._breaks():
                     writer.write(data)
-                    await writer.drain()
+                elif self._passed % 3 == 0:
+                    writer.write(data[: len(data) // 2])
+                elif self._passed % 3 == 1:
+                    connection: socket.socket = writer.get_extra_info("socket")
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                await writer.drain()
+                if not whole:
+                    return
+
+    def _breaks(self) -> bool:
+        self._passed += 1
+        return self.break_every is not None and self._passed % self.break_every == 0
 
 
 @asynccontextmanager

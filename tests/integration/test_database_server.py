@@ -1,15 +1,18 @@
 """A database server as an operator meets it: TLS, a start that cannot succeed, a server that goes and comes back."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
+from chatcore.ports import LLMGateway
+from chatcore_memory import ScriptedModel
 from chatcore_sql import Database, DatabaseUnreachable
 from chatcore_sql.statements import SingleReads
 from integration.databases import SERVERS, execute
+from integration.http_app import Api, api_of, provided, settings_for
 from integration.processes import run, serving
 from integration.servers import PASSWORD, DatabaseServer, database_server
 from integration.test_http_command import check_sentence
@@ -223,12 +226,89 @@ async def test_without_its_database_a_running_server_says_to_try_again(server: D
         await asyncio.to_thread(server.stop)
         for path in ("/auth/me", "/conversations", "/ready"):
             answer = await ada.get(path)
-            answer.problem(503, "unavailable")
-            assert int(answer.headers["Retry-After"]) >= 1
+            answer.unavailable()
         assert (await ada.get("/health")).status == 200
         await asyncio.to_thread(server.start)
         assert (await ada.get("/ready")).status == 200
         (await ada.get("/auth/me")).ok()
+
+
+PLAIN = {
+    "mysql": (f"CREATE USER plain IDENTIFIED BY '{SECRETS[0]}'", "GRANT ALL ON chat.* TO plain"),
+    "postgresql": (
+        f"CREATE ROLE plain LOGIN PASSWORD '{SECRETS[0]}'",
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO plain",
+        "GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO plain",
+    ),
+}
+NO_LONGER = {"mysql": ("DROP USER plain",), "postgresql": ("DROP OWNED BY plain", "DROP ROLE plain")}
+FOUR_CONNECTIONS = {
+    "mysql": "ALTER USER plain WITH MAX_USER_CONNECTIONS 4",
+    "postgresql": "ALTER ROLE plain CONNECTION LIMIT 4",
+}
+READ_ONLY = {
+    "mysql": ("SET GLOBAL read_only = ON",),
+    "postgresql": (
+        "ALTER DATABASE chat SET default_transaction_read_only = on",  # of sessions that begin now
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'plain'",
+    ),
+}
+READ_AND_WRITE = {
+    "mysql": "SET GLOBAL read_only = OFF",
+    "postgresql": "ALTER DATABASE chat SET default_transaction_read_only = off",
+}
+
+
+@pytest.fixture
+async def ada(server: DatabaseServer, tmp_path: Path) -> AsyncIterator[Api]:
+    """The server's user may no more than use the tables."""
+    async with Database(server.url()) as database:
+        await database.migrate()
+    await execute(server.url(), *PLAIN[server.kind])
+    model = provided(LLMGateway, ScriptedModel("Hello"))
+    async with (
+        Database(server.url(login=f"plain:{PASSWORD}"), pool_size=6) as database,
+        api_of(settings_for(tmp_path), provided(Database, database), model) as api,
+    ):
+        yield await api.user("ada")
+    await execute(server.url(), "DELETE FROM users", *NO_LONGER[server.kind])
+
+
+async def asked_as_administrator(server: DatabaseServer, *statements: str) -> None:
+    await execute(server.url(database="mysql" if server.kind == "mysql" else "postgres"), *statements)
+
+
+async def test_where_the_server_gives_no_more_connections_requests_wait_for_those_that_there_are(
+    server: DatabaseServer, ada: Api
+) -> None:
+    """Of ours there would be eight, with those for what is urgent."""
+    conversations = [await ada.conversation() for _ in range(20)]
+    await asked_as_administrator(server, FOUR_CONNECTIONS[server.kind])
+    for _ in range(4):
+        answers = await asyncio.gather(
+            *(ada.get("/conversations") for _ in conversations),
+            *(ada.post(f"/conversations/{it}/rename", {"title": "Other"}) for it in conversations),
+        )
+        assert [answer.status for answer in answers if answer.status != 200] == []
+
+
+async def test_while_the_server_is_read_only_changes_are_refused_and_then_made(
+    server: DatabaseServer, ada: Api
+) -> None:
+    """As after a fail-over, while our connections are to the server that was the first one."""
+    path = f"/conversations/{await ada.conversation()}"
+    for _ in range(2):
+        await asked_as_administrator(server, *READ_ONLY[server.kind])
+        for change, body in (("rename", {"title": "Other"}), ("chat", {"content": "Hi"})):
+            refused = await ada.post(f"{path}/{change}", body)
+            assert "takes no changes" in refused.unavailable()["detail"]
+        (await ada.get("/conversations")).ok()
+        ready = await ada.get("/ready")
+        assert ready.unavailable()["detail"] == "Not ready: the database is read-only."
+        await asked_as_administrator(server, READ_AND_WRITE[server.kind])
+        (await ada.get("/ready")).ok()
+        (await ada.post(f"{path}/rename", {"title": "Other"})).ok()
+        assert (await ada.post(f"{path}/chat", {"content": "Hi"})).ok()["reply"]["content"] == "Hello"
 
 
 async def test_a_server_without_tls_is_refused_if_that_is_asked_for(server: DatabaseServer) -> None:

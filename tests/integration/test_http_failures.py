@@ -26,7 +26,6 @@ from chatcore_memory import MemoryDatabase, ScriptedModel, Stall
 from integration.http_app import (
     EVENTS,
     PASSWORD,
-    Answer,
     Api,
     api_of,
     provided,
@@ -71,11 +70,6 @@ async def api(tmp_path: Path, database: MemoryDatabase, model: ScriptedModel) ->
         provided(Readiness, Readiness({"database": look})),
     ) as api:
         yield api
-
-
-def check_unavailable(answer: Answer) -> None:
-    answer.problem(503, "unavailable")
-    assert int(answer.headers["Retry-After"]) >= 1
 
 
 # ---- the model -------------------------------------------------------------------------------------------
@@ -130,10 +124,10 @@ async def test_without_its_database_it_says_to_try_again(api: Api, database: Mem
     ada = await api.user("ada")
     with database.outage():
         for route in PRIVATE_HTTP:
-            check_unavailable(await ada.call(route[0], path_of(route, IDS), b"{}"))
-        check_unavailable(await api.post("/auth/register", {"username": "bob", "password": PASSWORD}))
-        check_unavailable(await api.post("/auth/login", {"username": "ada", "password": PASSWORD}))
-        check_unavailable(await api.post("/auth/refresh", {"refresh_token": "x"}))
+            (await ada.call(route[0], path_of(route, IDS), b"{}")).unavailable()
+        (await api.post("/auth/register", {"username": "bob", "password": PASSWORD})).unavailable()
+        (await api.post("/auth/login", {"username": "ada", "password": PASSWORD})).unavailable()
+        (await api.post("/auth/refresh", {"refresh_token": "x"})).unavailable()
         assert (await api.get("/")).status == 200
         assert (await api.get("/health")).ok() == {"status": "healthy"}
         (await api.get("/auth/me")).problem(401, "unauthenticated")  # a stranger is known as one without it
@@ -144,7 +138,7 @@ async def test_contention_that_does_not_pass_says_to_try_again(api: Api, databas
     ada = await api.user("ada")
     conversation = await ada.conversation()
     database.contend(TRIES)
-    check_unavailable(await ada.post(f"/conversations/{conversation}/rename", {"title": "Mine"}))
+    (await ada.post(f"/conversations/{conversation}/rename", {"title": "Mine"})).unavailable()
     database.contend(TRIES - 1)
     assert (await ada.post(f"/conversations/{conversation}/rename", {"title": "Mine"})).ok()["title"] == "Mine"
 
@@ -153,7 +147,7 @@ async def test_it_is_ready_while_its_parts_are(api: Api, database: MemoryDatabas
     assert (await api.get("/ready")).status == 200
     with database.outage():
         answer = await api.get("/ready")
-        check_unavailable(answer)
+        answer.unavailable()
         assert "database" in answer.problem(503, "unavailable")["detail"]
     assert (await api.get("/ready")).status == 200
 
@@ -185,7 +179,7 @@ async def test_a_reply_outlives_an_outage(api: Api, database: MemoryDatabase, mo
             stall.release()
             await events.until("lo")
             await model.calls[0].ended()
-            check_unavailable(await ada.get(f"/conversations/{conversation}/reply"))
+            (await ada.get(f"/conversations/{conversation}/reply")).unavailable()
         (end,) = await events.rest()
     assert (end.type, end.data["message"]["content"]) == ("reply.completed", "Hello")
     assert (await ada.messages(conversation))[1] == end.data["message"]

@@ -4,10 +4,12 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import pytest
 from sqlalchemy import event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
+from sqlalchemy.exc import DBAPIError, NotSupportedError, OperationalError
 
 from chatcore import (
     Caller,
@@ -25,13 +27,13 @@ from chatcore import (
     Vouched,
 )
 from chatcore.entities import Conversation, MessageId, SessionId, UserId
-from chatcore.errors import Contention, Unavailable
+from chatcore.errors import Contention, ReadOnly, Unavailable
 from chatcore.ports import LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
 from chatcore.shielding import repeatable
 from chatcore_memory import DEMO_ENDPOINT, HandClock, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel
 from chatcore_sql import Database
 from chatcore_sql import database as module
-from chatcore_sql.failures import meaning
+from chatcore_sql.failures import is_gone, meaning
 from contracts.storage.base import NOW, stored_conversation, stored_user, the_conversation
 from contracts.storage.workers import buried
 from integration.databases import idle, nobody_in_a_transaction, only_servers, somebody_waits
@@ -98,22 +100,48 @@ class Refusal(Exception):
 
 
 @pytest.mark.parametrize(
-    ("number", "sqlstate", "kind"),
+    ("number", "sqlstate", "kind", "gone"),
     [
-        (1020, None, Contention),  # MariaDB: record has changed since last read
-        (1205, None, Contention),
-        (1213, None, Contention),
-        (3101, "40000", Contention),  # a group of MySQL servers: another one's commit was first
-        (0, "40001", Contention),
-        (0, "40P01", Contention),
-        (0, "55P03", Contention),
-        (0, "40003", Unavailable),  # statement completion unknown
-        (0, "57P01", Unavailable),
-        (2013, None, Unavailable),
+        (1020, None, Contention, False),  # MariaDB: record has changed since last read
+        (1205, None, Contention, False),
+        (1213, None, Contention, False),
+        (3101, "40000", Contention, False),  # a group of MySQL servers: another one's commit was first
+        (0, "40001", Contention, False),
+        (0, "40P01", Contention, False),
+        (0, "55P03", Contention, False),
+        (0, "40003", Unavailable, False),  # statement completion unknown
+        (0, "25006", ReadOnly, True),
+        (1290, "HY000", ReadOnly, True),
+        (1792, "25006", ReadOnly, True),
+        (1836, "HY000", ReadOnly, True),
+        *((0, state, Unavailable, True) for state in ("08000", "08006", "08P01", "25P03", "26000", "42P05")),
+        *((0, state, Unavailable, True) for state in ("57P01", "57P02", "57P03", "57P05", "58030", "XX000")),
+        *((0, state, Unavailable, False) for state in ("53000", "53100", "53200", "53300", "55006", "57014")),
+        *((number, "08S01", Unavailable, True) for number in (1047, 1053, 1184, 1927, 2006, 2013, 3168, 4031)),
+        *((number, "42000", Unavailable, False) for number in (1040, 1203, 1226)),
+        (1021, "HY000", Unavailable, False),  # disk full
+        (0, "25P02", None, False),
+        (0, "42P01", None, False),
+        (0, "22001", None, False),
+        (1146, "42S02", None, False),
+        (1153, "08S01", None, False),  # packet too large
+        (1366, "HY000", None, False),
     ],
 )
-def test_what_is_contention_and_what_is_not(number: int, sqlstate: str | None, kind: type[Exception]) -> None:
-    assert type(meaning(OperationalError("UPDATE", None, Refusal(number, sqlstate)))) is kind
+def test_what_the_engines_say_and_what_it_means(
+    number: int, sqlstate: str | None, kind: type[Exception] | None, gone: bool
+) -> None:
+    """None: a mistake of ours. Gone: no connection to that server is used again."""
+    wrapper = OperationalError if number else DBAPIError  # as the drivers have it
+    error = wrapper("UPDATE", None, Refusal(number, sqlstate))
+    assert type(meaning(error)) is (kind or wrapper)
+    assert is_gone(error) is gone
+
+
+def test_a_statement_that_was_prepared_for_another_schema_is_sent_again() -> None:
+    kind: Any = AsyncAdapt_asyncpg_dbapi.InvalidCachedStatementError
+    stale = kind("cached plan must not change result type")
+    assert isinstance(meaning(NotSupportedError("SELECT", None, stale)), Contention)
 
 
 def test_a_commit_that_failed_is_contention_only_if_it_was_a_deadlock() -> None:

@@ -63,11 +63,6 @@ async def ada(tmp_path: Path, database: Database, model: ScriptedModel) -> Async
         yield await api.user("ada")
 
 
-def check_unavailable(answer: Answer) -> None:
-    answer.problem(503, "unavailable")
-    assert int(answer.headers["Retry-After"]) >= 1
-
-
 async def ask_everything(ada: Api, conversation: int) -> list[Answer]:
     """All at once, and more than there are connections."""
     path = f"/conversations/{conversation}"
@@ -104,7 +99,7 @@ async def test_refused(ada: Api, wire: TcpProxy, database: Database, database_ur
     for _ in range(2):
         await wire.refuse()
         for answer in await ask_everything(ada, conversation):
-            check_unavailable(answer)
+            answer.unavailable()
         await becomes_idle(database)
         assert (await ada.get("/health")).status == 200
         await wire.heal()
@@ -137,19 +132,53 @@ async def test_cut_in_the_middle(ada: Api, wire: TcpProxy, database: Database, d
     await nobody_in_a_transaction(database_url)
 
 
+async def test_connections_that_are_closed_and_reset_all_the_time(ada: Api, wire: TcpProxy, database: Database) -> None:
+    """240 requests, each change of a conversation of its own: whoever asks is told to try again, and is right to."""
+    conversations = [await ada.conversation() for _ in range(8)]
+    answers = list[Answer]()
+    wire.break_every = 41
+    for _ in range(10):
+        path = f"/conversations/{await until_created(ada)}"
+        asked = [
+            ada.post(f"{path}/chat", {"content": "Hi"}),
+            *(ada.get("/conversations") for _ in range(5)),
+            *(ada.get(f"/conversations/{it}") for it in conversations),
+            *(ada.post(f"/conversations/{it}/rename", {"title": "Other"}) for it in conversations),
+            *(ada.get("/ready") for _ in range(2)),
+        ]
+        async with asyncio.timeout(PATIENCE):
+            answers += await asyncio.gather(*asked)
+    wire.break_every = None
+    assert len(answers) == 240
+    assert {answer.status for answer in answers} == {200, 503}, [each for each in answers if each.status >= 500]
+    for answer in answers:
+        if answer.status == 503:
+            answer.unavailable()
+    assert all(answer.status in (200, 201) for answer in await ask_everything(ada, conversations[0]))
+    await becomes_idle(database)
+
+
+async def until_created(ada: Api) -> int:
+    async with asyncio.timeout(PATIENCE):
+        while (answer := await ada.post("/conversations/create")).status != 201:
+            answer.unavailable()
+    created: int = answer.ok(201)["id"]
+    return created
+
+
 @pytest.mark.parametrize(
     "error", [RuntimeError("Transport does not expose socket instance"), IndexError(), struct.error()]
 )
-async def test_hung_up_while_greeting(database: Database, error: Exception) -> None:
+async def test_hung_up_while_greeting(database: Database, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a balancer does that has no server left. Drivers have no error of their own for it."""
 
     def hang_up(*_: object) -> None:
         raise error
 
-    event.listen(database._reading.engine, "do_connect", hang_up, insert=True)
-    with pytest.raises(Unavailable):
-        await database.check()
-    event.remove(database._reading.engine, "do_connect", hang_up)
+    with monkeypatch.context() as patch:
+        patch.setattr(database._reading.engine, "connect", hang_up)
+        with pytest.raises(Unavailable):
+            await database.check()
     await database.check()
 
 
@@ -159,7 +188,7 @@ async def test_silent(ada: Api, wire: TcpProxy, database: Database, database_url
         wire.swallow()
         for _ in range(2):  # first on connections that were good, then on new ones
             for answer in await ask_everything(ada, conversation):
-                check_unavailable(answer)
+                answer.unavailable()
         await becomes_idle(database)
         await wire.heal()
         await recovers(ada, conversation, database, database_url)
@@ -174,7 +203,7 @@ async def test_a_reply_survives_silence(ada: Api, wire: TcpProxy, database: Data
         wire.swallow()
         stall.release()
         await events.until("lo")
-        check_unavailable(await ada.get("/conversations"))
+        (await ada.get("/conversations")).unavailable()
         await wire.heal()
         async with asyncio.timeout(PATIENCE):
             (end,) = await events.rest()
@@ -197,7 +226,7 @@ async def test_a_commit_that_is_lost_on_its_way(
 
     event.listen(database._writing.engine, "before_cursor_execute", lose)
     async with asyncio.timeout(PATIENCE):
-        check_unavailable(await ada.post(path, {"content": "Lost?"}))
+        (await ada.post(path, {"content": "Lost?"})).unavailable()
     event.remove(database._writing.engine, "before_cursor_execute", lose)
     await wire.heal()
     async with asyncio.timeout(PATIENCE):

@@ -6,14 +6,16 @@ from math import inf
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, NullPool, select
+from sqlalchemy import Connection, NullPool, event, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
+from chatcore.errors import ReadOnly
 from chatcore.ports import UnitOfWork
 from chatcore.shielding import settled
 from chatcore.storage import MAX_STORAGE_BYTES
 from chatcore_sql import schema
+from chatcore_sql.failures import discard_what_is_gone
 from chatcore_sql.file_lock import FileLock
 from chatcore_sql.parameters import Asked, asked_by
 from chatcore_sql.pool import Pool
@@ -45,7 +47,12 @@ _MYSQL_SESSION = (
 )
 _POSTGRESQL_SESSION = {"timezone": "UTC"}
 
-_ANYTHING = select(1)
+_TAKES_CHANGES = {
+    "sqlite": text("SELECT 1"),
+    # From MariaDB 12 on, it may be a word.
+    "mysql": text("SELECT CONCAT(@@global.read_only) IN ('0', 'OFF') AND NOT @@global.innodb_read_only"),
+    "postgresql": text("SELECT current_setting('transaction_read_only') = 'off'"),
+}
 
 
 class Database:
@@ -123,8 +130,11 @@ class Database:
         return {self._reading, self._writing, self._urgent}
 
     async def check(self) -> None:
-        """Raises `Unavailable` unless the database answers."""
-        await SingleReads(self._reading).rows(_ANYTHING)
+        """Raises `Unavailable` unless the database answers, `ReadOnly` unless it takes changes."""
+        row = await SingleReads(self._writing).first(_TAKES_CHANGES[self._writing.engine.dialect.name])
+        if row is None or not row[0]:
+            await settled(self._writing.close())  # others may be to another server, or be told something else
+            raise ReadOnly
 
     async def migrate(self) -> None:
         """Brings the schema to the newest revision. Of two at once, one waits and then finds nothing to do.
@@ -182,6 +192,8 @@ def _pool(asked: Asked, size: int, *, timeout: float | None = None, connect_with
     ).sync_engine
     if sqlite:
         set_up_sqlite(engine)
+    else:
+        event.listen(engine, "handle_error", discard_what_is_gone)
     if url.get_backend_name() == "postgresql":
         set_up_postgresql(engine, session=_POSTGRESQL_SESSION, transaction=_postgresql_transaction())
     return Pool(

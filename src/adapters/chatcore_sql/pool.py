@@ -9,9 +9,14 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.util import greenlet_spawn
 
 from chatcore.shielding import settled
+from chatcore_sql.failures import is_full
 
 _CUT_OFF = (RuntimeError, IndexError, struct.error)
 """Raised by asyncmy if the connection ends within the handshake, when it looks at a socket or bytes that are gone."""
+
+
+FULL_FOR = 2.0
+"""Seconds for which a server that gives no more connections is not asked for more, while there are some to wait for."""
 
 
 class Pool:
@@ -28,26 +33,26 @@ class Pool:
         server that may accept it and then say nothing. `recycle_after`: how old one may get."""
         self.engine = engine
         self.size = size
+        self.in_use = 0
         self._timeout = timeout
         self._connect_within = connect_within
         self._recycle_after = recycle_after
         self._opened: dict[Connection, float] = {}
-        self._free: asyncio.LifoQueue[Connection | None] = asyncio.LifoQueue()  # None: one that is yet to be opened
-        for _ in range(size):
-            self._free.put_nowait(None)
-
-    @property
-    def in_use(self) -> int:
-        return self.size - self._free.qsize()
+        self._free: list[Connection] = []
+        self._places = asyncio.Semaphore(size)
 
     async def take(self) -> Connection:
         """Whoever takes one gives it back, or discards it. Raises `TimeoutError`, or what connecting raises."""
-        while (connection := await self._next()) is None or self._is_old(connection):
+        while True:
+            await self._take_place()
+            connection = self._free.pop() if self._free else None
+            if connection is not None and not self._is_old(connection):
+                return connection
             await settled(self._open_instead(connection), apart=True)
-        return connection
 
     def give(self, connection: Connection) -> None:
-        self._free.put_nowait(connection)
+        self._free.append(connection)
+        self._give_place()
 
     async def discard(self, connection: Connection) -> None:
         """Closes one that nobody shall get again. If it has turned out to be dead, those that were idle may be too."""
@@ -58,35 +63,40 @@ class Pool:
         """Closes those that are free."""
         for connection in self._idle():
             await self._close(connection)
-            self._free.put_nowait(None)
 
     def _idle(self) -> list[Connection]:
         """Those that are open and free, which are taken out."""
-        free = [self._free.get_nowait() for _ in range(self._free.qsize())]
-        for _ in range(free.count(None)):
-            self._free.put_nowait(None)
-        return [connection for connection in free if connection is not None]
+        free, self._free = self._free, []
+        return free
 
-    async def _next(self) -> Connection | None:
-        if not self._free.empty():
-            return self._free.get_nowait()
-        async with asyncio.timeout(self._timeout):
-            return await self._free.get()
+    async def _take_place(self) -> None:
+        async with asyncio.timeout(self._timeout if self._places.locked() else None):
+            await self._places.acquire()
+        self.in_use += 1
+
+    def _give_place(self) -> None:
+        self.in_use -= 1
+        self._places.release()
 
     def _is_old(self, connection: Connection) -> bool:
         return time.monotonic() - self._opened[connection] > self._recycle_after
 
     async def _open_instead(self, old: Connection | None) -> None:
+        """A free one. If the server gives none, and others are in use, the place is left out for a while."""
         try:
             if old is not None:
                 await self._close(old)
             async with asyncio.timeout(self._connect_within):
                 connection = await greenlet_spawn(_connect, self.engine)
-        except BaseException:
-            self._free.put_nowait(None)
-            raise
-        self._opened[connection] = time.monotonic()
-        self._free.put_nowait(connection)
+        except BaseException as error:
+            if not self._opened or not is_full(error):
+                self._give_place()
+                raise
+            self.in_use -= 1
+            asyncio.get_running_loop().call_later(FULL_FOR, self._places.release)
+        else:
+            self._opened[connection] = time.monotonic()
+            self.give(connection)
 
     async def _close(self, connection: Connection) -> None:
         del self._opened[connection]
@@ -99,7 +109,7 @@ class Pool:
         finally:
             for connection in connections:
                 del self._opened[connection]
-                self._free.put_nowait(None)
+            self._give_place()
 
 
 def _connect(engine: Engine) -> Connection:

@@ -7,7 +7,7 @@ from dishka.integrations.litestar import DishkaRouter, FromDishka
 from litestar import Router, get
 
 from chatcore import CountOldKeys
-from chatcore.errors import Unavailable
+from chatcore.errors import ReadOnly, Unavailable
 from chatcore_app import Readiness, Settings
 
 
@@ -48,7 +48,8 @@ async def ready(readiness: FromDishka[Readiness], count_old_keys: FromDishka[Cou
         try:
             await check()
         except Unavailable as error:
-            raise Unavailable(f"Not ready: the {part} is not available.") from error
+            state = "read-only" if isinstance(error, ReadOnly) else "not available"
+            raise Unavailable(f"Not ready: the {part} is {state}.") from error
     try:
         return Ready(await count_old_keys())
     except Unavailable:
