@@ -645,7 +645,7 @@ async def test_a_database_in_memory_lives_as_long_as_it_is_open() -> None:
         ("", "mysql://user:password@host/name"),
         ("chatcore.db", "mysql://user:password@host/name"),
         ("oracle://u:s3cret@h/x", "not oracle://"),
-        ("mysql+pymysql://u:s3cret@h/x", "not mysql\\+pymysql://"),
+        ("mysql+odbc://u:s3cret@h/x", "not mysql\\+odbc://"),
         ("mysql://u:s3cret@h:port/x", "mysql://user:password@host/name"),
     ],
 )
