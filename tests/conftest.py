@@ -6,7 +6,10 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+import raised
 from normalising import lengths_normalised
+
+raised.hear()
 
 
 @pytest.fixture(autouse=True)

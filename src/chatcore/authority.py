@@ -14,10 +14,25 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from chatcore.entities import Session, User, UserId
-from chatcore.errors import AccountDisabled, Forbidden, ModelNotConfigured, NotFound, Unauthenticated
+from chatcore.errors import (
+    AccountDisabled,
+    Forbidden,
+    ModelNotConfigured,
+    NotFound,
+    Raises,
+    Unauthenticated,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from chatcore.ports import UnitOfWork, UnitOfWorkFactory
+
+ANYTIME: Raises = (Unavailable,)
+"""What any use case may raise: it needs the database."""
+CHANGING: Raises = (*ANYTIME, Unauthenticated, AccountDisabled)
+"""What any may raise that changes something of its owner's."""
+ADMINISTERING: Raises = (*CHANGING, Forbidden)
+"""What any may raise that needs a role."""
 
 
 class Authority(ABC):

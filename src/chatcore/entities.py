@@ -1,4 +1,4 @@
-"""What chatcore knows about: frozen values, and the rules that a value must keep.
+"""What chatcore knows about: frozen values. What they must be is said in `bounds`.
 
 Times are aware datetimes in UTC. Text is Unicode and its lengths are counted in code points. No text holds
 NUL or a lone surrogate: the one cannot be stored by PostgreSQL, the other cannot be encoded.
@@ -6,14 +6,12 @@ NUL or a lone surrogate: the one cannot be stored by PostgreSQL, the other canno
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Generic, NewType, TypeVar
 from urllib.parse import urlsplit
-
-from chatcore.errors import FieldError, ValidationFailed
 
 T = TypeVar("T")
 
@@ -30,12 +28,12 @@ ROLES = frozenset({DEFAULT_ROLE, ADMIN_ROLE})
 TITLE_LENGTH = 50
 _READ_FOR_TITLE = 2000  # characters of a text
 MAX_TITLE = 200
-MAX_CONTENT = 200_000
 MAX_PASSWORD = 1024
+MAX_TYPED = 2 * MAX_PASSWORD
+"""Characters of a password before NFC."""
 MAX_NAME = 254
 """Of an e-mail address (RFC 5321), and so of whatever may be one."""
 
-_MAX_TYPED = 2 * MAX_PASSWORD  # characters of a password before NFC
 _NOBODYS_NAME = " "
 _NOBODYS_PASSWORD = "\ud800"
 
@@ -232,17 +230,10 @@ class Page(Generic[T]):
     has_more: bool
 
 
-# ---- rules -----------------------------------------------------------------------------------------------
+# ---- texts -----------------------------------------------------------------------------------------------
 
-_EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,187}\.[^\s@.\x00-\x1f\x7f]{2,}")
-# Letters, marks and symbols that show nothing: of Default_Ignorable_Code_Point (UAX #44) what is of none of the
-# categories that are refused anyway, and the empty Braille pattern.
-_INVISIBLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
-)
 _MAX_PASTED = 4096  # characters
 _CALL = re.compile(r"/+(chat/completions|completions|responses|embeddings|models)/*$")
-_AZURE_QUERY = re.compile(r"api-version=[\w.-]{1,64}")
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -254,68 +245,12 @@ def identity_key(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
-def check(*broken: FieldError | None) -> None:
-    """Raises `ValidationFailed` with every rule that is broken, if any is."""
-    errors = [error for error in broken if error is not None]
-    if errors:
-        raise ValidationFailed(errors)
-
-
-def username_rule(username: str, field: str = "username") -> FieldError | None:
-    """3 to 64 visible characters, also once normalised; no `@`, so that a name is never taken for an address."""
-    if 3 <= len(username) <= 64 and _is_username(username, identity_key(username)):
-        return None
-    return FieldError(field, "must be 3 to 64 visible characters without spaces or '@'")
-
-
-def _is_username(username: str, key: str) -> bool:
-    visible = all(unicodedata.category(character)[0] not in "CZ" for character in username + key)
-    visible = visible and not _INVISIBLE.search(username + key)
-    return visible and "@" not in key and 3 <= len(key) <= 64
-
-
-def email_rule(email: str, field: str = "email") -> FieldError | None:
-    """The form `local@domain.tld`, at most 254 characters (RFC 5321); whether it exists is not asked."""
-    wellformed = len(email) <= MAX_NAME and _EMAIL.fullmatch(email) and _storable(email)
-    if wellformed and len(identity_key(email)) <= MAX_NAME:
-        return None
-    return FieldError(field, "must be an e-mail address of at most 254 characters")
-
-
-def password_rule(password: str, minimum: int, field: str = "password") -> FieldError | None:
-    """`minimum` to 1,024 code points after NFC, and at most twice as many before it; nothing truncated, any character
-    (ASVS 6.2.1, 6.2.9)."""
-    if minimum <= len(normal_password(password)) <= MAX_PASSWORD and not _SURROGATE.search(password):
-        return None
-    return FieldError(field, f"must be {minimum} to {MAX_PASSWORD} characters")
-
-
 def normal_password(password: str) -> str:
     """The same password whatever the keyboard composes (NFC; NIST SP 800-63B §3.1.1.2). Of one that is too long: a
     password that nobody can have. Normalising takes quadratic time."""
-    if len(password) > _MAX_TYPED:
+    if len(password) > MAX_TYPED:
         return _NOBODYS_PASSWORD
     return unicodedata.normalize("NFC", password)
-
-
-def text_rule(text: str, field: str, *, minimum: int = 0, maximum: int) -> FieldError | None:
-    """`minimum` to `maximum` code points; where there is a minimum, not only white space."""
-    if len(text) > maximum:
-        return FieldError(field, f"must be at most {maximum} characters")
-    if not _storable(text):
-        return FieldError(field, "must not contain NUL or unpaired surrogates")
-    if minimum and not text.strip():
-        return FieldError(field, "must not be empty")
-    return None
-
-
-def profile_rules(profile: Profile) -> Iterable[FieldError | None]:
-    for name in ("user_name", "country", "job", "phone", "init_cn_level"):
-        yield text_rule(getattr(profile, name) or "", name, maximum=200)
-
-
-def role_rule(role: str, field: str = "role") -> FieldError | None:
-    return None if role in ROLES else FieldError(field, f"must be one of: {', '.join(sorted(ROLES))}")
 
 
 def normal_model_url(url: str) -> str:
@@ -326,52 +261,10 @@ def normal_model_url(url: str) -> str:
     return _CALL.sub("", path) + (mark if query else "") + query
 
 
-def model_url_rule(url: str, field: str = "model_url") -> FieldError | None:
-    """An absolute http or https URL of at most 2,048 printable ASCII characters.
-
-    No user info, fragment, zone of a network or query but Azure's `api-version`: the gateway appends a path, and a
-    secret in a URL ends up in logs. Whether the host may be called is the egress guard's question.
-    """
-    problem = FieldError(field, "must be an http(s) URL such as https://api.openai.com/v1")
-    if len(url) > 2048 or not re.fullmatch(r"[!-\[\]-~]+", url):
-        return problem
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return problem
-    if not (parts.scheme in ("http", "https") and parts.hostname and port != 0):
-        return problem
-    if "@" in parts.netloc or "%" in parts.netloc or "#" in url:
-        return problem
-    if "?" in url and not _AZURE_QUERY.fullmatch(parts.query):
-        return FieldError(field, "must have no query, but for Azure's ?api-version=…; the key is a field of its own")
-    return None
-
-
-def model_name_rule(model_name: str, field: str = "model_name") -> FieldError | None:
-    """1 to 200 characters on one line."""
-    broken = text_rule(model_name, field, minimum=1, maximum=200)
-    if broken is None and not model_name.isprintable():
-        return FieldError(field, "must be one line of visible characters, such as gpt-4o-mini")
-    return broken
-
-
 def origin_of(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port (RFC 6454) of a URL that keeps `model_url_rule`."""
+    """Scheme, host and port (RFC 6454) of a URL that keeps the rules of a `ModelUrl`."""
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or {"http": 80, "https": 443}[parts.scheme]
-
-
-def range_rule(value: float | None, field: str, *, minimum: float, maximum: float) -> FieldError | None:
-    if value is None or minimum <= value <= maximum:
-        return None
-    return FieldError(field, f"must be between {minimum} and {maximum}")
-
-
-def check_page(limit: int, offset: int) -> None:
-    """The bounds of a listing: `limit` 1 to 100, `offset` 0 to 1,000,000. Raises `ValidationFailed`."""
-    check(range_rule(limit, "limit", minimum=1, maximum=100), range_rule(offset, "offset", minimum=0, maximum=10**6))
 
 
 def key_hint(api_key: str) -> str:
@@ -404,16 +297,3 @@ def storable(text: str) -> str:
     if text.isascii() and "\0" not in text:  # by far the quickest to see, and by far the most frequent
         return text
     return _UNSTORABLE.sub("\ufffd", text)
-
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def _storable(text: str) -> bool:
-    if "\0" in text:
-        return False
-    try:
-        text.encode()  # twenty times as fast as to search for what cannot be encoded
-    except UnicodeEncodeError:
-        return False
-    return True

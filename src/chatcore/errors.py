@@ -38,7 +38,7 @@ Every class has a stable `code`, the word that clients of any edge may rely on, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 
 class ChatcoreError(Exception):
@@ -50,6 +50,10 @@ class ChatcoreError(Exception):
     def __init__(self, detail: str | None = None) -> None:
         self.detail = detail or self.default_detail
         super().__init__(self.detail)
+
+
+Raises: TypeAlias = tuple[type[ChatcoreError], ...]
+"""What a use case may raise, as it declares it: a kind stands for all that have its `code`."""
 
 
 @dataclass(frozen=True, slots=True)

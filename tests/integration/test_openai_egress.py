@@ -15,7 +15,8 @@ import aiohttp
 import pytest
 from aiohttp.abc import ResolveResult
 
-from chatcore.entities import UserId, model_url_rule
+from chatcore.bounds import MODEL
+from chatcore.entities import UserId
 from chatcore.errors import ModelError, ModelTimeout, ModelURLRefused
 from chatcore.ports import ModelEndpoint, Prompt
 from chatcore_openai import LOOPBACK, OpenAIGateway
@@ -238,7 +239,9 @@ def test_there_are_more_than_three_hundred_forms() -> None:
 async def test_no_form_is_saved(listening: Listening) -> None:
     async with OpenAIGateway() as gateway:
         for url in urls(listening.port):
-            assert model_url_rule(url) is not None or not await gateway.may_call(url, owner=OWNER), url
+            assert MODEL["model_url"].broken(url, "model_url") is not None or not await gateway.may_call(
+                url, owner=OWNER
+            ), url
     assert listening.hits == 0
 
 
@@ -316,7 +319,7 @@ async def test_a_name_that_changes_its_mind_is_looked_at_again(listening: Listen
         for number, (form, host) in enumerate(forms(listening.port)):
             url = form.replace(host, f"model{number}.example.com")
             names.are(["93.184.216.34"])
-            saved = model_url_rule(url) is None and await gateway.may_call(url, owner=OWNER)
+            saved = not any(MODEL.broken(model_url=url)) and await gateway.may_call(url, owner=OWNER)
             assert saved is (form.endswith("/v1") and form.startswith((f"http://{host}:", f"https://{host}:"))), form
             names.are(meant(host))
             assert isinstance(await call(gateway, url), ModelURLRefused if saved else ModelError), form

@@ -205,6 +205,6 @@ async def test_beside_a_conversation_that_is_busy(world: World, process: Process
 async def test_under_a_key_which_only_a_conversation_makes_unique(
     world: World, process: Process, owner: UserId
 ) -> None:
-    with pytest.raises(ValidationFailed, match=r"^Idempotency-Key: needs a conversation"):
+    with pytest.raises(ValidationFailed, match=r"^idempotency_key: needs a conversation"):
         await begin(process, owner, key="key")
     assert list(await conversations(world, owner)) == []

@@ -1,35 +1,29 @@
 """The rules that a value must keep, at their bounds."""
 
 import unicodedata
+from dataclasses import asdict
 
 import pytest
 
 from chatcore import PasswordPolicy
+from chatcore.bounds import EMAIL, MODEL, PROFILE, USERNAME, Password, Range, Text, check
 from chatcore.entities import (
     MAX_NAME,
     MAX_PASSWORD,
     Profile,
-    check,
-    email_rule,
     identity_key,
     key_hint,
-    model_name_rule,
-    model_url_rule,
     normal_model_url,
     normal_password,
-    password_rule,
-    profile_rules,
-    range_rule,
     storable,
-    text_rule,
     title_from,
     title_of,
-    username_rule,
     without_thinking,
 )
 from chatcore.errors import FieldError, ValidationFailed
 from normalising import MARKS
 
+PASSWORD = Password(8, MAX_PASSWORD)
 COMPOSED, DECOMPOSED = "é", "e\u0301"
 
 
@@ -47,7 +41,7 @@ def test_check_names_every_broken_rule() -> None:
 
 @pytest.mark.parametrize("name", ["ada", "a" * 64, "漢字名", "🦄🦄🦄", "a.b-c_d", "O'Brien", "1';--"])
 def test_a_username_is_3_to_64_characters(name: str) -> None:
-    assert username_rule(name) is None
+    assert USERNAME.broken(name, "username") is None
 
 
 @pytest.mark.parametrize(
@@ -81,22 +75,24 @@ def test_a_username_is_3_to_64_characters(name: str) -> None:
     ],
 )
 def test_a_username_is_refused(name: str) -> None:
-    assert username_rule(name) == FieldError("username", "must be 3 to 64 visible characters without spaces or '@'")
+    assert USERNAME.broken(name, "username") == FieldError(
+        "username", "must be 3 to 64 visible characters without spaces or '@'"
+    )
 
 
 def test_the_bounds_of_a_username_hold_for_its_key_too() -> None:
     assert len(identity_key("İ" * 64)) == 128
-    assert username_rule("İ" * 32) is None
-    assert username_rule("İ" * 33) is not None
+    assert USERNAME.broken("İ" * 32, "username") is None
+    assert USERNAME.broken("İ" * 33, "username") is not None
     assert len(identity_key("e\u0301" * 2)) == 2
-    assert username_rule("e\u0301" * 2) is not None
+    assert USERNAME.broken("e\u0301" * 2, "username") is not None
 
 
 @pytest.mark.parametrize(
     "email", ["a@b.de", "Ada.Lovelace+x@sub.example.org", "ä@bücher.example", "a" * 64 + "@" + "b" * 185 + ".com"]
 )
 def test_an_email_address_has_a_local_part_and_a_domain(email: str) -> None:
-    assert email_rule(email) is None
+    assert EMAIL.broken(email, "email") is None
 
 
 @pytest.mark.parametrize(
@@ -120,7 +116,7 @@ def test_an_email_address_has_a_local_part_and_a_domain(email: str) -> None:
     ],
 )
 def test_an_email_address_is_refused(email: str) -> None:
-    assert email_rule(email) == FieldError("email", "must be an e-mail address of at most 254 characters")
+    assert EMAIL.broken(email, "email") == FieldError("email", "must be an e-mail address of at most 254 characters")
 
 
 @pytest.mark.parametrize(
@@ -150,10 +146,10 @@ def test_another_name(one: str, other: str) -> None:
 
 
 def test_what_is_longer_than_a_name_or_a_password_may_be_is_not_normalised(normalised: list[int]) -> None:
-    for rule in (username_rule, email_rule):
-        assert rule(MARKS) is not None
-        assert rule("a" + MARKS[:200] + "@example.org" + MARKS) is not None
-    assert password_rule(MARKS, 8) is not None
+    for bound in (USERNAME, EMAIL):
+        assert bound.broken(MARKS, "name") is not None
+        assert bound.broken("a" + MARKS[:200] + "@example.org" + MARKS, "name") is not None
+    assert PASSWORD.broken(MARKS, "password") is not None
     assert PasswordPolicy(blocked={"password"}).rule(MARKS) is not None
     assert identity_key(MARKS) == identity_key("x" * (MAX_NAME + 1))
     assert normal_password(MARKS) == normal_password("x" * (2 * MAX_PASSWORD + 1))
@@ -161,9 +157,9 @@ def test_what_is_longer_than_a_name_or_a_password_may_be_is_not_normalised(norma
 
 
 def test_nobody_has_what_is_too_long() -> None:
-    assert username_rule(identity_key(MARKS)) is not None
-    assert email_rule(identity_key(MARKS)) is not None
-    assert password_rule(normal_password(MARKS), 1) is not None
+    assert USERNAME.broken(identity_key(MARKS), "username") is not None
+    assert EMAIL.broken(identity_key(MARKS), "email") is not None
+    assert Password(1, MAX_PASSWORD).broken(normal_password(MARKS), "password") is not None
 
 
 def test_the_key_of_a_key_is_the_key() -> None:
@@ -179,17 +175,17 @@ def test_the_key_of_a_key_is_the_key() -> None:
     "password", ["12345678", " " * 8, "🦄" * 8, "pass\0word", "a" * 1024, COMPOSED * 8, DECOMPOSED * 1024]
 )
 def test_a_password_is_anything_of_8_to_1024_characters(password: str) -> None:
-    assert password_rule(password, 8) is None
+    assert PASSWORD.broken(password, "password") is None
 
 
 @pytest.mark.parametrize("password", ["", "1234567", "a" * 1025, DECOMPOSED * 7, "1234567\ud800"])
 def test_a_password_is_refused(password: str) -> None:
-    assert password_rule(password, 8) == FieldError("password", "must be 8 to 1024 characters")
+    assert PASSWORD.broken(password, "password") == FieldError("password", "must be 8 to 1024 characters")
 
 
 def test_the_minimum_of_a_password_can_be_chosen() -> None:
-    assert password_rule("a" * 14, 15, "new") == FieldError("new", "must be 15 to 1024 characters")
-    assert password_rule("a" * 15, 15) is None
+    assert Password(15, MAX_PASSWORD).broken("a" * 14, "new") == FieldError("new", "must be 15 to 1024 characters")
+    assert Password(15, MAX_PASSWORD).broken("a" * 15, "new") is None
 
 
 def test_a_password_is_the_same_on_every_keyboard() -> None:
@@ -218,26 +214,26 @@ def test_a_password_is_the_same_on_every_keyboard() -> None:
 )
 def test_text(text: str, minimum: int, message: str | None) -> None:
     expected = FieldError("field", message) if message else None
-    assert text_rule(text, "field", minimum=minimum, maximum=10) == expected
+    assert Text(minimum, 10).broken(text, "field") == expected
 
 
 def test_each_part_of_a_profile_is_optional_and_at_most_200_characters() -> None:
-    assert list(profile_rules(Profile())) == [None] * 5
-    assert list(profile_rules(Profile(job="x" * 200, phone=""))) == [None] * 5
-    broken = [rule.field for rule in profile_rules(Profile(country="x" * 201, job="\0")) if rule]
+    assert list(PROFILE.broken(**asdict(Profile()))) == [None] * 5
+    assert list(PROFILE.broken(**asdict(Profile(job="x" * 200, phone="")))) == [None] * 5
+    broken = [each.field for each in PROFILE.broken(**asdict(Profile(country="x" * 201, job="\0"))) if each]
     assert broken == ["country", "job"]
 
 
 @pytest.mark.parametrize(
-    ("value", "fine"), [(None, True), (0, True), (2, True), (1.5, True), (-0.01, False), (2.01, False), (3, False)]
+    ("value", "fine"), [(0, True), (2, True), (1.5, True), (-0.01, False), (2.01, False), (3, False)]
 )
-def test_a_number_lies_within_its_bounds(value: float | None, fine: bool) -> None:
-    assert (range_rule(value, "field", minimum=0, maximum=2) is None) is fine
+def test_a_number_lies_within_its_bounds(value: float, fine: bool) -> None:
+    assert (Range(0, 2).broken(value, "field") is None) is fine
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_what_is_no_number_lies_within_no_bounds(value: float) -> None:
-    assert range_rule(value, "field", minimum=0, maximum=2) == FieldError("field", "must be between 0 and 2")
+    assert Range(0, 2).broken(value, "field") == FieldError("field", "must be between 0 and 2")
 
 
 @pytest.mark.parametrize(
@@ -303,7 +299,7 @@ def test_a_key_is_known_by_its_last_four_characters(key: str, hint: str) -> None
     ],
 )
 def test_a_model_url(url: str) -> None:
-    assert model_url_rule(url) is None
+    assert MODEL["model_url"].broken(url, "model_url") is None
 
 
 @pytest.mark.parametrize(
@@ -344,20 +340,27 @@ def test_a_model_url(url: str) -> None:
     ],
 )
 def test_a_model_url_is_refused(url: str) -> None:
-    assert model_url_rule(url) == FieldError("model_url", "must be an http(s) URL such as https://api.openai.com/v1")
+    assert MODEL["model_url"].broken(url, "model_url") == FieldError(
+        "model_url", "must be an http(s) URL such as https://api.openai.com/v1"
+    )
 
 
 @pytest.mark.parametrize(
     "query", ["", "key=secret", "api-version=", "api-version=1&key=secret", "api-version=%31", "?"]
 )
 def test_a_query_is_refused_with_a_hint(query: str) -> None:
-    error = model_url_rule(f"https://example.org/v1?{query}")
+    error = MODEL["model_url"].broken(f"https://example.org/v1?{query}", "model_url")
     assert error is not None
     assert (error.field, "api-version" in error.message) == ("model_url", True)
 
 
 def test_azures_query_is_none_that_is_refused() -> None:
-    assert model_url_rule("https://x.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21") is None
+    assert (
+        MODEL["model_url"].broken(
+            "https://x.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21", "model_url"
+        )
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -388,12 +391,12 @@ def test_a_pasted_url_is_the_base_of_all_paths(pasted: str, url: str) -> None:
 
 @pytest.mark.parametrize("name", ["gpt-4o-mini", "qwen3:8b", "org/model name", "模型", "x" * 200])
 def test_a_model_name(name: str) -> None:
-    assert model_name_rule(name) is None
+    assert MODEL["model_name"].broken(name, "model_name") is None
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 201, "gpt\n4", "gpt\t4", "gpt\u202e4", "gpt\u2028", "a\0"])
 def test_a_model_name_is_refused(name: str) -> None:
-    error = model_name_rule(name)
+    error = MODEL["model_name"].broken(name, "model_name")
     assert error is not None
     assert error.field == "model_name"
 

@@ -216,7 +216,7 @@ async def test_a_send_whose_answer_was_lost_is_not_sent_again(world: World, chat
 async def test_a_key_that_breaks_the_rule_is_refused(world: World, chat: Chat, key: str) -> None:
     with pytest.raises(ValidationFailed) as raised:
         await chat.send(key=key)
-    assert [error.field for error in raised.value.errors] == ["Idempotency-Key"]
+    assert [error.field for error in raised.value.errors] == ["idempotency_key"]
     assert (await chat.messages(), world.model.calls) == ([], [])
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from chatcore.entities import Role, Usage, model_url_rule, title_of
+from chatcore.bounds import MODEL
+from chatcore.entities import Role, Usage, title_of
 from chatcore.errors import ModelUnavailable
 from chatcore.ports import Delta, ModelEndpoint, Prompt, PromptMessage
 from chatcore.prompt import TITLE_REQUEST, build_title_prompt
@@ -142,4 +143,4 @@ async def test_it_may_be_interrupted() -> None:
 
 
 def test_no_user_can_configure_it() -> None:
-    assert model_url_rule(DEMO_ENDPOINT.url) is not None
+    assert MODEL["model_url"].broken(DEMO_ENDPOINT.url, "model_url") is not None

@@ -10,7 +10,7 @@ from chatcore.ports import Delta, LLMGateway, ModelEndpoint, Prompt, PromptMessa
 from chatcore.prompt import TITLE_REQUEST
 
 DEMO_ENDPOINT = ModelEndpoint(url="demo:", model="demo", api_key="", trusted=True)
-"""Users can't configure it: `entities.model_url_rule` takes http and https only."""
+"""Users can't configure it: `bounds.ModelUrl` takes http and https only."""
 
 QUESTION_LENGTH = 200
 TITLE_WORDS = 6

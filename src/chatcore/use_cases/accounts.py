@@ -2,32 +2,34 @@
 
 from collections.abc import Container
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from chatcore import audit
-from chatcore.authority import Authority, Caller, acting
+from chatcore.authority import ADMINISTERING, ANYTIME, CHANGING, Authority, Caller, acting
+from chatcore.bounds import EMAIL, PASSWORD, PROFILE, USERNAME, Bounds, check
 from chatcore.entities import (
     ADMIN_ROLE,
     DEFAULT_ROLE,
     Profile,
     User,
     UserId,
-    check,
-    email_rule,
     normal_password,
-    password_rule,
-    profile_rules,
-    username_rule,
 )
 from chatcore.errors import (
     Contention,
+    EmailTaken,
     FieldError,
     InsufficientUserAuthentication,
     InvalidCredentials,
     LastAdmin,
     NotFound,
+    Raises,
+    RateLimited,
     Unavailable,
+    UsernameTaken,
+    ValidationFailed,
 )
 from chatcore.ports import Clock, PasswordHasher, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, RateLimits
@@ -56,7 +58,7 @@ class PasswordPolicy:
         password = normal_password(password)
         if password.lower() in self.blocked:
             return FieldError("password", "is among the most common ones; choose another")
-        return password_rule(password, self.minimum)
+        return replace(PASSWORD, minimum=self.minimum).broken(password, "password")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,9 @@ class NewAccount:
     roles: frozenset[str] = frozenset({DEFAULT_ROLE})
 
 
+ACCOUNT = Bounds(username=USERNAME, email=EMAIL, password=PASSWORD)
+
+
 @dataclass(frozen=True, kw_only=True)
 class MakeAccount:
     """What every way of making an account has in common."""
@@ -81,10 +86,9 @@ class MakeAccount:
 
     def _check(self, new: NewAccount) -> None:
         check(
-            username_rule(new.username),
-            email_rule(new.email) if new.email is not None else None,
+            *ACCOUNT.broken(username=new.username, email=new.email),
             self.policy.rule(new.password),
-            *profile_rules(new.profile),
+            *PROFILE.broken(**asdict(new.profile)),
         )
 
     async def _hash(self, new: NewAccount) -> str:
@@ -114,6 +118,8 @@ class OpenRegistration(MakeAccount):
     """What is common to the ways in which anybody makes an account."""
 
     limits: RateLimits = UNLIMITED
+    bounds: ClassVar[Bounds] = Bounds(**ACCOUNT, **PROFILE)
+    raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, UsernameTaken, EmailTaken, RateLimited)
 
     async def _admitted(self, new: NewAccount, address: str) -> str:
         """The password's hash, once the account keeps the rules and the address its limit."""
@@ -136,7 +142,6 @@ class CreateAccount(OpenRegistration):
         user_agent: str = "",
         address: str = "",
     ) -> User:
-        """Raises `ValidationFailed`, `UsernameTaken`, `EmailTaken`, `RateLimited`."""
         new = NewAccount(username=username, password=normal_password(password), email=email, profile=profile)
         user = await self._store(new, await self._admitted(new, address))
         audit.record("account_created", user_id=user.id, session_id=None, address=address, user_agent=user_agent)
@@ -159,7 +164,6 @@ class Register(OpenRegistration):
         user_agent: str = "",
         address: str = "",
     ) -> SignedIn:
-        """Raises `ValidationFailed`, `UsernameTaken`, `EmailTaken`, `RateLimited`."""
         new = NewAccount(username=username, password=normal_password(password), email=email, profile=profile)
         signed_in = await self._store_signed_in(new, await self._admitted(new, address), user_agent, address)
         note_sign_in("account_created", signed_in)
@@ -182,10 +186,10 @@ class StepUp:
     passwords: PasswordHasher
     policy: PasswordPolicy
     limits: RateLimits = UNLIMITED
+    raises: ClassVar[Raises] = (InsufficientUserAuthentication, InvalidCredentials, RateLimited)
 
     async def __call__(self, caller: Caller, current_password: str | None, *, now: datetime) -> bool:
-        """True if the password was checked just now. Raises `InsufficientUserAuthentication`, `InvalidCredentials`,
-        `RateLimited`."""
+        """True if the password was checked just now."""
         if current_password is not None:
             await self.limits.try_password(caller.user.id)
             given = normal_password(current_password)
@@ -205,10 +209,11 @@ class ChangeUsername:
     unit_of_work: UnitOfWorkFactory
     clock: Clock
     limits: RateLimits = UNLIMITED
+    bounds: ClassVar[Bounds] = Bounds(username=USERNAME)
+    raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, UsernameTaken, RateLimited)
 
     async def __call__(self, *, caller: Caller, username: str, address: str = "") -> User:
-        """Raises `ValidationFailed`, `UsernameTaken`, `RateLimited`."""
-        check(username_rule(username))
+        self.bounds.check(username=username)
         await self.limits.try_rename(caller.user.id, address)
         return await self._store(caller, username)
 
@@ -231,13 +236,13 @@ class ChangeEmail:
     step_up: StepUp
     clock: Clock
     limits: RateLimits = UNLIMITED
+    bounds: ClassVar[Bounds] = Bounds(email=EMAIL)
+    raises: ClassVar[Raises] = (*CHANGING, *StepUp.raises, ValidationFailed, EmailTaken)
 
     async def __call__(
         self, *, caller: Caller, email: str, current_password: str | None = None, address: str = ""
     ) -> User:
-        """Raises `ValidationFailed`, `EmailTaken`, `InsufficientUserAuthentication`, `InvalidCredentials`,
-        `RateLimited`."""
-        check(email_rule(email))
+        self.bounds.check(email=email)
         now = self.clock.now()
         await self.step_up(caller, current_password, now=now)
         await self.limits.try_rename(caller.user.id, address)
@@ -264,9 +269,10 @@ class ChangePassword:
     step_up: StepUp
     sessions: SessionIssuer
     clock: Clock
+    bounds: ClassVar[Bounds] = Bounds(password=PASSWORD)
+    raises: ClassVar[Raises] = (*CHANGING, *StepUp.raises, ValidationFailed)
 
     async def __call__(self, *, caller: Caller, password: str, current_password: str | None = None) -> SignedIn:
-        """Raises `ValidationFailed`, `InsufficientUserAuthentication`, `InvalidCredentials`, `RateLimited`."""
         password = normal_password(password)
         check(self.policy.rule(password))
         now = self.clock.now()
@@ -296,9 +302,9 @@ class DeleteAccount:
     replies: Replies
     step_up: StepUp
     clock: Clock
+    raises: ClassVar[Raises] = (*ADMINISTERING, *StepUp.raises, LastAdmin)
 
     async def __call__(self, *, caller: Caller, current_password: str | None = None) -> None:
-        """Raises `InsufficientUserAuthentication`, `InvalidCredentials`, `RateLimited`, `LastAdmin`."""
         await self.step_up(caller, current_password, now=self.clock.now())
         deletion = Deletion(unit_of_work=self.unit_of_work, replies=self.replies, clock=self.clock)
         await deletion(caller.user.id, by=caller, role=ADMIN_ROLE if ADMIN_ROLE in caller.user.roles else None)

@@ -8,29 +8,27 @@ number who go at once, one stays.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
 from chatcore import audit
-from chatcore.authority import Authority, acting, planning
+from chatcore.authority import ADMINISTERING, ANYTIME, Authority, acting, planning
+from chatcore.bounds import PAGE, ROLE, Bounds, Text
 from chatcore.entities import (
     ADMIN_ROLE,
     DEFAULT_ROLE,
+    MAX_NAME,
     AccountRole,
     Page,
     Session,
     User,
     UserId,
-    check,
-    check_page,
     normal_password,
-    range_rule,
-    role_rule,
-    text_rule,
 )
-from chatcore.errors import NotFound
+from chatcore.errors import EmailTaken, LastAdmin, NotFound, Raises, UsernameTaken, ValidationFailed
 from chatcore.ports import Clock, UnitOfWork, UnitOfWorkFactory
 from chatcore.replies import Replies
 from chatcore.shielding import repeatable
-from chatcore.use_cases.accounts import Deletion, MakeAccount, NewAccount, keep_an_admin
+from chatcore.use_cases.accounts import ACCOUNT, Deletion, MakeAccount, NewAccount, keep_an_admin
 
 _MISSING = "There is no such user."
 
@@ -40,13 +38,12 @@ class ListUsers:
     """An administrator: all users, the newest first, or those with a text in the username or the e-mail address."""
 
     unit_of_work: UnitOfWorkFactory
+    bounds: ClassVar[Bounds] = Bounds(limit=PAGE["limit"], q=Text(0, MAX_NAME))
+    raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed)
 
     async def __call__(self, *, q: str = "", before: UserId | None = None, limit: int = 20) -> Page[User]:
-        """`q` 0 to 254 characters, `limit` 1 to 100; `before`: the last one of the page before.
-
-        Raises `ValidationFailed`.
-        """
-        check(range_rule(limit, "limit", minimum=1, maximum=100), text_rule(q, "q", maximum=254))
+        """`before`: the last one of the page before."""
+        self.bounds.check(limit=limit, q=q)
         async with self.unit_of_work(read_only=True) as work:
             found = await work.administration.users(containing=q, before=before, limit=limit + 1)
         return Page(found[:limit], len(found) > limit)
@@ -57,9 +54,9 @@ class FindUser:
     """The operator, at the server: the user with this username or e-mail address."""
 
     unit_of_work: UnitOfWorkFactory
+    raises: ClassVar[Raises] = (*ANYTIME, NotFound)
 
     async def __call__(self, *, name: str) -> User:
-        """Raises `NotFound`."""
         async with self.unit_of_work(read_only=True) as work:
             user = await work.users.find(name)
         if user is None:
@@ -72,10 +69,11 @@ class ListSessionsOfUser:
     """An administrator: a user's sign-ins, the latest first, also those that have ended."""
 
     unit_of_work: UnitOfWorkFactory
+    bounds: ClassVar[Bounds] = PAGE
+    raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, NotFound)
 
     async def __call__(self, *, user_id: UserId, limit: int = 20, offset: int = 0) -> Page[Session]:
-        """`limit` 1 to 100, `offset` 0 to 1,000,000. Raises `ValidationFailed`, `NotFound`."""
-        check_page(limit, offset)
+        self.bounds.check(limit=limit, offset=offset)
         async with self.unit_of_work(read_only=True) as work:
             await _existing(work, user_id)
             found: Sequence[Session] = await work.tokens.sessions(user_id, limit=limit + 1, offset=offset)
@@ -89,10 +87,11 @@ class DisableUser:
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
+    raises: ClassVar[Raises] = (*ADMINISTERING, NotFound, LastAdmin)
 
     @repeatable
     async def __call__(self, *, by: Authority, user_id: UserId) -> User:
-        """Disabling who is disabled changes nothing. Raises `NotFound`, `LastAdmin`."""
+        """Disabling who is disabled changes nothing."""
         now = self.clock.now()
         async with acting(self.unit_of_work, by, now=now, role=ADMIN_ROLE) as work:
             await keep_an_admin(work, user_id)
@@ -113,10 +112,11 @@ class EnableUser:
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
+    raises: ClassVar[Raises] = (*ADMINISTERING, NotFound)
 
     @repeatable
     async def __call__(self, *, by: Authority, user_id: UserId) -> User:
-        """Enabling who is enabled changes nothing. Raises `NotFound`."""
+        """Enabling who is enabled changes nothing."""
         now = self.clock.now()
         async with acting(self.unit_of_work, by, now=now, role=ADMIN_ROLE) as work:
             user = await _enabled(work, await _existing(work, user_id), now=now)
@@ -130,6 +130,7 @@ class ListRoles:
     """An administrator: the roles that there are to grant, and what each is for."""
 
     unit_of_work: UnitOfWorkFactory
+    raises: ClassVar[Raises] = ANYTIME
 
     async def __call__(self) -> Sequence[AccountRole]:
         async with self.unit_of_work(read_only=True) as work:
@@ -140,10 +141,11 @@ class ListRoles:
 class _RoleChange:
     unit_of_work: UnitOfWorkFactory
     clock: Clock
+    bounds: ClassVar[Bounds] = Bounds(role=ROLE)
 
     @repeatable
     async def _changed(self, by: Authority, user_id: UserId, role: str, *, granted: bool) -> User:
-        check(role_rule(role))
+        self.bounds.check(role=role)
         now = self.clock.now()
         async with acting(self.unit_of_work, by, now=now, role=ADMIN_ROLE) as work:
             if granted:
@@ -163,8 +165,9 @@ class _RoleChange:
 class GrantRole(_RoleChange):
     """An administrator: gives a user a role, which holds from their next request on."""
 
+    raises: ClassVar[Raises] = (*ADMINISTERING, ValidationFailed, NotFound)
+
     async def __call__(self, *, by: Authority, user_id: UserId, role: str) -> User:
-        """Raises `ValidationFailed`, `NotFound`."""
         return await self._changed(by, user_id, role, granted=True)
 
 
@@ -173,8 +176,9 @@ class RevokeRole(_RoleChange):
     """An administrator: takes a role from a user, from their next request on. The last active administrator stays
     one."""
 
+    raises: ClassVar[Raises] = (*ADMINISTERING, ValidationFailed, NotFound, LastAdmin)
+
     async def __call__(self, *, by: Authority, user_id: UserId, role: str) -> User:
-        """Raises `ValidationFailed`, `NotFound`, `LastAdmin`."""
         return await self._changed(by, user_id, role, granted=False)
 
 
@@ -184,10 +188,10 @@ class RevokeSessionsOfUser:
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
+    raises: ClassVar[Raises] = (*ADMINISTERING, NotFound)
 
     @repeatable
     async def __call__(self, *, by: Authority, user_id: UserId) -> None:
-        """Raises `NotFound`."""
         now = self.clock.now()
         async with acting(self.unit_of_work, by, now=now, role=ADMIN_ROLE) as work:
             await _existing(work, user_id)
@@ -204,9 +208,9 @@ class DeleteUser:
     unit_of_work: UnitOfWorkFactory
     replies: Replies
     clock: Clock
+    raises: ClassVar[Raises] = (*ADMINISTERING, NotFound, LastAdmin)
 
     async def __call__(self, *, by: Authority, user_id: UserId) -> None:
-        """Raises `NotFound`, `LastAdmin`."""
         await self._check(by, user_id)
         deletion = Deletion(unit_of_work=self.unit_of_work, replies=self.replies, clock=self.clock)
         await deletion(user_id, by=by, role=ADMIN_ROLE)
@@ -222,8 +226,10 @@ class DeleteUser:
 class CreateAdmin(MakeAccount):
     """The operator, at the server: makes an administrator, or one of a user who is there already."""
 
+    bounds: ClassVar[Bounds] = ACCOUNT
+    raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, UsernameTaken, EmailTaken, NotFound)
+
     async def __call__(self, *, username: str, password: str, email: str | None = None) -> User:
-        """Raises `ValidationFailed`, `UsernameTaken`, `EmailTaken`."""
         roles = frozenset({DEFAULT_ROLE, ADMIN_ROLE})
         new = NewAccount(username=username, password=normal_password(password), email=email, roles=roles)
         self._check(new)
@@ -234,10 +240,7 @@ class CreateAdmin(MakeAccount):
 
     @repeatable
     async def promote(self, *, name: str) -> User:
-        """Gives the user with this username or e-mail address the role, and enables them; the password stays.
-
-        Raises `NotFound`.
-        """
+        """Gives the user with this username or e-mail address the role, and enables them; the password stays."""
         now = self.clock.now()
         async with self.unit_of_work() as work:
             await work.administration.lock()

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
+from chatcore.authority import CHANGING
+from chatcore.bounds import Bounds, Range, Text
 from chatcore.branches import ancestors, way_to
 from chatcore.entities import (
     Conversation,
@@ -15,7 +18,15 @@ from chatcore.entities import (
     WorkerId,
     title_from,
 )
-from chatcore.errors import ConversationBusy, ModelNotConfigured, NotFound
+from chatcore.errors import (
+    ConversationBusy,
+    ModelNotConfigured,
+    NotFound,
+    Raises,
+    RateLimited,
+    StorageFull,
+    ValidationFailed,
+)
 from chatcore.ports import Cipher, Clock, Idempotency, ModelEndpoint, Prompt, UnitOfWork, UnitOfWorkFactory
 from chatcore.prompt import PromptLimits, build_prompt, build_title_prompt
 from chatcore.rate_limits import UNLIMITED, RateLimits
@@ -42,13 +53,16 @@ class ChatDefaults:
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """What one request may choose: `config_id` one of the owner's configurations, `system` at most 48,000
-    characters, `temperature` 0 to 2, `max_tokens` 1 to 1,000,000."""
+    """What one request may choose, within `OPTIONS`. `config_id`: one of the owner's configurations."""
 
     config_id: ModelConfigId | None = None
     system: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
+
+
+OPTIONS = Bounds(system=Text(0, 48_000), temperature=Range(0, 2), max_tokens=Range(1, 1_000_000))
+CONTENT = Text(1, 200_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +97,20 @@ class AskModel:
     defaults: ChatDefaults
     clock: Clock
     limits: RateLimits = UNLIMITED
+    bounds: ClassVar[Bounds] = Bounds(content=CONTENT, **OPTIONS)
+    raises: ClassVar[Raises] = (
+        *CHANGING,
+        ValidationFailed,
+        NotFound,
+        ConversationBusy,
+        ModelNotConfigured,
+        RateLimited,
+        StorageFull,
+    )
+
+    def _check(self, options: ChatOptions, **given: object) -> None:
+        chosen = {"system": options.system, "temperature": options.temperature, "max_tokens": options.max_tokens}
+        self.bounds.check(**given, **chosen)
 
     async def _conversation(self, work: UnitOfWork, owner: UserId, conversation_id: ConversationId) -> Conversation:
         conversation = await work.conversations.get(owner, conversation_id)

@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from typing import ClassVar
 
-from chatcore.authority import Owner, acting, planning
+from chatcore.authority import ANYTIME, CHANGING, Owner, acting, planning
+from chatcore.bounds import Bounds, Range, Text, check
 from chatcore.entities import (
-    MAX_CONTENT,
     Conversation,
     ConversationId,
     Message,
@@ -16,19 +17,26 @@ from chatcore.entities import (
     Status,
     UserId,
     WorkerId,
-    check,
-    range_rule,
-    text_rule,
     title_from,
 )
-from chatcore.errors import ConversationBusy, FieldError, IdempotencyKeyReused, NotFound
+from chatcore.errors import (
+    ConversationBusy,
+    FieldError,
+    IdempotencyKeyReused,
+    NotFound,
+    Raises,
+    RateLimited,
+    ValidationFailed,
+)
 from chatcore.events import ReplyEvent
 from chatcore.ports import Clock, Idempotency, UnitOfWork, UnitOfWorkFactory
 from chatcore.replies import Replies, with_logged_text
 from chatcore.shielding import repeatable, settled
-from chatcore.use_cases.asking import MISSING, AskModel, ChatOptions, Plan, Sent
+from chatcore.use_cases.asking import CONTENT, MISSING, OPTIONS, AskModel, ChatOptions, Plan, Sent
 
 NO_OPTIONS = ChatOptions()
+AFTER = Range(0, 2**53)
+"""Code points: no reply has more, and JavaScript counts no further."""
 _REMEMBERED = timedelta(hours=24)
 _PLANS = 3  # that may be overtaken by others' messages in the same conversation
 
@@ -46,6 +54,9 @@ class SendMessage(AskModel):
     sent twice; with other content or options it is refused.
     """
 
+    bounds: ClassVar[Bounds] = Bounds(content=CONTENT, idempotency_key=Text(1, 255), **OPTIONS)
+    raises: ClassVar[Raises] = (*AskModel.raises, IdempotencyKeyReused)
+
     async def __call__(
         self,
         *,
@@ -55,12 +66,11 @@ class SendMessage(AskModel):
         options: ChatOptions = NO_OPTIONS,
         idempotency_key: str | None = None,
     ) -> Sent:
-        """`content`: 1 to 200,000 characters, `idempotency_key`: 1 to 255; it needs a conversation.
-
-        Raises `ValidationFailed`, `NotFound`, `IdempotencyKeyReused`, `ConversationBusy`, `ModelNotConfigured`,
-        `RateLimited`, `StorageFull`, and `Unavailable` while shutting down; nothing is stored then, no conversation
-        either."""
-        check(*_rules(content, options), _key_rule(idempotency_key, conversation_id))
+        """An `idempotency_key` needs a conversation. What is refused leaves nothing behind, no conversation either;
+        so it is while `Replies` shut down, which is `Unavailable`."""
+        self._check(options, content=content, idempotency_key=idempotency_key)
+        if idempotency_key is not None and conversation_id is None:
+            check(FieldError("idempotency_key", "needs a conversation to be unique in"))
         named = None if idempotency_key is None else Idempotency(idempotency_key, _digest(content, options))
         await self.limits.try_send(by.owner)
         return await settled(self._send(by, conversation_id, content, options, named))
@@ -152,9 +162,8 @@ class EditMessage(AskModel):
         content: str,
         options: ChatOptions = NO_OPTIONS,
     ) -> Sent:
-        """As `SendMessage`. Raises `NotFound` also for a message that is not a user's; `ConversationBusy`,
-        `ModelNotConfigured`, `StorageFull`."""
-        check(*_rules(content, options))
+        """As `SendMessage`. A message that is not a user's is not found."""
+        self._check(options, content=content)
         await self.limits.try_send(by.owner)
         return await settled(self._edit(by, conversation_id, message_id, content, options))
 
@@ -189,6 +198,8 @@ class RegenerateReply(AskModel):
     """The owner: has a model reply once more to a message that has a reply, in a branch of its own. The earlier reply
     and all that followed it stay as they are: its siblings."""
 
+    bounds: ClassVar[Bounds] = OPTIONS
+
     async def __call__(
         self,
         *,
@@ -197,10 +208,8 @@ class RegenerateReply(AskModel):
         message_id: MessageId | None = None,
         options: ChatOptions = NO_OPTIONS,
     ) -> Sent:
-        """`message_id`: the reply, or the message to reply to; None is the last reply of the active branch. Raises as
-        `SendMessage`, and `NotFound` if there is no such message; `ConversationBusy`, `ModelNotConfigured`,
-        `StorageFull`."""
-        check(*_rules(None, options))
+        """`message_id`: the reply, or the message to reply to; None is the last reply of the active branch."""
+        self._check(options)
         await self.limits.try_send(by.owner)
         return await settled(self._regenerate(by, conversation_id, message_id, options))
 
@@ -254,6 +263,8 @@ class FollowReply:
     """The owner: reads a reply from any offset on, while it is being written and for ever after."""
 
     replies: Replies
+    bounds: ClassVar[Bounds] = Bounds(after=AFTER)
+    raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, NotFound, RateLimited)
 
     def __call__(
         self,
@@ -265,8 +276,8 @@ class FollowReply:
         again: bool = False,
         numbered: bool = False,
     ) -> AsyncGenerator[ReplyEvent, None]:
-        """As `Replies.follow`. `after` is at least 0. Raises `ValidationFailed`."""
-        check(None if after >= 0 else FieldError("after", "must be at least 0"))
+        """As `Replies.follow`."""
+        self.bounds.check(after=after)
         return self.replies.follow(
             owner=owner,
             conversation_id=conversation_id,
@@ -285,9 +296,9 @@ class StopReply:
     unit_of_work: UnitOfWorkFactory
     replies: Replies
     clock: Clock
+    raises: ClassVar[Raises] = (*CHANGING, NotFound)
 
     async def __call__(self, *, by: Owner, conversation_id: ConversationId) -> Message:
-        """Raises `NotFound` also where there never was a reply."""
         last = await self._last(by, conversation_id)
         if last.status is Status.WRITING:
             await self._order(by, last)
@@ -313,23 +324,6 @@ class StopReply:
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             await work.conversations.request_stop(by.owner, reply.conversation_id, reply.id)
             await work.commit()
-
-
-def _rules(content: str | None, options: ChatOptions) -> tuple[FieldError | None, ...]:
-    return (
-        None if content is None else text_rule(content, "content", minimum=1, maximum=MAX_CONTENT),
-        text_rule(options.system or "", "system", maximum=48_000),
-        range_rule(options.temperature, "temperature", minimum=0, maximum=2),
-        range_rule(options.max_tokens, "max_tokens", minimum=1, maximum=1_000_000),
-    )
-
-
-def _key_rule(key: str | None, conversation_id: ConversationId | None) -> FieldError | None:
-    if key is None:
-        return None
-    if conversation_id is None:
-        return FieldError("Idempotency-Key", "needs a conversation to be unique in")
-    return text_rule(key, "Idempotency-Key", minimum=1, maximum=255)
 
 
 def _digest(content: str, options: ChatOptions) -> bytes:

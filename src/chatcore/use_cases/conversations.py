@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from typing import ClassVar
 
-from chatcore.authority import Owner, acting
+from chatcore.authority import ANYTIME, CHANGING, Owner, acting
+from chatcore.bounds import PAGE, Bounds, Range, Text
 from chatcore.branches import newest_below, way_to
 from chatcore.entities import (
-    MAX_CONTENT,
     MAX_TITLE,
     Conversation,
     ConversationId,
@@ -18,21 +19,28 @@ from chatcore.entities import (
     Page,
     Role,
     UserId,
-    check,
-    check_page,
-    range_rule,
-    text_rule,
     title_from,
 )
-from chatcore.errors import Contention, ConversationBusy, NotFound, Unavailable
+from chatcore.errors import (
+    Contention,
+    ConversationBusy,
+    NotFound,
+    Raises,
+    RateLimited,
+    StorageFull,
+    Unavailable,
+    ValidationFailed,
+)
 from chatcore.ports import PAGE_BYTES, Clock, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.removal import REMOVE_WITHIN, Removal
 from chatcore.replies import STOP_BEFORE_DELETION, Replies, with_logged_text
 from chatcore.shielding import repeatable
 from chatcore.texts import newest_that_fit
+from chatcore.use_cases.asking import CONTENT
 
 _MISSING = "There is no such conversation."
+_TITLE = Bounds(title=Text(1, MAX_TITLE))
 
 
 MOST_USED = 1000
@@ -61,12 +69,13 @@ class ListConversations:
     neither missed nor shown twice; one that is begun meanwhile is not among them."""
 
     unit_of_work: UnitOfWorkFactory
+    bounds: ClassVar[Bounds] = PAGE
+    raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed)
 
     async def __call__(
         self, *, owner: UserId, limit: int = 20, offset: int = 0, cursor: ListCursor | None = None
     ) -> ListPage:
-        """`limit` 1 to 100, `offset` 0 to 1,000,000. Raises `ValidationFailed`."""
-        check_page(limit, offset)
+        self.bounds.check(limit=limit, offset=offset)
         async with self.unit_of_work(read_only=True) as work:
             if cursor is not None:
                 return _list_page(await self._below(work, owner, cursor, limit + 1), limit, cursor.since)
@@ -98,13 +107,14 @@ class CreateConversation:
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
+    bounds: ClassVar[Bounds] = _TITLE
+    raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, NotFound, StorageFull)
 
     @repeatable
     async def __call__(
         self, *, by: Owner, title: str | None = None, config_id: ModelConfigId | None = None
     ) -> Conversation:
-        """Raises `ValidationFailed`, `StorageFull`; `NotFound` if the configuration is not one's own."""
-        check(text_rule(title, "title", minimum=1, maximum=MAX_TITLE) if title is not None else None)
+        self.bounds.check(title=title)
         now = self.clock.now()
         async with acting(self.unit_of_work, by, now=now) as work:
             if config_id is not None and await work.model_configs.get(by.owner, config_id) is None:
@@ -120,11 +130,12 @@ class RenameConversation:
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
+    bounds: ClassVar[Bounds] = _TITLE
+    raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, NotFound)
 
     @repeatable
     async def __call__(self, *, by: Owner, conversation_id: ConversationId, title: str) -> Conversation:
-        """`title`: 1 to 200 characters. Raises `ValidationFailed`, `NotFound`."""
-        check(text_rule(title, "title", minimum=1, maximum=MAX_TITLE))
+        self.bounds.check(title=title)
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             await work.conversations.set_title(by.owner, conversation_id, title, by_user=True)
             conversation = await work.conversations.get(by.owner, conversation_id)
@@ -141,9 +152,10 @@ class DeleteConversation:
     unit_of_work: UnitOfWorkFactory
     replies: Replies
     clock: Clock
+    raises: ClassVar[Raises] = (*CHANGING, NotFound)
 
     async def __call__(self, *, by: Owner, conversation_id: ConversationId) -> None:
-        """Of a long one the rest is deleted later, and cannot be seen until then. Raises `NotFound`."""
+        """Of a long one the rest is deleted later, and cannot be seen until then."""
         stopped: MessageId | None = None
         while isinstance(done := await self._delete(by, conversation_id, stopped), Message):
             stopped = done.id
@@ -190,12 +202,13 @@ class ReadHistory:
     of text together, but at least one. A reply that is being written shows what of it has reached the log."""
 
     unit_of_work: UnitOfWorkFactory
+    bounds: ClassVar[Bounds] = Bounds(limit=Range(1, 200))
+    raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, NotFound)
 
     async def __call__(
         self, *, owner: UserId, conversation_id: ConversationId, limit: int = 50, before: MessageId | None = None
     ) -> History:
-        """`limit` 1 to 200. Raises `ValidationFailed`, `NotFound`."""
-        check(range_rule(limit, "limit", minimum=1, maximum=200))
+        self.bounds.check(limit=limit)
         async with self.unit_of_work(read_only=True) as work:
             found = await work.messages.history(owner, conversation_id, limit=limit + 1, before=before)
             if found is None:
@@ -220,11 +233,11 @@ class AddMessage:
     unit_of_work: UnitOfWorkFactory
     clock: Clock
     limits: RateLimits = UNLIMITED
+    bounds: ClassVar[Bounds] = Bounds(content=CONTENT)
+    raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, NotFound, ConversationBusy, RateLimited, StorageFull)
 
     async def __call__(self, *, by: Owner, conversation_id: ConversationId, role: Role, content: str) -> Message:
-        """`content`: 1 to 200,000 characters. Raises `ValidationFailed`, `NotFound`, `ConversationBusy`,
-        `RateLimited`, `StorageFull`."""
-        check(text_rule(content, "content", minimum=1, maximum=MAX_CONTENT))
+        self.bounds.check(content=content)
         await self.limits.try_send(by.owner)
         return await self._add(by, conversation_id, role, content)
 
@@ -263,9 +276,10 @@ class SwitchBranch:
     unit_of_work: UnitOfWorkFactory
     read_history: ReadHistory
     clock: Clock
+    raises: ClassVar[Raises] = (*CHANGING, NotFound)
 
     async def __call__(self, *, by: Owner, conversation_id: ConversationId, message_id: MessageId) -> History:
-        """The newest messages of that branch. Raises `NotFound`."""
+        """The newest messages of that branch."""
         await self._switch(by, conversation_id, message_id)
         return await self.read_history(owner=by.owner, conversation_id=conversation_id)
 

@@ -2,8 +2,11 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
+from chatcore.authority import ANYTIME
 from chatcore.entities import ModelConfig, ModelConfigId
+from chatcore.errors import Raises
 from chatcore.ports import Cipher, UnitOfWorkFactory
 from chatcore.shielding import repeatable
 
@@ -28,6 +31,7 @@ class RotateKeys:
 
     unit_of_work: UnitOfWorkFactory
     cipher: Cipher
+    raises: ClassVar[Raises] = ANYTIME
 
     async def __call__(self, *, batch: int = 100) -> AsyncGenerator[Rotated, None]:
         """How far it is, after each batch, which is one transaction."""
@@ -70,6 +74,7 @@ class CountOldKeys:
 
     unit_of_work: UnitOfWorkFactory
     cipher: Cipher
+    raises: ClassVar[Raises] = ANYTIME
 
     async def __call__(self) -> int:
         async with self.unit_of_work(read_only=True) as work:

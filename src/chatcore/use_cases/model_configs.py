@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from chatcore import audit
-from chatcore.authority import Owner, acting
+from chatcore.authority import ANYTIME, CHANGING, Owner, acting
+from chatcore.bounds import MODEL, PAGE, Bounds, check
 from chatcore.entities import (
     Failure,
     ModelConfig,
@@ -15,11 +16,7 @@ from chatcore.entities import (
     Page,
     Role,
     UserId,
-    check,
-    check_page,
     key_hint,
-    model_name_rule,
-    model_url_rule,
     normal_model_url,
     origin_of,
 )
@@ -30,7 +27,10 @@ from chatcore.errors import (
     ModelTimeout,
     ModelUnauthorized,
     NotFound,
+    Raises,
+    RateLimited,
     TooManyModelConfigs,
+    ValidationFailed,
 )
 from chatcore.ports import Cipher, Clock, LLMGateway, ModelEndpoint, Prompt, PromptMessage, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
@@ -50,10 +50,11 @@ class ListModelConfigs:
     """The owner: one's configurations, the newest first, without their keys."""
 
     unit_of_work: UnitOfWorkFactory
+    bounds: ClassVar[Bounds] = PAGE
+    raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed)
 
     async def __call__(self, *, owner: UserId, limit: int = 100, offset: int = 0) -> Page[ModelConfig]:
-        """`limit` 1 to 100, `offset` 0 to 1,000,000. Raises `ValidationFailed`."""
-        check_page(limit, offset)
+        self.bounds.check(limit=limit, offset=offset)
         async with self.unit_of_work(read_only=True) as work:
             found = await work.model_configs.list(owner, limit=limit + 1, offset=offset)
         return Page(found[:limit], len(found) > limit)
@@ -67,12 +68,13 @@ class CreateModelConfig:
     gateway: LLMGateway
     cipher: Cipher
     clock: Clock
+    bounds: ClassVar[Bounds] = MODEL
+    raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, TooManyModelConfigs)
 
     @repeatable
     async def __call__(self, *, by: Owner, model_url: str, model_name: str, api_key: str) -> ModelConfig:
-        """Raises `ValidationFailed`, `TooManyModelConfigs`."""
         model_url, model_name, api_key = normal_model_url(model_url), _trimmed(model_name), _trimmed(api_key)
-        check(model_url_rule(model_url), model_name_rule(model_name), _key_rule(api_key))
+        self.bounds.check(model_url=model_url, model_name=model_name, api_key=api_key)
         await _check_target(self.gateway, model_url, by.owner)
         now = self.clock.now()
         async with acting(self.unit_of_work, by, now=now, alone=True) as work:  # two at once would not see each other
@@ -96,6 +98,8 @@ class UpdateModelConfig:
     gateway: LLMGateway
     cipher: Cipher
     clock: Clock
+    bounds: ClassVar[Bounds] = MODEL
+    raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, NotFound)
 
     @repeatable
     async def __call__(
@@ -107,15 +111,10 @@ class UpdateModelConfig:
         model_name: str | None = None,
         api_key: str | None = None,
     ) -> ModelConfig:
-        """Raises `ValidationFailed`, `NotFound`."""
         model_url = None if model_url is None else normal_model_url(model_url)
         model_name = None if model_name is None else _trimmed(model_name)
         api_key = None if api_key is None else _trimmed(api_key)
-        check(
-            model_url_rule(model_url) if model_url is not None else None,
-            model_name_rule(model_name) if model_name is not None else None,
-            _key_rule(api_key) if api_key is not None else None,
-        )
+        self.bounds.check(model_url=model_url, model_name=model_name, api_key=api_key)
         if model_url is not None:
             await _check_target(self.gateway, model_url, by.owner)
         now = self.clock.now()
@@ -159,9 +158,10 @@ class CheckModelConfig:
     limits: RateLimits = UNLIMITED
     going_on: AtOnce = field(init=False, default_factory=lambda: AtOnce("checks", 4))
     within: ClassVar[float] = 30.0
+    raises: ClassVar[Raises] = (*ANYTIME, NotFound, ModelNotConfigured, RateLimited)
 
     async def __call__(self, *, owner: UserId, config_id: ModelConfigId) -> Checked:
-        """A model error is the answer, not raised. Raises `NotFound`, `ModelNotConfigured`, `RateLimited`."""
+        """A model error is the answer, not raised."""
         await self.limits.try_send(owner)
         with self.going_on.one_more(owner):
             return await self._checked(owner, config_id)
@@ -199,10 +199,10 @@ class DeleteModelConfig:
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
+    raises: ClassVar[Raises] = (*CHANGING, NotFound)
 
     @repeatable
     async def __call__(self, *, by: Owner, config_id: ModelConfigId) -> None:
-        """Raises `NotFound`."""
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             if not await work.model_configs.delete(by.owner, config_id):
                 raise NotFound(_MISSING)
@@ -233,10 +233,3 @@ def _with_key(config: ModelConfig, api_key: str, cipher: Cipher) -> ModelConfig:
 def _trimmed(pasted: str) -> str:
     """Without the blanks and line breaks that come with what is pasted."""
     return pasted.strip() if len(pasted) <= _MAX_PASTED else pasted
-
-
-def _key_rule(api_key: str) -> FieldError | None:
-    """At most 4,096 printable ASCII characters: it travels in an HTTP header."""
-    if len(api_key) <= 4096 and api_key.isascii() and (api_key.isprintable() and " " not in api_key):
-        return None
-    return FieldError("api_key", "must be at most 4096 printable ASCII characters without spaces")

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from chatcore import audit
-from chatcore.authority import Caller, Owner, acting
+from chatcore.authority import ANYTIME, CHANGING, Caller, Owner, acting
 from chatcore.entities import MAX_TITLE, ConversationId, Message, MessageId, ModelConfig, Session, Status, User, UserId
+from chatcore.errors import Raises, RateLimited, StorageFull, ValidationFailed
 from chatcore.ports import Clock, Node, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
 from chatcore.replies import with_logged_text
@@ -37,6 +38,7 @@ class ExportOwnData:
     and each conversation with its messages of all branches."""
 
     unit_of_work: UnitOfWorkFactory
+    raises: ClassVar[Raises] = ANYTIME
 
     async def __call__(self, *, caller: Caller, branches: bool = False) -> AsyncGenerator[OwnThing, None]:
         """`branches`: each conversation comes with its `children`.
@@ -212,6 +214,10 @@ class ImportConversations:
     branch that was shown. Each is stored as a whole or not at all; of one that is refused it is said which line
     prevented it, and why. Accounts, sessions and configurations are not taken over. What was being written when it was
     exported is `interrupted`. The same export imported twice makes copies.
+
+    A conversation has at most 10,000 messages with 16 MiB of text, a message at most 7 MiB. After 10,000 lines that
+    cannot be read, or 15 minutes, no more is read: the last refusal says so. An import counts as a message does; a user
+    has one at once, and eight are read at once in all.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -219,12 +225,10 @@ class ImportConversations:
     limits: RateLimits = UNLIMITED
     going_on: AtOnce = field(init=False, default_factory=lambda: AtOnce("imports", 1, in_all=8))
     within: ClassVar[float] = 900.0
+    raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, RateLimited, StorageFull)
 
     async def __call__(self, *, by: Owner, lines: AsyncIterator[Line]) -> Imported:
-        """In each conversation at most 10,000 messages with 16 MiB of text, which are what is held in memory, and in
-        each message at most 7 MiB. After 10,000 lines that cannot be read, or 15 minutes, no more is read: the last
-        refusal says so. Raises `RateLimited`: it counts as a message does, and a user has one at once; `Unavailable`:
-        eight are being read; `StorageFull`."""
+        """One conversation is held in memory. `ValidationFailed` is what the lines raise that are no export."""
         await self.limits.try_send(by.owner)
         with self.going_on.one_more(by.owner):
             return await self._imported(by, lines)

@@ -1,9 +1,10 @@
 """Conversations as they are read from an export: what of them can be stored, and how much of it is held meanwhile."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
+from chatcore.bounds import Bounds, Range, Text
 from chatcore.entities import (
     MAX_TITLE,
     Conversation,
@@ -11,8 +12,6 @@ from chatcore.entities import (
     MessageId,
     Role,
     Status,
-    range_rule,
-    text_rule,
 )
 from chatcore.errors import FieldError
 
@@ -141,24 +140,28 @@ class _Held:
         return replace(self.message, content=self.content.decode(), reasoning=reasoning)
 
 
+_CONVERSATION = Bounds(title=Text(0, MAX_TITLE))
+_MESSAGE = Bounds(content=Text(0, MAX_MESSAGE_BYTES), reasoning=Text(0, MAX_MESSAGE_BYTES), model=Text(0, 200))
+_TOKENS = Range(0, 2**31 - 1)
+_CODE, _DETAIL = Text(1, 64), Text(0, 2000)
+
+
 def _conversation_rules(conversation: Conversation) -> Sequence[FieldError | None]:
     return (
-        text_rule(conversation.title, "title", maximum=MAX_TITLE),
+        *_CONVERSATION.broken(title=conversation.title),
         _time_rule(conversation.created_at, "created_at"),
         _time_rule(conversation.updated_at, "updated_at"),
     )
 
 
 def _message_rules(message: Message) -> Iterator[FieldError | None]:
-    yield text_rule(message.content, "content", maximum=MAX_MESSAGE_BYTES)
-    yield text_rule(message.reasoning or "", "reasoning", maximum=MAX_MESSAGE_BYTES)
-    yield text_rule(message.model or "", "model", maximum=200)
+    yield from _MESSAGE.broken(content=message.content, reasoning=message.reasoning, model=message.model)
     yield _time_rule(message.created_at, "created_at")
-    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
-        yield range_rule(getattr(message.usage, name, None), f"usage.{name}", minimum=0, maximum=2**31 - 1)
+    for name, tokens in asdict(message.usage).items() if message.usage else ():
+        yield _TOKENS.broken(tokens, f"usage.{name}")
     if message.error is not None:
-        yield text_rule(message.error.code, "error.code", minimum=1, maximum=64)
-        yield text_rule(message.error.detail, "error.detail", maximum=2000)
+        yield _CODE.broken(message.error.code, "error.code")
+        yield _DETAIL.broken(message.error.detail, "error.detail")
     if message.finish_reason is not None and message.role is not Role.ASSISTANT:
         yield FieldError("finish_reason", "is what an assistant's message may have, and no other")
     if (message.status is Status.FAILED) != (message.error is not None):

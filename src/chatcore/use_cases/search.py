@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from chatcore.entities import ConversationId, MessageId, UserId, check, range_rule, text_rule
+from chatcore.authority import ANYTIME
+from chatcore.bounds import PAGE, Bounds, Text
+from chatcore.entities import ConversationId, MessageId, UserId
+from chatcore.errors import Raises, RateLimited, ValidationFailed
 from chatcore.ports import Hit, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
 from chatcore.texts import Needle, excerpt_of
-
-MAX_QUERY = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +58,14 @@ class SearchConversations:
     """For a page."""
     seconds: ClassVar[float] = 1.0
     """After which no other statement begins."""
+    bounds: ClassVar[Bounds] = Bounds(q=Text(1, 200), limit=PAGE["limit"])
+    raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, RateLimited)
 
     async def __call__(
         self, *, owner: UserId, q: str, cursor: SearchCursor = SearchCursor(), limit: int = 20
     ) -> SearchPage:
-        """`q` 1 to 200 characters, not only white space; `limit` 1 to 100. Raises `ValidationFailed`, `RateLimited`,
-        and `Unavailable` while too many others search."""
-        check(
-            text_rule(q, "q", minimum=1, maximum=MAX_QUERY),
-            range_rule(limit, "limit", minimum=1, maximum=100),
-        )
+        """`Unavailable` also while too many others search."""
+        self.bounds.check(q=q, limit=limit)
         await self.limits.try_search(owner)
         with self.searches.one_more(owner):
             async with self.connections, self.unit_of_work(read_only=True) as work:

@@ -12,11 +12,22 @@ import secrets
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from chatcore import audit
-from chatcore.authority import Caller, acting
-from chatcore.entities import Page, RefreshToken, Session, SessionId, User, check_page, normal_password, storable
-from chatcore.errors import AccountDisabled, Contention, InvalidCredentials, NotFound, Unauthenticated
+from chatcore.authority import ANYTIME, CHANGING, Caller, acting
+from chatcore.bounds import PAGE, Bounds
+from chatcore.entities import Page, RefreshToken, Session, SessionId, User, normal_password, storable
+from chatcore.errors import (
+    AccountDisabled,
+    Contention,
+    InvalidCredentials,
+    NotFound,
+    Raises,
+    RateLimited,
+    Unauthenticated,
+    ValidationFailed,
+)
 from chatcore.ports import AccessClaims, Clock, PasswordHasher, TokenSigner, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.shielding import repeatable, settled
@@ -138,9 +149,9 @@ class SignIn:
     sessions: SessionIssuer
     clock: Clock
     limits: RateLimits = UNLIMITED
+    raises: ClassVar[Raises] = (*ANYTIME, InvalidCredentials, AccountDisabled, RateLimited)
 
     async def __call__(self, *, name: str, password: str, user_agent: str = "", address: str = "") -> SignedIn:
-        """Raises `InvalidCredentials`, `AccountDisabled`, `RateLimited`."""
         await self.limits.try_address(address)
         password = normal_password(password)
         user = await self._find(name)
@@ -197,9 +208,9 @@ class Refresh:
     unit_of_work: UnitOfWorkFactory
     sessions: SessionIssuer
     clock: Clock
+    raises: ClassVar[Raises] = (*ANYTIME, Unauthenticated, AccountDisabled)
 
     async def __call__(self, *, refresh_token: str) -> SignedIn:
-        """Raises `Unauthenticated`, `AccountDisabled`."""
         return await settled(self._refresh(refresh_token))
 
     @repeatable
@@ -241,9 +252,9 @@ class Authenticate:
     unit_of_work: UnitOfWorkFactory
     signer: TokenSigner
     clock: Clock
+    raises: ClassVar[Raises] = (*ANYTIME, Unauthenticated, AccountDisabled)
 
     async def __call__(self, *, access_token: str) -> Caller:
-        """Raises `Unauthenticated`, `AccountDisabled`."""
         now = self.clock.now()
         claims = self.signer.verify(access_token, now=now)
         async with self.unit_of_work(read_only=True) as work:
@@ -272,6 +283,7 @@ class SignOut:
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
+    raises: ClassVar[Raises] = CHANGING
 
     @repeatable
     async def __call__(self, *, caller: Caller, refresh_token: str | None = None) -> None:
@@ -294,10 +306,11 @@ class ListSessions:
     """The caller: one's sign-ins, the latest first, also those that have ended."""
 
     unit_of_work: UnitOfWorkFactory
+    bounds: ClassVar[Bounds] = PAGE
+    raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed)
 
     async def __call__(self, *, caller: Caller, limit: int = 20, offset: int = 0) -> Page[Session]:
-        """`limit` 1 to 100, `offset` 0 to 1,000,000. Raises `ValidationFailed`."""
-        check_page(limit, offset)
+        self.bounds.check(limit=limit, offset=offset)
         async with self.unit_of_work(read_only=True) as work:
             found = await work.tokens.sessions(caller.user.id, limit=limit + 1, offset=offset)
         return Page(found[:limit], len(found) > limit)
@@ -309,10 +322,11 @@ class RevokeSession:
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
+    raises: ClassVar[Raises] = (*CHANGING, NotFound)
 
     @repeatable
     async def __call__(self, *, caller: Caller, session_id: SessionId) -> None:
-        """Ending one that has ended changes nothing. Raises `NotFound`."""
+        """Ending one that has ended changes nothing."""
         if len(session_id) > _LONGEST_ID:
             raise NotFound("There is no such session.")
         now = self.clock.now()
@@ -330,6 +344,7 @@ class RevokeOtherSessions:
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
+    raises: ClassVar[Raises] = CHANGING
 
     @repeatable
     async def __call__(self, *, caller: Caller) -> None:

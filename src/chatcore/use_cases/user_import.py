@@ -1,25 +1,21 @@
 """Accounts that come from another system, with the passwords that they have there."""
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
+from typing import ClassVar
 
 from chatcore import audit
-from chatcore.entities import (
-    check,
-    email_rule,
-    identity_key,
-    profile_rules,
-    range_rule,
-    role_rule,
-    username_rule,
-)
-from chatcore.errors import EmailTaken, FieldError, UsernameTaken
+from chatcore.authority import ANYTIME
+from chatcore.bounds import EMAIL, PROFILE, ROLE, USERNAME, Bounds, Range
+from chatcore.entities import identity_key
+from chatcore.errors import Contention, EmailTaken, FieldError, Raises, UsernameTaken, ValidationFailed
 from chatcore.ports import Clock, NewUser, PasswordHasher, UnitOfWork, UnitOfWorkFactory
 from chatcore.shielding import repeatable
 
 _TRIES = 5
+_USER = Bounds(username=USERNAME, email=EMAIL)
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -60,10 +56,12 @@ class ImportUsers:
     unit_of_work: UnitOfWorkFactory
     passwords: PasswordHasher
     clock: Clock
+    bounds: ClassVar[Bounds] = Bounds(batch=Range(1, 10_000))
+    raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed)
 
     async def __call__(self, *, rows: Iterable[UserRow], batch: int = 500) -> AsyncGenerator[UsersImported, None]:
-        """After each batch how far it is; `batch` 1 to 10,000. Raises `ValidationFailed`."""
-        check(range_rule(batch, "batch", minimum=1, maximum=10_000))
+        """After each batch how far it is."""
+        self.bounds.check(batch=batch)
         imported, left = UsersImported(), iter(rows)
         while some := list(islice(left, batch)):
             sorted_out = _SortedOut()
@@ -83,26 +81,24 @@ class ImportUsers:
         return "; ".join(f"{error.field}: {error.message}" for error in self._rules(user) if error is not None)
 
     def _rules(self, user: NewUser) -> Iterator[FieldError | None]:
-        yield username_rule(user.username)
-        yield email_rule(user.email) if user.email is not None else None
+        yield from _USER.broken(username=user.username, email=user.email)
         if self.passwords.adopted(user.password_hash) is None:
             yield FieldError(
                 "password_hash", "is none of bcrypt, Argon2 and SHA-256 in hex, or one that costs too much"
             )
-        yield from (role_rule(role, "roles") for role in sorted(user.roles))
-        yield from profile_rules(user.profile)
+        yield from (ROLE.broken(role, "roles") for role in sorted(user.roles))
+        yield from PROFILE.broken(**asdict(user.profile))
         if user.created_at is not None and not _EARLIEST <= user.created_at <= self.clock.now():
             yield FieldError("created_at", "must lie between 1970 and now")
 
     async def _store(self, sorted_out: "_SortedOut") -> None:
         """Somebody else may take a name between the look and the insert; then they are looked for once more."""
-        for _ in range(_TRIES - 1):
+        for _ in range(_TRIES):
             try:
-                await self._store_once(sorted_out)
+                return await self._store_once(sorted_out)
             except (UsernameTaken, EmailTaken):
                 continue
-            return
-        await self._store_once(sorted_out)
+        raise Contention
 
     @repeatable
     async def _store_once(self, sorted_out: "_SortedOut") -> None:

@@ -20,7 +20,8 @@ import msgspec
 from dotenv import dotenv_values
 from msgspec import Meta
 
-from chatcore.entities import model_url_rule, normal_model_url
+from chatcore.bounds import MODEL
+from chatcore.entities import normal_model_url
 from chatcore.errors import Unavailable
 from chatcore.ports import Rate
 from chatcore.storage import MAX_STORAGE_BYTES
@@ -132,7 +133,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
             raise SettingsError(missing)
         if self.environment == "production" and (guessable := " ".join(self._guessable_secrets())):
             raise SettingsError(guessable)
-        if self.openai_base_url and model_url_rule(normal_model_url(self.openai_base_url)):
+        if self.openai_base_url and any(MODEL.broken(model_url=normal_model_url(self.openai_base_url))):
             raise SettingsError("OPENAI_BASE_URL must be an http(s) URL such as https://api.openai.com/v1")
         if self.workers > 1 and self.embedded_database:
             raise SettingsError(

@@ -1,14 +1,15 @@
 """What goes out to whoever has asked a model: events, or JSON once the reply has ended."""
 
-import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from litestar import Response
 
 from chatcore import Caller, FollowReply, Message, ReplyEnded, ReplyEvent, Sent, SessionWatch, Status
+from chatcore.errors import ModelError, Raises
+from chatcore.use_cases.chat import AFTER
 from chatcore_http import schemas
 from chatcore_http.errors import failed_reply
 from chatcore_http.routes._common import AnyRequest
@@ -17,6 +18,8 @@ from chatcore_http.sse import EventStream
 
 class Answers:
     """Nothing goes out any more when the caller's session has ended; the reply is written to its end in any case."""
+
+    raises: ClassVar[Raises] = (ModelError, *ModelError.__subclasses__())
 
     def __init__(self, follow_reply: FollowReply, watch: SessionWatch) -> None:
         self._follow_reply = follow_reply
@@ -31,7 +34,7 @@ class Answers:
     async def json(self, sent: Sent, caller: Caller, shape: Callable[[Message, Message], object]) -> Response[Any]:
         """`shape` makes the JSON of the message and the reply to it. A reply that failed is a problem."""
         async with self._watch.while_alive(caller.session.id):
-            reply = await _end_of(self._follow(sent)(after=sys.maxsize))
+            reply = await _end_of(self._follow(sent)(after=int(AFTER.maximum)))
         return failed_reply(reply) if reply.status is Status.FAILED else Response(shape(sent.message, reply))
 
     def _follow(self, sent: Sent) -> Callable[..., AsyncGenerator[ReplyEvent, None]]:

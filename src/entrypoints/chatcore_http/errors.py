@@ -13,6 +13,7 @@ from litestar.types import HTTPScope, Receive, Send
 
 from chatcore import errors
 from chatcore.entities import INTERNAL, Message
+from chatcore_http.field_names import called, renamed
 from chatcore_http.request_limit import LIMITED
 from chatcore_http.schemas import FieldProblem, Problem
 
@@ -81,6 +82,7 @@ def _chatcore_error(request: Request[Any, Any, Any], error: errors.ChatcoreError
     more: dict[str, object] = {}
     match error:
         case errors.ValidationFailed():
+            error = renamed(error, called(request.route_handler))
             more["errors"] = [FieldProblem(broken.field, broken.message) for broken in error.errors]
         case errors.Unauthenticated():
             headers["WWW-Authenticate"] = _challenge(request, error)

@@ -28,7 +28,7 @@ _BYTES_AT_ONCE = 64 * 1024
 _Moment = Annotated[datetime, Meta(tz=True)]
 
 
-class Header(msgspec.Struct, frozen=True, tag_field="kind", tag="export"):
+class ExportHeader(msgspec.Struct, frozen=True, tag_field="kind", tag="export"):
     """The first line."""
 
     format: str
@@ -36,19 +36,19 @@ class Header(msgspec.Struct, frozen=True, tag_field="kind", tag="export"):
     exported_at: datetime | None = None
 
 
-class User(schemas.User, frozen=True, tag_field="kind", tag="user"):
+class ExportedUser(schemas.User, frozen=True, tag_field="kind", tag="user"):
     pass
 
 
-class Session(schemas.Session, frozen=True, tag_field="kind", tag="session"):
+class ExportedSession(schemas.Session, frozen=True, tag_field="kind", tag="session"):
     pass
 
 
-class ModelConfig(schemas.ModelConfig, frozen=True, tag_field="kind", tag="model_config"):
+class ExportedModelConfig(schemas.ModelConfig, frozen=True, tag_field="kind", tag="model_config"):
     pass
 
 
-class Conversation(msgspec.Struct, frozen=True, tag_field="kind", tag="conversation"):
+class ExportedConversation(msgspec.Struct, frozen=True, tag_field="kind", tag="conversation"):
     """`current_message_id`: the last message of the branch that is shown."""
 
     id: schemas.Id
@@ -76,7 +76,7 @@ class Conversation(msgspec.Struct, frozen=True, tag_field="kind", tag="conversat
         return OwnConversation(conversation, _message_id(self.current_message_id))
 
 
-class Message(msgspec.Struct, frozen=True, tag_field="kind", tag="message"):
+class ExportedMessage(msgspec.Struct, frozen=True, tag_field="kind", tag="message"):
     """Stands after its conversation, and after the message that it follows."""
 
     id: schemas.Id
@@ -115,7 +115,7 @@ class Message(msgspec.Struct, frozen=True, tag_field="kind", tag="message"):
         )
 
 
-class End(msgspec.Struct, frozen=True, tag_field="kind", tag="end"):
+class ExportEnd(msgspec.Struct, frozen=True, tag_field="kind", tag="end"):
     """The last line, without which the export is not complete. How many lines of each kind there are."""
 
     conversations: int = 0
@@ -130,9 +130,9 @@ _NOBODY = entities.UserId(0)
 _encode = msgspec.json.Encoder().encode
 _kind = msgspec.json.Decoder(_Kind).decode
 _read = {
-    "conversation": msgspec.json.Decoder(Conversation).decode,
-    "message": msgspec.json.Decoder(Message).decode,
-    "end": msgspec.json.Decoder(End).decode,
+    "conversation": msgspec.json.Decoder(ExportedConversation).decode,
+    "message": msgspec.json.Decoder(ExportedMessage).decode,
+    "end": msgspec.json.Decoder(ExportEnd).decode,
 }
 
 
@@ -144,7 +144,7 @@ async def exported(
 ) -> AsyncGenerator[bytes, None]:
     """The lines. If the database goes meanwhile they end, without the last one."""
     conversations = messages = 0
-    yield _line(Header(FORMAT, VERSION, datetime.now(UTC)))
+    yield _line(ExportHeader(FORMAT, VERSION, datetime.now(UTC)))
     try:
         async with aclosing(things):
             async for thing in things:
@@ -153,21 +153,21 @@ async def exported(
                 yield _line(_shown(thing, session))
     except Unavailable:
         return
-    yield _line(End(conversations, messages))
+    yield _line(ExportEnd(conversations, messages))
 
 
 def _shown(thing: OwnThing, session: entities.SessionId) -> msgspec.Struct:
     match thing:
         case entities.User():
-            return User.of(thing)
+            return ExportedUser.of(thing)
         case entities.Session():
-            return Session.of(thing, current=session)
+            return ExportedSession.of(thing, current=session)
         case entities.ModelConfig():
-            return ModelConfig.of(thing)
+            return ExportedModelConfig.of(thing)
         case OwnConversation():
-            return Conversation.of(thing)
+            return ExportedConversation.of(thing)
         case entities.Message():
-            return Message.of(thing)
+            return ExportedMessage.of(thing)
 
 
 def _line(shown: msgspec.Struct) -> bytes:
@@ -233,11 +233,11 @@ async def _pieces(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, No
 
 def _check_header(line: bytes | None) -> None:
     try:
-        header = msgspec.json.decode(line or b"", type=Header)
+        header = msgspec.json.decode(line or b"", type=ExportHeader)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         header = None
     if header is None or (header.format, header.version) != (FORMAT, VERSION):
-        expected = _line(Header(FORMAT, VERSION)).decode().strip()
+        expected = _line(ExportHeader(FORMAT, VERSION)).decode().strip()
         raise ValidationFailed([FieldError("body", f"must be JSON Lines whose first line is like {expected}")])
 
 
@@ -254,12 +254,12 @@ async def _thing(line: bytes) -> OwnConversation | entities.Message | EndOfExpor
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return Unreadable(_sentence(error))
     match shown:
-        case Message():
+        case ExportedMessage():
             reasoning = shown.reasoning and restored(shown.reasoning, texts)
             return replace(shown.entity(), content=restored(shown.content, texts), reasoning=reasoning)
-        case Conversation():
+        case ExportedConversation():
             return shown.entity()
-        case End():
+        case ExportEnd():
             return EndOfExport()
         case _:
             return None

@@ -1,16 +1,16 @@
 """The OpenAPI document.
 
 The framework knows the paths, the parameters and the bodies. What an operation is called, how it can fail and what
-its parameters' bounds are is read off the use case behind it: its name and the docstring of its `__call__`, which says
-"Raises `X`, `Y`" and "`limit` 1 to 100". What a handler adds to that, its own docstring says alike. Schemas are
-msgspec's, which keep docstrings and exact bounds.
+its parameters and the fields of its body must be is read off the use case behind it: its name, `raises` and `bounds`.
+What else a handler asks for may have `raises` too; what it raises itself, its route names in `may_raise`. Schemas are
+msgspec's, which keep docstrings.
 """
 
-import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from http import HTTPStatus
+from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -22,14 +22,15 @@ from litestar.routes import HTTPRoute
 from litestar.types import Method
 from litestar.types.internal_types import PathParameterDefinition
 
-from chatcore import errors
+from chatcore import Authenticate, errors
+from chatcore.bounds import Bound, Email, OneOf, Range, Text
 from chatcore_app import Settings
-from chatcore_http import schemas
-from chatcore_http.answers import Answers
+from chatcore_http import json_lines, media, schemas
 from chatcore_http.auth import COMPONENTS
 from chatcore_http.envelope import describe_enveloped
 from chatcore_http.errors import status_of
-from chatcore_http.examples import EVENT_STREAM, EXAMPLES, EXPORT
+from chatcore_http.examples import EXAMPLES
+from chatcore_http.field_names import called
 from chatcore_http.http_protocol import REFUSALS
 from chatcore_http.request_limit import WATCHED_PATHS
 from chatcore_http.routes import system
@@ -61,43 +62,11 @@ _EVENTS = {
     "reply.interrupted": schemas.ReplyEnded,
     "reply.failed": schemas.ReplyFailed,
 }
-_JSON_LINES: Json = {
-    "schema": {
-        "type": "string",
-        "description": "JSON Lines: on each line an object with a `kind`. The last one's is `end`.",
-        "contentMediaType": "application/jsonl",
-    },
-    "example": EXPORT,
-}
-_OTHER_EXPORTS: Json = {
-    "application/json": {
-        "schema": {"type": "array", "description": "`openai`: as ChatGPT exports conversations.", "items": {}},
-        "example": [{"title": "Why is the sky blue?", "mapping": {}, "current_node": "root"}],
-    },
-    "text/markdown": {
-        "schema": {"type": "string", "description": "`markdown`.", "contentMediaType": "text/markdown"},
-        "example": "# Conversations",
-    },
-}
-_STREAM: Json = {
-    "schema": {
-        "type": "string",
-        "description": "Server-Sent Events: `event` is the type, `id` the cursor `<reply id>:<offset>`, and `data` the "
-        "JSON of one `Event`. The response ends after the reply's last event.",
-        "contentMediaType": "text/event-stream",
-        "contentSchema": {"$ref": "#/components/schemas/Event"},
-    },
-    "example": EVENT_STREAM,
-}
 
-_WITH_SHAPES = (schemas, system, rag_api, v1_chats, sessions_envelope)
+_WITH_SHAPES = (schemas, json_lines, system, rag_api, v1_chats, sessions_envelope)
 _TOO_LARGE: Error = (413, "payload_too_large", "The request body is too large.")
 _AT_THE_SOCKET: set[Error] = {(it.status, it.code, it.detail) for it in REFUSALS}
-_WITHOUT_DATABASE = ("/", "/health", "/v1")
 _LARGEST = 2**63 - 1
-
-_RAISED = re.compile(r"`([A-Z]\w+)`")
-_BOUNDS = re.compile(r"`(\w+)`:? ([\d,]+) to ([\d,]+)")
 
 
 def describe(settings: Settings, routers: Sequence[Router]) -> Json:
@@ -118,16 +87,17 @@ def describe(settings: Settings, routers: Sequence[Router]) -> Json:
     )
     document: Json = app.openapi_schema.to_schema()
     paths: Json = {}
+    shapes = _schemas()
     for path, method, handler in _in_order(_handlers(app)):
         operation = document["paths"][path][method.lower()]
         _inline_choices(operation, document["components"]["schemas"])
-        _complete(operation, handler, path)
+        _complete(operation, handler, path, shapes)
         if enveloped:
             operation["responses"] = deepcopy(operation["responses"])  # parts of them are the same for every document
             describe_enveloped(operation["responses"])
         paths.setdefault(path, {})[method.lower()] = operation
     document["paths"] = paths
-    document["components"]["schemas"] = _schemas()
+    document["components"]["schemas"] = shapes
     return document
 
 
@@ -161,18 +131,20 @@ def _operation_id(handler: HTTPRouteHandler, _: Method, parts: list[str | PathPa
 # ---- operations ------------------------------------------------------------------------------------------
 
 
-def _complete(operation: Json, handler: HTTPRouteHandler, path: str) -> None:
-    use_case = _use_case_of(handler)
-    promise = "\n".join(inspect.getdoc(who) or "" for who in (handler.fn, use_case and use_case.__call__) if who)
+def _complete(operation: Json, handler: HTTPRouteHandler, path: str, shapes: Json) -> None:
+    use_case, names = _use_case_of(handler), called(handler)
+    bounds = {names.get(name, name): bound for name, bound in getattr(use_case, "bounds", {}).items()}
     operation["summary"] = _words(use_case.__name__ if use_case else handler.handler_name)
     del operation["deprecated"]
+    if content := handler.opt.get("body_content"):
+        operation["requestBody"] = {"content": content, "required": True}
     if "requestBody" in operation:
-        _complete_body(operation["requestBody"])
+        _complete_body(operation["requestBody"], bounds, shapes)
     for parameter in operation.get("parameters", ()):
-        _complete_parameter(parameter, promise)
+        _complete_parameter(parameter, bounds.get(parameter["name"]))
     operation["responses"] = {
         **dict(_successes(operation["responses"])),
-        **_problems(_errors(operation, promise, path, asks_model=Answers in _asked_for(handler))),
+        **_problems(_errors(operation, path, handler)),
     }
 
 
@@ -201,26 +173,47 @@ def _words(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", " ", name).capitalize()
 
 
-def _complete_body(body: Json) -> None:
+def _complete_body(body: Json, bounds: Mapping[str, Bound[Any]], shapes: Json) -> None:
     """A body that may be null may also be absent; nobody needs to send null."""
-    (content,) = body["content"].values()
-    if "oneOf" in content["schema"]:
-        content["schema"] = _without_null(content["schema"])
-        body["required"] = False
+    for content in body["content"].values():
+        if "oneOf" in content["schema"]:
+            content["schema"] = _without_null(content["schema"])
+            body["required"] = False
+        shape = shapes.get(content["schema"].get("$ref", "").rpartition("/")[2], {})
+        for name, schema in shape.get("properties", {}).items():
+            if name in bounds:
+                _bounded(schema).update(_facets(bounds[name]))
 
 
-def _complete_parameter(parameter: Json, promise: str) -> None:
+def _bounded(schema: Json) -> Json:
+    """The part of a field's schema that is not null."""
+    parts: list[Json] = [part for part in schema.get("anyOf", ()) if part != {"type": "null"}]
+    return parts[0] if parts else schema
+
+
+def _facets(bound: Bound[Any]) -> Json:
+    """A bound in the words of JSON Schema."""
+    match bound:
+        case Range(minimum, maximum):
+            return {"minimum": minimum, "maximum": maximum}
+        case OneOf(words):
+            return {"enum": sorted(words)}
+        case Text(minimum, maximum):
+            least = {"minLength": minimum} if minimum else {}
+            form = {"pattern": f"^{bound.pattern}$"} if isinstance(bound, Email) else {}
+            return {**least, "maxLength": maximum, **form}
+        case _:
+            return {}
+
+
+def _complete_parameter(parameter: Json, bound: Bound[Any] | None) -> None:
     schema = parameter["schema"] = _without_null(parameter["schema"])
     for useless in ("deprecated", "allowEmptyValue", "allowReserved"):
         parameter.pop(useless, None)
     schema.pop("description", None)
-    name = parameter["name"].lower().replace("-", "_")
-    lower, upper = ("minimum", "maximum") if schema["type"] == "integer" else ("minLength", "maxLength")
-    for found in _BOUNDS.finditer(promise):
-        if found[1] == name:
-            schema[lower], schema[upper] = (int(number.replace(",", "")) for number in found.group(2, 3))
-    for bound in {lower, upper} & schema.keys():
-        schema[bound] = min(int(schema[bound]), _LARGEST)  # the framework's are floats
+    for facet in {"minimum", "maximum"} & schema.keys():
+        schema[facet] = min(int(schema[facet]), _LARGEST)  # the framework's are floats
+    schema.update(_facets(bound) if bound is not None else {})
 
 
 def _without_null(schema: Json) -> Json:
@@ -239,9 +232,9 @@ def _successes(responses: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
         if response["description"] == HTTPStatus(int(status)).description:
             response["description"] = HTTPStatus(int(status)).phrase
         if "text/event-stream" in response.get("content", ()) or _is_chat(response):
-            response["content"]["text/event-stream"] = _STREAM
-        for media_type in {"application/jsonl"} & response.get("content", {}).keys():
-            response["content"] = {media_type: _JSON_LINES, **_OTHER_EXPORTS}
+            response["content"]["text/event-stream"] = media.STREAM
+        if "application/jsonl" in response.get("content", ()):
+            response["content"] = media.EXPORTS
         yield status, response
 
 
@@ -253,26 +246,25 @@ def _is_chat(response: Json) -> bool:
 # ---- problems --------------------------------------------------------------------------------------------
 
 
-def _errors(operation: Json, promise: str, path: str, *, asks_model: bool) -> set[Error]:
-    """How it can fail: what the use case says of itself, and what every operation of its kind shares."""
+def _errors(operation: Json, path: str, handler: HTTPRouteHandler) -> set[Error]:
+    """How it can fail: what is declared by whatever it asks for, and what every operation of its kind shares."""
     found: set[type[errors.ChatcoreError]] = {
-        kind for name in _RAISED.findall(promise) if (kind := getattr(errors, name, None)) is not None
+        kind for asked in _asked_for(handler) for kind in getattr(asked, "raises", ())
     }
+    found |= set(handler.opt.get("may_raise", ()))
     places = {parameter["in"] for parameter in operation.get("parameters", ())}
     if operation.get("security"):
-        found |= {errors.Unauthenticated, errors.AccountDisabled}
+        found |= set(Authenticate.raises)
     if path.startswith("/admin/"):
         found.add(errors.Forbidden)
     if "path" in places:
         found.add(errors.NotFound)
+    if "requestBody" in operation:
+        found.add(errors.Unavailable)  # too many that are not complete
     if "requestBody" in operation or places - {"path"}:
         found.add(errors.ValidationFailed)
-    if path not in _WITHOUT_DATABASE:
-        found.add(errors.Unavailable)
     if path not in WATCHED_PATHS:
         found.add(errors.RateLimited)
-    if asks_model:
-        found |= {errors.ModelError, *errors.ModelError.__subclasses__()}
     shared = _AT_THE_SOCKET | ({_TOO_LARGE} if "requestBody" in operation else set[Error]())
     return shared | {(status_of(kind), kind.code, kind.default_detail) for kind in found if hasattr(kind, "code")}
 
@@ -324,11 +316,13 @@ def _schemas() -> Json:
     _, found = msgspec.json.schema_components(shapes().values(), ref_template="#/components/schemas/{name}")
     for name, example in EXAMPLES.items():
         found[name]["examples"] = [example]
-    return dict(sorted({**found, "Event": _event()}.items()))
+    return dict(sorted({**found, "Event": _event(), "ExportLine": _line()}.items()))
 
 
-def _is_shape(thing: object, module: object) -> bool:
-    return isinstance(thing, type) and issubclass(thing, msgspec.Struct) and thing.__module__ == module.__name__  # type: ignore[attr-defined]
+def _is_shape(thing: object, module: ModuleType) -> bool:
+    if not isinstance(thing, type) or thing.__module__ != module.__name__:
+        return False
+    return issubclass(thing, msgspec.Struct) and not thing.__name__.startswith("_")
 
 
 def _event() -> Json:
@@ -338,4 +332,17 @@ def _event() -> Json:
         "description": "One event of a reply. `offset`: how many code points of the reply the reader has after it.",
         "anyOf": kinds,
         "discriminator": {"propertyName": "type", "mapping": mapping},
+    }
+
+
+def _line() -> Json:
+    return {
+        "description": "One line of an export, by its `kind`. Of an import, conversations and messages are taken over.",
+        "anyOf": [{"$ref": f"#/components/schemas/{kind.__name__}"} for kind in media.LINES],
+        "discriminator": {
+            "propertyName": "kind",
+            "mapping": {
+                str(kind.__struct_config__.tag): f"#/components/schemas/{kind.__name__}" for kind in media.LINES
+            },
+        },
     }

@@ -17,6 +17,7 @@ from chatcore import (
     events,
     ports,
 )
+from chatcore.bounds import check
 from chatcore.errors import FieldError
 from chatcore.live_reply import MAX_PIECE
 from chatcore.ports import TextKind
@@ -284,7 +285,7 @@ def written(cursor: ListCursor) -> str:
 def read_cursor(text: str) -> ListCursor:
     """Of a text of at most 17, 17 and 19 digits. Raises `ValidationFailed` for an id that there cannot be."""
     since, updated_at, id_ = (int(part) for part in text.split("-"))
-    entities.check(None if id_ < 2**63 else FieldError("cursor", "must be a next_cursor"))
+    check(None if id_ < 2**63 else FieldError("cursor", "must be a next_cursor"))
     moments = [_EPOCH + timedelta(microseconds=each) for each in (since, updated_at)]
     return ListCursor(moments[0], moments[1], ConversationId(id_))
 

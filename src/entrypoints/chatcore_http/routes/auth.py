@@ -23,8 +23,8 @@ from chatcore import (
     SignIn,
     SignOut,
 )
-from chatcore.entities import check
-from chatcore.errors import FieldError
+from chatcore.bounds import check
+from chatcore.errors import FieldError, Forbidden
 from chatcore_http import schemas
 from chatcore_http.auth import address_of
 from chatcore_http.refresh_cookie import RefreshCookie
@@ -62,14 +62,14 @@ async def refresh(data: JSONBody[schemas.RefreshRequest], refresh_session: FromD
     return schemas.Tokens.of(await refresh_session(refresh_token=data.refresh_token))
 
 
-@post("/refresh", status_code=200, description=described(Refresh))
+@post("/refresh", status_code=200, description=described(Refresh), may_raise=(Forbidden,))
 async def refresh_with_cookie(
     request: AnyRequest,
     refresh_session: FromDishka[Refresh],
     cookie: FromDishka[RefreshCookie],
     data: JSONBody[schemas.CookieRefresh | None] = None,
 ) -> Response[schemas.Tokens]:
-    """In the place of `refresh`, with REFRESH_COOKIE. Raises `Forbidden` for another site's page."""
+    """In the place of `refresh`, with REFRESH_COOKIE."""
     token = data.refresh_token if data else None
     if token is None:
         token = cookie.token_of(request)

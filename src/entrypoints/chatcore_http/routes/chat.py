@@ -20,7 +20,7 @@ from chatcore import (
     SessionWatch,
     StopReply,
 )
-from chatcore.entities import check
+from chatcore.bounds import check
 from chatcore.errors import FieldError
 from chatcore_http import schemas
 from chatcore_http.answers import Answers
@@ -29,7 +29,7 @@ from chatcore_http.sse import EventStream
 
 _CHAT = {200: ResponseSpec(schemas.Chat, description="The reply, or a stream of events if that was asked for.")}
 _CURSOR = re.compile(r"(\d{1,18}):(\d{1,18})")
-Offset = Annotated[int, QueryParameter(ge=0, le=2**53, description="How many code points of the reply the reader has.")]
+Offset = Annotated[int, QueryParameter(description="How many code points of the reply the reader has.")]
 
 
 @post(
@@ -37,6 +37,7 @@ Offset = Annotated[int, QueryParameter(ge=0, le=2**53, description="How many cod
     status_code=200,
     description=described(SendMessage),
     responses=_CHAT,
+    called={"idempotency_key": "Idempotency-Key"},
 )
 async def chat(
     conversation_id: PathId,

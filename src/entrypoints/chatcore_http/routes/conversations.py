@@ -21,7 +21,7 @@ from chatcore import (
     SearchCursor,
     SwitchBranch,
 )
-from chatcore.entities import check
+from chatcore.bounds import check
 from chatcore.errors import FieldError
 from chatcore_http import schemas
 from chatcore_http.routes._common import PathId, described, private_router

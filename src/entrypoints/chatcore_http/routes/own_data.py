@@ -19,6 +19,7 @@ from chatcore.use_cases.own_data import OwnThing
 from chatcore_app import Settings
 from chatcore_http import json_lines, schemas
 from chatcore_http.body_limits import streamed
+from chatcore_http.media import IMPORTS
 from chatcore_http.routes._common import AnyRequest, described, private_router
 from chatcore_http.streams import Stream
 
@@ -73,7 +74,7 @@ def _stream(
     return Stream(pieces, watch.while_alive(caller.session.id), bytes, media_type=media_type, headers=headers)
 
 
-@post("/import", status_code=200, description=described(ImportConversations))
+@post("/import", status_code=200, description=described(ImportConversations), body_content=IMPORTS)
 async def import_conversations(
     request: AnyRequest,
     caller: NamedDependency[Caller],
@@ -83,7 +84,6 @@ async def import_conversations(
     settings: FromDishka[Settings],
     format: FromQuery[Format] = Format.AUTO,  # noqa: A002 - as the client says it
 ) -> schemas.Imported:
-    """Raises `ValidationFailed`."""
     histories = json_lines.histories(clock, longest=_UNPACKED * settings.max_import_bytes)
     async with watch.while_alive(caller.session.id), aclosing(histories.lines(streamed(request), format)) as lines:
         imported = await import_own(by=caller, lines=lines)

@@ -34,8 +34,10 @@ from chatcore import (
     StopReply,
 )
 from chatcore.errors import AccountDisabled, Forbidden, NotFound, Unauthenticated, ValidationFailed
+from chatcore.use_cases.chat import AFTER
 from chatcore_app import Settings
 from chatcore_http.auth import address_of
+from chatcore_http.field_names import renamed
 from chatcore_http.hardening import HTTPS_REQUIRED, in_the_clear
 from chatcore_http.open_sockets import FORBIDDEN, NO_CONVERSATION, UNAUTHENTICATED, Closed, Connection, OpenSockets
 from chatcore_http.origins import is_welcome
@@ -59,7 +61,7 @@ class Send(msgspec.Struct, frozen=True, tag="send"):
 
     content: str
     config_id: Id | None = None
-    client_id: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    client_id: str | None = None
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
@@ -69,7 +71,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 class Attach(msgspec.Struct, frozen=True, tag="attach"):
     """`after`: how many code points of the reply the client has."""
 
-    after: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    after: Annotated[int, Meta(ge=AFTER.minimum, le=AFTER.maximum)] = 0
 
 
 Frame = Auth | Send | Stop | Attach
@@ -235,6 +237,8 @@ class _Talk:
         return told
 
     async def _tell_error(self, error: ChatcoreError) -> None:
+        if isinstance(error, ValidationFailed):
+            error = renamed(error, {"idempotency_key": "client_id"})
         await self.connection.tell({"type": "error", "code": error.code, "detail": error.detail})
 
 

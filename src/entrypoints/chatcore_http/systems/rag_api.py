@@ -13,7 +13,6 @@ from chatcore import Caller, ConversationId, Message, SendMessage
 from chatcore_http.answers import Answers
 from chatcore_http.routes._common import described, private_router
 from chatcore_http.schemas import Id
-from chatcore_http.systems._common import fields_called
 
 
 class Saying(msgspec.Struct, frozen=True):
@@ -40,6 +39,7 @@ class Answered(msgspec.Struct, frozen=True):
     status_code=200,
     description=described(SendMessage),
     responses={200: ResponseSpec(Answered, description="The reply.")},
+    called={"content": "message", "idempotency_key": "Idempotency-Key"},
 )
 async def chat(
     data: JSONBody[Saying],
@@ -48,13 +48,12 @@ async def chat(
     answers: FromDishka[Answers],
     idempotency_key: Annotated[str | None, HeaderParameter(name="Idempotency-Key")] = None,
 ) -> Response[Any]:
-    with fields_called(content="message"):
-        sent = await send_message(
-            by=caller,
-            conversation_id=None if data.conversation_id is None else ConversationId(data.conversation_id),
-            content=data.message,
-            idempotency_key=idempotency_key,
-        )
+    sent = await send_message(
+        by=caller,
+        conversation_id=None if data.conversation_id is None else ConversationId(data.conversation_id),
+        content=data.message,
+        idempotency_key=idempotency_key,
+    )
     return await answers.json(sent, caller, Answered.of)
 
 

@@ -14,7 +14,6 @@ from litestar.params import JSONBody
 from chatcore import CreateAccount, Profile
 from chatcore_http import schemas
 from chatcore_http.routes._common import AnyRequest, client_of, described
-from chatcore_http.systems._common import fields_called
 
 
 class UserRegistration(msgspec.Struct, frozen=True):
@@ -73,20 +72,19 @@ class WithUserInfo(msgspec.Struct, frozen=True):
     user_info: UserInfo
 
 
-@post("/register", status_code=201, description=described(CreateAccount))
+@post("/register", status_code=201, description=described(CreateAccount), called={"username": "userid"})
 async def register_user(
     data: JSONBody[UserRegistration],
     request: AnyRequest,
     create_account: FromDishka[CreateAccount],
 ) -> schemas.User:
-    with fields_called(username="userid"):
-        user = await create_account(
-            username=data.userid,
-            email=data.email,
-            password=data.password,
-            profile=data.profile,
-            **client_of(request),
-        )
+    user = await create_account(
+        username=data.userid,
+        email=data.email,
+        password=data.password,
+        profile=data.profile,
+        **client_of(request),
+    )
     return schemas.User.of(user)
 
 

@@ -1,6 +1,5 @@
 """System C, under /v1: accounts, and chats to which messages of any role are uploaded without a model being asked."""
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import parse_qs
 
@@ -8,7 +7,6 @@ import msgspec
 from dishka.integrations.litestar import DishkaRouter, FromDishka
 from litestar import Router, delete, get, post
 from litestar.di import NamedDependency
-from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, RequestBody
 from litestar.params import FromQuery, JSONBody, QueryParameter
 
 from chatcore import (
@@ -24,14 +22,13 @@ from chatcore import (
     Role,
     SignIn,
 )
-from chatcore.entities import check
+from chatcore.bounds import check
 from chatcore.errors import FieldError
 from chatcore_app import Settings
 from chatcore_http import schemas
+from chatcore_http.media import FORM, form_of
 from chatcore_http.routes._common import AnyRequest, PathId, client_of, described, private_router
-from chatcore_http.systems._common import fields_called
 
-FORM = "application/x-www-form-urlencoded"
 _FORM_BYTES = 32 * 1024  # the longest name and password, each byte of them escaped
 _FORM_FIELDS = 100
 
@@ -69,15 +66,6 @@ class NewMessage(msgspec.Struct, frozen=True):
     content: Annotated[str, msgspec.Meta(examples=["Hello!"])]
 
 
-@dataclass
-class FormOperation(Operation):
-    """For the documentation: the form that the handler reads by itself."""
-
-    def __post_init__(self) -> None:
-        form = OpenAPIMediaType(schema=Reference(f"#/components/schemas/{PasswordGrant.__name__}"))
-        self.request_body = RequestBody({FORM: form}, required=True)
-
-
 @get("/")
 async def welcome(settings: FromDishka[Settings]) -> Welcome:
     """Anybody: a welcome, which shows that the server runs."""
@@ -101,12 +89,11 @@ async def register(
     "/token",
     status_code=200,
     description=described(SignIn),
-    operation_class=FormOperation,
+    body_content=form_of(PasswordGrant),
     request_max_body_size=_FORM_BYTES,
     response_headers={"Pragma": "no-cache"},
 )
 async def token(request: AnyRequest, sign_in: FromDishka[SignIn]) -> BearerToken:
-    """Raises `ValidationFailed`."""
     # Not the framework's parser: it keeps the last thousand bodies, and takes UTF-8 that is not escaped for Latin-1.
     text = (await request.body()).decode()
     few = text.count("&") < _FORM_FIELDS
@@ -140,16 +127,14 @@ async def create(
     return schemas.Conversation.of(await begin(by=caller, title=data.title))
 
 
-@get("/", description=described(ListConversations), operation_id="v1_chats_list")
+@get("/", description=described(ListConversations), operation_id="v1_chats_list", called={"offset": "skip"})
 async def list_all(
     caller: NamedDependency[Caller],
     list_conversations: FromDishka[ListConversations],
     skip: FromQuery[int] = 0,
     limit: FromQuery[int] = 100,
 ) -> list[schemas.Conversation]:
-    """`skip` 0 to 1,000,000."""
-    with fields_called(offset="skip"):
-        page = await list_conversations(owner=caller.user.id, limit=limit, offset=skip)
+    page = await list_conversations(owner=caller.user.id, limit=limit, offset=skip)
     return [schemas.Conversation.of(conversation) for conversation in page.items]
 
 
@@ -184,7 +169,6 @@ async def add_message_to(
     caller: NamedDependency[Caller],
     add: FromDishka[AddMessage],
 ) -> schemas.Message:
-    """Raises `NotFound`."""
     message = await add(by=caller, conversation_id=ConversationId(chat_id), role=Role(data.role), content=data.content)
     return schemas.Message.of(message)
 

@@ -1,0 +1,227 @@
+"""What the parameters of the use cases must be. A bound is spelled once, as data: the use case that declares it checks
+it, and the edges describe it to their users."""
+
+import re
+import unicodedata
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, TypeVar
+from urllib.parse import urlsplit
+
+from chatcore.entities import MAX_NAME, MAX_PASSWORD, MAX_TYPED, ROLES, identity_key, normal_password
+from chatcore.errors import FieldError, ValidationFailed
+
+V = TypeVar("V", contravariant=True)
+
+
+def check(*broken: FieldError | None) -> None:
+    """Raises `ValidationFailed` with every rule that is broken, if any is."""
+    errors = [error for error in broken if error is not None]
+    if errors:
+        raise ValidationFailed(errors)
+
+
+class Bound(ABC, Generic[V]):
+    """What one value must be."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def broken(self, value: V, field: str) -> FieldError | None:
+        """None, or what is wrong with the value that the caller calls `field`."""
+
+
+class Bounds(Mapping[str, Bound[Any]]):
+    """What the parameters of a use case must be, by their names: `Bounds(limit=Range(1, 100))`."""
+
+    def __init__(self, **bounds: Bound[Any]) -> None:
+        self._bounds = bounds
+
+    def __getitem__(self, name: str) -> Bound[Any]:
+        return self._bounds[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._bounds)
+
+    def __len__(self) -> int:
+        return len(self._bounds)
+
+    def broken(self, **values: object) -> Iterator[FieldError | None]:
+        """For `check`. None is a value that was not given."""
+        for name, value in values.items():
+            yield None if value is None else self[name].broken(value, name)
+
+    def check(self, **values: object) -> None:
+        """Raises `ValidationFailed`."""
+        check(*self.broken(**values))
+
+
+# ---- kinds -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Range(Bound[float]):
+    """A number from `minimum` to `maximum`."""
+
+    minimum: float
+    maximum: float
+
+    def broken(self, value: float, field: str) -> FieldError | None:
+        if self.minimum <= value <= self.maximum:
+            return None
+        return FieldError(field, f"must be between {self.minimum} and {self.maximum}")
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf(Bound[str]):
+    words: frozenset[str]
+
+    def broken(self, value: str, field: str) -> FieldError | None:
+        return None if value in self.words else FieldError(field, f"must be one of: {', '.join(sorted(self.words))}")
+
+
+@dataclass(frozen=True, slots=True)
+class Text(Bound[str]):
+    """`minimum` to `maximum` code points; where there is a minimum, not only white space."""
+
+    minimum: int
+    maximum: int
+
+    def broken(self, value: str, field: str) -> FieldError | None:
+        if len(value) > self.maximum:
+            return FieldError(field, f"must be at most {self.maximum} characters")
+        if not _storable(value):
+            return FieldError(field, "must not contain NUL or unpaired surrogates")
+        if self.minimum and not value.strip():
+            return FieldError(field, "must not be empty")
+        return None
+
+
+class Username(Text):
+    """Visible characters, as many also once normalised; no `@`, so that a name is never taken for an address."""
+
+    __slots__ = ()
+
+    def broken(self, value: str, field: str) -> FieldError | None:
+        if self._has_length(value) and self._is_visible(value, identity_key(value)):
+            return None
+        return FieldError(field, f"must be {self.minimum} to {self.maximum} visible characters without spaces or '@'")
+
+    def _has_length(self, name: str) -> bool:
+        return self.minimum <= len(name) <= self.maximum
+
+    def _is_visible(self, name: str, key: str) -> bool:
+        visible = all(unicodedata.category(character)[0] not in "CZ" for character in name + key)
+        visible = visible and not _INVISIBLE.search(name + key)
+        return visible and "@" not in key and self._has_length(key)
+
+
+class Email(Text):
+    """The form `local@domain.tld` (RFC 5321); whether it exists is not asked."""
+
+    __slots__ = ()
+    pattern: ClassVar[str] = r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,187}\.[^\s@.\x00-\x1f\x7f]{2,}"
+    """A regular expression, also in JavaScript."""
+
+    def broken(self, value: str, field: str) -> FieldError | None:
+        wellformed = len(value) <= self.maximum and re.fullmatch(self.pattern, value) and _storable(value)
+        if wellformed and len(identity_key(value)) <= self.maximum:
+            return None
+        return FieldError(field, f"must be an e-mail address of at most {self.maximum} characters")
+
+
+class Password(Text):
+    """As it is typed. After NFC it has at least `minimum` code points and at most 1,024; nothing is truncated, and any
+    character will do (ASVS 6.2.1, 6.2.9)."""
+
+    __slots__ = ()
+
+    def broken(self, value: str, field: str) -> FieldError | None:
+        if self.minimum <= len(normal_password(value)) <= MAX_PASSWORD and not _SURROGATE.search(value):
+            return None
+        return FieldError(field, f"must be {self.minimum} to {MAX_PASSWORD} characters")
+
+
+class ModelUrl(Text):
+    """An absolute http or https URL of printable ASCII characters.
+
+    No user info, fragment, zone of a network or query but Azure's `api-version`: the gateway appends a path, and a
+    secret in a URL ends up in logs. Whether the host may be called is the egress guard's question.
+    """
+
+    __slots__ = ()
+
+    def broken(self, value: str, field: str) -> FieldError | None:
+        if not self._is_absolute(value):
+            return FieldError(field, "must be an http(s) URL such as https://api.openai.com/v1")
+        if "?" in value and not _AZURE_QUERY.fullmatch(urlsplit(value).query):
+            allowed = "but for Azure's ?api-version=…; the key is a field of its own"
+            return FieldError(field, f"must have no query, {allowed}")
+        return None
+
+    def _is_absolute(self, url: str) -> bool:
+        if len(url) > self.maximum or not re.fullmatch(r"[!-\[\]-~]+", url):
+            return False
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            return False
+        plain = "@" not in parts.netloc and "%" not in parts.netloc and "#" not in url
+        return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0
+
+
+class ModelName(Text):
+    """On one line."""
+
+    __slots__ = ()
+
+    def broken(self, value: str, field: str) -> FieldError | None:
+        broken = super().broken(value, field)
+        if broken is None and not value.isprintable():
+            return FieldError(field, "must be one line of visible characters, such as gpt-4o-mini")
+        return broken
+
+
+class ApiKey(Text):
+    """Printable ASCII characters: it travels in an HTTP header."""
+
+    __slots__ = ()
+
+    def broken(self, value: str, field: str) -> FieldError | None:
+        if len(value) <= self.maximum and value.isascii() and value.isprintable() and " " not in value:
+            return None
+        return FieldError(field, f"must be at most {self.maximum} printable ASCII characters without spaces")
+
+
+# ---- what several use cases share ------------------------------------------------------------------------
+
+USERNAME = Username(3, 64)
+EMAIL = Email(6, MAX_NAME)
+PASSWORD = Password(1, MAX_TYPED)
+ROLE = OneOf(ROLES)
+PROFILE = Bounds(**dict.fromkeys(("user_name", "country", "job", "phone", "init_cn_level"), Text(0, 200)))
+MODEL = Bounds(model_url=ModelUrl(1, 2048), model_name=ModelName(1, 200), api_key=ApiKey(0, 4096))
+PAGE = Bounds(limit=Range(1, 100), offset=Range(0, 1_000_000))
+
+
+# ---- characters ------------------------------------------------------------------------------------------
+
+# Letters, marks and symbols that show nothing: of Default_Ignorable_Code_Point (UAX #44) what is of none of the
+# categories that are refused anyway, and the empty Braille pattern.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+_AZURE_QUERY = re.compile(r"api-version=[\w.-]{1,64}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _storable(text: str) -> bool:
+    if "\0" in text:
+        return False
+    try:
+        text.encode()  # twenty times as fast as to search for what cannot be encoded
+    except UnicodeEncodeError:
+        return False
+    return True
