@@ -156,7 +156,7 @@ def body_fields(route: Route) -> Mapping[str, Any]:
     """The schema of each field that the route's body has, as OpenAPI tells."""
     operation = _document()["paths"].get(route[1], {}).get(route[0].lower(), {})
     content = operation.get("requestBody", {}).get("content", {})
-    named = [media["schema"]["$ref"].rpartition("/")[2] for media in content.values()]
+    named = [media["schema"]["$ref"].rpartition("/")[2] for media in content.values() if "$ref" in media["schema"]]
     return {field: schema for name in named for field, schema in _schemas()[name]["properties"].items()}
 
 
