@@ -131,7 +131,7 @@ async def serving(app: Litestar) -> AsyncGenerator[str, None]:
 @asynccontextmanager
 async def client_of(url: str, *, within: float = 30, connections: int = 100) -> AsyncGenerator["Api", None]:
     """`within`: seconds in which an answer must have come, to its end. `connections`: at most so many at once."""
-    connector = TCPConnector(limit=connections)
+    connector = TCPConnector(limit=connections, keepalive_timeout=2)  # before the server closes what is idle
     async with ClientSession(url, timeout=ClientTimeout(total=within), read_bufsize=2**22, connector=connector) as http:
         yield Api(http)
 

@@ -293,6 +293,35 @@ async def test_the_bounds_of_a_parameter(document: Json, path: str, name: str, b
     assert not parameter["required"]
 
 
+@pytest.mark.parametrize(
+    ("shape", "field", "facets"),
+    [
+        ("Send", "content", {"minLength": 1, "maxLength": 200_000}),
+        ("Saying", "message", {"minLength": 1, "maxLength": 200_000}),
+        ("Regenerate", "temperature", {"minimum": 0, "maximum": 2}),
+        ("Rename", "title", {"minLength": 1, "maxLength": 200}),
+        ("UserRegistration", "userid", {"minLength": 3, "maxLength": 64}),
+        ("UserRegistration", "country", {"maxLength": 200}),
+        ("NewModelConfig", "api_key", {"maxLength": 4096}),
+        ("RoleChange", "role", {"enum": ["admin", "user"]}),
+    ],
+)
+async def test_the_bounds_of_a_field(document: Json, shape: str, field: str, facets: Json) -> None:
+    schema = document["components"]["schemas"][shape]["properties"][field]
+    schema = next((part for part in schema.get("anyOf", ()) if part != {"type": "null"}), schema)
+    assert facets.items() <= schema.items()
+
+
+async def test_an_import_says_what_it_takes(document: Json) -> None:
+    body = document["paths"]["/conversations/import"]["post"]["requestBody"]
+    assert body["required"]
+    assert set(body["content"]) == {"application/jsonl", "application/json", "application/zip"}
+    lines = body["content"]["application/jsonl"]
+    assert lines["schema"]["contentSchema"] == {"$ref": "#/components/schemas/ExportLine"}
+    for line in lines["example"].splitlines():
+        check_against(document, {"$ref": "#/components/schemas/ExportLine"}, json.loads(line))
+
+
 async def test_every_list_is_bounded_as_described_and_says_so(document: Json, ada: Api) -> None:
     bounded = set[tuple[str, str]]()
     for method, path, operation in operations(document):
