@@ -268,8 +268,9 @@ class ConversationRepo(Protocol):
     async def used_since(
         self, owner: UserId, since: datetime, *, limit: int
     ) -> Sequence[tuple[Conversation, datetime]]:
-        """Those that were there at `since` and have changed later, in any order, and when they had been used until
-        then: their last message's time, or their own."""
+        """Those that were there at `since` and are used later, in any order, and what their `updated_at` was then: the
+        last time at which a message of theirs was added or, being a reply, ended, or that with which they were restored
+        or added."""
 
     @abstractmethod
     async def by_id(self, owner: UserId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
@@ -277,8 +278,8 @@ class ConversationRepo(Protocol):
 
     @abstractmethod
     async def restore(self, conversation: Conversation) -> Conversation:
-        """Stores a conversation as it is, but for its id, which is new. No reply is being written there, and it has no
-        configuration."""
+        """Stores a conversation as it is, but for its id, which is new. Its messages are not newer than its
+        `updated_at`. No reply is being written there, and it has no configuration."""
 
     @abstractmethod
     async def titled(
@@ -480,9 +481,9 @@ class MessageRepo(Protocol):
         has the conversation's lock."""
 
     @abstractmethod
-    async def finish(self, reply: Message, cuts: Sequence[int] = ()) -> None:
+    async def finish(self, reply: Message, cuts: Sequence[int] = (), *, now: datetime | None = None) -> None:
         """Overwrite content, reasoning, status, usage, finish reason and error. `cuts`: the lengths of the pieces of
-        its reasoning and its answer, each 1 to 10,000 code points."""
+        its reasoning and its answer, each 1 to 10,000 code points. `now`: what `release` was told."""
 
     @abstractmethod
     async def cuts(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId) -> Sequence[int]:

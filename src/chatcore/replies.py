@@ -537,9 +537,9 @@ class Replies:
     @repeatable
     async def _store_end(self, ended: Message, cuts: Sequence[int]) -> Message:
         async with self._unit_of_work() as work:
-            owner, conversation_id = ended.user_id, ended.conversation_id
-            if await work.conversations.release(owner, conversation_id, ended.id, now=self._clock.now()):
-                await work.messages.finish(ended, cuts)
+            owner, conversation_id, now = ended.user_id, ended.conversation_id, self._clock.now()
+            if await work.conversations.release(owner, conversation_id, ended.id, now=now):
+                await work.messages.finish(ended, cuts, now=now)
                 await work.reply_log.delete(owner, ended.id)
                 await work.commit()
                 return ended

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Self, cast
 
 import pytest
@@ -510,9 +511,9 @@ class CheckedMessages:
         self._inner = inner
         self._storage = storage
 
-    async def finish(self, ended: Message, cuts: Sequence[int] = ()) -> None:
+    async def finish(self, ended: Message, cuts: Sequence[int] = (), *, now: datetime | None = None) -> None:
         self._storage.check_text((ended.reasoning or "") + ended.content)
-        await self._inner.finish(ended, cuts)
+        await self._inner.finish(ended, cuts, now=now)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)

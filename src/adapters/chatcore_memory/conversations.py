@@ -156,9 +156,11 @@ class MemoryConversations(ConversationRepo):
 
     @staticmethod
     def _last_used(state: State, conversation: Conversation, since: datetime) -> datetime:
-        theirs = (each for each in state.messages.values() if each.conversation_id == conversation.id)
-        times = (each.created_at for each in theirs if each.created_at <= since)
-        return max(times, default=conversation.created_at)
+        theirs = [each for each in state.messages.values() if each.conversation_id == conversation.id]
+        times = [each.created_at for each in theirs]
+        times += [state.ended[each.id] for each in theirs if each.id in state.ended]
+        before = state.used_before.get(conversation.id, conversation.created_at)
+        return max([before, *(time for time in times if time <= since)])
 
     async def by_id(self, owner: UserId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
         def select(state: State) -> Sequence[Conversation]:
@@ -176,6 +178,7 @@ class MemoryConversations(ConversationRepo):
             if restored.user_id not in state.users:
                 raise NotFound
             state.conversations[restored.id] = restored
+            state.used_before[restored.id] = restored.updated_at
             self._transaction.ledger.ask(restored.user_id, CONVERSATION_BYTES)
             return restored
 

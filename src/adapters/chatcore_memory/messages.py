@@ -239,7 +239,7 @@ class MemoryMessages(MessageRepo):
 
         await self._transaction.write(update)
 
-    async def finish(self, reply: Message, cuts: Sequence[int] = ()) -> None:
+    async def finish(self, reply: Message, cuts: Sequence[int] = (), *, now: datetime | None = None) -> None:
         def update(state: State) -> None:
             if stored := owned(state.messages, reply.user_id, reply.id):
                 state.messages[reply.id] = replace(
@@ -252,6 +252,8 @@ class MemoryMessages(MessageRepo):
                     error=reply.error,
                 )
                 state.cuts[reply.id] = tuple(cuts)
+                if now is not None:
+                    state.ended[reply.id] = now
                 self._transaction.ledger.note(reply.user_id, text_size(reply))
 
         await self._transaction.write(update)

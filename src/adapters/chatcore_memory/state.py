@@ -76,6 +76,8 @@ class State:
     refresh_tokens: dict[bytes, RefreshToken] = field(default_factory=dict[bytes, RefreshToken])
     model_configs: dict[ModelConfigId, ModelConfig] = field(default_factory=dict[ModelConfigId, ModelConfig])
     conversations: dict[ConversationId, Conversation] = field(default_factory=dict[ConversationId, Conversation])
+    ended: dict[MessageId, datetime] = field(default_factory=dict[MessageId, datetime])
+    used_before: dict[ConversationId, datetime] = field(default_factory=dict[ConversationId, datetime])
     closing: dict[ConversationId, Conversation] = field(default_factory=dict[ConversationId, Conversation])
     messages: dict[MessageId, Message] = field(default_factory=dict[MessageId, Message])
     idempotency: dict[MessageId, Idempotency] = field(default_factory=dict[MessageId, Idempotency])
@@ -95,6 +97,8 @@ class State:
             refresh_tokens=self.refresh_tokens.copy(),
             model_configs=self.model_configs.copy(),
             conversations=self.conversations.copy(),
+            ended=self.ended.copy(),
+            used_before=self.used_before.copy(),
             closing=self.closing.copy(),
             messages=self.messages.copy(),
             idempotency=self.idempotency.copy(),

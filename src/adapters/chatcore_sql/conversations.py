@@ -5,12 +5,25 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Boolean, Integer, bindparam, delete, false, func, insert, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    Boolean,
+    Integer,
+    ScalarSelect,
+    bindparam,
+    delete,
+    false,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, UserId, WorkerId
 from chatcore.ports import ConversationRepo, Matches
 from chatcore.storage import CONVERSATION_BYTES, StorageLedger
-from chatcore_sql.pages import LIMIT, newest_first, oldest_first
+from chatcore_sql.pages import LIMIT, HighestFirst, newest_first, oldest_first
 from chatcore_sql.search import find
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.storage import SIZE_OF_MESSAGES
@@ -43,23 +56,41 @@ _LIST_BELOW = (
     .order_by(_c.updated_at.desc(), _c.id.desc())
     .limit(LIMIT)
 )
+_IN_ORDER = "FORCE INDEX (ix_messages_user_id_conversation_id_active_id)"
+_m = messages.c
+
+
+def _last_until_then(*, active: bool) -> ScalarSelect[int]:
+    """Found from the newest on: no more is read than was said since."""
+    return (
+        select(_m.id)
+        .with_hint(messages, _IN_ORDER, dialect_name="mysql")
+        .where(
+            _m.user_id == _c.user_id,
+            _m.conversation_id == _c.id,
+            _m.active == (true() if active else false()),
+            _m.created_at <= bindparam("since", type_=Moment),
+        )
+        .order_by(HighestFirst(_m.id))
+        .limit(1)
+        .correlate(conversations)
+        .scalar_subquery()
+    )
+
+
 _USED_SINCE = (
-    _OPEN.where(
+    select(*CONVERSATION, _c.used_before, _last_until_then(active=True), _last_until_then(active=False))
+    .where(
+        _c.user_id == bindparam("owner"),
+        _c.closed_at.is_(None),
         _c.updated_at > bindparam("since", type_=Moment),
         _c.created_at <= bindparam("since", type_=Moment),
     )
     .order_by(_c.updated_at.desc(), _c.id.desc())
     .limit(LIMIT)
 )
-_LAST_USED = (
-    select(messages.c.conversation_id, func.max(messages.c.created_at))
-    .where(
-        messages.c.user_id == bindparam("owner"),
-        messages.c.conversation_id.in_(bindparam("conversations", expanding=True)),
-        messages.c.created_at <= bindparam("since", type_=Moment),
-    )
-    .group_by(messages.c.conversation_id)
-)
+_THESE: BindParameter[int] = bindparam("these", expanding=True)
+_TIMES = select(_m.id, _m.created_at, _m.ended_at).where(_m.user_id == bindparam("owner"), _m.id.in_(_THESE))
 _OWN_BY_ID = (
     select(*CONVERSATION)
     .where(_c.closed_at.is_(None))
@@ -77,20 +108,17 @@ _OF_REPLY = _UPDATE.where(_c.writing_reply_id == bindparam("reply"))
 _RELEASE = _OF_REPLY.values(writing_reply_id=None, writing_worker_id=None, stop_requested=False)
 _REQUEST_STOP = _OF_REPLY.values(stop_requested=True)
 _DELETE = delete(conversations).where(*_THIS_OR_CLOSED)
-_THESE: BindParameter[int] = bindparam("these", expanding=True)
 # First looked for, then deleted by key: a range that is deleted locks what lies beside it.
 _SOME_MESSAGES = newest_first(
-    select(messages.c.id).with_hint(
-        messages, "FORCE INDEX (ix_messages_user_id_conversation_id_active_id)", dialect_name="mysql"
-    ),
+    select(_m.id).with_hint(messages, _IN_ORDER, dialect_name="mysql"),
     {
-        messages.c.user_id: bindparam("owner"),
-        messages.c.conversation_id: bindparam("conversation"),
-        messages.c.active: bindparam("active", type_=Boolean),
+        _m.user_id: bindparam("owner"),
+        _m.conversation_id: bindparam("conversation"),
+        _m.active: bindparam("active", type_=Boolean),
     },
-    messages.c.id,
+    _m.id,
 ).limit(LIMIT)
-_DELETE_MESSAGES = delete(messages).where(messages.c.user_id == bindparam("owner"), messages.c.id.in_(_THESE))
+_DELETE_MESSAGES = delete(messages).where(_m.user_id == bindparam("owner"), _m.id.in_(_THESE))
 _DELETE_LOG = delete(reply_log).where(reply_log.c.user_id == bindparam("owner"), reply_log.c.reply_id.in_(_THESE))
 
 
@@ -158,15 +186,16 @@ class SqlConversationRepo(ConversationRepo):
         self, owner: UserId, since: datetime, *, limit: int
     ) -> Sequence[tuple[Conversation, datetime]]:
         rows = await self._statements.rows(_USED_SINCE, owner=owner, since=since, limit=limit)
-        used = [conversation_from(row) for row in rows]
-        if not used:
-            return []
-        ids = [conversation.id for conversation in used]
-        last = {
-            row[0]: row[1]
-            for row in await self._statements.rows(_LAST_USED, owner=owner, since=since, conversations=ids)
-        }
-        return [(each, last.get(each.id, each.created_at)) for each in used]
+        these = [message_id for row in rows for message_id in row[-2:] if message_id is not None]
+        found = await self._statements.rows(_TIMES, owner=owner, these=these) if these else list[Row]()
+        times: dict[int | None, Sequence[datetime | None]] = {row[0]: row[1:] for row in found}
+        used: list[tuple[Conversation, datetime]] = []
+        for *columns, before, newest, newest_aside in rows:
+            each = conversation_from(columns)
+            known = (*times.get(newest, ()), *times.get(newest_aside, ()))
+            until_then = [time for time in known if time is not None and time <= since]
+            used.append((each, max([before or each.created_at, *until_then])))
+        return used
 
     async def by_id(self, owner: UserId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
         rows = await self._statements.rows(_BY_ID, owner=owner, after=after or 0, limit=limit)
@@ -181,6 +210,7 @@ class SqlConversationRepo(ConversationRepo):
             config_id=None,
             created_at=conversation.created_at,
             updated_at=conversation.updated_at,
+            used_before=conversation.updated_at,
         )
         self._ledger.ask(conversation.user_id, CONVERSATION_BYTES)
         return replace(conversation, id=conversation_id, config_id=None, writing_reply_id=None)

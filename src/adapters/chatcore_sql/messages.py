@@ -450,7 +450,7 @@ class SqlMessageRepo(MessageRepo):
         for start in range(0, len(path), _AT_ONCE):
             await self._statements.change(_ACTIVATE, **this, path=path[start : start + _AT_ONCE])
 
-    async def finish(self, reply: Message, cuts: Sequence[int] = ()) -> None:
+    async def finish(self, reply: Message, cuts: Sequence[int] = (), *, now: datetime | None = None) -> None:
         finished = await self._statements.change(
             _FINISH,
             owner=reply.user_id,
@@ -461,6 +461,7 @@ class SqlMessageRepo(MessageRepo):
             **_usage_columns(reply.usage),
             **_error_columns(reply.error),
             cuts=packed(cuts),
+            ended_at=now,
         )
         if finished:
             self._ledger.note(reply.user_id, text_size(reply))

@@ -197,6 +197,8 @@ conversations = Table(
     Column("stop_requested", Boolean, nullable=False, server_default=false()),
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
+    # Its `updated_at` before the first message that tells when that was set: of one that was imported, or is older.
+    Column("used_before", Moment),
     # Nobody finds one that is closed; its messages are being deleted.
     Column("closed_at", Moment, index=True),
     UniqueConstraint("user_id", "id"),
@@ -229,6 +231,7 @@ messages = Table(
     Column("cuts", Cuts),
     Column("error_code", String(64)),
     Column("error_detail", Text),
+    Column("ended_at", Moment),  # of a reply, since that sets its conversation's `updated_at`
     Column("idempotency_key", String(255)),
     Column("idempotency_digest", Digest),
     Column("created_at", Moment, nullable=False),

@@ -49,7 +49,7 @@ MOST_USED = 1000
 
 @dataclass(frozen=True, slots=True)
 class ListCursor:
-    """A place in a list as it was at `since`: below the conversation that was last used then."""
+    """A place in a list as it was at `since`: below a conversation that was last used at `updated_at`."""
 
     since: datetime
     updated_at: datetime
@@ -90,9 +90,9 @@ class ListConversations:
         place = (cursor.updated_at, cursor.id)
         stayed = await work.conversations.list_below(owner, updated_at=place[0], before=place[1], limit=limit)
         used = await work.conversations.used_since(owner, cursor.since, limit=MOST_USED)
-        found = [(each, each.updated_at) for each in stayed]
-        found += [(each, last) for each, last in used if (last, each.id) < place]
-        return sorted(found, key=lambda each: (each[1], each[0].id), reverse=True)[:limit]
+        found = {each.id: (each, each.updated_at) for each in stayed}
+        found |= {each.id: (each, last) for each, last in used if (last, each.id) < place}  # also used in between
+        return sorted(found.values(), key=lambda each: (each[1], each[0].id), reverse=True)[:limit]
 
 
 def _list_page(placed: list[tuple[Conversation, datetime]], limit: int, since: datetime | None) -> ListPage:

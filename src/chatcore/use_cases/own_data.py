@@ -298,9 +298,11 @@ class ImportConversations:
 
     @repeatable
     async def _store(self, by: Owner, own: OwnConversation, read: ReadConversation) -> ConversationId:
-        owner, ids, active = by.owner, dict[MessageId, MessageId](), read.active()
-        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
-            stored = await work.conversations.restore(replace(own.conversation, user_id=owner))
+        owner, ids, active, now = by.owner, dict[MessageId, MessageId](), read.active(), self.clock.now()
+        async with acting(self.unit_of_work, by, now=now) as work:
+            stored = await work.conversations.restore(
+                replace(own.conversation, user_id=owner, updated_at=min(read.used_at, now))
+            )
             for message in read.messages():
                 ids[message.id] = await work.messages.restore(
                     replace(
@@ -308,6 +310,7 @@ class ImportConversations:
                         user_id=owner,
                         conversation_id=stored.id,
                         parent_id=None if message.parent_id is None else ids[message.parent_id],
+                        created_at=min(message.created_at, now),  # nothing was said that is yet to come
                         status=Status.INTERRUPTED if message.status is Status.WRITING else message.status,
                     ),
                     active=message.id in active,

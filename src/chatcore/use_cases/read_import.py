@@ -84,6 +84,12 @@ class ReadConversation:
     def count(self) -> int:
         return len(self._held)
 
+    @property
+    def used_at(self) -> datetime:
+        """When something was said there last, if it does not say a later time itself."""
+        assert self.own is not None  # noqa: S101 - only what belongs to a conversation is stored
+        return max([self.own.conversation.updated_at, *(held.message.created_at for held in self._held)])
+
     def messages(self) -> Iterator[Message]:
         return (held.unpacked() for held in self._held)
 

@@ -111,7 +111,9 @@ async def add_message(
     )
 
 
-async def add_reply(work: UnitOfWork, conversation: Conversation, to: Message | None = None) -> Message:
+async def add_reply(
+    work: UnitOfWork, conversation: Conversation, to: Message | None = None, *, now: datetime = NOW
+) -> Message:
     """A reply that is yet to be written; it does not hold the claim."""
     return await work.messages.add(
         conversation.user_id,
@@ -121,7 +123,7 @@ async def add_reply(work: UnitOfWork, conversation: Conversation, to: Message | 
         content="",
         writing=True,
         model="model",
-        now=NOW,
+        now=now,
     )
 
 

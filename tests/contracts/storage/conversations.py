@@ -3,10 +3,13 @@
 import asyncio
 from dataclasses import replace
 from datetime import datetime
+from itertools import count
+from random import Random
 
 import pytest
 
-from chatcore.entities import Conversation, ConversationId, User
+from chatcore import ListConversations
+from chatcore.entities import Conversation, ConversationId, Message, Status, User
 from chatcore.errors import NotFound
 from chatcore.ports import LogEntry, TextKind, UnitOfWorkFactory
 from chatcore.storage import CONVERSATION_BYTES
@@ -26,6 +29,59 @@ from contracts.storage.base import (
 from contracts.storage.model_configs import NO_CONFIG, add_config
 
 NO_CONVERSATION = ConversationId(999_999_999)
+
+
+class Using:
+    """Someone who uses their conversations, each time a second later."""
+
+    def __init__(self, unit_of_work: UnitOfWorkFactory, owner: User, seed: int) -> None:
+        self.random = Random(seed)
+        self._unit_of_work = unit_of_work
+        self._owner = owner.id
+        self._seconds = count(1)
+        self._made = list[Conversation]()
+        self._writing = dict[ConversationId, Message]()
+
+    async def do_anything(self) -> None:
+        await self.random.choice((self.begin, self.end, self.send, self.send, self.send))()
+
+    async def begin(self) -> None:
+        """Or restores one."""
+        async with self._unit_of_work() as work:
+            new = await work.conversations.add(self._owner, title="", config_id=None, now=self._now())
+            if self.random.random() < 0.3:
+                old = replace(new, created_at=NOW, updated_at=self._now())
+                self._made.append(await work.conversations.restore(old))
+            await work.commit()
+        self._made.append(new)
+
+    async def send(self) -> None:
+        """Perhaps in another branch."""
+        conversation, now = self.random.choice(self._made), self._now()
+        if conversation.id in self._writing:
+            return
+        async with self._unit_of_work() as work:
+            last = await work.messages.last(self._owner, conversation.id)
+            if self.random.random() < 0.3:
+                await work.messages.activate(self._owner, conversation.id, after=None, path=())
+                last = None
+            question = await add_message(work, conversation, parent_id=last, now=now)
+            reply = await add_reply(work, conversation, question, now=now)
+            assert await work.conversations.claim(self._owner, conversation.id, reply.id, WORKER, now=now)
+            await work.commit()
+        self._writing[conversation.id] = reply
+
+    async def end(self) -> None:
+        for reply in [*self._writing.values()][:1]:
+            now = self._now()
+            async with self._unit_of_work() as work:
+                assert await work.conversations.release(self._owner, reply.conversation_id, reply.id, now=now)
+                await work.messages.finish(replace(reply, status=Status.COMPLETE), now=now)
+                await work.commit()
+            del self._writing[reply.conversation_id]
+
+    def _now(self) -> datetime:
+        return later(next(self._seconds))
 
 
 class ConversationRepoContract(StorageContract):
@@ -135,14 +191,39 @@ class ConversationRepoContract(StorageContract):
                 await work.conversations.add(user.id, title="", config_id=None, now=later(when))
                 for user, when in ((owner, 0.0), (owner, 0.0), (owner, 0.0), (owner, 6.0), (stranger, 0.0))
             ]
+            restored = await work.conversations.restore(replace(empty, updated_at=later(3)))
+            await add_message(work, restored, now=later(1))
             parent_id = None
             for when in (1.0, 2.0, 7.0):
                 parent_id = (await add_message(work, talked, parent_id=parent_id, now=later(when))).id
-            for user, each in ((owner, empty), (owner, talked), (owner, new), (stranger, theirs)):
-                await work.conversations.touch(user.id, each.id, now=later(8.0))
+            for each in (empty, talked, restored, new, theirs):
+                await work.conversations.touch(each.user_id, each.id, now=later(8.0))
             used = {each.id: last for each, last in await work.conversations.used_since(owner.id, later(5), limit=9)}
-            assert used == {empty.id: later(0.0), talked.id: later(2.0)}
+            assert used == {empty.id: later(0.0), talked.id: later(2.0), restored.id: later(3.0)}
+            first = (await work.messages.tree(owner.id, talked.id))[0].id
+            await work.messages.activate(owner.id, talked.id, after=first, path=())
+            used = {each.id: last for each, last in await work.conversations.used_since(owner.id, later(5), limit=9)}
+            assert used[talked.id] == later(2.0)
             assert len(await work.conversations.used_since(owner.id, later(5), limit=1)) == 1
+
+    @pytest.mark.parametrize("seed", [12, 17, 19, 38])  # which meet each way in which one could be missed
+    async def test_a_walk_by_cursor_has_each_once_whatever_is_used_between_its_pages(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, seed: int
+    ) -> None:
+        someone, listed = Using(unit_of_work, owner, seed), ListConversations(unit_of_work=unit_of_work)
+        for _ in range(8):
+            await someone.begin()
+            await someone.do_anything()
+        there = [each.id for each in (await listed(owner=owner.id, limit=100)).items]
+        limit = someone.random.choice((1, 2, 3))
+        page = await listed(owner=owner.id, limit=limit)
+        seen = [each.id for each in page.items]
+        while page.next is not None:
+            for _ in range(someone.random.choice((0, 1, 2))):
+                await someone.do_anything()
+            page = await listed(owner=owner.id, limit=limit, cursor=page.next)
+            seen += [each.id for each in page.items]
+        assert seen == there
 
     # ---- titles ----
 

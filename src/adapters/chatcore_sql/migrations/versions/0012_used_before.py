@@ -1,0 +1,26 @@
+"""What tells when a conversation was used.
+
+Revision ID: 0012
+Revises: 0011
+"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import mysql
+
+revision = "0012"
+down_revision = "0011"
+
+
+_MOMENT = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql")
+
+
+def upgrade() -> None:
+    op.add_column("messages", sa.Column("ended_at", _MOMENT))
+    op.add_column("conversations", sa.Column("used_before", _MOMENT))
+    op.execute("UPDATE conversations SET used_before = updated_at")
+
+
+def downgrade() -> None:
+    op.drop_column("conversations", "used_before")
+    op.drop_column("messages", "ended_at")
