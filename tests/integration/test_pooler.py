@@ -10,9 +10,10 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 from sqlalchemy import text
 
+from chatcore.errors import Unavailable
 from chatcore.ports import LLMGateway
 from chatcore_memory import ScriptedModel, Stall
-from chatcore_sql import Database
+from chatcore_sql import Database, postgresql
 from chatcore_sql.statements import SingleReads, Transaction
 from contracts.storage.base import stored_conversation, stored_user, the_conversation
 from integration.databases import POOLER, behind_a_pooler, empty, execute, new_database
@@ -126,6 +127,27 @@ async def test_a_statement_is_described_once_for_each_connection(
             assert await the_conversation(database.unit_of_work, conversation) == conversation
             assert name == "ada" or described == []
             monkeypatch.setattr(asyncpg.Connection, "_get_statement", counted)
+
+
+@pooled
+async def test_a_pooler_that_greets_as_the_server_does_is_noticed_when_it_loses_a_name(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = await asyncio.gather(*(stored_user(database.unit_of_work, f"user{number}") for number in range(8)))
+
+    async def taken_for_the_server(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(postgresql._Connector, "_prepare_session", taken_for_the_server)
+    async with Database(database_url, pool_size=1) as mistaken:
+
+        async def store_all() -> None:
+            for user in users:
+                await stored_conversation(mistaken.unit_of_work, user)
+
+        with pytest.raises(Unavailable):
+            await store_all()
+        await store_all()
 
 
 # ---- over HTTP -------------------------------------------------------------------------------------------

@@ -12,15 +12,19 @@ from typing import Any
 
 from sqlalchemy import Dialect, Engine, event
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection, AsyncAdapt_asyncpg_cursor
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.util import await_only
 
 _STATEMENTS = 256  # more than there are
+_LOST_NAMES = ("26000", "42P05")  # SQLSTATEs: no prepared statement of this name, one already
 
 
 def set_up(engine: Engine, *, session: Mapping[str, str], transaction: Mapping[str, str]) -> None:
     """`session`: settings of each connection, for which there is no need behind a pooler. `transaction`: settings that
     hold in every transaction."""
-    event.listen(engine, "do_connect", _Connector(session, transaction))
+    connector = _Connector(session, transaction)
+    event.listen(engine, "do_connect", connector)
+    event.listen(engine, "handle_error", connector.notice)
 
 
 class _Cursor(AsyncAdapt_asyncpg_cursor):
@@ -92,6 +96,11 @@ class _Connector:
 
     def __call__(self, dialect: Dialect, _record: object, arguments: Sequence[Any], options: dict[str, Any]) -> Any:
         return await_only(self._open(dialect.loaded_dbapi, options))
+
+    def notice(self, context: ExceptionContext) -> None:
+        """A pooler may greet as the server does; but it loses names, or has them from others."""
+        if getattr(context.original_exception, "sqlstate", None) in _LOST_NAMES:
+            self._pooled = True
 
     async def _open(self, dbapi: Any, options: Mapping[str, Any]) -> PostgresConnection:
         if not self._pooled:
