@@ -27,6 +27,9 @@ from databases import new_database
 from sign_ins import PASSWORD, memory_of, serving
 
 P99_MS, MIB = 100.0, 96.0
+_THEIRS = "127.0.0.2"
+"""The others' address; the attacker has 127.0.0.1."""
+
 _ROW = "{:50}{:>16}{:>16}{:>16}{:>16}{:>8}{:>8}  {}"
 Took = dict[str, list[float]]
 """Seconds of each request, by its path."""
@@ -47,7 +50,7 @@ async def sample(url: str, token: str, every: float) -> Took:
         took[path].append(time.perf_counter() - due)
 
     headers, timeout = {"Authorization": f"Bearer {token}"}, aiohttp.ClientTimeout(total=60)
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = aiohttp.TCPConnector(limit=0, local_addr=(_THEIRS, 0))
     async with aiohttp.ClientSession(url, headers=headers, connector=connector, timeout=timeout) as session:
         for path in took:
             await ask(session, path, 0)

@@ -10,7 +10,7 @@ import pytest_asyncio
 from structlog.testing import capture_logs
 
 from chatcore.ports import LLMGateway
-from chatcore_http import body_limits
+from chatcore_http import body_limits, http_protocol
 from chatcore_http.http_protocol import BoundedHTTP
 from chatcore_memory import ScriptedModel, Stall
 from integration.http_app import CurrentModel, provided, settings_for
@@ -134,7 +134,7 @@ async def test_of_what_has_no_end_only_the_beginning_is_read(opened: Line, kind:
     await opened.refusal(431, "headers_too_large")
     with pytest.raises(ConnectionError):
         await sending
-    assert opened.sent < body_limits.LINGER_BYTES + 30_000_000  # what the system's buffers hold comes on top
+    assert opened.sent < http_protocol.LINGER_BYTES + 30_000_000  # what the system's buffers hold comes on top
 
 
 async def test_trailers_are_not_taken_for_headers(opened: Line, house: Served) -> None:
@@ -329,7 +329,7 @@ async def test_a_connection_that_is_used_lives(hasty: Served) -> None:
 async def test_a_body_that_stops_is_answered_and_left(
     hasty: Served, size: str, beginning: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body_limits, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(http_protocol, "LINGER_SECONDS", 0.1)
     opened = await line_to(hasty.stranger, "/auth/login", size, token=None)
     await opened.say(beginning)
     await opened.refusal(408, "request_timeout")
@@ -388,6 +388,20 @@ async def test_of_all_unfinished_bodies_so_many_bytes_are_held(hasty: Served, mo
     assert (await again.answer())[0] == 400
     for one in (*lines, again):
         one.writer.close()
+
+
+async def test_the_longest_message_may_have_every_character_escaped(house: Served) -> None:
+    """In a body and in a frame."""
+    ada = await house.stranger.user()
+    MODEL.model = ScriptedModel("Hello")
+    conversation, content = await ada.conversation(), "\N{UNICORN FACE}" * 200_000
+    path = f"/conversations/{conversation}/chat"
+    (await ada.call("POST", path, json.dumps({"content": content, "stream": False}).encode())).ok()
+    async with connected(ada, conversation) as socket:
+        await socket.connection.send_str(json.dumps({"type": "send", "content": content}))
+        await socket.rest()
+    told = [message["content"] for message in await ada.messages(conversation) if message["role"] == "user"]
+    assert told == [content, content]
 
 
 async def test_of_an_import_only_what_is_not_read_yet_counts(hasty: Served) -> None:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from chatcore.ports import LLMGateway
 from chatcore_app import Readiness
-from chatcore_http import body_limits
+from chatcore_http import http_protocol
 from chatcore_memory import ScriptedModel
 from integration.http_app import EVENTS, PASSWORD, Answer, Api, api_of, provided, settings_for
 from integration.raw_http import line_to
@@ -231,8 +231,8 @@ ENDLESS = ["Transfer-Encoding: chunked", f"Content-Length: {10**12}"]
 async def test_who_sends_without_end_is_answered_and_cut_off(
     ada: Api, headers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body_limits, "LINGER_BYTES", 2_000_000)
-    monkeypatch.setattr(body_limits, "LINGER_SECONDS", 60)
+    monkeypatch.setattr(http_protocol, "LINGER_BYTES", 2_000_000)
+    monkeypatch.setattr(http_protocol, "LINGER_SECONDS", 60)
     line = await line_to(ada, "/conversations/create", headers, token=ada.token)
     sending = asyncio.create_task(line.endless())
     status, answered, problem = await line.answer()
@@ -251,8 +251,8 @@ async def test_who_sends_without_end_is_answered_and_cut_off(
 async def test_nor_is_a_body_read_that_nobody_asked_for(
     ada: Api, headers: str, path: str, token: bool, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body_limits, "LINGER_BYTES", 2_000_000)
-    monkeypatch.setattr(body_limits, "LINGER_SECONDS", 60)
+    monkeypatch.setattr(http_protocol, "LINGER_BYTES", 2_000_000)
+    monkeypatch.setattr(http_protocol, "LINGER_SECONDS", 60)
     line = await line_to(ada, path, headers, token=ada.token if token else None)
     sending = asyncio.create_task(line.endless())
     answered, head, _ = await line.answer()
@@ -277,7 +277,7 @@ async def test_who_reads_only_after_having_sent_everything_gets_the_answer_too(a
 async def test_who_announces_a_body_and_sends_none_is_not_waited_for(
     ada: Api, headers: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(body_limits, "LINGER_SECONDS", 0.01)
+    monkeypatch.setattr(http_protocol, "LINGER_SECONDS", 0.01)
     line = await line_to(ada, "/nope", headers, token=None)
     assert (await line.answer())[0] == 404
     assert await line.reader.read() == b""

@@ -97,7 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     model_max_raw_bytes: Positive | None = None  # 16 times as many
     max_header_bytes: Annotated[int, Meta(ge=1024, le=1024 * 1024)] = 32 * 1024
     header_timeout: Seconds = 10
-    max_body_bytes: Positive = 1024 * 1024
+    max_body_bytes: Positive = 3 * 1024 * 1024  # a message as long as it may be, all of it written as \u escapes
     body_timeout: Seconds = 30
     max_unfinished_body_bytes: Positive = 64 * 1024 * 1024
     max_import_bytes: Positive = 256 * 1024 * 1024

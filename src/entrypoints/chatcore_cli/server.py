@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import uvicorn
@@ -22,6 +22,7 @@ import chatcore
 from chatcore import Replies, SendMessage
 from chatcore_app import Settings
 from chatcore_app.logs import configure_logging
+from chatcore_cli.accepting import Accepting
 from chatcore_cli.listening import listen
 from chatcore_cli.supervisor import supervise
 from chatcore_http import create_app
@@ -153,15 +154,21 @@ class _Server(uvicorn.Server):
                 return
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])
         if not self.started:
             return
+        self.servers = [cast("asyncio.Server", Accepting(listening, self._protocol)) for listening in sockets or ()]
         if sys.platform == "linux":
             for listening in (each for server in self.servers for each in server.sockets):  # the connections inherit it
                 listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _GONE_AFTER)
         self._on_start(self.servers[0].sockets[0].getsockname()[1])
         gateway = await self._container.get(OpenAIGateway)
         self._warming = asyncio.create_task(_warmed(gateway))
+
+    def _protocol(self) -> asyncio.Protocol:
+        """As uvicorn makes it."""
+        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
 async def _warmed(gateway: OpenAIGateway) -> None:

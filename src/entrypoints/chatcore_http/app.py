@@ -13,12 +13,14 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from chatcore import ExpirySweep, SendMessage
 from chatcore_app import Settings, make_container
+from chatcore_http.admission import Admission
 from chatcore_http.answers import Answers
 from chatcore_http.body_limits import RequestBodies, refuse_compressed
 from chatcore_http.envelope import Envelope
 from chatcore_http.errors import exception_handlers
 from chatcore_http.hardening import Hardened
 from chatcore_http.head_requests import HeadRequests
+from chatcore_http.held_bytes import HeldBytes
 from chatcore_http.json_bodies import JSONRequest
 from chatcore_http.open_sockets import OpenSockets
 from chatcore_http.openapi import describe
@@ -76,10 +78,12 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
     app.asgi_handler = RequestContainers(app.asgi_handler, container)
     if app.cors_config:
         app.asgi_handler = RefusedPreflights(app.asgi_handler, app.cors_config)
-    app.asgi_handler = Hardened(HeadRequests(app.asgi_handler), settings)
+    held = HeldBytes(settings.max_unfinished_body_bytes)
+    app.asgi_handler = Admission(HeadRequests(app.asgi_handler), settings, held)
+    app.asgi_handler = Hardened(app.asgi_handler, settings)
     if enveloped:
         app.asgi_handler = Envelope(app.asgi_handler)
-    app.asgi_handler = RequestLog(RequestBodies(app.asgi_handler, settings))
+    app.asgi_handler = RequestLog(RequestBodies(app.asgi_handler, settings, held))
     if settings.trusted_proxies:
         app.asgi_handler = _behind_proxies(app.asgi_handler, settings)
     app.asgi_handler = PathPrefix(app.asgi_handler, settings)

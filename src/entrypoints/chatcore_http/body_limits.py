@@ -4,9 +4,7 @@ The framework itself counts what it reads of a body and answers 413.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable
-from contextlib import suppress
 from typing import Any, cast
 
 from litestar import Request, Response
@@ -18,13 +16,11 @@ from chatcore.errors import Unavailable
 from chatcore.rate_limits import network_of
 from chatcore_app import Settings
 from chatcore_http.errors import ClientLeft, problem_response
+from chatcore_http.held_bytes import HeldBytes
 
-LINGER_SECONDS = 5.0
-LINGER_BYTES = 32 * 1024 * 1024
 SLOWEST = 1024
 """Bytes a second: who sends faster may take as long as it takes."""
 
-_SHARE = 4  # of the bytes of all unfinished bodies one address may hold the fourth part
 _STREAMED = "chatcore_streamed_body"
 
 
@@ -43,28 +39,6 @@ def streamed(request: Request[Any, Any, Any]) -> AsyncGenerator[bytes, None]:
     return request.stream()
 
 
-class UnfinishedBodies:
-    """How many bytes of them are held: of all, and of one network's."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._all = 0
-        self._of = Counter[str]()
-
-    def hold(self, network: str, size: int) -> None:
-        """Raises `Unavailable`."""
-        if self._all + size > self._most or self._of[network] + size > self._most // _SHARE:
-            raise Unavailable("Too many request bodies are arriving at once. Try again shortly.")
-        self._all += size
-        self._of[network] += size
-
-    def release(self, network: str, size: int) -> None:
-        self._all -= size
-        self._of[network] -= size
-        if self._of[network] <= 0:
-            del self._of[network]
-
-
 class RequestBodies:
     """Around the whole application. A body that stops arriving is answered 408, and one for which there is no room 503.
 
@@ -72,18 +46,18 @@ class RequestBodies:
     by the server; with any other the connection is closed.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, held: HeldBytes) -> None:
         self.app = app
         self._limit = settings.max_body_bytes
         self._timeout = settings.body_timeout
-        self._unfinished = UnfinishedBodies(settings.max_unfinished_body_bytes)
+        self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        size = _announced(scope) if scope["type"] == ScopeType.HTTP else 0
+        size = announced(scope) if scope["type"] == ScopeType.HTTP else 0
         if not size:
             await self.app(scope, receive, send)
             return
-        body = _Body(cast("HTTPScope", scope), receive, send, self._unfinished, self._timeout)
+        body = _Body(cast("HTTPScope", scope), receive, send, self._held, self._timeout)
         body.closing = size > self._limit
         try:
             await self.app(scope, body.receive, body.send)
@@ -91,26 +65,22 @@ class RequestBodies:
             body.release()
 
 
-def _announced(scope: Scope) -> float:
+def announced(scope: Scope) -> float:
     headers = dict(scope["headers"])
     return float("inf") if b"transfer-encoding" in headers else int(headers.get(b"content-length", 0))
 
 
 class _Body:
-    """One request's, and what is sent meanwhile.
+    """One request's, and what is sent meanwhile. What came in pieces counts as held until the answer begins.
 
-    `closing`: whether the connection is closed if the answer comes before the body's end. The client has a moment to
-    read the answer before that: who closes while data still arrives makes the client's system throw the answer away
-    (RFC 9112 §9.6).
+    `closing`: whether the connection is closed if the answer comes before the body's end.
     """
 
-    def __init__(
-        self, scope: HTTPScope, receive: Receive, send: Send, unfinished: UnfinishedBodies, timeout: float
-    ) -> None:
+    def __init__(self, scope: HTTPScope, receive: Receive, send: Send, held: HeldBytes, timeout: float) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._unfinished = unfinished
+        self._all_held = held
         self._timeout = self._patience = timeout
         self._network = network_of(scope["client"][0] if scope["client"] else "")
         self._held = 0
@@ -148,40 +118,20 @@ class _Body:
         return message
 
     def _keep(self, size: int) -> None:
-        if self._complete:
-            self.release()
-        elif _STREAMED not in self._scope:
-            self._unfinished.hold(self._network, size)
+        if not self._complete and _STREAMED not in self._scope:
+            self._all_held.hold(self._network, size)
             self._held += size
 
     def release(self) -> None:
         if self._held:
-            self._unfinished.release(self._network, self._held)
+            self._all_held.release(self._network, self._held)
             self._held = 0
 
     def send(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
             self._answered = True
+            self.release()
             self.closing = self.closing and not self._complete
             if self.closing:
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
-        elif self.closing and message["type"] == "http.response.body" and not message.get("more_body", False):
-            return self._send_last(message)
         return self._send(message)
-
-    async def _send_last(self, message: Any) -> None:
-        message["more_body"] = True
-        await self._send(message)
-        await self._linger()
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _linger(self) -> None:
-        """Until the client has sent everything or closes, but not for long and not for much."""
-        left = LINGER_BYTES
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_SECONDS):
-                while left > 0:
-                    message: Any = await self._receive()
-                    if not message.get("more_body", False):
-                        return
-                    left -= len(message["body"])

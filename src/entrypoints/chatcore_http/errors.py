@@ -66,7 +66,12 @@ def problem_response(
 
 async def send_problem(problem: Response[bytes], scope: HTTPScope, receive: Receive, send: Send) -> None:
     """For who stands before the framework."""
-    answer = ASGIResponse(body=problem.content, status_code=problem.status_code, media_type=problem.media_type)
+    answer = ASGIResponse(
+        body=problem.content,
+        status_code=problem.status_code,
+        media_type=problem.media_type,
+        headers=problem.headers,
+    )
     await answer(scope, receive, send)
 
 

@@ -8,6 +8,7 @@ import asyncio
 import uuid
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any
 
 import httptools
@@ -22,7 +23,6 @@ from chatcore_http._internals import (
     ServerState,
     end_with_the_connection,
 )
-from chatcore_http.body_limits import LINGER_BYTES, LINGER_SECONDS
 from chatcore_http.envelope import in_envelope
 from chatcore_http.errors import problem_response
 from chatcore_http.hardening import ALWAYS
@@ -31,6 +31,11 @@ MAX_REQUEST_LINE = 8 * 1024
 """Bytes of the target (RFC 9112 §3 recommends to take at least 8,000 of the line)."""
 MAX_HEADERS = 100
 """Fields of a head, and of a chunked body's trailers."""
+
+LINGER_SECONDS = 5.0
+LINGER_BYTES = 32 * 1024 * 1024
+"""How long, and for how much of a request, an answer waits to be read before the connection is closed: who closes while
+data still arrives makes the client's system throw the answer away (RFC 9112 §9.6)."""
 
 _PIECE = 4 * 1024  # bytes that are parsed before the limits are looked at once more
 _TURN = 256  # findings of the parser (a header, a chunk) after which others have their turn
@@ -94,7 +99,8 @@ class BoundedHTTP(HttpToolsProtocol):
         self._refusal: _Refusal | None = None
         self._answered: RequestResponseCycle | None = None  # the request whose handler was started last
         self._unread = memoryview(b"")
-        self._discard = 0
+        self._lingers = False
+        self._discard = LINGER_BYTES
         self._in_head = self._in_message = False
         self._findings = self._silent = 0
         self._target_bytes = self._header_bytes = self._headers = self._hosts = 0
@@ -112,10 +118,11 @@ class BoundedHTTP(HttpToolsProtocol):
         if self._answered is not None:
             self._disconnect(self._answered)
         super().connection_lost(exc)
+        self.cycle = self._answered = None  # type: ignore[assignment]  # they refer to this
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
-        if self._refusal is not None:
+        if self._lingers:
             self._throw_away(len(data))
             return
         if self._idle:
@@ -131,6 +138,8 @@ class BoundedHTTP(HttpToolsProtocol):
             self._parse_piece(piece)
         if not self.transport.is_closing():
             self._flow.hold(bool(self._unread))
+            if self._in_message and not self._in_head and not self._idle:
+                self.flow.pause_reading()  # until the application takes what there is of the body
 
     def _must_wait(self) -> bool:
         if self.transport.is_closing():
@@ -153,7 +162,7 @@ class BoundedHTTP(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(self._refusal or _MALFORMED)
         self._silent = 0 if self._findings > found else self._silent + len(piece)
-        if self._silent > self._settings.max_header_bytes and self._refusal is None:
+        if self._silent > self._settings.max_header_bytes and not self._lingers:
             self._refuse(_TOO_LARGE)
 
     def _ignore_upgrade(self, rest: memoryview) -> None:
@@ -255,9 +264,25 @@ class BoundedHTTP(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle
+        cycle.transport = self._until_answered()
         super()._start_asgi_task(cycle, _without_chunks(app, cycle) if cycle.scope["http_version"] == "1.0" else app)
 
+    def _until_answered(self) -> Any:
+        """The transport as a request has it: what is closed by its last answer lingers if there is more to come."""
+        transport = self.transport
+        return SimpleNamespace(write=transport.write, is_closing=transport.is_closing, close=self._hang_up)
+
+    def _hang_up(self) -> None:
+        if self._answered is None or not self._answered.more_body:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self._disarm()
+            self._linger()
+
     def on_response_complete(self) -> None:
+        if self._lingers:
+            self.server_state.total_requests += 1
+            return
         super().on_response_complete()
         if self._idle and not self.transport.is_closing():
             if self._in_message:
@@ -326,12 +351,19 @@ class BoundedHTTP(HttpToolsProtocol):
 
     def _linger(self) -> None:
         """Throw away what still comes, for a moment, so that the client gets to read the answer."""
-        self._discard = LINGER_BYTES
+        self._lingers = True
+        self._unread = memoryview(b"")
         self._flow.held = False
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def shutdown(self) -> None:
+        if self._lingers:
+            self.transport.close()
+        else:
+            super().shutdown()
 
     def _throw_away(self, size: int) -> None:
         self._discard -= size

@@ -17,6 +17,8 @@ from litestar.exceptions import WebSocketDisconnect
 
 from chatcore.errors import RateLimited, Unavailable
 
+PROTOCOL = "chatcore.v1"
+
 UNAUTHENTICATED, FORBIDDEN, NO_CONVERSATION = 4401, 4403, 4404
 GOING_AWAY, TOO_LARGE, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1009, 1011, 1013  # RFC 6455 §7.4, IANA's registry
 

@@ -12,7 +12,7 @@ import uvicorn
 from websockets.frames import Frame
 
 from chatcore_http._internals import ServerState, WebSocketsSansIOProtocol
-from chatcore_http.body_limits import LINGER_BYTES, LINGER_SECONDS
+from chatcore_http.http_protocol import LINGER_BYTES, LINGER_SECONDS
 
 MAX_BYTES_BEFORE_SIGNING_IN = 4608
 """For one frame with a token."""

@@ -39,7 +39,15 @@ from chatcore_app import Settings
 from chatcore_http.auth import address_of
 from chatcore_http.field_names import renamed
 from chatcore_http.hardening import HTTPS_REQUIRED, in_the_clear
-from chatcore_http.open_sockets import FORBIDDEN, NO_CONVERSATION, UNAUTHENTICATED, Closed, Connection, OpenSockets
+from chatcore_http.open_sockets import (
+    FORBIDDEN,
+    NO_CONVERSATION,
+    PROTOCOL,
+    UNAUTHENTICATED,
+    Closed,
+    Connection,
+    OpenSockets,
+)
 from chatcore_http.origins import is_welcome
 from chatcore_http.schemas import Id, event_of
 from chatcore_http.ws_protocol import lift_bounds
@@ -47,7 +55,6 @@ from chatcore_http.ws_protocol import lift_bounds
 AUTH_WITHIN = 5.0
 """Seconds for the first frame, if the token did not come with the handshake."""
 
-_PROTOCOL = "chatcore.v1"
 _BEARER = "bearer."
 _MAX_DETAIL = 200  # characters: what is said of a frame may quote it
 
@@ -86,7 +93,7 @@ async def conversation_socket(socket: WebSocket[Any, Any, Any], conversation_id:
     await sockets.serve(
         socket,
         partial(_converse, socket, container, conversation_id),
-        subprotocol=_PROTOCOL if _PROTOCOL in socket.scope["subprotocols"] else None,
+        subprotocol=PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None,
         max_bytes=settings.max_body_bytes,
     )
 
