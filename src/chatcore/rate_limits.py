@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from chatcore import audit
@@ -123,7 +124,11 @@ class AtOnce:
 
 def network_of(address: str) -> str:
     """Whose address it is: of IPv6 one party has at least a /64 (RFC 6177), and what is no address stays as it is."""
-    address = address[:64]
+    return _network_of(address[:64])
+
+
+@lru_cache(4096)
+def _network_of(address: str) -> str:
     try:
         ip = ip_address(address)
     except ValueError:
