@@ -8,10 +8,10 @@ from math import inf
 
 from chatcore.entities import MessageId, Status, WorkerId
 from chatcore.errors import Unavailable
+from chatcore.lease import SURE_WITHIN, Lease
 from chatcore.live_reply import LiveReply
 from chatcore.ports import LogEntry, UnitOfWorkFactory
 from chatcore.shielding import repeatable, settled
-from chatcore.worker import SURE_WITHIN, Worker
 
 _log = logging.getLogger("chatcore.replies")
 _AT_ONCE = 256 * 1024
@@ -28,14 +28,14 @@ class LogWriter:
     def __init__(
         self,
         unit_of_work: UnitOfWorkFactory,
-        worker: Worker,
+        lease: Lease,
         replies: Mapping[MessageId, LiveReply],
         *,
         on_certainty: Callable[[], object],
     ) -> None:
         """`on_certainty` is called when a doubt has been lifted, and when more text is safe while it lasts."""
         self._unit_of_work = unit_of_work
-        self._worker = worker
+        self._lease = lease
         self._replies = replies
         self._on_certainty = on_certainty
         self._turn = asyncio.Lock()
@@ -64,7 +64,7 @@ class LogWriter:
         return more
 
     async def _write_batch(self, batch: Batch) -> None:
-        if not self._worker.is_alone:  # otherwise nobody else could end a reply with less than was shown
+        if not self._lease.is_alone:  # otherwise nobody else could end a reply with less than was shown
             self.doubtful_at = min(self.doubtful_at, time.monotonic() + SURE_WITHIN)
         try:
             await self._append(batch)
@@ -88,7 +88,7 @@ class LogWriter:
 
     async def _append(self, batch: Batch) -> None:
         entries = [entry for _, entries in batch for entry in entries]
-        if not await settled(self._store(self._worker.id, entries)):
+        if not await settled(self._store(self._lease.id, entries)):
             raise Unavailable("This process was taken for dead.")
         for live, written in batch:
             live.logged = written[-1].end
@@ -99,13 +99,13 @@ class LogWriter:
         async with self._unit_of_work(urgent=True) as work:
             await work.reply_log.append(entries)
             # Last, so that a renewal never waits for the text.
-            alive = self._worker.is_alone or await work.workers.is_alive(worker_id)
+            alive = self._lease.is_alone or await work.workers.is_alive(worker_id)
             if alive:
                 await work.commit()
         return alive
 
     def _doubt(self) -> None:
-        if not self._worker.is_alone:
+        if not self._lease.is_alone:
             self.doubtful_at = 0.0
 
     def _confirm(self, *, more: bool) -> None:

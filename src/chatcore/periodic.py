@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from random import Random
 from types import TracebackType
 from typing import Self
@@ -12,6 +13,23 @@ from chatcore.shielding import ended
 
 _log = logging.getLogger("chatcore")
 _random = Random()  # noqa: S311 - nobody's seed is disturbed
+
+
+async def forever(work: Callable[[], Awaitable[object]], *, every: float, name: str, spread: float = 0.0) -> None:
+    """Do this about every `every` seconds, varied by the share `spread`. While the database is gone it is left out;
+    what else fails is logged under its `name`."""
+    reachable = True
+    while True:
+        await asyncio.sleep(every * _random.uniform(1 - spread, 1 + spread))
+        try:
+            await work()
+            reachable = True
+        except Unavailable:
+            if reachable:
+                _log.warning("%s: the database is gone", name)
+            reachable = False
+        except Exception:
+            _log.exception("%s failed", name)
 
 
 class Periodic(ABC):
@@ -24,7 +42,9 @@ class Periodic(ABC):
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._rounds(), name=f"chatcore {type(self).__name__}")
+        name = type(self).__name__
+        rounds = forever(self._round, every=self._every, spread=self._spread, name=name)
+        self._task = asyncio.create_task(rounds, name=f"chatcore {name}")
         return self
 
     async def __aexit__(
@@ -35,13 +55,3 @@ class Periodic(ABC):
 
     @abstractmethod
     async def _round(self) -> object: ...
-
-    async def _rounds(self) -> None:
-        while True:
-            await asyncio.sleep(self._every * _random.uniform(1 - self._spread, 1 + self._spread))
-            try:
-                await self._round()
-            except Unavailable:
-                continue
-            except Exception:
-                _log.exception("a round of %s failed", type(self).__name__)

@@ -12,15 +12,15 @@ from chatcore.errors import Unavailable
 from chatcore.ports import Delta
 from chatcore.shielding import ended
 from chatcore_memory import Stall
-from unit.world import LEASE, Chat, Process, Storage, World, nothing, read, read_until
+from unit.world import LEASE, Chat, Process, Storage, World, keepers_of, nothing, read, read_until
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Renewing and looking around take turns of a hundredth of a second; leases go by the clock moved by hand."""
-    monkeypatch.setattr("chatcore.worker._RENEWALS", 100 * LEASE)
-    monkeypatch.setattr("chatcore.worker._RENEWALS_OF_THE_NEW", 100 * LEASE)
-    monkeypatch.setattr("chatcore.replies._SWEEP_EVERY", 0.01)
+    monkeypatch.setattr("chatcore.lease._RENEWALS", 100 * LEASE)
+    monkeypatch.setattr("chatcore.lease._RENEWALS_OF_THE_NEW", 100 * LEASE)
+    monkeypatch.setattr("chatcore.lease._SWEEP_EVERY", 0.01)
 
 
 async def pass_lease(world: World) -> None:
@@ -36,7 +36,7 @@ async def left_writing(world: World, process: Process) -> Chat:
     world.model.then(Delta(reasoning="Hm"), "Hel", Stall(), "lo")
     await chat.send()
     await logged(world, chat, "HmHel")
-    for task in process.replies._keepers:
+    for task in keepers_of(process):
         task.cancel()
     return chat
 
@@ -107,12 +107,12 @@ async def test_after_an_outage_nobody_is_taken_for_dead_at_once(world: World) ->
 
 async def _deaf(process: Process) -> None:
     """Its heart stops beating."""
-    while process.replies._keepers:
-        await ended(process.replies._keepers.pop())
+    for task in keepers_of(process):
+        await ended(task)
 
 
 def _hearing(process: Process) -> None:
-    process.replies._keep_all()
+    process.replies._keep()
 
 
 async def test_a_process_that_was_only_paused_writes_nothing_more(world: World) -> None:
@@ -152,7 +152,7 @@ async def test_after_a_pause_nothing_is_shown_before_it_is_known_whose_the_reply
         await read_until(events, "Hel")
         await _deaf(process)
         await pass_lease(world)
-        process.replies._worker.doubtful_at = 0.0  # what it finds when it wakes up
+        process.replies._lease.doubtful_at = 0.0  # what it finds when it wakes up
         stall.release()
         async with asyncio.timeout(2):
             seen = await read(events)
@@ -163,18 +163,18 @@ async def test_a_renewal_that_was_asked_for_before_the_pause_says_nothing_of_aft
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with world.process() as process:
-        worker = process.replies._worker
+        lease = process.replies._lease
         await _deaf(process)
         paused, monotonic = Stall(), time.monotonic
         world.storage.after_commit = paused.hold
-        renewing = asyncio.create_task(worker.renew())
+        renewing = asyncio.create_task(lease._renew())
         await paused.reached()
-        monkeypatch.setattr("chatcore.worker.time.monotonic", lambda: monotonic() + LEASE)
+        monkeypatch.setattr("chatcore.lease.time.monotonic", lambda: monotonic() + LEASE)
         paused.release()
-        assert await renewing is not None
-        assert worker.in_doubt
-        await worker.renew()
-        assert not worker.in_doubt
+        await renewing
+        assert lease.in_doubt
+        await lease._renew()
+        assert not lease.in_doubt
 
 
 # ---- one that has lost the database, while others have not -----------------------------------------------
@@ -216,7 +216,7 @@ class CutOff:
 
     async def doubts(self) -> None:
         async with asyncio.timeout(2):
-            while not self.process.replies._worker.in_doubt:
+            while not self.process.replies._lease.in_doubt:
                 await asyncio.sleep(0.01)
 
 
@@ -267,7 +267,7 @@ async def test_what_was_held_back_is_shown_when_the_database_is_back_in_time(cut
 async def test_a_database_that_does_not_answer_is_doubted_before_it_fails(
     cut_off: CutOff, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chatcore.worker.SURE_WITHIN", 0.02)
+    monkeypatch.setattr("chatcore.lease.SURE_WITHIN", 0.02)
     silence = Stall()
     cut_off.storage.before_unit = silence.hold
     await silence.reached()
@@ -294,7 +294,7 @@ async def test_text_that_does_not_get_to_the_log_is_not_shown_although_the_lease
     following = await cut_off.says_more()
     assert not following.done()
     await pass_lease(world)
-    assert not cut_off.process.replies._worker.in_doubt
+    assert not cut_off.process.replies._lease.in_doubt
     assert (await cut_off.chat.messages())[-1].status is Status.WRITING
     cut_off.storage.before_append = lambda _: nothing()
     async with asyncio.timeout(2):
@@ -312,9 +312,10 @@ async def test_to_wait_for_the_database_is_silence_too(world: World) -> None:
         events = chat.follow()
         await read_until(events, "Hel")
         storage.cut = True
-        await storage.refused.wait()
-        stall.release()
         async with asyncio.timeout(2):
+            while not process.replies._lease.in_doubt:
+                await asyncio.sleep(0.01)
+            stall.release()
             assert isinstance(await anext(events), Silence)
         storage.cut = False
 

@@ -50,7 +50,7 @@ async def test_readers_of_what_has_ended_hold_so_much_and_no_more(
     world: World, chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each holds the text until its client has taken it, which may be never."""
-    monkeypatch.setattr("chatcore.replies._READING_AT_ONCE", 100_000)
+    monkeypatch.setattr("chatcore.readers._AT_ONCE", 100_000)
     world.model.then("a" * 40_000)
     async with world.process() as reader:
         await chat.send()

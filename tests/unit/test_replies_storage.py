@@ -14,7 +14,7 @@ from chatcore.ports import Cursor, Delta, LogEntry, TextKind
 from chatcore.shielding import ended
 from chatcore_memory import Stall
 from chatcore_memory.messages import MemoryReplyLog
-from unit.world import LAST_STEP, Chat, Process, World, at_every_step, read, read_until, step
+from unit.world import LAST_STEP, Chat, Process, World, at_every_step, keepers_of, nothing, read, read_until, step
 
 # ---- a commit that fails ---------------------------------------------------------------------------------
 
@@ -93,10 +93,14 @@ async def test_a_batch_of_the_log_whose_answer_was_lost_does_no_harm(world: Worl
             await lost.hold()
             raise Unavailable
 
-        world.storage.after_commit = lose
+        async def lose_this(_: object) -> None:
+            world.storage.after_commit = lose
+
+        world.storage.before_append = lose_this
         reader = chat.seen_from(elsewhere).follow()
         first.release()
         await read_until(reader, "HmHel")
+        world.storage.before_append = lambda _: nothing()
         second.release()
         lost.release()
         seen = await read(reader)
@@ -333,7 +337,7 @@ async def test_a_refused_text_of_a_dead_process_keeps_no_conversation_busy(world
 
 async def drop(process: Process) -> None:
     """As if it were killed."""
-    for task in (*process.replies._keepers, *process.replies._tasks):
+    for task in (*keepers_of(process), *process.replies._tasks):
         await ended(task)
 
 

@@ -403,6 +403,12 @@ async def everything_has_ended(chat: Chat) -> None:
         assert await world.log_of(message) == []
 
 
+def keepers_of(process: Process) -> Sequence["asyncio.Task[None]"]:
+    """What its heart beats with."""
+    keeper, lease = process.replies._keeper, process.replies._lease
+    return [*filter(None, (keeper,)), *lease._keepers]
+
+
 async def step(turns: int) -> None:
     """Lets everybody else go on for so many turns of the event loop."""
     for _ in range(turns):

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from chatcore.authority import ANYTIME, CHANGING, Owner, acting, planning
 from chatcore.bounds import Bounds, Range, Text, check
+from chatcore.endings import with_logged_text
 from chatcore.entities import (
     Conversation,
     ConversationId,
@@ -30,7 +31,7 @@ from chatcore.errors import (
 )
 from chatcore.events import ReplyEvent
 from chatcore.ports import Clock, Idempotency, UnitOfWork, UnitOfWorkFactory
-from chatcore.replies import Replies, with_logged_text
+from chatcore.replies import Replies
 from chatcore.shielding import repeatable, settled
 from chatcore.use_cases.asking import CONTENT, MISSING, OPTIONS, AskModel, ChatOptions, Plan, Sent
 

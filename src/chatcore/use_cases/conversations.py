@@ -9,6 +9,7 @@ from typing import ClassVar
 from chatcore.authority import ANYTIME, CHANGING, Owner, acting
 from chatcore.bounds import PAGE, Bounds, Range, Text
 from chatcore.branches import newest_below, way_to
+from chatcore.endings import with_logged_text
 from chatcore.entities import (
     MAX_TITLE,
     Conversation,
@@ -34,7 +35,7 @@ from chatcore.errors import (
 from chatcore.ports import PAGE_BYTES, Clock, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.removal import REMOVE_WITHIN, Removal
-from chatcore.replies import STOP_BEFORE_DELETION, Replies, with_logged_text
+from chatcore.replies import STOP_BEFORE_DELETION, Replies
 from chatcore.shielding import repeatable
 from chatcore.texts import newest_that_fit
 from chatcore.use_cases.asking import CONTENT

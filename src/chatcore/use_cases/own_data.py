@@ -9,11 +9,11 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from chatcore import audit
 from chatcore.authority import ANYTIME, CHANGING, Caller, Owner, acting
+from chatcore.endings import with_logged_text
 from chatcore.entities import MAX_TITLE, ConversationId, Message, MessageId, ModelConfig, Session, Status, User, UserId
 from chatcore.errors import Raises, RateLimited, StorageFull, ValidationFailed
 from chatcore.ports import Clock, Node, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
-from chatcore.replies import with_logged_text
 from chatcore.shielding import repeatable, settled
 from chatcore.use_cases.read_import import OwnConversation, ReadConversation, Refusal
 

@@ -1,0 +1,156 @@
+"""How replies end: in one transaction, whoever ends them, and only after its commit do readers see it."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+
+from chatcore.entities import INTERNAL, Failure, FinishReason, Message, Status
+from chatcore.errors import ModelEmpty, ModelError, ModelRefused, Unavailable
+from chatcore.live_reply import LiveReply
+from chatcore.ports import Clock, UnitOfWork, UnitOfWorkFactory
+from chatcore.shielding import repeatable, settled
+
+T = TypeVar("T")
+_log = logging.getLogger("chatcore.replies")
+_AT_ONCE = 100  # replies of dead processes
+_REFUSALS = 3  # so often the database may refuse a text before it is given up
+
+
+@dataclass(frozen=True)
+class Endings:
+    """`pause`: seconds before an end is stored again, the first time, if the database is gone."""
+
+    unit_of_work: UnitOfWorkFactory
+    clock: Clock
+    pause: float
+
+    async def store(self, live: LiveReply, status: Status, error: Failure | None) -> Message:
+        """All of its text; if the database refuses that, what the log has; if it refuses that too, that there was a
+        reply. Try until the database answers."""
+        reasoning, content = live.since(0)
+        if status is Status.COMPLETE and not content.strip():
+            status, error = Status.FAILED, _no_answer(live)
+        ended = replace(
+            live.reply,
+            content=content,
+            reasoning=reasoning or None,
+            status=status,
+            usage=live.usage,
+            finish_reason=live.finish_reason,
+            error=error,
+        )
+        shorter = _failed(ended, *live.before(live.logged))
+        for each in (shorter,) if live.refused else (ended, shorter):
+            try:
+                store = partial(self._store_end, each, live.cuts_to(each.length))
+                return await self.persist(store, refusals=_REFUSALS)
+            except Exception:
+                _log.error("reply %d is stored with less text", live.reply.id)
+        return await self.persist(partial(self._store_end, _failed(ended, "", ""), ()))
+
+    async def end_orphans(self) -> None:
+        """Several processes may do that at once: of each reply one of them tells the end."""
+        count, more = 0, True
+        while more:
+            async with self.unit_of_work(read_only=True) as work:
+                orphans = await work.unfinished.orphans(limit=_AT_ONCE)
+            for reply in orphans:
+                await self.end_orphan(reply)
+            count += len(orphans)
+            more = len(orphans) == _AT_ONCE
+        if count:
+            _log.warning("%d replies of dead processes ended as interrupted", count)
+
+    async def end_orphan(self, reply: Message) -> Message:
+        async with self.unit_of_work(read_only=True) as work:
+            reply, cuts = await _logged(work, reply)
+        if reply.status is not Status.WRITING:
+            return reply
+        try:
+            return await self._store_end(replace(reply, status=Status.INTERRUPTED), cuts)
+        except Unavailable:
+            raise
+        except Exception:
+            _log.exception("the database refuses the text of reply %d", reply.id)
+        return await self._store_end(_failed(reply, "", ""), ())
+
+    async def persist(self, operation: Callable[[], Coroutine[Any, Any, T]], *, refusals: int | None = None) -> T:
+        """Its result, tried again until the database answers: of other errors the last of so many is raised."""
+        pause = self.pause
+        while True:
+            try:
+                return await settled(operation())
+            except Unavailable:
+                _log.warning("the database is unavailable; trying again in %.1f s", pause)
+            except Exception:
+                _log.exception("storing the end of a reply failed")
+                refusals = None if refusals is None else refusals - 1
+                if refusals == 0:
+                    raise
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 2.0)
+
+    @repeatable
+    async def _store_end(self, ended: Message, cuts: Sequence[int]) -> Message:
+        async with self.unit_of_work() as work:
+            owner, conversation_id, now = ended.user_id, ended.conversation_id, self.clock.now()
+            if await work.conversations.release(owner, conversation_id, ended.id, now=now):
+                await work.messages.finish(ended, cuts, now=now)
+                await work.reply_log.delete(owner, ended.id)
+                await work.commit()
+                return ended
+            # The claim is gone: an earlier try was committed and its answer lost, or the conversation was deleted.
+            await work.reply_log.delete(owner, ended.id)
+            stored = await work.messages.get(owner, conversation_id, ended.id)
+            await work.commit()
+            return stored or ended
+
+    async def stored(self, reply: Message) -> Message | None:
+        async with self.unit_of_work(read_only=True) as work:
+            return await work.messages.get(reply.user_id, reply.conversation_id, reply.id)
+
+
+async def with_logged_text(work: UnitOfWork, message: Message) -> Message:
+    """A reply that is being written, with what of it has reached the log, or as it has ended meanwhile; any other
+    message as it is. One that was deleted counts as stopped."""
+    return (await _logged(work, message))[0]
+
+
+async def _logged(work: UnitOfWork, message: Message) -> tuple[Message, Sequence[int]]:
+    """And the cuts, if it is still being written."""
+    if message.status is not Status.WRITING:
+        return message, ()
+    # The log first: if the reply ends in between, the message has all of the text.
+    entries = await work.reply_log.read(message.user_id, message.id)
+    stored = await work.messages.get(message.user_id, message.conversation_id, message.id)
+    if stored is not None and stored.status is not Status.WRITING:
+        return stored, ()
+    mirror = LiveReply(message)
+    for entry in entries:
+        mirror.extend(entry)
+    reasoning, content = mirror.since(0)
+    status = Status.WRITING if stored else Status.STOPPED
+    logged = replace(message, content=content, reasoning=reasoning or None, status=status)
+    return logged, mirror.cuts_to(mirror.length)
+
+
+def _failed(reply: Message, reasoning: str, content: str) -> Message:
+    """With as much text as the database takes."""
+    return replace(reply, reasoning=reasoning or None, content=content, status=Status.FAILED, error=INTERNAL)
+
+
+def _no_answer(live: LiveReply) -> Failure:
+    match live.finish_reason:
+        case FinishReason.CONTENT_FILTER:
+            failure: ModelError = ModelRefused("A filter of the model endpoint withheld the answer.")
+        case FinishReason.LENGTH:
+            failure = ModelEmpty("The model had used up its tokens before it answered.")
+        case FinishReason.TOOL_CALLS:
+            failure = ModelEmpty("The model called for a tool instead of answering.")
+        case _:
+            failure = ModelEmpty()
+    _log.warning("reply %d has no answer: %s", live.reply.id, live.finish_reason)
+    return Failure(code=failure.code, detail=failure.detail)

@@ -1,0 +1,236 @@
+"""This process among others that work on one database: its lease, and the expiry of those that are dead.
+
+Long work belongs to the process that does it. A process renews its lease a few times within it. One that has not been
+heard of for a whole lease is dead: another process ends its work. One that was only paused finds its lease gone, joins
+anew, and drops what it was doing.
+"""
+
+import asyncio
+import logging
+import time
+from abc import abstractmethod
+from collections.abc import Set
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from math import inf
+from typing import Protocol
+
+from chatcore.entities import MessageId, WorkerId
+from chatcore.errors import Unavailable
+from chatcore.periodic import forever
+from chatcore.ports import Pulse, UnitOfWorkFactory
+from chatcore.shielding import ended, repeatable, settled
+
+_log = logging.getLogger("chatcore.lease")
+_EVERYBODY = timedelta(days=-1)  # whoever has not renewed for less than no time
+_ALONE = Pulse(datetime.max.replace(tzinfo=UTC), frozenset())
+_RENEWALS = 5  # so many fit into a lease
+_RENEWALS_OF_THE_NEW = 20  # as long as it may not expire others yet: the dead may be waiting for it
+_SWEEP_EVERY = 1.0  # seconds
+
+SURE_WITHIN = 0.5
+"""Seconds for the database to confirm what makes a text safe to show: a renewal, or the text's way to the log."""
+
+
+class LeasedWork(Protocol):
+    """Work that another process ends when the lease of this one has run out."""
+
+    @property
+    @abstractmethod
+    def is_busy(self) -> bool:
+        """Return whether there is something that somebody may want stopped."""
+
+    @abstractmethod
+    def stop_these(self, these: Set[MessageId]) -> None:
+        """Stop what somebody, on whichever process, wants stopped."""
+
+    @abstractmethod
+    def certain(self) -> None:
+        """Go on: a doubt about the lease has been lifted."""
+
+    @abstractmethod
+    def lost(self) -> None:
+        """Drop all that belongs to another worker than `Lease.id`: others end it."""
+
+    @abstractmethod
+    async def end_orphans(self) -> None:
+        """End what dead workers have left. Several processes may do so at once. Raise `Unavailable`."""
+
+
+class Lease:
+    """Open it once per process, for all its work. `seconds`: the same in all processes. None: no other process ever
+    serves the database, which needs no lease then, and whatever was left there is left by the dead."""
+
+    def __init__(self, unit_of_work: UnitOfWorkFactory, *, seconds: float | None, every: float) -> None:
+        """`every`: seconds between two looks at what is to be stopped."""
+        self._unit_of_work = unit_of_work
+        self._works: list[LeasedWork] = []
+        self._every = every
+        self._length = None if seconds is None else timedelta(seconds=seconds)
+        self._doubtful_after = inf if seconds is None else seconds / 2
+        self._id: WorkerId | None = None
+        self._renewed_at: datetime | None = None
+        self._steady_since: datetime | None = None
+        self._due_at = 0.0
+        self._turn = asyncio.Lock()
+        self._keepers: list[asyncio.Task[None]] = []
+        self.doubtful_at = 0.0
+        """A time of `time.monotonic`. After it others may have taken this process for dead. Only a confirmed renewal
+        puts it off; one that fails, or is not answered soon, brings it nearer."""
+
+    @property
+    def id(self) -> WorkerId:
+        if self._id is None:
+            raise RuntimeError("open Replies first: async with replies:")
+        return self._id
+
+    @property
+    def is_alone(self) -> bool:
+        return self._length is None
+
+    @property
+    def in_doubt(self) -> bool:
+        return time.monotonic() >= self.doubtful_at
+
+    def cover(self, work: LeasedWork) -> None:
+        """Call it before the lease is opened."""
+        self._works.append(work)
+
+    async def open(self) -> None:
+        """Join, and end what the dead have left. Raise `Unavailable`."""
+        await self._join()
+        await self._end_orphans()
+
+    def keep(self) -> None:
+        """Renew the lease in time, and end what others leave, until it is closed."""
+        if self._length is None:
+            return
+        keepers = (
+            forever(self._renew_if_due, every=self._every, name="lease"),
+            forever(self._sweep, every=_SWEEP_EVERY, name="ending what dead processes have left"),
+        )
+        self._keepers = [asyncio.create_task(keeper, name="chatcore lease") for keeper in keepers]
+
+    async def close(self) -> None:
+        """Leave: nobody has to wait for the lease to run out."""
+        for keeper in self._keepers:
+            await ended(keeper)
+        with suppress(Unavailable):
+            async with self._unit_of_work() as work:
+                await work.workers.bury(self.id, longer_than=_EVERYBODY)
+                await work.commit()
+
+    async def confirmed(self) -> WorkerId:
+        """Return the worker in whose name work is claimed, after a renewal if there is doubt about the lease."""
+        if self.in_doubt:
+            await self._renew()
+        return self.id
+
+    async def _join(self) -> None:
+        """Become a new worker. Alone, it expires whoever was there before."""
+        asked_at = time.monotonic()
+        async with self._unit_of_work() as work:
+            if self._length is None:
+                for worker_id in await work.workers.silent(longer_than=_EVERYBODY):
+                    await work.workers.bury(worker_id, longer_than=_EVERYBODY)
+            self._id, self._renewed_at = await work.workers.join()
+            await work.commit()
+        self._steady_since = self._renewed_at
+        self._rest(asked_at)
+
+    # ---- renewing --------------------------------------------------------------------------------------------
+
+    async def _renew_if_due(self) -> None:
+        if any(work.is_busy for work in self._works) or time.monotonic() >= self._due_at:
+            await self._renew()
+
+    async def _renew(self) -> None:
+        async with self._turn:
+            pulse = await self._ask()
+            if pulse is None:
+                await self._join()
+                _log.warning("this process was taken for dead; it goes on as worker %d", self.id)
+                for work in self._works:
+                    work.lost()
+                return
+        for work in self._works:
+            work.stop_these(pulse.stops)
+
+    async def _ask(self) -> Pulse | None:
+        """In a short transaction of its own. None: this process was taken for dead. Raise `Unavailable`."""
+        if self._length is None:
+            return _ALONE
+        asked_at = time.monotonic()
+        self.doubtful_at = min(self.doubtful_at, asked_at + SURE_WITHIN)
+        try:
+            pulse = await settled(self._store_renewal())
+        except BaseException:
+            self._doubt()
+            raise
+        if pulse is None:
+            self._doubt()
+        else:
+            self._renewed(pulse, asked_at, self._length)
+        return pulse
+
+    @repeatable
+    async def _store_renewal(self) -> Pulse | None:
+        async with self._unit_of_work(urgent=True) as work:
+            pulse = await work.workers.renew(self.id)
+            await work.commit()
+        return pulse
+
+    def _renewed(self, pulse: Pulse, asked_at: float, length: timedelta) -> None:
+        unbroken = self._renewed_at is not None and pulse.at - self._renewed_at <= length / 2
+        if self._steady_since is None or not unbroken:
+            self._steady_since = pulse.at
+        self._renewed_at = pulse.at
+        self._rest(asked_at)
+
+    def _doubt(self) -> None:
+        """The database was gone, perhaps for others too: they get a whole lease's time to come back."""
+        self._steady_since = None
+        self.doubtful_at = 0.0
+
+    def _rest(self, asked_at: float) -> None:
+        doubted = self.in_doubt
+        self.doubtful_at = asked_at + self._doubtful_after  # the answer may have waited for long
+        if self._length is not None:
+            often = _RENEWALS if self._is_steady(self._length) else _RENEWALS_OF_THE_NEW
+            self._due_at = time.monotonic() + self._length.total_seconds() / often
+        if doubted and not self.in_doubt:
+            for work in self._works:
+                work.certain()
+
+    # ---- others ----------------------------------------------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        if self._length is not None:
+            await self._expire_the_dead(self._length)
+        await self._end_orphans()
+
+    async def _end_orphans(self) -> None:
+        for work in self._works:
+            await work.end_orphans()
+
+    async def _expire_the_dead(self, length: timedelta) -> None:
+        """Those whose lease has run out, once this one has renewed its own for a whole lease without a gap: after an
+        outage of the database everybody has been silent."""
+        if not self._is_steady(length):
+            return
+        async with self._unit_of_work(read_only=True) as work:
+            silent = await work.workers.silent(longer_than=length)
+        for worker_id in silent:
+            # Again: the answer may have taken as long as the outage that has made them silent.
+            if worker_id != self.id and self._is_steady(length):
+                await self._expire(worker_id, length)
+
+    def _is_steady(self, length: timedelta) -> bool:
+        since, until = self._steady_since, self._renewed_at
+        return since is not None and until is not None and until - since >= length
+
+    async def _expire(self, worker_id: WorkerId, length: timedelta) -> None:
+        async with self._unit_of_work() as work:
+            await work.workers.bury(worker_id, longer_than=length)
+            await work.commit()
+        _log.warning("worker %d has not been heard of for %s: its work is ended", worker_id, length)

@@ -1,0 +1,51 @@
+"""Conversations that the model titles, beside its first reply."""
+
+import asyncio
+import logging
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from chatcore.entities import MAX_TITLE, title_of
+from chatcore.errors import ModelError, Unavailable
+from chatcore.live_reply import LiveReply
+from chatcore.ports import LLMGateway, ModelEndpoint, Prompt, UnitOfWorkFactory
+from chatcore.shielding import repeatable, settled
+
+_log = logging.getLogger("chatcore.replies")
+_TITLE_TIMEOUT = 30.0  # seconds
+
+
+@dataclass(frozen=True)
+class Titles:
+    unit_of_work: UnitOfWorkFactory
+    gateway: LLMGateway
+
+    async def give(self, live: LiveReply, endpoint: ModelEndpoint, prompt: Prompt) -> None:
+        """Ask for a title with one short call. Whatever goes wrong, the conversation has a title already."""
+        try:
+            async with asyncio.timeout(_TITLE_TIMEOUT):
+                title = await self._answer(endpoint, prompt)
+            if title:
+                await settled(self._store(live, title))
+        except (ModelError, TimeoutError, Unavailable) as failure:
+            _log.info("no title for conversation %d: %s", live.reply.conversation_id, type(failure).__name__)
+        except Exception:
+            _log.exception("no title for conversation %d, and not for the model's sake", live.reply.conversation_id)
+
+    async def _answer(self, endpoint: ModelEndpoint, prompt: Prompt) -> str:
+        answer = ""
+        async with aclosing(self.gateway.stream(endpoint, prompt)) as deltas:
+            async for delta in deltas:
+                if delta.reasoned:
+                    answer = ""
+                if len(answer) < MAX_TITLE:  # a model that chats on is heard out, but not remembered
+                    answer += delta.text
+        return title_of(answer)
+
+    @repeatable
+    async def _store(self, live: LiveReply, title: str) -> None:
+        async with self.unit_of_work() as work:
+            stored = await work.conversations.set_title(live.reply.user_id, live.reply.conversation_id, title)
+            await work.commit()
+        if stored:
+            live.titled(title)
