@@ -1,18 +1,15 @@
 """`chatcore` in processes of its own: the command as a person runs it, and several servers on one database."""
 
-import asyncio
 import os
 import re
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from integration.forks import Forked, forked
 from integration.http_app import Api, client_of
-
-COMMAND = Path(sys.executable).with_name("chatcore")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,23 +19,16 @@ class Ended:
     stderr: str
 
 
-async def start(folder: Path, *arguments: str, **environ: str) -> asyncio.subprocess.Process:
+async def start(folder: Path, *arguments: str, **environ: str) -> Forked:
     """In this folder, with nothing else in the environment."""
-    return await asyncio.create_subprocess_exec(
-        COMMAND,
-        *arguments,
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], **environ},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        limit=2**20,
-    )
+    return await forked(folder, arguments, {"PATH": os.environ["PATH"], **environ})
 
 
-async def run(folder: Path, *arguments: str, **environ: str) -> Ended:
-    process = await start(folder, *arguments, **environ)
+async def run(folder: Path, *arguments: str, said: str = "", **environ: str) -> Ended:
+    """`said`: on its standard input."""
+    process = await forked(folder, arguments, {"PATH": os.environ["PATH"], **environ}, said=said.encode())
     stdout, stderr = await process.communicate()
-    return Ended(process.returncode or 0, stdout.decode(), stderr.decode())
+    return Ended(await process.wait(), stdout.decode(), stderr.decode())
 
 
 def children_of(pid: int) -> Sequence[int]:
@@ -50,7 +40,7 @@ def children_of(pid: int) -> Sequence[int]:
 class Server:
     """`chatcore serve` after it has said where it listens."""
 
-    def __init__(self, process: asyncio.subprocess.Process, welcome: str, url: str, api: Api) -> None:
+    def __init__(self, process: Forked, welcome: str, url: str, api: Api) -> None:
         self.welcome = welcome
         self.url = url
         self.api = api
@@ -91,8 +81,6 @@ class Server:
 async def serving(folder: Path, **environ: str) -> AsyncIterator[Server]:
     """Started in this folder, on a port of its own. Leaving kills it, unless it has ended."""
     process = await start(folder, "serve", **{"PORT": "0", "AUTO_TITLE": "first-message", **environ})
-    assert process.stdout
-    assert process.stderr
     welcome = ""
     try:
         while not (found := re.search(r"(http://\S+)/docs.*", welcome, re.DOTALL)) or "password" not in found[0]:

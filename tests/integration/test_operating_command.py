@@ -1,32 +1,15 @@
 """`chatcore keys` and `chatcore users` as a person runs them."""
 
-import asyncio
-import os
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
 
 from integration.databases import execute
-from integration.processes import COMMAND, Ended, run, serving
+from integration.processes import Ended, run, serving
 
 PASSWORD = "correct horse battery"
 CONFIG = {"model_url": "http://127.0.0.1:9/v1", "model_name": "own", "api_key": "sk-0123456789ab"}
-
-
-async def told(folder: Path, text: str, *arguments: str, **environ: str) -> Ended:
-    """The command, with this on its standard input."""
-    process = await asyncio.create_subprocess_exec(
-        COMMAND,
-        *arguments,
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], **environ},
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    stdout, stderr = await process.communicate(text.encode())
-    return Ended(process.returncode or 0, stdout.decode(), stderr.decode())
 
 
 # ---- keys ------------------------------------------------------------------------------------------------
@@ -81,10 +64,10 @@ async def test_an_administrator_is_made_and_made_again(tmp_path: Path) -> None:
     async with serving(tmp_path) as server:
         await server.api.register("ada")
         await server.stop()
-    made = await told(tmp_path, f"{PASSWORD}\n", "users", "create-admin", "root", "--email", "root@example.org")
+    made = await run(tmp_path, "users", "create-admin", "root", "--email", "root@example.org", said=f"{PASSWORD}\n")
     assert made == Ended(0, "root is an administrator: a new account.\n", "")
     for name in ("root", "ROOT", "ada"):
-        again = await told(tmp_path, "", "users", "create-admin", name)
+        again = await run(tmp_path, "users", "create-admin", name, said="")
         assert again.code == 0, again
         assert (
             again.stdout
@@ -102,7 +85,7 @@ async def test_an_administrator_is_made_and_made_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("password", ["", "short\n"])
 async def test_a_password_that_will_not_do_is_said(tmp_path: Path, password: str) -> None:
-    ended = await told(tmp_path, password, "users", "create-admin", "root")
+    ended = await run(tmp_path, "users", "create-admin", "root", said=password)
     assert ended.code == 1
     assert ended.stderr == "chatcore: password: must be 8 to 1024 characters\n"
 
@@ -138,9 +121,9 @@ async def test_users_are_administered_by_command(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("answer", ["", "n\n", "y\n"])
 async def test_a_deletion_asks_first(tmp_path: Path, answer: str) -> None:
-    await told(tmp_path, f"{PASSWORD}\n", "users", "create-admin", "root")
-    await told(tmp_path, f"{PASSWORD}\n", "users", "create-admin", "ada")
-    ended = await told(tmp_path, answer, "users", "delete", "ada")
+    await run(tmp_path, "users", "create-admin", "root", said=f"{PASSWORD}\n")
+    await run(tmp_path, "users", "create-admin", "ada", said=f"{PASSWORD}\n")
+    ended = await run(tmp_path, "users", "delete", "ada", said=answer)
     assert ended.code == (0 if answer == "y\n" else 1)
     assert "Delete ada" in ended.stderr
     assert ("ada" in (await run(tmp_path, "users", "list")).stdout) is (answer != "y\n")

@@ -170,7 +170,7 @@ async def self_titled(world: World, chat: Chat, said: Sequence[Step]) -> None:
 async def test_a_title_that_takes_too_long_is_given_up(
     world: World, chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chatcore.replies._TITLE_TIMEOUT", 0.001)
+    monkeypatch.setattr("chatcore.titles._TITLE_TIMEOUT", 0.001)
     says(world, "Hello", title=["Moon", Stall()])
     assert (await chat.ask(QUESTION)).content == "Hello"
     await nothing_more_comes(world)
