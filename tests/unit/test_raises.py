@@ -194,7 +194,7 @@ async def unknown(_: Scene, use_case: Any) -> dict[str, Any]:
 
 @provokes(errors.RateLimited)
 async def too_often(scene: Scene, use_case: Any) -> dict[str, Any]:
-    reading = scene.process.replies._reading  # pyright: ignore[reportPrivateUsage]
+    reading = scene.process.replies._readers._holding  # pyright: ignore[reportPrivateUsage]
     scene.enter(reading.one_more(scene.given["owner"], weight=2**40))
     rate = Rate(1, 60)
     limits = RateLimits(limiter=NeverAgain(), sign_in=rate, register=rate, send=rate, search=rate)
