@@ -10,6 +10,8 @@ import pytest
 
 from integration.chaos import LANES, READY_WITHIN, survive
 
+pytestmark = pytest.mark.once
+
 RUNS = int(os.environ.get("CHAOS_RUNS", str(LANES)))
 
 

@@ -10,6 +10,8 @@ from integration.http_app import PASSWORD
 from integration.processes import run, serving
 from integration.test_import_command import url_of
 
+pytestmark = pytest.mark.once
+
 TALKS_OF_EACH = ["chatgpt", "chatgpt, the newer archive", "openwebui", "librechat"]
 
 

@@ -30,7 +30,7 @@ from integration.http_app import (
 )
 from integration.routes import DESCRIBED, PUBLIC
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.once]
 
 Json = dict[str, Any]
 PROBLEM = "application/problem+json"

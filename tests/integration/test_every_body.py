@@ -20,7 +20,7 @@ from integration.http_app import PASSWORD, Answer, Api, api_of, provided, settin
 from integration.routes import ADMIN, FORMS, HTTP, QUERIES, SOCKETS, Route, body_fields, body_of, path_of
 from integration.ws_client import connected
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.generated]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.once]
 
 FORGED = "ZZQX"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -26,7 +26,7 @@ from integration.ws_client import Socket, connected
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.generated,
+    pytest.mark.once,
     pytest.mark.parametrize("database_url", on_each[:2], indirect=True),
 ]
 

@@ -37,7 +37,7 @@ from integration.routes import (
 )
 from integration.ws_client import knocking
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.generated]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.once]
 
 MAX_BODY = 250_000
 BODIES = {

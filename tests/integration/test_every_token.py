@@ -24,7 +24,7 @@ from integration.http_app import PASSWORD, Api, api_of, provided, settings_for
 from integration.routes import HTTP, PRIVATE_HTTP, PUBLIC, SOCKETS, Route, body_of, path_of
 from integration.ws_client import knocking
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.generated]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.once]
 
 SECRET = "a secret of more than 32 characters, for tests"
 

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 from attacks import ATTACKS, Target
 
 from integration.http_app import settings_for
 from integration.ws_client import served
+
+pytestmark = pytest.mark.once
 
 SMALL = ("A2", "A4", "A5", "A6")
 """Those that neither prepare nor hold much."""

@@ -11,6 +11,8 @@ import pytest
 from integration.databases import execute
 from integration.processes import run, serving
 
+pytestmark = pytest.mark.once
+
 PASSWORD = "correct horse battery"
 SHA256 = sha256(PASSWORD.encode()).hexdigest()
 BCRYPT = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()

@@ -14,6 +14,8 @@ sys.path.insert(0, {tests!r})
 from chatcore.histories import Histories
 from histories import chatgpt, joint, node, raw
 
+pytestmark = pytest.mark.once
+
 def largest():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # MiB, on Linux
 

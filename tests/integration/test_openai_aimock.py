@@ -11,6 +11,8 @@ from chatcore.ports import Delta, ModelEndpoint, Prompt, PromptMessage
 from chatcore_openai import LOOPBACK, OpenAIGateway
 from integration.aimock import aimock
 
+pytestmark = pytest.mark.once
+
 ANSWER = "Hello 🦄 👩🏽‍💻\r\n\r\ndata: [DONE]\n\n\u2028end"
 FIXTURES: list[dict[str, Any]] = [
     {"match": {"userMessage": "hello"}, "response": {"content": ANSWER}},

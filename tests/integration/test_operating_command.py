@@ -8,6 +8,8 @@ from cryptography.fernet import Fernet
 from integration.databases import execute
 from integration.processes import Ended, run, serving
 
+pytestmark = pytest.mark.once
+
 PASSWORD = "correct horse battery"
 CONFIG = {"model_url": "http://127.0.0.1:9/v1", "model_name": "own", "api_key": "sk-0123456789ab"}
 

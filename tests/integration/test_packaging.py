@@ -28,6 +28,8 @@ from chatcore_openai import OpenAIGateway
 from chatcore_security import Argon2Passwords, JWTSigner
 from chatcore_sql import Database
 
+pytestmark = pytest.mark.once
+
 
 async def sign_up(database_url: str) -> User:
     signer, policy = JWTSigner("a secret of thirty-two characters"), SessionPolicy(refresh_secret=bytes(32))

@@ -20,7 +20,7 @@ from chatcore_memory import PlainPasswords, ScriptedModel
 from integration.http_app import PASSWORD, Answer, Api, client_of, provided, settings_for
 from integration.nginx import STRIPPED, nginx
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.once]
 
 PREFIX = "/tools/chat"
 """It ends as some routes do, which a search for it in the path would take for it."""

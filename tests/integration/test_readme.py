@@ -14,6 +14,8 @@ import pytest
 
 from integration.databases import new_database
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 

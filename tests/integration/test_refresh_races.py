@@ -19,6 +19,8 @@ from chatcore_sql import Database
 from contracts.storage.base import NOW, stored_user
 from integration.databases import KINDS, SERVERS, empty, execute, migrated_database
 
+pytestmark = pytest.mark.once
+
 RACES = {"mysql": 1000}
 """How many by database; 100 on the others."""
 TABS = 4  # that use one token at once

@@ -46,7 +46,7 @@ HOW = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 
-pytestmark = pytest.mark.generated
+pytestmark = pytest.mark.once
 
 T = TypeVar("T")
 

@@ -29,7 +29,10 @@ from contracts.storage import (
 from contracts.storage.quota import MOST
 from integration.databases import behind_a_pooler, empty, on_each
 
-pytestmark = pytest.mark.parametrize("database_url", [*on_each, behind_a_pooler], indirect=True, scope="module")
+pytestmark = [
+    pytest.mark.contract,
+    pytest.mark.parametrize("database_url", [*on_each, behind_a_pooler], indirect=True, scope="module"),
+]
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from integration.processes import Server, children_of, run, serving, start
 from integration.test_http_command import check_sentence
 from integration.ws_client import connected
 
+pytestmark = pytest.mark.once
+
 WORKERS = 4
 STOPPED_WITHIN = 1.0  # seconds
 BURIED_WITHIN = 10.0

@@ -10,6 +10,8 @@ import pytest
 
 from integration.databases import execute
 
+pytestmark = pytest.mark.once
+
 BENCH = Path(__file__).parents[2] / "bench" / "writers.py"
 TRIGGER = "CREATE TRIGGER loses AFTER UPDATE ON conversations WHEN NEW.writing_reply_id IS NULL BEGIN {} END"
 
