@@ -85,10 +85,12 @@ _SOME_CONVERSATIONS = newest_first(
 ).limit(LIMIT)
 _SOME_LOG = select(_r.reply_id).where(_r.user_id == bindparam("user")).distinct().limit(LIMIT)
 _THESE: BindParameter[int] = bindparam("these", expanding=True)
+# With the part of a batch that goes at once: for each conversation PostgreSQL looks for its messages once more, among
+# the entries of those that are just deleted.
 _DELETIONS = (
-    (_SOME_MESSAGES, delete(messages).where(_m.user_id == bindparam("user"), _m.id.in_(_THESE))),
-    (_SOME_LOG, delete(reply_log).where(_r.user_id == bindparam("user"), _r.reply_id.in_(_THESE))),
-    (_SOME_CONVERSATIONS, delete(conversations).where(_c.user_id == bindparam("user"), _c.id.in_(_THESE))),
+    (1, _SOME_MESSAGES, delete(messages).where(_m.user_id == bindparam("user"), _m.id.in_(_THESE))),
+    (1, _SOME_LOG, delete(reply_log).where(_r.user_id == bindparam("user"), _r.reply_id.in_(_THESE))),
+    (20, _SOME_CONVERSATIONS, delete(conversations).where(_c.user_id == bindparam("user"), _c.id.in_(_THESE))),
 )
 _DELETE = delete(users).where(_u.id == bindparam("user"))
 _DELETE_LOG = delete(reply_log).where(reply_log.c.user_id == bindparam("user"))
@@ -194,8 +196,9 @@ class SqlUserRepo(UserRepo):
         return True
 
     async def delete_some(self, user_id: UserId, *, limit: int) -> int:
-        for some, deletion in _DELETIONS:
-            rows = await self._statements.rows(some, user=user_id, before=LARGEST_ID, limit=limit)
+        for part, some, deletion in _DELETIONS:
+            page = {"before": LARGEST_ID, "limit": -(-limit // part)}
+            rows = await self._statements.rows(some, user=user_id, **page)
             if keys := sorted(row[0] for row in rows):
                 await self._statements.change(deletion, user=user_id, these=keys)
                 return len(keys)
