@@ -6,7 +6,7 @@ from math import inf
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, NullPool, event, text
+from sqlalchemy import Connection, NullPool, event, literal_column, select
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
@@ -20,6 +20,7 @@ from chatcore_sql.file_lock import FileLock
 from chatcore_sql.parameters import Asked, asked_by
 from chatcore_sql.pool import Pool
 from chatcore_sql.postgresql import set_up as set_up_postgresql
+from chatcore_sql.queries import Query
 from chatcore_sql.sqlite import set_up as set_up_sqlite
 from chatcore_sql.statements import URGENT_WITHIN, SingleReads, Transaction, Work, answer
 from chatcore_sql.unit_of_work import SqlUnitOfWork
@@ -47,11 +48,11 @@ _MYSQL_SESSION = (
 )
 _POSTGRESQL_SESSION = {"timezone": "UTC"}
 
-_TAKES_CHANGES = {
-    "sqlite": text("SELECT 1"),
+_TAKES_CHANGES: Mapping[str, Query] = {
+    "sqlite": select(literal_column("1")),
     # From MariaDB 12 on, it may be a word.
-    "mysql": text("SELECT CONCAT(@@global.read_only) IN ('0', 'OFF') AND NOT @@global.innodb_read_only"),
-    "postgresql": text("SELECT current_setting('transaction_read_only') = 'off'"),
+    "mysql": select(literal_column("CONCAT(@@global.read_only) IN ('0', 'OFF') AND NOT @@global.innodb_read_only")),
+    "postgresql": select(literal_column("current_setting('transaction_read_only') = 'off'")),
 }
 
 
