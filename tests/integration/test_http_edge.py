@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,20 @@ async def test_requests_that_come_at_once_are_answered_in_their_order(opened: Li
     assert waiting < 100  # no more than a few KiB of them
 
 
+async def test_a_connection_that_waits_for_its_next_request_keeps_nothing_of_the_last(
+    opened: Line, house: Served
+) -> None:
+    await opened.say(head_of(100, 30_000))
+    await healthy(opened)
+    address = opened.writer.get_extra_info("sockname")
+    (connection,) = [it for it in connections_of(house) if it.client == address]
+    assert (connection._unread.obj, connection.headers) == (b"", [])
+    assert not connection.scope
+    assert not connection.cycle
+    await opened.say(head_of(100, 30_000))
+    await healthy(opened)
+
+
 def connections_of(house: Served) -> Iterator[BoundedHTTP]:
     yield from (it for it in house.server.server_state.connections if isinstance(it, BoundedHTTP))
 
@@ -396,7 +411,7 @@ async def test_the_longest_message_may_have_every_character_escaped(house: Serve
     MODEL.model = ScriptedModel("Hello")
     conversation, content = await ada.conversation(), "\N{UNICORN FACE}" * 200_000
     path = f"/conversations/{conversation}/chat"
-    (await ada.call("POST", path, json.dumps({"content": content, "stream": False}).encode())).ok()
+    (await ada.call("POST", path, BytesIO(json.dumps({"content": content, "stream": False}).encode()))).ok()
     async with connected(ada, conversation) as socket:
         await socket.connection.send_str(json.dumps({"type": "send", "content": content}))
         await socket.rest()

@@ -433,7 +433,7 @@ async def test_the_log_has_no_secret_of_a_connection(tmp_path: Path) -> None:
                 assert await socket.refusal() == "validation_failed"
             async with knocking(ada, where, protocols=protocols) as socket:
                 await socket.ready()
-                await socket.connection.send_str(garbage * 100_000)
+                await socket.connection.send_str(garbage * 300_000)
                 assert await socket.close_code() == 1009
             async with knocking(ada, where) as socket:
                 await socket.connection.send_str(garbage)

@@ -37,6 +37,7 @@ LINGER_BYTES = 32 * 1024 * 1024
 """How long, and for how much of a request, an answer waits to be read before the connection is closed: who closes while
 data still arrives makes the client's system throw the answer away (RFC 9112 §9.6)."""
 
+_NOTHING = memoryview(b"")  # the empty rest of what was read would keep all of that
 _PIECE = 4 * 1024  # bytes that are parsed before the limits are looked at once more
 _TURN = 256  # findings of the parser (a header, a chunk) after which others have their turn
 
@@ -98,7 +99,7 @@ class BoundedHTTP(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._refusal: _Refusal | None = None
         self._answered: RequestResponseCycle | None = None  # the request whose handler was started last
-        self._unread = memoryview(b"")
+        self._unread = _NOTHING
         self._lingers = False
         self._discard = LINGER_BYTES
         self._in_head = self._in_message = False
@@ -114,11 +115,11 @@ class BoundedHTTP(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
-        self._unread = memoryview(b"")
+        self._unread = _NOTHING
         if self._answered is not None:
             self._disconnect(self._answered)
         super().connection_lost(exc)
-        self.cycle = self._answered = None  # type: ignore[assignment]  # they refer to this
+        self._forget()
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -136,6 +137,7 @@ class BoundedHTTP(HttpToolsProtocol):
         while self._unread and not self._must_wait():
             piece, self._unread = self._unread[:_PIECE], self._unread[_PIECE:]
             self._parse_piece(piece)
+        self._unread = self._unread or _NOTHING
         if not self.transport.is_closing():
             self._flow.hold(bool(self._unread))
             if self._in_message and not self._in_head and not self._idle:
@@ -143,7 +145,7 @@ class BoundedHTTP(HttpToolsProtocol):
 
     def _must_wait(self) -> bool:
         if self.transport.is_closing():
-            self._unread = memoryview(b"")
+            self._unread = _NOTHING
         elif self._findings > _TURN:
             self.loop.call_soon(self._parse)
         else:
@@ -177,7 +179,7 @@ class BoundedHTTP(HttpToolsProtocol):
         self._unread = memoryview(head + bytes(rest) + bytes(self._unread))
 
     def handle_websocket_upgrade(self) -> None:
-        self._unread = memoryview(b"")  # nobody speaks before the handshake is answered
+        self._unread = _NOTHING  # nobody speaks before the handshake is answered
         self._flow.hold(False)
         if not self._idle:
             self.transport.close()
@@ -287,8 +289,15 @@ class BoundedHTTP(HttpToolsProtocol):
         if self._idle and not self.transport.is_closing():
             if self._in_message:
                 self._expect_within(self._settings.header_timeout if self._in_head else self._settings.body_timeout)
+            else:
+                self._forget()
             if self._unread:
                 self.loop.call_soon(self._parse)
+
+    def _forget(self) -> None:
+        """What there was of the last request: a connection that waits for the next one, or a cycle of references."""
+        self.cycle = self._answered = self.scope = None  # type: ignore[assignment]
+        self.headers, self.url = [], b""
 
     def _keep_alive(self) -> None:
         self._unset_keepalive_if_required()
@@ -318,7 +327,7 @@ class BoundedHTTP(HttpToolsProtocol):
     def _refuse(self, refusal: _Refusal) -> None:
         """Answer, unless an answer to an earlier request has begun, and close the connection."""
         self._refusal = refusal
-        self._unread = memoryview(b"")
+        self._unread = _NOTHING
         self._disarm()
         if self.transport.is_closing():
             return
@@ -352,7 +361,7 @@ class BoundedHTTP(HttpToolsProtocol):
     def _linger(self) -> None:
         """Throw away what still comes, for a moment, so that the client gets to read the answer."""
         self._lingers = True
-        self._unread = memoryview(b"")
+        self._unread = _NOTHING
         self._flow.held = False
         self.flow.resume_reading()
         if self.transport.can_write_eof():

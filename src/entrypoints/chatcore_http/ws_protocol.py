@@ -184,14 +184,23 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     # ---- the end ---------------------------------------------------------------------------------------------
 
+    def handle_parser_exception(self) -> None:
+        """What is no frame, or too large a one."""
+        if self.conn.close_sent is None:  # there is no WebSocket yet
+            self.transport.close()
+        else:
+            self._linger(self.conn.close_sent.code, self.conn.close_sent.reason)
+
     def _end(self, code: int, reason: str) -> None:
-        """Says why, and reads on for a while: who is cut off in the middle of sending does not hear it."""
-        if self._ended:
-            return
+        if not self._ended:
+            self.conn.fail(code, reason)
+            self._linger(code, reason)
+
+    def _linger(self, code: int, reason: str) -> None:
+        """Say why, and read on for a while: a client that is cut off in the middle of sending does not hear it."""
         self._ended = True
         self._unparsed.clear()
         self.stop_keepalive()
-        self.conn.fail(code, reason)
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.close_sent = True
         if not self.transport.is_closing():
