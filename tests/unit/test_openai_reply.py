@@ -80,6 +80,15 @@ def test_an_empty_stream_is_no_reply(nothing: bytes) -> None:
     assert type(reader.failure) is ModelProtocolError
 
 
+def test_the_older_form_of_completions_is_read() -> None:
+    assert said(
+        event({"choices": [{"text": "Hel"}]}), event({"choices": [{"text": "lo", "finish_reason": "stop"}]})
+    ) == [
+        Delta(text="Hel"),
+        Delta(text="lo"),
+    ]
+
+
 def test_a_model_may_have_nothing_to_say() -> None:
     assert said(chunk(""), FINISH, DONE) == []
 
@@ -236,7 +245,12 @@ def test_nor_is_one_in_its_place() -> None:
         ("length", FinishReason.LENGTH),
         ("MAX_TOKENS", FinishReason.LENGTH),
         ("content_filter", FinishReason.CONTENT_FILTER),
+        ("max_output_tokens", FinishReason.LENGTH),
+        ("model_context_window_exceeded", FinishReason.LENGTH),
         ("SAFETY", FinishReason.CONTENT_FILTER),
+        ("PROHIBITED_CONTENT", FinishReason.CONTENT_FILTER),
+        ("content_filter: RECITATION", FinishReason.CONTENT_FILTER),
+        ("guardrail_intervened", FinishReason.CONTENT_FILTER),
         ("tool_calls", FinishReason.TOOL_CALLS),
         ("function_call", FinishReason.TOOL_CALLS),
         ("something new", None),
@@ -280,6 +294,9 @@ ERROR = {"code": 502, "message": "WORDS"}
         chunk("lo") + b"event: error\n" + event({"error": ERROR}),
         chunk("lo") + b"event: error\r\ndata: WORDS\r\n\r\n",
         chunk("lo") + b"event: error\n\n",
+        chunk("lo") + b'error: {"code": 500, "message": "WORDS", "type": "server_error"}\n\n',
+        chunk("lo") + b"error: WORDS\n\n",
+        chunk("lo") + event({"detail": "WORDS"}),
         chunk("lo") + event(ERROR),
         chunk("lo") + event([{"error": ERROR}]),
         chunk("lo") + event({"error": ["WORDS"]}),
@@ -349,6 +366,17 @@ def spoken(*texts: str) -> tuple[str, str]:
     ("text", "expected"),
     [
         ("<think>Hm</think>Hello", ("Hm", "Hello")),
+        ("\n<thinking>Hm</think></thinking>\n\nHello", ("Hm</think>", "Hello")),
+        ("<thought>\nHm\n</thought>Hello", ("Hm\n", "Hello")),
+        ("<reasoning>Hm</reasoning>Hello", ("Hm", "Hello")),
+        ("[THINK]a[0] Hm[/THINK]Hello [1]", ("a[0] Hm", "Hello [1]")),
+        ("[THIN] Hello", ("", "[THIN] Hello")),
+        ("<seed:think>Hm</seed:think>Hello", ("Hm", "Hello")),
+        ("\u25c1think\u25b7Hm\u25c1/think\u25b7Hello", ("Hm", "Hello")),
+        ("<|begin_of_thought|>Hm<|end_of_thought|>Hello", ("Hm", "Hello")),
+        ("<|channel>thought\nHm<channel|>Hello", ("Hm", "Hello")),
+        ("<|channel|>analysis<|message|>Hm<|end|><|start|>assistant<|channel|>final<|message|>Hello", ("Hm", "Hello")),
+        ("<|channel|>analysis<|message|>Hm<|end|><|start|>x", ("Hm<|end|><|start|>x", "")),
         ("\n <think>\nHm\n</think>\n\nHello", ("Hm\n", "Hello")),
         ("<think></think>Hello", ("", "Hello")),
         ("<think>a < b </ c <think> </thin> </think>Hello", ("a < b </ c <think> </thin> ", "Hello")),

@@ -33,12 +33,17 @@ class Fault(msgspec.Struct, gc=False):
 
 
 class Choice(msgspec.Struct, gc=False):
-    """`message` instead of `delta`: the server has not streamed."""
+    """`message` instead of `delta`: the server has not streamed. `text`: it speaks the older completions."""
 
     delta: Said | None = None
     message: Said | None = None
+    text: str | None = None
     finish_reason: str | None = None
     error: Fault | str | None = None
+
+    @property
+    def said(self) -> Said | None:
+        return self.delta or self.message or (Said(content=self.text) if self.text else None)
 
 
 class Choices(msgspec.Struct, gc=False, array_like=True):
@@ -62,6 +67,7 @@ class Chunk(msgspec.Struct, gc=False):
     object: str | None = None
     code: str | int | None = None
     message: str | None = None
+    detail: str | None = None
 
     @property
     def fault(self) -> Fault | None:
@@ -73,6 +79,8 @@ class Chunk(msgspec.Struct, gc=False):
             return error
         if self.object == "error" or (self.choices is None and self.code and self.message):
             return Fault(code=self.code, message=self.message)
+        if self.choices is None and self.detail:  # FastAPI's
+            return Fault(message=self.detail)
         return None
 
 
@@ -98,12 +106,13 @@ def decode_odd(data: bytes) -> Chunk:
         object=_text(fields.get("object")),
         code=_code(fields.get("code")),
         message=_text(fields.get("message")),
+        detail=_text(fields.get("detail")),
     )
 
 
 def finish_of(word: str | None) -> tuple[bool, FinishReason | None]:
     """Whether a `finish_reason` says that the model has ended its answer, and why, if that is known."""
-    word = (word or "").lower()
+    word = (word or "").lower().partition(":")[0]
     if word in ("", "null", "none"):
         return False, None
     if word.startswith("error") or word in _BREAKDOWNS:
@@ -121,12 +130,20 @@ _REASONS = {
     "complete": FinishReason.STOP,
     "length": FinishReason.LENGTH,
     "max_tokens": FinishReason.LENGTH,
+    "max_output_tokens": FinishReason.LENGTH,
     "model_length": FinishReason.LENGTH,
+    "model_context_window_exceeded": FinishReason.LENGTH,
     "content_filter": FinishReason.CONTENT_FILTER,
     "safety": FinishReason.CONTENT_FILTER,
     "sensitive": FinishReason.CONTENT_FILTER,
     "recitation": FinishReason.CONTENT_FILTER,
     "refusal": FinishReason.CONTENT_FILTER,
+    "content_filtered": FinishReason.CONTENT_FILTER,  # Bedrock's, as is the next
+    "guardrail_intervened": FinishReason.CONTENT_FILTER,
+    "prohibited_content": FinishReason.CONTENT_FILTER,  # Gemini's, as are the next
+    "blocklist": FinishReason.CONTENT_FILTER,
+    "spii": FinishReason.CONTENT_FILTER,
+    "image_safety": FinishReason.CONTENT_FILTER,
     "tool_calls": FinishReason.TOOL_CALLS,
     "tool_use": FinishReason.TOOL_CALLS,
     "function_call": FinishReason.TOOL_CALLS,
@@ -156,6 +173,7 @@ def _choices(value: Any) -> Choices | None:
         Choice(
             delta=_said(fields.get("delta")),
             message=_said(fields.get("message")),
+            text=_text(fields.get("text")),
             finish_reason=_text(fields.get("finish_reason")),
             error=_fault(fields.get("error")),
         )

@@ -39,13 +39,17 @@ _BY_WORD: Mapping[str, type[ModelError]] = {
     "authentication_error": ModelUnauthorized,
     "permission_error": ModelUnauthorized,
     "model_not_found": ModelNotFound,
+    "model_decommissioned": ModelNotFound,
     "not_found_error": ModelNotFound,
     "rate_limit_exceeded": ModelRateLimited,
     "rate_limit_error": ModelRateLimited,
+    "resource_exhausted": ModelRateLimited,
     "insufficient_quota": ModelPaymentRequired,
     "insufficient_balance": ModelPaymentRequired,
     "billing_hard_limit_reached": ModelPaymentRequired,
     "billing_not_active": ModelPaymentRequired,
+    "budget_exceeded": ModelPaymentRequired,
+    "1113": ModelPaymentRequired,  # Zhipu's
     "context_length_exceeded": ModelContextLength,
     "exceed_context_size_error": ModelContextLength,
     "string_above_max_length": ModelContextLength,
@@ -54,11 +58,15 @@ _BY_WORD: Mapping[str, type[ModelError]] = {
 }
 _BY_TYPE: Mapping[str, type[ModelError]] = {"invalid_request_error": ModelRefused, "invalid_argument": ModelRefused}
 
-# What servers write where the status is a plain 400, or there is none.
+# What servers write where the status says little.
+_TELLING_LITTLE = (None, 400, 403, 422)
+_SPENT = r"insufficient.{0,10}(balance|quota|credit|funds)|credit balance|out of credits|budget has been exceeded"
 _BY_MESSAGE: Mapping[type[ModelError], Sequence[str]] = {
+    ModelRefused: (r"requires moderation|input was flagged",),
     ModelContextLength: (
         r"context.?(length|window|size|limit)|maximum context|(prompt|input) is too long|too many tokens",
         r"(input|prompt) tokens? .{0,40}exceed|reduce the length of the (messages|prompt)",
+        r"tokens . .max_new_tokens. must be",
     ),
     ModelUnauthorized: (
         r"api[ _-]?key.{0,20}\b(invalid|not valid|incorrect|missing|expired|required)",
@@ -66,11 +74,12 @@ _BY_MESSAGE: Mapping[type[ModelError], Sequence[str]] = {
         r"\b(unauthori[sz]ed|unauthenticated|authentication (failed|required))",
     ),
     ModelPaymentRequired: (
-        r"insufficient.{0,10}(balance|quota|credit|funds)|credit balance|billing|payment required|out of credits",
+        _SPENT,
+        r"billing|payment required|key limit exceeded",
     ),
     ModelNotFound: (
         r"model\b.{0,120}\b(does not exist|not found|is not a valid model|unknown model)",
-        r"\b(unknown|invalid|no such) model\b",
+        r"\b(unknown|invalid|no such) model\b|model\b.{0,120}\bis not loaded",
     ),
 }
 _PATTERNS = {kind: re.compile("|".join(parts), re.IGNORECASE) for kind, parts in _BY_MESSAGE.items()}
@@ -119,8 +128,11 @@ def failure_of_fault(fault: Fault, status: int | None = None) -> ModelError:
         if isinstance(word, str) and (kind := _BY_WORD.get(word.lower())):
             return kind()
     status = next((found for found in map(_status, (fault.code, fault.status, status)) if found), None)
-    if status in (None, 400, 422) and (kind := _kind_of_message(f"{fault.code} {fault.message}")):
+    message = f"{fault.code} {fault.message}"[:2000]
+    if status in _TELLING_LITTLE and (kind := _kind_of_message(message)):
         return kind()
+    if status == 429 and re.search(_SPENT, message, re.IGNORECASE):
+        return ModelPaymentRequired()
     if status is not None:
         return failure_of_status(status)
     if kind := _BY_TYPE.get((fault.type or "").lower()):
@@ -162,7 +174,7 @@ def _secrets(endpoint: ModelEndpoint, prompt: Prompt | None) -> Iterable[str]:
 
 
 def _kind_of_message(message: str) -> type[ModelError] | None:
-    return next((kind for kind, pattern in _PATTERNS.items() if pattern.search(message[:2000])), None)
+    return next((kind for kind, pattern in _PATTERNS.items() if pattern.search(message)), None)
 
 
 class _Problem(msgspec.Struct):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import msgspec
 
@@ -10,15 +11,24 @@ from chatcore.errors import ModelProtocolError
 
 _AT_MOST = 1000
 _NAME_LENGTH = 200
+_NONE = "The model endpoint did not answer with a list of models."
 _MAX_ODD = 64 * 1024  # bytes
 
 
 class _Model(msgspec.Struct):
-    id: str
+    """`model` and `name` are other servers' words for its `id`."""
+
+    id: str | None = None
+    model: str | None = None
+    name: str | None = None
 
 
 class _Models(msgspec.Struct):
-    data: Sequence[_Model]
+    data: Sequence[_Model | str] | None = None
+    models: Sequence[_Model | str] | None = None
+
+
+_Listing: TypeAlias = _Models | Sequence[_Model | str]
 
 
 def models_in(body: bytes) -> Sequence[str]:
@@ -26,15 +36,23 @@ def models_in(body: bytes) -> Sequence[str]:
     try:
         listing = _decoded(body)
     except (ValueError, RecursionError):
-        raise ModelProtocolError("The model endpoint did not answer with a list of models.") from None
-    return sorted({storable(model.id[:_NAME_LENGTH]) for model in listing.data[:_AT_MOST]})
+        raise ModelProtocolError(_NONE) from None
+    found = (listing.models if listing.data is None else listing.data) if isinstance(listing, _Models) else listing
+    if found is None:
+        raise ModelProtocolError(_NONE)
+    names = (model if isinstance(model, str) else model.id or model.model or model.name for model in found[:_AT_MOST])
+    return sorted({storable(name[:_NAME_LENGTH]) for name in names if name})
 
 
-def _decoded(body: bytes) -> _Models:
+def _decoded(body: bytes) -> _Listing:
     """msgspec refuses what is not UTF-8 and half characters; the standard library takes ten times as long."""
     try:
-        return msgspec.json.decode(body, type=_Models)
+        listing: _Listing = _decode(body)
     except ValueError:
         if len(body) > _MAX_ODD:
             raise
-        return msgspec.convert(json.loads(body.decode(errors="replace")), _Models)
+        listing = msgspec.convert(json.loads(body.decode(errors="replace")), _Listing)
+    return listing
+
+
+_decode = msgspec.json.Decoder[_Listing](_Listing).decode

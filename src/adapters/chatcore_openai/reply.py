@@ -128,7 +128,7 @@ class ReplyReader:
                 break
             if (choice := self._choice_of(data, cut=cut)) is None:
                 continue
-            if (said := choice.delta or choice.message) is not None:
+            if (said := choice.said) is not None:
                 if not answering:
                     reasoning += said.reasoning_content or said.reasoning or ""
                 if text := (said.content or "") + (said.refusal or ""):

@@ -14,6 +14,7 @@ SLICE = 8 * 1024
 
 _BOM = b"\xef\xbb\xbf"
 _ERROR = re.compile(rb"^event: ?error *$", re.MULTILINE)
+_ERROR_FIELD = re.compile(rb"^error: ?(.*)$", re.MULTILINE)  # llama.cpp's
 _MAX_ERROR = 64 * 1024  # bytes
 _DATA = re.compile(rb"^data(?:: ?(.*))?$", re.MULTILINE)
 _CR = 0x0D  # a number is looked for at once; for bytes Python first tries whether they are one
@@ -90,6 +91,8 @@ class EventSplitter:
 
 
 def _data_of(event: bytes) -> bytes:
+    if failed := _ERROR_FIELD.search(event):
+        return _as_error(failed[1])
     data = b"\n".join(_DATA.findall(event))
     return _as_error(data) if _ERROR.search(event) else data
 

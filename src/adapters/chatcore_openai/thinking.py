@@ -1,8 +1,21 @@
-"""Reasoning that a model writes into its answer, between `<think>` and `</think>`, told from it as the text comes."""
+"""Reasoning that a model writes into its answer between tags, as `<think>` and `</think>`, told from it as it comes."""
 
 from typing import Literal, NamedTuple
 
 _OPEN, _CLOSE = "<think>", "</think>"
+# Those that real models use, where their servers leave them in the text.
+_TAGS = {
+    _OPEN: _CLOSE,
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",  # Gemini, Gemma 3
+    "<reasoning>": "</reasoning>",
+    "[THINK]": "[/THINK]",  # Magistral
+    "<seed:think>": "</seed:think>",  # Seed-OSS
+    "\u25c1think\u25b7": "\u25c1/think\u25b7",  # Kimi-VL
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|channel>thought": "<channel|>",  # Gemma 4
+    "<|channel|>analysis<|message|>": "<|end|><|start|>assistant<|channel|>final<|message|>",  # gpt-oss
+}
 _MAX_BLANK = 1000  # characters before an answer that are held back
 
 
@@ -15,15 +28,16 @@ class Split(NamedTuple):
 
 
 class ThinkTags:
-    """The opening tag counts where the answer begins; the closing tag by itself ends a reasoning that a template has
+    """The opening tag counts where the answer begins; `</think>` by itself ends a reasoning that a template has
     begun (as DeepSeek's does), unless it is quoted. `held` is what may be the beginning of a tag,
     `said` the last piece of the answer."""
 
-    __slots__ = ("_state", "held", "said")
+    __slots__ = ("_close", "_state", "held", "said")
 
     def __init__(self) -> None:
         self.held = ""
         self.said = ""
+        self._close = _CLOSE
         self._state: Literal["blank", "opened", "inside", "after", "answer", "over"] = "blank"
 
     def split(self, text: str) -> Split:
@@ -49,21 +63,22 @@ class ThinkTags:
 
     def _begun(self, text: str) -> str:
         said = text.lstrip()
-        if said.startswith(_OPEN):
-            self._state = "opened"
-            return said.removeprefix(_OPEN)
-        if _OPEN.startswith(said) and len(text) < _MAX_BLANK:
+        for opening, closing in _TAGS.items():
+            if said.startswith(opening):
+                self._state, self._close = "opened", closing
+                return said.removeprefix(opening)
+        if len(text) < _MAX_BLANK and any(opening.startswith(said) for opening in _TAGS):
             self.held = text
             return ""
         self._state = "answer"
         return text
 
     def _until_close(self, text: str) -> Split:
-        reasoning, tag, answer = text.partition(_CLOSE)
+        reasoning, tag, answer = text.partition(self._close)
         if tag:
             self._state = "after"
             return Split(reasoning, self._without_blanks(answer, "over"))
-        return Split(reasoning=self._without_beginning(text))
+        return Split(reasoning=self._without_beginning(text, self._close))
 
     def _without_blanks(self, text: str, then: Literal["inside", "over"]) -> str:
         text = text.lstrip()
@@ -79,14 +94,20 @@ class ThinkTags:
         if tag:
             self._state = "after"
             return Split(before, self._without_blanks(after, "over"), all_reasoned=True)
-        answer = self._without_beginning(text)
+        answer = self._without_beginning(text, _OPEN, _CLOSE)
         self.said = answer or self.said
         return Split(answer=answer)
 
-    def _without_beginning(self, text: str) -> str:
-        """It without an end that may become a tag."""
-        start = text.rfind("<", -len(_CLOSE))
-        if start < 0 or not (_CLOSE.startswith(text[start:]) or _OPEN.startswith(text[start:])):
-            return text
+    def _without_beginning(self, text: str, *tags: str) -> str:
+        """It without an end that may become one of the tags."""
+        start = min(_beginning(tag, text) for tag in tags)
         self.held = text[start:]
         return text[:start]
+
+
+def _beginning(tag: str, text: str) -> int:
+    """Where the end of the text begins that is the beginning of the tag: at its very end if there is none."""
+    start = text.find(tag[0], max(0, len(text) - len(tag) + 1))
+    while start >= 0 and not tag.startswith(text[start:]):
+        start = text.find(tag[0], start + 1)
+    return len(text) if start < 0 else start
