@@ -21,6 +21,8 @@ def asked(url: str) -> Asked:
     [
         (f"mysql://{HOST}", {}),
         (f"mysql://{HOST}?ssl=false", {}),
+        (f"mysql://{HOST}?useSSL=false&allowPublicKeyRetrieval=true&serverTimezone=UTC", {}),
+        (f"mysql://{HOST}?tls=false", {}),
         (f"mysql://{HOST}?ssl-mode=DISABLED&ssl-ca=/nowhere", {}),
         (f"postgresql://{HOST}", {}),
         (f"postgresql://{HOST}?sslmode=prefer", {"ssl": "prefer"}),
@@ -50,7 +52,16 @@ def test_no_tls_or_what_the_driver_does(url: str, argument: dict[str, object]) -
         (f"mysql://{HOST}?ssl_verify_cert=true", ssl.CERT_REQUIRED, False),
         (f"mysql://{HOST}?ssl_verify_cert=true&ssl_verify_identity=true", ssl.CERT_REQUIRED, True),
         (f'mysql://{HOST}?ssl={{"rejectUnauthorized": true}}', ssl.CERT_REQUIRED, True),
+        (f'mysql://{HOST}?ssl={{"minVersion":"TLSv1.2","rejectUnauthorized":true}}', ssl.CERT_REQUIRED, True),
+        (f'mysql://{HOST}?ssl={{"rejectUnauthorized":false}}', ssl.CERT_NONE, False),
+        (f"mysql://{HOST}?ssl={{}}", ssl.CERT_REQUIRED, True),
         (f"mysql://{HOST}?sslmode=require", ssl.CERT_NONE, False),
+        (f"mysql://{HOST}?tls=true&parseTime=true&loc=Local", ssl.CERT_REQUIRED, True),
+        (f"mysql://{HOST}?tls=skip-verify&interpolateParams=true", ssl.CERT_NONE, False),
+        (f"mariadb://{HOST}?ssl-verify-server-cert=true", ssl.CERT_REQUIRED, True),
+        (f"mysql://{HOST}?useSSL=true&requireSSL=true&verifyServerCertificate=false", ssl.CERT_NONE, False),
+        (f"mysql://{HOST}?useSSL=true&verifyServerCertificate=true", ssl.CERT_REQUIRED, False),
+        (f"postgresql://{HOST}?sslmode=no-verify", ssl.CERT_NONE, False),
     ],
 )
 def test_how_much_is_verified(url: str, verify: ssl.VerifyMode, host: bool) -> None:
@@ -87,7 +98,20 @@ def test_the_driver_is_ours_whatever_the_url_says(scheme: str, driver: str) -> N
     assert engine_url(f"{scheme}://{at}").drivername == driver
 
 
-@pytest.mark.parametrize("around", ["{}", '"{}"', "'{}'", "  {}\n", ' "{} "\r\n'])
+@pytest.mark.parametrize(
+    "around",
+    [
+        "{}",
+        '"{}"',
+        "'{}'",
+        "  {}\n",
+        ' "{} "\r\n',
+        "psql '{}'",
+        "DATABASE_URL={}",
+        'export DATABASE_URL="{}"\n',
+        'PRODUCTION_DATABASE_URL="{}";',
+    ],
+)
 def test_blanks_and_quotes_around_it_are_no_part_of_it(around: str) -> None:
     assert engine_url(around.format(f"mysql://{HOST}")) == engine_url(f"mysql://{HOST}")
 
@@ -142,6 +166,8 @@ NEON = "postgresql://u:s3cret@ep-x-pooler.eu-central-1.aws.neon.tech/x"
         ("target_session_attrs=any", {}),
         ("pgbouncer=true&pool_timeout=20&statement_cache_size=0&prepareThreshold=0", {}),
         ("client_encoding=UTF8&gssencmode=disable&keepalives=1&keepalives_idle=30", {}),
+        ("sslmode=disable&pool=true&socket_timeout=30&sslcompression=0&sslsni=1", {"ssl": False}),
+        ("async_fallback=True&tcpKeepAlive=true&load_balance=true&ssl_min_protocol_version=TLSv1.2", {}),
         ("user=other&password=x&dbname=y", {}),
     ],
 )
@@ -160,7 +186,8 @@ def test_who_asks_where_is_said_by_parameters_too() -> None:
         "charset=utf8mb4",
         "charset=utf8&collation=utf8mb4_unicode_ci",
         "useUnicode=true&characterEncoding=UTF-8&serverTimezone=UTC&parseTime=True",
-        "reconnect=true",
+        "reconnect=true&socketTimeout=30000&multiStatements=true&timezone=Z&autocommit=true",
+        "charset=utf8mb4_unicode_ci",
     ],
 )
 def test_what_a_url_of_mysql_may_say_without_a_difference(query: str) -> None:
@@ -202,6 +229,13 @@ def test_the_urls_limit_of_connections_is_kept_by_all_pools_together(limit: int 
         (f"mongodb://{HOST}", "starts with sqlite:///, mysql://, mariadb:// or postgresql://, not mongodb://"),
         ("u:s3cret@h/x", "not a database URL; it starts with sqlite:///"),
         ("sqlite:///x.db?mode=ro", "'mode' is not known; it has none"),
+        (f"mysql://{HOST}?tls=perhaps", "tls must be true, skip-verify or false"),
+        (f"mysql://{HOST}?useSSL=perhaps", "useSSL must be true or false"),
+        (f"mysql://{HOST}?autocommit=false", "autocommit must be true, or be left out"),
+        (f'mysql://{HOST}?ssl={{"ca":"x"}}', "ssl-mode must be DISABLED, REQUIRED, "),
+        (f"postgresql://{HOST}?ssl_min_protocol_version=TLSv1.3", "must be TLSv1.2, or be left out"),
+        ("jdbc:postgresql://u:s3cret@h/x", "not a database URL; it starts with sqlite:///"),
+        ("psql -h h -U u", "not a database URL; it starts with sqlite:///"),
         (f"mysql://{HOST}?ssl=maybe", "ssl-mode must be DISABLED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY"),
         (f"mysql://{HOST}?ssl-mode=PREFERRED", "ssl-mode must be DISABLED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY"),
         (f"mysql://{HOST}?ssl-mode=prefer", "ssl-mode must be DISABLED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY"),

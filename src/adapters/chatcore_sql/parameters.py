@@ -52,9 +52,9 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
 }
 _ALIASES = {
     "mysql": {"socket": "socket"},
-    "postgresql": {"currentschema": "schema", "searchpath": "schema"},
+    "postgresql": {"currentschema": "schema", "searchpath": "schema", "poolmaxconns": "connections"},
 }
-_UTF8 = "utf8mb4|utf8|utf-8"
+_UTF8 = r"utf8mb4(_\w+)?|utf8(_\w+)?|utf-8"
 # What changes nothing, with the values for which that is so, and what is said of others.
 _NEUTRAL: Mapping[str, Mapping[str, str]] = {
     "sqlite": {},
@@ -69,20 +69,34 @@ _NEUTRAL: Mapping[str, Mapping[str, str]] = {
         "autoreconnect": ".*",
         "allowpublickeyretrieval": ".*",
         "pooltimeout": ".*",
+        "sockettimeout": ".*",
         "statementcachesize": ".*",
+        "autocommit": "true|1",
+        "interpolateparams": ".*",
+        "loc": ".*",
+        "multistatements": ".*",
+        "timezone": ".*",
     },
     "postgresql": {
         "clientencoding": "utf-?8|unicode",
         "fallbackapplicationname": ".*",
         "gssencmode": "disable|prefer",
         "loadbalancehosts": "disable",
+        "loadbalance": ".*",
         "keepalives": ".*",
         "keepalivesidle": ".*",
         "keepalivesinterval": ".*",
         "keepalivescount": ".*",
+        "tcpkeepalive": ".*",
         "tcpusertimeout": ".*",
+        "asyncfallback": ".*",
         "pgbouncer": ".*",
+        "pool": ".*",
         "pooltimeout": ".*",
+        "sockettimeout": ".*",
+        "sslcompression": "0|false",
+        "sslminprotocolversion": r"tlsv1(\.[012])?",
+        "sslsni": ".*",
         "statementcachesize": ".*",
         "preparedstatementcachesize": ".*",
         "preparethreshold": ".*",
@@ -98,6 +112,9 @@ _INSTEAD = {
     "characterencoding": "UTF-8",
     "collation": "one of utf8mb4",
     "useunicode": "true",
+    "autocommit": "true",
+    "sslcompression": "0",
+    "sslminprotocolversion": "TLSv1.2",
     "clientencoding": "utf8",
     "gssencmode": "disable or prefer",
     "loadbalancehosts": "disable",

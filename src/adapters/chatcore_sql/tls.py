@@ -7,12 +7,16 @@
 | `ssl-cert`, `ssl-key` | `sslcert`, `sslkey` | files of the client's own certificate and key |
 | `sslaccept` | `sslaccept` | Prisma's: `strict` is `VERIFY_IDENTITY`, `accept_invalid_certs` is `REQUIRE` |
 | `ssl_verify_cert`, `ssl_verify_identity` | | SQLAlchemy's: `VERIFY_CA`, `VERIFY_IDENTITY` |
+| `ssl-verify-server-cert` | | MariaDB's: `VERIFY_IDENTITY` |
+| `tls` | | Go's: `true` is `VERIFY_IDENTITY`, `skip-verify` is `REQUIRE` |
+| `useSSL`, `requireSSL`, `verifyServerCertificate` | | Java's: `REQUIRE`, `REQUIRE`, `VERIFY_CA` |
 | | `channel_binding` | `require` is `VERIFY_IDENTITY`: the driver cannot bind, and that keeps out the same attacker |
 
 `-`, `_` and nothing are the same in a name, and so are capitals. One of the files alone asks for `REQUIRE`; a file of
 authorities that is given is used, so that it makes `VERIFY_CA` out of `REQUIRE`.
 """
 
+import re
 import ssl
 from collections.abc import Mapping
 from enum import IntEnum
@@ -41,14 +45,14 @@ _MODES = {
     "true": Mode.REQUIRE,
     "yes": Mode.REQUIRE,
     "on": Mode.REQUIRE,
-    '{"rejectunauthorized":false}': Mode.REQUIRE,  # as Node's clients are told
+    "noverify": Mode.REQUIRE,  # as Node's clients are told
     "require": Mode.REQUIRE,
     "required": Mode.REQUIRE,
     "verifyca": Mode.VERIFY_CA,
     "verifyfull": Mode.VERIFY_IDENTITY,
     "verifyidentity": Mode.VERIFY_IDENTITY,
-    '{"rejectunauthorized":true}': Mode.VERIFY_IDENTITY,
 }
+_FOR_NODE = re.compile(r'\{("minversion":"tlsv1\.2",?)?("rejectunauthorized":(?P<verify>true|false))?\}')
 _MODES_SAID = {
     "mysql": "DISABLED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY",
     "postgresql": "disable, prefer, require, verify-ca or verify-full",
@@ -64,6 +68,11 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         "accept": "sslaccept",
         "verify": "ssl_verify_cert",
         "identity": "ssl_verify_identity",
+        "server": "ssl-verify-server-cert",
+        "go": "tls",
+        "use": "useSSL",
+        "need": "requireSSL",
+        "java": "verifyServerCertificate",
     },
     "postgresql": {
         "ssl": "ssl",
@@ -75,17 +84,27 @@ NAMES: Mapping[str, Mapping[str, str]] = {
         "binding": "channel_binding",
     },
 }
+
+
+def _if_true(mode: Mode) -> Mapping[str, Mode | None]:
+    return {"true": mode, "1": mode, "false": None, "0": None}
+
+
 # What these mean as a mode, None: nothing.
 _MEANINGS: Mapping[str, Mapping[str, Mode | None]] = {
     "accept": {"strict": Mode.VERIFY_IDENTITY, "acceptinvalidcerts": Mode.REQUIRE},
-    "verify": {"true": Mode.VERIFY_CA, "1": Mode.VERIFY_CA, "false": None, "0": None},
-    "identity": {"true": Mode.VERIFY_IDENTITY, "1": Mode.VERIFY_IDENTITY, "false": None, "0": None},
+    "verify": _if_true(Mode.VERIFY_CA),
+    "identity": _if_true(Mode.VERIFY_IDENTITY),
+    "server": _if_true(Mode.VERIFY_IDENTITY),
+    "go": {**_if_true(Mode.VERIFY_IDENTITY), "skipverify": Mode.REQUIRE},
+    "use": _if_true(Mode.REQUIRE),
+    "need": _if_true(Mode.REQUIRE),
+    "java": _if_true(Mode.VERIFY_CA),
     "binding": {"disable": None, "prefer": None, "require": Mode.VERIFY_IDENTITY},
 }
 _MEANINGS_SAID = {
     "accept": "strict or accept_invalid_certs",
-    "verify": "true or false",
-    "identity": "true or false",
+    "go": "true, skip-verify or false",
     "binding": "disable, prefer or require",
 }
 
@@ -115,14 +134,14 @@ def _meant(asked: Mapping[str, str], names: Mapping[str, str]) -> list[Mode]:
         if part in asked:
             word = plain(asked[part])
             if word not in meanings:
-                raise ValueError(f"the URL's {names[part]} must be {_MEANINGS_SAID[part]}")
+                raise ValueError(f"the URL's {names[part]} must be {_MEANINGS_SAID.get(part, 'true or false')}")
             if (mode := meanings[word]) is not None:
                 found.append(mode)
     return found
 
 
 def _mode(given: Mapping[str, str], names: Mapping[str, str], said: str, *, may_prefer: bool) -> Mode:
-    asked = [_MODES.get(plain(given[part])) for part in ("ssl", "mode") if part in given]
+    asked = [_mode_named(given[part]) for part in ("ssl", "mode") if part in given]
     if None in asked or (Mode.PREFER in asked and not may_prefer):
         raise ValueError(f"the URL's {names['mode']} must be {said}; its ssl may also be true or false")
     mode = max((one for one in asked if one is not None), default=Mode.REQUIRE)
@@ -131,6 +150,13 @@ def _mode(given: Mapping[str, str], names: Mapping[str, str], said: str, *, may_
     if given.get("ca") == "system" and mode >= Mode.REQUIRE:  # PostgreSQL's word
         return Mode.VERIFY_IDENTITY
     return max(mode, Mode.VERIFY_CA) if "ca" in given and mode == Mode.REQUIRE else mode
+
+
+def _mode_named(text: str) -> Mode | None:
+    word = plain(text)
+    if found := _FOR_NODE.fullmatch(word):
+        return Mode.REQUIRE if found["verify"] == "false" else Mode.VERIFY_IDENTITY
+    return _MODES.get(word)
 
 
 def _context(mode: Mode, given: Mapping[str, str], names: Mapping[str, str]) -> ssl.SSLContext:

@@ -20,13 +20,16 @@ _OTHER_DRIVERS = re.compile(
 )
 _OTHER_SCHEMES = {"sqlite3": "sqlite", "mysql2": "mysql", "pgsql": "postgresql"}
 _FORMS = "sqlite:///, mysql://, mariadb:// or postgresql://"
+# What stands around a URL where providers print it: in a shell's command, or in a line of settings.
+_AROUND = re.compile(r"\s*(?:psql\s+|(?:export\s+)?[A-Z_]*DATABASE_URL\s*=\s*)?['\"]?\s*(.*?)[\s'\";]*", re.DOTALL)
 _SCHEME = re.compile(r"([A-Za-z0-9_+]+)://")
 _SEVERAL_HOSTS = re.compile(r"(\w+://(?:[^:/]*(?::[^@]*)?@)?)([^/?@]*,[^/?@]*)(.*)", re.DOTALL)
 
 
 def engine_url(url: str) -> URL:
-    """The URL with its async driver; a SQLite file's path is made absolute. Blanks and quotes around it are left out.
-    Several hosts, and one that is a socket's folder, are in its parameter `host`, as PostgreSQL's clients take them.
+    """The URL with its async driver; a SQLite file's path is made absolute. What providers print around it is left
+    out: blanks, quotes, `psql`, `DATABASE_URL=`. Several hosts, and one that is a socket's folder, are in its parameter
+    `host`, as PostgreSQL's clients take them.
 
     Raises `ValueError`, without anything of the URL but its scheme, if it is none of `sqlite:///path`, `sqlite://`
     (in memory), `mysql://`, `mariadb://`, `postgres://`, `postgresql://`.
@@ -50,7 +53,8 @@ def sqlite_file(url: URL) -> Path | None:
 
 
 def _parsed(url: str) -> URL:
-    text = _with_scheme(url.strip().strip("'\"").strip())
+    found = _AROUND.fullmatch(url)
+    text = _with_scheme(found[1] if found else url)
     several = _SEVERAL_HOSTS.fullmatch(text)
     try:
         parsed = make_url(several[1] + several[3] if several else text)
