@@ -242,6 +242,37 @@ def librechat_talk(nested: str | None = None) -> dict[str, Any]:
     )
 
 
+# ---- DeepSeek --------------------------------------------------------------------------------------------
+
+
+def deepseek_node(id_: str, parent: str, *fragments: tuple[str, str], files: Sequence[str] = ()) -> dict[str, Any]:
+    message = {
+        "files": [{"id": f"file-{name}", "file_name": name} for name in files],
+        "model": "deepseek-reasoner",
+        "inserted_at": "2025-05-04T11:02:01.250000+08:00",
+        "fragments": [{"type": type_, "content": content} for type_, content in fragments],
+    }
+    return {"id": id_, "parent": parent, "children": [], "message": message}
+
+
+def deepseek(*nodes: dict[str, Any]) -> dict[str, Any]:
+    root = {"id": "root", "parent": None, "children": [], "message": None}
+    times = dict.fromkeys(("inserted_at", "updated_at"), "2025-05-04T11:02:01.250000+08:00")
+    return {"id": "x" * 36, "title": "Paris", **times, "mapping": {node["id"]: node for node in (root, *nodes)}}
+
+
+def deepseek_talk() -> dict[str, Any]:
+    return deepseek(
+        deepseek_node("1", "root", ("REQUEST", "To Rome")),
+        deepseek_node("2", "1", ("RESPONSE", "Rome it is.")),
+        deepseek_node("3", "root", ("REQUEST", "我想去巴黎 🦄")),
+        deepseek_node("4", "3", ("RESPONSE", "To Paris!")),
+        deepseek_node("5", "3", ("RESPONSE", "Paris it is.")),
+        deepseek_node("6", "5", ("REQUEST", "And then?")),
+        deepseek_node("7", "6", ("RESPONSE", "Rome.")),
+    )
+
+
 # ---- all of them -----------------------------------------------------------------------------------------
 
 TALK = {
@@ -284,6 +315,7 @@ TALKS = {
     "chatgpt, the newer archive": sharded([chatgpt_talk()]),
     "openwebui": raw([open_webui_talk()]),
     "openwebui, its chat alone": raw(open_webui_talk()["chat"]),
+    "deepseek": raw([deepseek_talk()]),
     "librechat": raw(librechat_talk()),
     "librechat, nested": raw(librechat_talk("messages")),
     "librechat, a tree": raw(librechat_talk("messagesTree")),

@@ -22,6 +22,8 @@ from histories import (
     TALK,
     TALKS,
     chatgpt,
+    deepseek,
+    deepseek_node,
     hidden,
     image,
     joint,
@@ -128,7 +130,7 @@ async def test_all_branches_are_there_and_the_one_that_was_shown_is_shown(world:
     assert all(abs(message.created_at - THEN) < timedelta(seconds=1) for message in bring.messages)
     assert abs(own.conversation.created_at - THEN) < timedelta(seconds=1)
     models = {message.model for message in bring.messages if message.role is Role.ASSISTANT}
-    assert models <= {"gpt-5", "llama3.1:8b", "gpt-4o"}
+    assert models <= {"gpt-5", "llama3.1:8b", "gpt-4o", "deepseek-reasoner"}
     assert len(models) == 1
 
 
@@ -516,6 +518,26 @@ async def test_failed_and_stopped_answers_of_librechat(world: World) -> None:
 
 
 # ---- what is not taken -----------------------------------------------------------------------------------
+
+
+async def test_the_fragments_of_deepseek(world: World) -> None:
+    came = await brought(
+        world,
+        raw(
+            [
+                deepseek(
+                    deepseek_node("1", "root", ("REQUEST", "Hello?"), files=["a.pdf"]),
+                    deepseek_node("2", "1", ("SEARCH", ""), ("THINK", "Hm"), ("RESPONSE", "Hello"), ("RESPONSE", "!")),
+                    deepseek_node("3", "2"),
+                )
+            ]
+        ),
+    )
+    asked, answer = came.messages
+    assert (asked.role, asked.content, asked.model) == (Role.USER, "[File: a.pdf]\n\nHello?", None)
+    assert (answer.role, answer.reasoning, answer.content) == (Role.ASSISTANT, "Hm", "Hello\n\n!")
+    assert (answer.model, answer.created_at) == ("deepseek-reasoner", THEN)
+    assert came.left_out == {"file": 1, "search": 1, "empty message": 1}
 
 
 async def test_a_conversation_without_messages_is_refused_and_no_other(world: World) -> None:

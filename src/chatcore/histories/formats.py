@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import IO, Any, TypeAlias
 
 from chatcore.errors import FieldError, ValidationFailed
-from chatcore.histories import chatgpt, librechat, open_webui
+from chatcore.histories import chatgpt, deepseek, librechat, open_webui
 from chatcore.histories.archive import Archive, Unpackable, spooled
 from chatcore.histories.json_items import Fields, Item, JsonItems, NotJson, Wanted
 from chatcore.histories.notes import members, text_in
@@ -36,6 +36,7 @@ class Format(StrEnum):
     CHATGPT = "chatgpt"
     OPENWEBUI = "openwebui"
     LIBRECHAT = "librechat"
+    DEEPSEEK = "deepseek"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class _Product:
 
 
 _PRODUCTS = {
+    Format.DEEPSEEK: _Product(deepseek.WANTED, deepseek.tree_of, (frozenset({"mapping", "inserted_at"}),)),
     Format.CHATGPT: _Product(chatgpt.WANTED, chatgpt.tree_of, (frozenset({"mapping"}),)),
     Format.OPENWEBUI: _Product(open_webui.WANTED, open_webui.tree_of, (frozenset({"chat"}), frozenset({"history"}))),
     Format.LIBRECHAT: _Product(

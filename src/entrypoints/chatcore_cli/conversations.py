@@ -35,7 +35,8 @@ def conversations() -> None:
     "--format", "format_", default="auto", show_default=True, type=click.Choice([format_.value for format_ in Format])
 )
 def import_file(file: Path, user: str, format_: str) -> None:
-    """Import a history: chatcore's own export, or that of ChatGPT (a file or the archive), Open WebUI or LibreChat.
+    """Import a history: chatcore's own export, or that of ChatGPT (a file or the archive), Open WebUI, LibreChat
+    or DeepSeek.
 
     All branches are taken. It is told of each conversation how many messages it has and what was left out. The exit
     status is 1 if a conversation was refused.

@@ -57,7 +57,7 @@ IMPORTS: Json = {
     "application/jsonl": JSON_LINES,
     "application/json": {
         "schema": {
-            "description": "An export of ChatGPT (`conversations.json`), Open WebUI or LibreChat.",
+            "description": "An export of ChatGPT (`conversations.json`), Open WebUI, LibreChat or DeepSeek.",
         },
         "example": _OPENAI,
     },

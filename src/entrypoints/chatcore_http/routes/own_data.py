@@ -42,7 +42,7 @@ class _File:
 
 _FILES = {
     ExportFormat.OPENAI: _File(as_openai, "application/json", "conversations.json"),
-    ExportFormat.MARKDOWN: _File(as_markdown, "text/markdown; charset=utf-8", "chatcore-export.md"),
+    ExportFormat.MARKDOWN: _File(as_markdown, "text/markdown", "chatcore-export.md"),
 }
 
 
