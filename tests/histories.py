@@ -256,7 +256,7 @@ def deepseek_node(id_: str, parent: str, *fragments: tuple[str, str], files: Seq
 
 
 def deepseek(*nodes: dict[str, Any]) -> dict[str, Any]:
-    root = {"id": "root", "parent": None, "children": [], "message": None}
+    root: dict[str, Any] = {"id": "root", "parent": None, "children": [], "message": None}
     times = dict.fromkeys(("inserted_at", "updated_at"), "2025-05-04T11:02:01.250000+08:00")
     return {"id": "x" * 36, "title": "Paris", **times, "mapping": {node["id"]: node for node in (root, *nodes)}}
 
