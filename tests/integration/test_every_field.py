@@ -96,6 +96,15 @@ async def test_nor_is_one_in_the_url_or_in_a_header(
     assert max(normalised, default=0) <= AT_MOST
 
 
+async def test_a_line_break_is_no_part_of_a_number_or_cursor(alice: Api, ids: dict[str, Any]) -> None:
+    """Python's `$` is also before it."""
+    for route, place, name in PARAMETERS:
+        if place == "query":
+            answers = [await alice.call(route[0], f"{path_of(route, ids)}?q=a&{name}={each}%0A") for each in ("", "t")]
+            assert [each.status for each in answers if each.status >= 500] == [], (route, name)
+            assert "cursor" not in name or {each.status for each in answers} == {400}, (route, name)
+
+
 @pytest.mark.parametrize("field", ["content", "client_id"])
 async def test_nor_is_one_in_a_frame(alice: Api, normalised: list[int], field: str) -> None:
     async with connected(alice, await alice.conversation()) as socket:

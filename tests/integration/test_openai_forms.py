@@ -23,6 +23,7 @@ from chatcore.errors import (
 )
 from chatcore.ports import Delta, ModelEndpoint, Prompt, PromptMessage
 from chatcore_openai import LOOPBACK, OpenAIGateway
+from chatcore_openai.failures import words_for_log
 from integration.model_server import (
     CUT,
     DONE,
@@ -39,6 +40,7 @@ from integration.model_server import (
 )
 
 KEY = "sk-secret-of-this-test"
+ENDPOINT = ModelEndpoint(url="http://127.0.0.1/v1", model="scripted", api_key=KEY)
 PROMPT = Prompt(messages=[PromptMessage(Role.USER, "Hello? 🦄")], temperature=0.7, max_tokens=7)
 FINISH = chunk(finish="stop")
 WHOLE = json.dumps({"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]})
@@ -299,6 +301,25 @@ async def test_the_log_has_the_endpoints_words(
         assert not any(secret in line for secret in (KEY, "sk-ab", "Hello"))
 
 
+class _Endless(str):
+    """Too long to be looked through."""
+
+    __slots__ = ()
+
+    def replace(self, *_: object) -> str:  # type: ignore[override]
+        raise AssertionError
+
+
+def test_little_is_looked_through_for_the_log() -> None:
+    assert words_for_log(_Endless("a " * 500_000), ENDPOINT, PROMPT) == ("a " * 150)[:300]
+
+
+def test_what_was_sent_is_not_logged_though_its_end_is_missing() -> None:
+    prompt = Prompt(messages=[PromptMessage(Role.USER, "In confidence, " * 3000)])
+    for echo in (prompt.messages[0].content, json.dumps(prompt.messages[0].content), "In confidence, " * 10):
+        assert words_for_log(f"Too long: {echo}", ENDPOINT, prompt).endswith(("Too long: [redacted]", '"[redacted]'))
+
+
 async def test_a_model_without_tokens_for_a_word_has_answered(gateway: OpenAIGateway, server: ModelServer) -> None:
     """As OpenAI says it of models that reason."""
     server.script(
@@ -340,6 +361,8 @@ async def test_who_says_when_to_come_back_is_asked_once_more(
         (429, {"Retry-After": "3600"}),
         (429, {"Retry-After": "soon"}),
         (429, {"Retry-After": "-1"}),
+        (429, {"Retry-After": "Thu, 01 Jan 99999999999999999999 08:00:00 GMT"}),
+        (429, {"Retry-After": "9" * 400}),
         (503, {"Retry-After": date_in(1)}),
         (500, {"Retry-After": "0"}),
         (401, {"Retry-After": "0"}),

@@ -92,6 +92,9 @@ _TOKENS = (
 _TOKEN = re.compile("|".join(_TOKENS), re.IGNORECASE)
 _MAX_PAUSE = 60  # seconds
 _LOGGED = 300  # characters
+_READ = 4 * 1024  # characters that are looked through before the others are thrown away
+_SHOWN = 2000
+_TELLING = 32  # characters by which a secret is known that is cut
 _MARK = "[redacted]"
 
 
@@ -128,7 +131,7 @@ def failure_of_fault(fault: Fault, status: int | None = None) -> ModelError:
         if isinstance(word, str) and (kind := _BY_WORD.get(word.lower())):
             return kind()
     status = next((found for found in map(_status, (fault.code, fault.status, status)) if found), None)
-    message = f"{fault.code} {fault.message}"[:2000]
+    message = f"{fault.code} {fault.message}"[:_SHOWN]
     if status in _TELLING_LITTLE and (kind := _kind_of_message(message)):
         return kind()
     if status == 429 and re.search(_SPENT, message, re.IGNORECASE):
@@ -152,11 +155,15 @@ def failure_of_status(status: int) -> ModelError:
 
 
 def words_for_log(words: str, endpoint: ModelEndpoint, prompt: Prompt | None = None) -> str:
-    """What an endpoint wrote, on one line, cut, and without the key or what it was sent."""
+    """What an endpoint wrote, on one line, cut, and without the key or what it was sent. Where only the beginning of
+    that is there, what follows is left out."""
+    words = words[:_READ]
     for secret in _secrets(endpoint, prompt):
         words = words.replace(secret, _MARK)
-    words = _TOKEN.sub(_MARK, words)
-    shown = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in words[:2000])
+        known, cut, _ = words.partition(secret[:_TELLING])
+        words = known + _MARK if cut else words
+    words = _TOKEN.sub(_MARK, words[:_SHOWN])
+    shown = "".join(" " if unicodedata.category(character)[0] in "CZ" else character for character in words)
     return " ".join(shown.split())[:_LOGGED]
 
 
@@ -169,8 +176,8 @@ def _secrets(endpoint: ModelEndpoint, prompt: Prompt | None) -> Iterable[str]:
         yield endpoint.api_key
     for message in prompt.messages if prompt else ():
         if len(message.content) >= 8:  # shorter ones are words that anybody uses
-            yield message.content
-            yield json.dumps(message.content)[1:-1]
+            yield message.content[:_READ]
+            yield json.dumps(message.content[:_READ])[1:-1]
 
 
 def _kind_of_message(message: str) -> type[ModelError] | None:

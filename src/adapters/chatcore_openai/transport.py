@@ -217,7 +217,7 @@ def _retry_after(header: str) -> float | None:
         if header.strip().replace(".", "", 1).isdecimal():
             return float(header)
         at = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 

@@ -6,12 +6,18 @@ from typing import Annotated, Any, TypedDict
 from dishka.integrations.litestar import DishkaRouter
 from litestar import Request, Router
 from litestar.di import Provide
-from litestar.params import PathParameter
+from litestar.params import PathParameter, QueryParameter
 
 from chatcore_http.auth import SECURITY, address_of, provide_caller, require_role, signed_in
 
 AnyRequest = Request[Any, Any, Any]
+_END = r"(?!\n)$"  # in Python `$` is also before a last line break
 PathId = Annotated[int, PathParameter(ge=0, le=2**63 - 1)]
+
+
+def matching(pattern: str, description: str, **more: Any) -> QueryParameter:
+    """A parameter of a query that matches all of a regular expression, here and in JavaScript."""
+    return QueryParameter(pattern=f"^{pattern}{_END}", description=description, **more)
 
 
 class Client(TypedDict):

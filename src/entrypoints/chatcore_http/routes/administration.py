@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from dishka.integrations.litestar import FromDishka
 from litestar import Router, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from chatcore import (
     Caller,
@@ -22,14 +22,14 @@ from chatcore import (
 )
 from chatcore.entities import ADMIN_ROLE
 from chatcore_http import schemas
-from chatcore_http.routes._common import PathId, described, private_router
+from chatcore_http.routes._common import PathId, described, matching, private_router
 
 
 @get("/users", description=described(ListUsers))
 async def list_users(
     users: FromDishka[ListUsers],
     q: FromQuery[str] = "",
-    cursor: Annotated[str, QueryParameter(pattern="^[0-9]{0,19}$", description="The `next_cursor` before it.")] = "",
+    cursor: Annotated[str, matching("[0-9]{0,19}", "The `next_cursor` before it.")] = "",
     limit: FromQuery[int] = 20,
 ) -> schemas.Users:
     page = await users(q=q, before=UserId(int(cursor)) if cursor else None, limit=limit)

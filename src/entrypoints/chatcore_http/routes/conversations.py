@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from dishka.integrations.litestar import FromDishka
 from litestar import Router, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromQuery, JSONBody, QueryParameter
+from litestar.params import FromQuery, JSONBody
 
 from chatcore import (
     Caller,
@@ -24,20 +24,14 @@ from chatcore import (
 from chatcore.bounds import check
 from chatcore.errors import FieldError
 from chatcore_http import schemas
-from chatcore_http.routes._common import PathId, described, private_router
+from chatcore_http.routes._common import PathId, described, matching, private_router
 
 _ID: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1, "pattern": None, "one_of": None}
-BeforeId = Annotated[
-    str | None, QueryParameter(pattern="^[0-9]{0,19}$", description="A message's id.", schema_extra=_ID)
-]
+BeforeId = Annotated[str | None, matching("[0-9]{0,19}", "A message's id.", schema_extra=_ID)]
 ListCursorText = Annotated[
-    str,
-    QueryParameter(
-        pattern="^([0-9]{1,17}-[0-9]{1,17}-[0-9]{1,19})?$",
-        description="The `next_cursor` before it, instead of `offset`.",
-    ),
+    str, matching("([0-9]{1,17}-[0-9]{1,17}-[0-9]{1,19})?", "The `next_cursor` before it, instead of `offset`.")
 ]
-Cursor = Annotated[str, QueryParameter(pattern="^([tm][0-9]{0,19})?$", description="The `next_cursor` before it.")]
+Cursor = Annotated[str, matching("([tm][0-9]{0,19})?", "The `next_cursor` before it.")]
 
 
 @get("/", description=described(ListConversations))
