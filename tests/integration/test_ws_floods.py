@@ -6,8 +6,9 @@ import json
 import os
 import socket
 import struct
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -105,8 +106,12 @@ async def raw(house: Served, conversation: int, *protocols: str) -> AsyncGenerat
         writer.transport.abort()
 
 
+def protocols_of(house: Served) -> list[BoundedWebSocket]:
+    return [each for each in house.server.server_state.connections if isinstance(each, BoundedWebSocket)]
+
+
 def protocol_of(house: Served) -> BoundedWebSocket:
-    (protocol,) = [each for each in house.server.server_state.connections if isinstance(each, BoundedWebSocket)]
+    (protocol,) = protocols_of(house)
     return protocol
 
 
@@ -249,6 +254,49 @@ async def test_a_message_has_a_bounded_number_of_fragments_however_slowly_they_c
             assert json.loads((await client.hear())[1])["code"] == "validation_failed"
         client.send(frame(TEXT, b"{", fin=False) + frame(CONT, b" ", fin=False) * MAX_FRAGMENTS)
         assert (await client.closed())[0] == 1008
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not reached():
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def narrow(tmp_path: Path, **values: str) -> AsyncGenerator[tuple[Served, Api, int], None]:
+    """A server of its own, and who has a conversation there."""
+    settings = settings_for(tmp_path, AUTO_TITLE="first-message", **values)
+    async with served(settings, provided(LLMGateway, ScriptedModel("Hello"))) as house:
+        ada = await house.stranger.user()
+        yield house, ada, await ada.conversation()
+
+
+async def test_messages_that_are_not_complete_have_a_bound_in_all_and_give_their_room_back(tmp_path: Path) -> None:
+    async with narrow(tmp_path, MAX_UNFINISHED_BODY_BYTES="400000") as (house, ada, conversation):  # 100,000 of one
+        for how in ("finished", "left", "sent again"):
+            async with raw(house, conversation) as first, raw(house, conversation) as second:
+                await first.ready(ada.token)
+                await second.ready(ada.token)
+                first.send(frame(TEXT, b" " * 60_000, fin=False) + frame(CONT, b" " * 30_000)[:-1])
+                await until(lambda: sum(each._held for each in protocols_of(house)) == 89_999)
+                second.send(frame(TEXT, b" " * 60_000, fin=False))
+                assert (await second.closed())[0] == 1013
+                if how == "finished":
+                    first.send(b" ")
+                    assert json.loads((await first.hear())[1])["code"] == "validation_failed"
+            await until(lambda: not protocols_of(house))
+
+
+async def test_a_message_whose_rest_does_not_come_ends_its_connection_though_pings_are_answered(
+    tmp_path: Path,
+) -> None:
+    async with (
+        narrow(tmp_path, BODY_TIMEOUT="0.3") as (house, ada, conversation),
+        raw(house, conversation) as client,
+    ):
+        await client.ready(ada.token)
+        client.send(frame(TEXT, b"x" * 2000, fin=False) + frame(PING, b"x" * 125) * 20)
+        assert await client.closed() == (1008, "The message did not arrive in time.")
 
 
 async def test_a_client_that_leaves_is_noticed_although_much_is_unread(

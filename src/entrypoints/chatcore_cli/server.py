@@ -26,6 +26,7 @@ from chatcore_cli.accepting import Accepting
 from chatcore_cli.listening import listen
 from chatcore_cli.supervisor import supervise
 from chatcore_http import create_app
+from chatcore_http.held_bytes import HeldBytes
 from chatcore_http.http_protocol import BoundedHTTP
 from chatcore_http.open_sockets import OpenSockets
 from chatcore_http.ws_protocol import BoundedWebSocket
@@ -99,7 +100,7 @@ def uvicorn_options(settings: Settings) -> dict[str, Any]:
         "host": settings.address,
         "port": settings.port,
         "http": partial(BoundedHTTP, settings=settings),
-        "ws": BoundedWebSocket,
+        "ws": partial(BoundedWebSocket, settings=settings, held=HeldBytes(settings.max_unfinished_body_bytes)),
         "ws_max_size": settings.max_body_bytes,  # a larger frame closes its connection with 1009
         "ws_ping_interval": 15,  # and whoever has not answered within another 20 seconds has gone
         "ws_per_message_deflate": False,  # 64 KiB a connection, for messages of a few words

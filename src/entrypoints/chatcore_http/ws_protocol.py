@@ -1,7 +1,8 @@
 """WebSockets at the socket: how many frames are taken, and how much goes out to a client that reads nothing.
 
 What has arrived is parsed a piece at a time, and only while the application takes the messages and the client the
-answers. A client that floods is closed with 1008, one that says too much before it has signed in with 1009.
+answers. A client that floods, or does not finish what it has begun to say, is closed with 1008, one that says too
+much before it has signed in with 1009, and one for whose words there is no room with 1013.
 """
 
 import asyncio
@@ -11,8 +12,14 @@ from typing import Any, cast
 import uvicorn
 from websockets.frames import Frame
 
+from chatcore.errors import Unavailable
+from chatcore.rate_limits import network_of
+from chatcore_app import Settings
 from chatcore_http._internals import ServerState, WebSocketsSansIOProtocol
+from chatcore_http.body_limits import SLOWEST
+from chatcore_http.held_bytes import HeldBytes
 from chatcore_http.http_protocol import LINGER_BYTES, LINGER_SECONDS
+from chatcore_http.open_sockets import TRY_AGAIN_LATER
 
 MAX_BYTES_BEFORE_SIGNING_IN = 4608
 """For one frame with a token."""
@@ -47,8 +54,20 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        settings: Settings,
+        held: HeldBytes,
     ) -> None:
+        """`held`: of all connections of this process."""
         super().__init__(config, server_state, app_state, _loop)
+        self._timeout = settings.body_timeout
+        self._all_held = held
+        self._network = ""
+        self._held = 0  # bytes, of which there are:
+        self._partial = 0  # the whole frames of a message that goes on,
+        self._queued = 0  # a message that the application has not taken,
+        self._taken = 0  # and the one that it works on
+        self._slow: asyncio.TimerHandle | None = None
         self._unparsed = bytearray()
         self._going_on: asyncio.Handle | None = None
         self._signed_in = False
@@ -63,6 +82,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._forget()
         if hasattr(self, "scope"):
             cast("dict[str, Any]", self.scope)["extensions"].pop(_EXTENSION, None)  # it refers to this
 
@@ -90,6 +110,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             self._going_on = self.loop.call_soon(self._go_on)
         if not self.transport.is_closing() and not self.read_paused:
             (self.transport.pause_reading if self._unparsed or self._waits else self.transport.resume_reading)()
+        self._hold()
 
     def _go_on(self) -> None:
         self._going_on = None
@@ -129,8 +150,11 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self._parse()
 
     async def receive(self) -> Any:
+        self._taken = 0
+        self._hold()
         await asyncio.sleep(0)  # for an application that does not wait for anything else between two messages
         message = await super().receive()
+        self._taken, self._queued = self._queued, 0
         self._heard = self._heard or message["type"] == "websocket.receive"
         if not self._ended and not self.disconnected:
             self._parse()
@@ -146,14 +170,73 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         if self.handshake_initiated and not self._ended:
             self._parse()
 
+    # ---- what is held ----------------------------------------------------------------------------------------
+
+    @property
+    def _unfinished(self) -> int:
+        """Bytes of a message that goes on."""
+        return self._partial + len(self.conn.reader.buffer)
+
+    def _hold(self) -> None:
+        try:
+            self._count(self._unfinished + len(self._unparsed) + self._queued + self._taken)
+        except Unavailable as error:
+            self._end(TRY_AGAIN_LATER, error.detail)
+        else:
+            self._expect(self._unfinished)
+
+    def _count(self, held: int) -> None:
+        """Raises `Unavailable`."""
+        if held > self._held:
+            if not self._held:
+                self._network = network_of(self.scope["client"][0] if self.scope["client"] else "")
+            self._all_held.hold(self._network, held - self._held)
+        elif held < self._held:
+            self._all_held.release(self._network, self._held - held)
+        self._held = held
+
+    def _expect(self, unfinished: int) -> None:
+        """The rest of a message comes in time, or at least a part of it."""
+        if not unfinished:
+            self._expect_nothing()
+        elif self._slow is None:
+            self._slow = self.loop.call_later(self._timeout, self._look, unfinished)
+
+    def _expect_nothing(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None
+
+    def _look(self, before: int) -> None:
+        self._slow = None
+        if self._unfinished - before < SLOWEST * self._timeout and not self._waits:
+            self._end(POLICY_VIOLATION, "The message did not arrive in time.")
+        else:
+            self._expect(self._unfinished)
+
+    def _forget(self) -> None:
+        """Drops what nobody will read any more."""
+        self._unparsed.clear()
+        self.frames.clear()
+        self.conn.reader.buffer.clear()
+        self._partial = 0
+        self._hold()
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        self._queued = self._taken = 0
+        self._hold()
+
     # ---- frames ----------------------------------------------------------------------------------------------
 
     def handle_text(self, event: Frame) -> None:
         if self._counts(first=True):
+            self._partial = len(event.data)
             super().handle_text(event)
 
     def handle_bytes(self, event: Frame) -> None:
         if self._counts(first=True):
+            self._partial = len(event.data)
             super().handle_bytes(event)
 
     def handle_cont(self, event: Frame) -> None:
@@ -161,7 +244,15 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         if self._fragments > MAX_FRAGMENTS:
             self._end(POLICY_VIOLATION, f"A message may have {MAX_FRAGMENTS} frames.")
         elif self._counts():
+            self._partial += len(event.data)
             super().handle_cont(event)
+
+    def send_receive_event_to_app(self) -> None:
+        size, self._partial = self._partial, 0
+        if not self.close_sent:  # else it is thrown away
+            self._queued = size
+        self._expect_nothing()
+        super().send_receive_event_to_app()
 
     def handle_ping(self) -> None:
         if self._counts():
@@ -199,7 +290,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     def _linger(self, code: int, reason: str) -> None:
         """Say why, and read on for a while: a client that is cut off in the middle of sending does not hear it."""
         self._ended = True
-        self._unparsed.clear()
+        self._forget()
         self.stop_keepalive()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.close_sent = True
