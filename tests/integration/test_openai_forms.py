@@ -306,7 +306,7 @@ class _Endless(str):
 
     __slots__ = ()
 
-    def replace(self, *_: object) -> str:  # type: ignore[override]
+    def replace(self, *_: object) -> str:
         raise AssertionError
 
 
