@@ -180,6 +180,37 @@ async def test_a_parameter_that_is_refused_is_left_out_and_that_is_remembered(
     assert server.requests[-1].body == server.requests[0].body | {"model": "another"}
 
 
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (400, "System role not supported"),
+        (400, "Unsupported value: 'messages[0].role' does not support 'system' with this model."),
+        (400, "Developer instruction is not enabled for models/gemma-3-27b-it"),
+        (500, "Only user, assistant and tool roles are supported, got system."),
+        (400, "Conversation roles must alternate user/assistant/user/assistant/..."),
+    ],
+)
+async def test_a_model_without_a_system_prompt_is_told_it_by_the_user(
+    gateway: OpenAIGateway, server: ModelServer, status: int, message: str
+) -> None:
+    prompt = Prompt(messages=[PromptMessage(Role.SYSTEM, "Be kind."), *PROMPT.messages])
+    server.script(plain(status, json.dumps({"error": {"message": message}})))
+    for _ in range(2):
+        assert (await heard(gateway, at(server), prompt)).text == "Hello"
+    told = [{"role": "user", "content": "Be kind.\n\nHello? 🦄"}]
+    assert [request.body["messages"] == told for request in server.requests] == [False, True, True]
+
+
+async def test_a_model_that_does_not_stream_is_asked_for_its_whole_answer(
+    gateway: OpenAIGateway, server: ModelServer
+) -> None:
+    message = "Unsupported value: 'stream' does not support true with this model. Supported values are: false."
+    server.script(plain(400, json.dumps({"error": {"message": message, "param": "stream"}})), plain(200, WHOLE))
+    assert (await heard(gateway, at(server))).text == "Hello"
+    assert server.requests[1].body["stream"] is False
+    assert "stream_options" not in server.requests[1].body
+
+
 async def test_what_did_not_help_is_not_remembered(gateway: OpenAIGateway, server: ModelServer) -> None:
     server.script(refusing("temperature")[0], plain(400, '{"error": {"message": "FOREIGN"}}'))
     assert type(await failure(gateway, at(server))) is ModelRefused

@@ -70,7 +70,7 @@ class ChatClient:
             try:
                 body = await self._ask(endpoint, asked, deadline)
             except Refusal as refusal:
-                if (other := form.without(refusal, asked)) is not None:
+                if (other := form.without(refusal, asked, prompt)) is not None:
                     form = other
                 elif not waited and (pause := refusal.pause) < deadline - self._time():
                     waited = True

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from chatcore.entities import Role
 from chatcore.ports import ModelEndpoint, Prompt
 from chatcore_openai.failures import Refusal
 
@@ -13,6 +14,12 @@ _REMEMBERED = 1000  # endpoints
 _UNSUPPORTED = re.compile(
     r"unsupported|not (be )?(support|permit|allow|recogni|accept|known|available)|does ?n.t support|unknown|unrecogni"
     r"|unexpected|extra (input|field)|additional propert|deprecated|only the default|invalid (param|arg)",
+    re.IGNORECASE,
+)
+# What OpenAI, Google and the templates of Gemma and Mistral say where a model knows no system prompt.
+_NO_SYSTEM = re.compile(
+    r"system role|'system'|got system|(system|developer) instruction is not enabled"
+    r"|roles (are supported|must alternate)",
     re.IGNORECASE,
 )
 
@@ -24,14 +31,16 @@ class Form:
     usage: bool = True
     temperature: bool = True
     limit: Literal["max_tokens", "max_completion_tokens"] | None = "max_tokens"
+    system: bool = True
+    stream: bool = True
 
     def question(self, endpoint: ModelEndpoint, prompt: Prompt) -> Mapping[str, object]:
         asked: dict[str, object] = {
             "model": endpoint.model,
-            "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
-            "stream": True,
+            "messages": _messages(prompt, system=self.system),
+            "stream": self.stream,
         }
-        if self.usage:
+        if self.usage and self.stream:
             asked["stream_options"] = {"include_usage": True}
         if self.temperature and prompt.temperature is not None:
             asked["temperature"] = prompt.temperature
@@ -39,18 +48,35 @@ class Form:
             asked[self.limit] = prompt.max_tokens
         return asked
 
-    def without(self, refusal: Refusal, asked: Mapping[str, object]) -> "Form | None":
-        """The form without what was refused of `asked`; None if it was something else."""
+    def without(self, refusal: Refusal, asked: Mapping[str, object], prompt: Prompt) -> "Form | None":
+        """The form without what was refused of `asked`, the question of the `prompt`; None if it was something else."""
         words = refusal.words
+        if refusal.status in (400, 422, 500) and self.system and _NO_SYSTEM.search(words):
+            other = replace(self, system=False)
+            return other if any(message.role is Role.SYSTEM for message in prompt.messages) else None
         if refusal.status not in (400, 422) or not _UNSUPPORTED.search(words):
             return None
         if "stream_options" in asked and "stream_options" in words:
             return replace(self, usage=False)
+        if self.stream and re.search(r"['\"`]stream['\"`]", words):
+            return replace(self, stream=False)
         if "temperature" in asked and re.search(r"\btemperature\b", words):
             return replace(self, temperature=False)
         if self.limit in asked and re.search(r"\bmax_(completion_)?tokens\b", words):
             return replace(self, limit="max_completion_tokens" if self.limit == "max_tokens" else None)
         return None
+
+
+def _messages(prompt: Prompt, *, system: bool) -> list[dict[str, str]]:
+    """Without a `system` prompt, its words are the beginning of what the user says."""
+    messages = list[dict[str, str]]()
+    for message in prompt.messages:
+        role = message.role if system or message.role is not Role.SYSTEM else Role.USER
+        if not system and messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += f"\n\n{message.content}"
+        else:
+            messages.append({"role": role, "content": message.content})
+    return messages
 
 
 class Forms:
