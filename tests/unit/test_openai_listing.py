@@ -21,7 +21,16 @@ def test_a_listing_is_read_in_any_form(listing: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "none", [b"", b"{}", b'{"object": "list", "data": null}', b'{"data": [1]}', b"<html>", b"[" * 9999]
+    "none",
+    [
+        pytest.param(b'{"data": [' + b"{}," * 350_000 + b"{}]}", id="a flood of objects"),
+        b"",
+        b"{}",
+        b'{"object": "list", "data": null}',
+        b'{"data": [1]}',
+        b"<html>",
+        b"[" * 9999,
+    ],
 )
 def test_what_lists_nothing_is_refused(none: bytes) -> None:
     with pytest.raises(ModelProtocolError):
