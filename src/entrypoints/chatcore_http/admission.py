@@ -34,24 +34,25 @@ _READ = 256 * 1024  # bytes of its body, if it has so many, that the server has 
 
 
 class Line:
-    """One network's requests: who has a place, and who waits for one."""
+    """One network's requests: who has a place, and who waits for one. It is among `lines` as long as there are any."""
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, lines: dict[str, "Line"], name: str, places: int) -> None:
+        self._lines = lines
+        self._name = name
         self._places = places
         self._working: dict[object, float] = {}  # since when, the oldest first
         self._waiting = OrderedDict[object, asyncio.Future[None]]()
+        self._begun = 0  # in this turn of the event loop
         self._soon: asyncio.Handle | None = None
         self._later: asyncio.TimerHandle | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        return not self._working and not self._waiting
+        lines[name] = self
 
     def take(self, who: object) -> bool:
-        """False if there is no free place, or others wait for it."""
-        if self._waiting or len(self._working) >= self._places:
+        """False if there is no free place now, or others wait for it."""
+        if self._waiting or not self._has_room:
             return False
-        self._working[who] = asyncio.get_running_loop().time()
+        self._begin(who)
+        self._call_soon()
         return True
 
     async def wait(self, who: object, *, first: bool) -> None:
@@ -65,38 +66,56 @@ class Line:
     def leave(self, who: object) -> None:
         """Give the place to the next one, or wait no more."""
         self._waiting.pop(who, None)
-        if self._working.pop(who, None) is not None and self._waiting:
+        if self._working.pop(who, None) is not None:
             self._call_soon()
+
+    @property
+    def _has_room(self) -> bool:
+        return self._begun < _AT_ONCE and len(self._working) < self._places
+
+    def _begin(self, who: object) -> None:
+        self._begun += 1
+        self._working[who] = asyncio.get_running_loop().time()
 
     def _call_soon(self) -> None:
         if self._soon is None:
-            self._soon = asyncio.get_running_loop().call_soon(self._call_some)
+            self._soon = asyncio.get_running_loop().call_soon(self._call)
 
-    def _call_later(self, when: float) -> None:
-        if self._later is None:
-            self._later = asyncio.get_running_loop().call_at(when, self._when_later)
-
-    def _when_later(self) -> None:
-        self._later = None
-        self._call_soon()
-
-    def _call_some(self) -> None:
-        """Let in a few of those who wait, and more in the turns to come: to begin is what costs most."""
+    def _call(self) -> None:
+        """Once a turn: let in a few of those who wait. To begin is what costs most, and may be all that there is."""
         self._soon = None
-        now = asyncio.get_running_loop().time()
-        for _ in range(_AT_ONCE):
-            if not self._waiting:
-                return
-            if len(self._working) >= self._places:
-                oldest, since = next(iter(self._working.items()))
-                if since + PATIENCE > now:
-                    self._call_later(since + PATIENCE)
-                    return
-                del self._working[oldest]
+        self._begun = 0
+        self._free_what_is_overdue()
+        while self._waiting and self._has_room:
             who, called = self._waiting.popitem(last=False)
             if not called.done():  # else it is cancelled, and about to leave
-                self._working[who] = now
+                self._begin(who)
                 called.set_result(None)
+        if self._begun:
+            self._call_soon()
+        elif not self._working and not self._waiting:
+            self._end()
+
+    def _end(self) -> None:
+        del self._lines[self._name]
+        if self._later is not None:
+            self._later.cancel()
+
+    def _free_what_is_overdue(self) -> None:
+        now = asyncio.get_running_loop().time()
+        while self._waiting and len(self._working) >= self._places:
+            oldest, since = next(iter(self._working.items()))
+            if since + PATIENCE > now:
+                self._call_at(since + PATIENCE)
+                return
+            del self._working[oldest]
+
+    def _call_at(self, when: float) -> None:
+        if self._later is None:
+            self._later = asyncio.get_running_loop().call_at(when, self._time_is_over)
+
+    def _time_is_over(self) -> None:
+        self._later = None
         self._call_soon()
 
 
@@ -155,7 +174,7 @@ class _Request:
     def take(self) -> bool:
         line = self._lines.get(self._name)
         if line is None:
-            line = self._lines[self._name] = Line(self._places)
+            line = Line(self._lines, self._name, self._places)
         return line.take(self)
 
     async def wait(self, *, first: bool) -> None:
@@ -164,8 +183,6 @@ class _Request:
     def leave(self) -> None:
         if (line := self._lines.get(self._name)) is not None:
             line.leave(self)
-            if line.is_empty:
-                del self._lines[self._name]
 
     async def receive(self) -> Any:
         """What comes in the middle of a request that has begun goes on before those that have not."""
