@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.once
+
 TESTS = Path(__file__).parents[1]
 
 _READ = """
@@ -13,8 +17,6 @@ from datetime import UTC, datetime
 sys.path.insert(0, {tests!r})
 from chatcore.histories import Histories
 from histories import chatgpt, joint, node, raw
-
-pytestmark = pytest.mark.once
 
 def largest():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # MiB, on Linux

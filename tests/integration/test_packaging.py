@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "src"
 
@@ -27,8 +29,6 @@ from chatcore_memory import HandClock
 from chatcore_openai import OpenAIGateway
 from chatcore_security import Argon2Passwords, JWTSigner
 from chatcore_sql import Database
-
-pytestmark = pytest.mark.once
 
 
 async def sign_up(database_url: str) -> User:

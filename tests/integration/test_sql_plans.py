@@ -322,6 +322,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
         lambda work, it: work.messages.activate(it.owner, it.conversation, after=None, path=path_of(it)),
     ],
     "messages.finish": [finish],
+    "messages.cuts": [lambda work, it: work.messages.cuts(it.owner, it.conversation, it.message)],
     "reply_log.append": [
         lambda work, it: work.reply_log.append([LogEntry(it.owner, it.message, 0, TextKind.ANSWER, "x")])
     ],
