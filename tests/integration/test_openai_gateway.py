@@ -266,7 +266,7 @@ async def test_a_coding_that_is_none_is_no_harm(gateway: OpenAIGateway, server: 
         (plain(200, "<p>FOREIGN", "text/event-stream"), "", ModelProtocolError),
         (plain(200, "FOREIGN", "text/plain"), "", ModelProtocolError),
         (plain(200, "FOREIGN"), "", ModelProtocolError),
-        (plain(200, '{"detail": "FOREIGN"}'), "", ModelProtocolError),
+        (plain(200, '{"detail": "FOREIGN"}'), "", ModelUnavailable),
         (plain(200, '{"error": {"type": "authentication_error", "message": "FOREIGN"}}'), "", ModelUnauthorized),
         (raw(HEAD.split(b"\r\n")[0] + b"\r\n\r\n" + chunk("Hel"), CUT), "Hel", ModelUnavailable),
     ],

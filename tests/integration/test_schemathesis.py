@@ -10,7 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from itertools import count
@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from hypothesis.errors import FlakyStrategyDefinition
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 from schemathesis.core.parameters import ParameterLocation
@@ -215,10 +216,12 @@ def test_so_it_does_on_a_server(case: schemathesis.Case[Any], users: InAThread[U
 def check_kept(case: schemathesis.Case[Any], users: InAThread[Users]) -> None:
     user = users.run(users.thing.for_(case.operation.path))
     give_own(case, user.things)
+    # null is as good as no body, and an import tells of each line that it does not take
+    any_body = case.body is None or case.operation.path.endswith("/import")
     case.call_and_validate(
         users.thing.url,
         headers={"Authorization": f"Bearer {user.api.token}"},
-        excluded_checks=[negative_data_rejection] if case.body is None else [],  # null is as good as no body
+        excluded_checks=[negative_data_rejection] if any_body else [],
     )
 
 
@@ -234,7 +237,7 @@ def test_every_check_that_the_tool_has_is_on() -> None:
 @pytest.mark.timeout(120 if EVERY_RUN_ALIKE else 0)
 def test_nor_does_it_when_one_request_follows_from_another(users: InAThread[Users], who: str) -> None:
     """What is made is asked for, changed and deleted, by the links that the tool finds in the document."""
-    answered: Counter[int] = Counter()
+    answered, failures = Counter[int](), list[Exception]()
 
     class Machine(schema.as_state_machine()):  # type: ignore[misc]
         def setup(self) -> None:
@@ -243,10 +246,20 @@ def test_nor_does_it_when_one_request_follows_from_another(users: InAThread[User
         def get_call_kwargs(self, case: schemathesis.Case[Any]) -> dict[str, Any]:
             return {"base_url": users.thing.url, "headers": {"Authorization": f"Bearer {self.user.api.token}"}}
 
+        def validate_response(self, *given: Any, **more: Any) -> None:
+            try:
+                super().validate_response(*given, **more)
+            except Exception as failure:
+                failures.append(failure)
+                raise
+
         def after_call(self, response: Any, case: schemathesis.Case[Any]) -> None:
             answered[response.status_code] += 1
 
-    Machine.run(settings=settings(HOW, stateful_step_count=12))
+    # What is there has grown when the tool begins once more: it may have to do something else then, and gives up.
+    with suppress(FlakyStrategyDefinition):
+        Machine.run(settings=settings(HOW, stateful_step_count=12))
+    assert not failures
     assert answered[200]
 
 
