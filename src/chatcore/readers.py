@@ -1,9 +1,10 @@
 """Those who read replies: from any place on, while they are being written, here or by another process, and after."""
 
 import sys
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 
 from chatcore.entities import ConversationId, Message, MessageId, Role, Status, UserId
@@ -45,18 +46,12 @@ class Readers:
         live = self._here(owner, conversation_id, reply_id)
         if live:
             return self._follow_live(live, after, again, numbered)
-        return self._follow_found(owner, conversation_id, reply_id, after, again, numbered)
+        return self._follow_found(partial(self._find, owner, conversation_id, reply_id), after, again, numbered)
 
     async def _follow_found(
-        self,
-        owner: UserId,
-        conversation_id: ConversationId,
-        reply_id: MessageId | None,
-        after: int,
-        again: bool,
-        numbered: bool,
+        self, find: Callable[[], Awaitable[Message | None]], after: int, again: bool, numbered: bool
     ) -> AsyncGenerator[ReplyEvent, None]:
-        reply = await self._find(owner, conversation_id, reply_id)
+        reply = await find()
         if reply is None:
             return
         if live := self.live.get(reply.id):
@@ -71,7 +66,7 @@ class Readers:
                 async for event in events:
                     yield event
         else:
-            with self._holding.one_more(owner, weight=_memory_of(reply)):
+            with self._holding.one_more(reply.user_id, weight=_memory_of(reply)):
                 events_of = await self._pieces_of(reply, after) if numbered else (after, parts_of(reply, after), 0)
                 for event in _all_of(reply, *events_of, again=again):
                     yield event

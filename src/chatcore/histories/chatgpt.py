@@ -13,7 +13,7 @@ from typing import Any
 from chatcore.entities import Role, Status
 from chatcore.histories.json_items import ANYTHING, Each, Fields, Text
 from chatcore.histories.notes import as_json, elements, fenced, members, note, text_in
-from chatcore.histories.trees import Node, Tree, time_of, without_content
+from chatcore.histories.trees import Node, Tree, mapped_tree, time_of, without_content
 
 _HIDDEN = "hidden message"
 _ROLES = {"user": Role.USER, "system": Role.SYSTEM}
@@ -29,15 +29,9 @@ _MOST_REFERENCES, _LONGEST_WITH_REFERENCES = 200, 200_000
 
 def tree_of(value: Mapping[str, Any]) -> Tree | str:
     """Or why there is none."""
-    if not isinstance(value.get("mapping"), dict):
-        return "has no messages: mapping is no object"
-    nodes = {id_: node if isinstance(node, Node) else Node(None) for id_, node in members(value["mapping"]).items()}
-    return Tree(
-        title=text_in(value.get("title")),
-        nodes=nodes,
-        current=value.get("current_node") if isinstance(value.get("current_node"), str) else None,
-        created_at=time_of(value.get("create_time")),
-        updated_at=time_of(value.get("update_time")),
+    current = value.get("current_node")
+    return mapped_tree(
+        value, current=current if isinstance(current, str) else None, created="create_time", updated="update_time"
     )
 
 

@@ -11,23 +11,15 @@ from typing import Any
 from chatcore.entities import Role
 from chatcore.histories.json_items import ANYTHING, Each, Fields, Text
 from chatcore.histories.notes import elements, members, note, text_in
-from chatcore.histories.trees import Node, Tree, time_of, without_content
+from chatcore.histories.trees import Node, Tree, mapped_tree, time_of, without_content
 
 _ASKED, _THOUGHT, _ANSWERED = "REQUEST", "THINK", "RESPONSE"
 
 
 def tree_of(value: Mapping[str, Any]) -> Tree | str:
     """Or why there is none. The export does not say which branch was shown."""
-    if not isinstance(value.get("mapping"), dict):
-        return "has no messages: mapping is no object"
-    nodes = {id_: node if isinstance(node, Node) else Node(None) for id_, node in members(value["mapping"]).items()}
-    return Tree(
-        title=text_in(value.get("title")),
-        nodes=nodes,
-        current=next(reversed(nodes), None),
-        created_at=time_of(value.get("inserted_at")),
-        updated_at=time_of(value.get("updated_at")),
-    )
+    ids = [*members(value.get("mapping"))]
+    return mapped_tree(value, current=ids[-1] if ids else None, created="inserted_at", updated="updated_at")
 
 
 def _node(value: dict[str, Any]) -> Node:

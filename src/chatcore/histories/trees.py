@@ -19,6 +19,7 @@ from chatcore.entities import (
     storable,
     title_from,
 )
+from chatcore.histories.notes import members, text_in
 from chatcore.use_cases.own_data import Line
 from chatcore.use_cases.read_import import OwnConversation
 
@@ -151,6 +152,20 @@ class _Arranged:
 def without_content(node: Node, why: str) -> Node:
     """A joint in its place."""
     return replace(node, role=None, content="", reasoning="", left_out=(*node.left_out, why))
+
+
+def mapped_tree(value: Mapping[str, Any], *, current: str | None, created: str, updated: str) -> Tree | str:
+    """Read a conversation whose nodes are in its `mapping`, by their ids; `created` and `updated` name its times.
+    Or say why there is none."""
+    if not isinstance(value.get("mapping"), dict):
+        return "has no messages: mapping is no object"
+    return Tree(
+        title=text_in(value.get("title")),
+        nodes={id_: node if isinstance(node, Node) else Node(None) for id_, node in members(value["mapping"]).items()},
+        current=current,
+        created_at=time_of(value.get(created)),
+        updated_at=time_of(value.get(updated)),
+    )
 
 
 def time_of(value: Any) -> datetime | None:
