@@ -1,4 +1,4 @@
-"""How replies end: in one transaction, whoever ends them, and only after its commit do readers see it."""
+"""The end of a reply: one transaction stores it, and readers see it after the commit."""
 
 import asyncio
 import logging

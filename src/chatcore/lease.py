@@ -22,7 +22,7 @@ from chatcore.ports import Pulse, UnitOfWorkFactory
 from chatcore.shielding import ended, repeatable, settled
 
 _log = logging.getLogger("chatcore.lease")
-_EVERYBODY = timedelta(days=-1)  # whoever has not renewed for less than no time
+_EVERYBODY = timedelta(days=-1)  # a limit that every worker has passed
 _ALONE = Pulse(datetime.max.replace(tzinfo=UTC), frozenset())
 _RENEWALS = 5  # so many fit into a lease
 _RENEWALS_OF_THE_NEW = 20  # as long as it may not expire others yet: the dead may be waiting for it
@@ -127,7 +127,7 @@ class Lease:
         return self.id
 
     async def _join(self) -> None:
-        """Become a new worker. Alone, it expires whoever was there before."""
+        """Become a new worker. If no other process serves the database, expire all earlier workers."""
         asked_at = time.monotonic()
         async with self._unit_of_work() as work:
             if self._length is None:

@@ -153,7 +153,7 @@ def asked_by(url: URL) -> Asked:
         )
     at, connect = _where(bare, given)
     connect |= tls_argument(backend, given)
-    timeout = _number(given, "timeout", backend, least=0, most=_MOST_SECONDS) or None  # 0: none of one's own
+    timeout = _number(given, "timeout", backend, least=0, most=_MOST_SECONDS) or None  # 0: the URL sets none
     if timeout:
         connect["timeout" if backend == "postgresql" else "connect_timeout"] = timeout
     if backend == "postgresql":

@@ -1,8 +1,8 @@
 """PostgreSQL's connections, to the server itself or to a pooler before it.
 
 A pooler in transaction mode (PgBouncer, Supavisor, RDS Proxy and others) has each transaction run on whichever of the
-server's connections is free. What one says of its session is not there for its next transaction, but for somebody
-else's, and so is a prepared statement with a name. Behind one each transaction says for itself what it needs, together
+server's connections is free. A setting of the session, or a named prepared statement, does not reach the client's next
+transaction, but perhaps another client's. Behind a pooler each transaction says for itself what it needs, together
 with its BEGIN, and statements have no name: each goes out with its text and its values at once, as many round trips as
 without a pooler, and is planned anew.
 """
@@ -123,7 +123,7 @@ class _Connector:
     async def _prepare_session(self, connection: Any) -> None:
         """Raises `_BehindPoolerError`.
 
-        Whoever greets says the number of a process, by which a statement can be cancelled. A pooler has numbers of its
+        The greeting has the number of a process, by which a statement can be cancelled. A pooler has numbers of its
         own, since the server's change. Neither question is a prepared statement, which a pooler would keep.
         """
         number = connection.get_server_pid()

@@ -45,7 +45,7 @@ _MODES = {
     "true": Mode.REQUIRE,
     "yes": Mode.REQUIRE,
     "on": Mode.REQUIRE,
-    "noverify": Mode.REQUIRE,  # as Node's clients are told
+    "noverify": Mode.REQUIRE,  # the word of Node's clients
     "require": Mode.REQUIRE,
     "required": Mode.REQUIRE,
     "verifyca": Mode.VERIFY_CA,
