@@ -180,7 +180,11 @@ class GroupReplication(Cluster):
     """Three MySQL servers in one group, all of which are primaries."""
 
     client = "mariadb --host=127.0.0.1 --user=chat --password=chat --skip-ssl"
-    member = "SELECT NOT @@super_read_only"
+    _AT_ONCE = "SET group_replication_consistency = 'EVENTUAL'"
+    member = (
+        f"{_AT_ONCE}; "
+        "SELECT member_state = 'ONLINE' FROM performance_schema.replication_group_members WHERE member_id = @@server_uuid"
+    )
     _GROUP = "0b2ae4b0-3b1f-4e0e-9d0c-6f1a4a0c7f11"
 
     @staticmethod
@@ -207,10 +211,11 @@ class GroupReplication(Cluster):
             "report-host": "127.0.0.1",
             "report-port": self.ports[node],
             "server-id": node + 1,
+            "super-read-only": "ON",  # until it is a member again: what it wrote alone would keep it out
             "gtid-mode": "ON",
             "enforce-gtid-consistency": "ON",
             "sync-binlog": 0,
-            "innodb-flush-log-at-trx-commit": 0,
+            "innodb-flush-log-at-trx-commit": 2,  # what it has said must outlive it
             "innodb-buffer-pool-size": "64M",
             "plugin-load-add": "group_replication.so",
             "loose-group-replication-group-name": self._GROUP,
@@ -220,6 +225,7 @@ class GroupReplication(Cluster):
             "loose-group-replication-single-primary-mode": "OFF",
             "loose-group-replication-ip-allowlist": "127.0.0.1/8",
             "loose-group-replication-recovery-get-public-key": "ON",
+            "loose-group-replication-member-expel-timeout": 0,  # until then the others write some thirty times a second
             "loose-group-replication-consistency": "BEFORE",  # what one server has acknowledged is there on every other
         }
         given = (f"--{name}={value}" for name, value in options.items())
@@ -230,33 +236,34 @@ class GroupReplication(Cluster):
         while not await self._listens(node):
             assert self._running[node].poll() is None, (self.folder / str(node) / "err.log").read_text()[-3000:]
             await asyncio.sleep(0.2)
-        bootstrap = "SET GLOBAL group_replication_bootstrap_group="
+        await self._until_expelled(node)
         known = "CHANGE REPLICATION SOURCE TO SOURCE_USER='chat', SOURCE_PASSWORD='chat' FOR CHANNEL"
-        url = self.url(self.ports[node], "")
-        await execute(url, f"{known} 'group_replication_recovery'", f"{bootstrap}{'ON' if first else 'OFF'}")
-        await self._join(url)
-        await execute(url, f"{bootstrap}OFF")
+        statements = [f"{known} 'group_replication_recovery'", "START GROUP_REPLICATION"]
+        bootstrap = "SET GLOBAL group_replication_bootstrap_group = "
+        if first:
+            statements = [f"{bootstrap}ON", *statements, f"{bootstrap}OFF"]
+        await execute(self.url(self.ports[node], ""), *statements)
         await self._until_joined(node)
 
-    async def _join(self, url: str) -> None:
-        """A member that was killed is let in again once the others have expelled it."""
+    async def _until_expelled(self, node: int) -> None:
+        """Each try of a killed member to come back is a sign of life to the others, who then do not expel the one that
+        it was, and let no second one in."""
         deadline = time.monotonic() + _STARTED_WITHIN
-        while True:
-            try:
-                await execute(url, "START GROUP_REPLICATION")
-            except DBAPIError:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(2)
-            else:
-                return
+        for other in self._running.keys() - {node}:
+            while await self._states(other, node):
+                assert time.monotonic() < deadline, f"node {node} was not expelled"
+                await asyncio.sleep(0.2)
 
     async def joined(self, node: int) -> bool:
+        return await self._states(node, node) == ["ONLINE"]
+
+    async def _states(self, asked: int, node: int) -> list[str]:
+        """What one node says of another."""
         query = (
-            "SELECT COUNT(*) FROM performance_schema.replication_group_members "
-            f"WHERE member_state = 'ONLINE' AND member_port = {self.ports[node]}"
+            "SELECT member_state FROM performance_schema.replication_group_members "
+            f"WHERE member_port = {self.ports[node]}"
         )
-        return bool((await execute(self.url(self.ports[node], ""), query))[0][0])
+        return [row[0] for row in await execute(self.url(self.ports[asked], ""), self._AT_ONCE, query)]
 
     def url(self, port: int, database: str = "chat") -> str:
         return f"mysql://chat:chat@127.0.0.1:{port}/{database}"

@@ -125,7 +125,7 @@ def _in_window(moment: float, killed_at: float) -> bool:
 
 
 async def _send(apis: list[Api], conversation: int, content: str, tally: Tally) -> None:
-    """Again and again with the same key, at any of the servers, until one acknowledges it."""
+    """Again and again with the same key, at any of the servers, until one acknowledges it; not sooner than told."""
     while True:
         answer = await _tried(random.choice(apis), conversation, content)
         tally.note(answer.status if answer else 599)
@@ -133,7 +133,8 @@ async def _send(apis: list[Api], conversation: int, content: str, tally: Tally) 
             tally.acknowledged += 1
             return
         assert answer is None or answer.status in (409, 503), answer
-        await asyncio.sleep(random.uniform(0.02, 0.2))
+        told = float(answer.headers["Retry-After"]) if answer and answer.status == 503 else 0
+        await asyncio.sleep(told + random.uniform(0.2, 1))
 
 
 async def _tried(api: Api, conversation: int, content: str) -> Answer | None:
