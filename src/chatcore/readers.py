@@ -1,11 +1,13 @@
 """Those who read replies: from any place on, while they are being written, here or by another process, and after."""
 
+import asyncio
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
+from weakref import WeakValueDictionary
 
 from chatcore.entities import ConversationId, Message, MessageId, Role, Status, UserId
 from chatcore.errors import NotFound
@@ -31,6 +33,7 @@ class Readers:
     mirrors: Mirrors
     silence: float
     _holding: AtOnce = field(default_factory=lambda: AtOnce("readers of long replies", _AT_ONCE))
+    _finding: WeakValueDictionary[UserId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def follow(
         self,
@@ -46,12 +49,19 @@ class Readers:
         live = self._here(owner, conversation_id, reply_id)
         if live:
             return self._follow_live(live, after, again, numbered)
-        return self._follow_found(partial(self._find, owner, conversation_id, reply_id), after, again, numbered)
+        find = partial(self._find, owner, conversation_id, reply_id)
+        return self._follow_found(owner, find, after, again, numbered)
 
     async def _follow_found(
-        self, find: Callable[[], Awaitable[Message | None]], after: int, again: bool, numbered: bool
+        self,
+        owner: UserId,
+        find: Callable[[], Awaitable[Message | None]],
+        after: int,
+        again: bool,
+        numbered: bool,
     ) -> AsyncGenerator[ReplyEvent, None]:
-        reply = await find()
+        async with self._finding.setdefault(owner, asyncio.Lock()):  # what one has read is counted before the next reads
+            reply = await find()
         if reply is None:
             return
         if live := self.live.get(reply.id):
@@ -66,7 +76,7 @@ class Readers:
                 async for event in events:
                     yield event
         else:
-            with self._holding.one_more(reply.user_id, weight=_memory_of(reply)):
+            with self._holding.one_more(owner, weight=_memory_of(reply)):
                 events_of = await self._pieces_of(reply, after) if numbered else (after, parts_of(reply, after), 0)
                 for event in _all_of(reply, *events_of, again=again):
                     yield event

@@ -10,6 +10,7 @@ import logging
 import socket
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from functools import partial
 
 from chatcore.rate_limits import network_of
 
@@ -78,9 +79,10 @@ class Accepting:
         opened = 0
         while self._waiting and opened < _OPENED:
             network, line = self._waiting.popitem(last=False)
-            task = self._loop.create_task(self._connect(line.popleft()))
+            connection = line.popleft()
+            task = self._loop.create_task(self._connect(connection))
             self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            task.add_done_callback(partial(self._opened, connection))
             opened += 1
             if line:
                 self._waiting[network] = line  # at the end
@@ -93,4 +95,9 @@ class Accepting:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await self._loop.connect_accepted_socket(self._protocol, connection)
         except OSError:  # it is lost already
+            connection.close()
+
+    def _opened(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
+        self._opening.discard(task)
+        if task.cancelled():  # perhaps before it began
             connection.close()
