@@ -1,12 +1,13 @@
 """chatcore: a multi-user AI chat backend as a library.
 
-The use cases are callable objects; give them adapters for the ports (`chatcore.ports`), open `Replies` once around
-them, and call them with keyword arguments. Errors are one tree (`chatcore.errors`). This package needs nothing but
+Open a `Chat` with adapters for the ports (`chatcore.ports`), and call its `use_cases` with keyword arguments: they are
+callable objects, listed in `UseCases`. Errors are one tree (`chatcore.errors`). This package needs nothing but
 Python; the adapters that ship with it are `chatcore_sql`, `chatcore_openai`, `chatcore_security` and, for tests,
 `chatcore_memory`.
 """
 
 from chatcore.authority import Authority, Caller, Operator, Owner, Vouched
+from chatcore.chat import USE_CASES, Chat, UseCases
 from chatcore.clock import SystemClock
 from chatcore.entities import (
     Conversation,
@@ -97,6 +98,7 @@ from chatcore.use_cases.sessions import (
 from chatcore.use_cases.user_import import ImportUsers
 
 __all__ = [
+    "USE_CASES",
     "AddMessage",
     "Authenticate",
     "Authority",
@@ -104,6 +106,7 @@ __all__ = [
     "ChangeEmail",
     "ChangePassword",
     "ChangeUsername",
+    "Chat",
     "ChatDefaults",
     "ChatOptions",
     "ChatcoreError",
@@ -195,6 +198,7 @@ __all__ = [
     "TextKind",
     "UpdateModelConfig",
     "Usage",
+    "UseCases",
     "User",
     "UserId",
     "Vouched",

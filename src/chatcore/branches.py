@@ -7,7 +7,7 @@ from chatcore.entities import MessageId
 from chatcore.ports import Node
 
 
-def way_to(tree: Sequence[Node], message_id: MessageId) -> tuple[MessageId | None, tuple[MessageId, ...]]:
+def path_to(tree: Sequence[Node], message_id: MessageId) -> tuple[MessageId | None, tuple[MessageId, ...]]:
     """How to make a message the active branch's last one: the last active message on the way to it from the top (None:
     not even the first is), and those after it, down to the message."""
     nodes = {node.id: node for node in tree}

@@ -11,7 +11,7 @@ from chatcore.entities import INTERNAL, Failure, FinishReason, Message, Status
 from chatcore.errors import ModelEmpty, ModelError, ModelRefused, Unavailable
 from chatcore.live_reply import LiveReply
 from chatcore.ports import Clock, UnitOfWork, UnitOfWorkFactory
-from chatcore.shielding import repeatable, settled
+from chatcore.shielding import retry_on_contention, shielded
 
 T = TypeVar("T")
 _log = logging.getLogger("chatcore.replies")
@@ -82,7 +82,7 @@ class Endings:
         pause = self.pause
         while True:
             try:
-                return await settled(operation())
+                return await shielded(operation())
             except Unavailable:
                 _log.warning("the database is unavailable; trying again in %.1f s", pause)
             except Exception:
@@ -93,7 +93,7 @@ class Endings:
             await asyncio.sleep(pause)
             pause = min(2 * pause, 2.0)
 
-    @repeatable
+    @retry_on_contention
     async def _store_end(self, ended: Message, cuts: Sequence[int]) -> Message:
         async with self.unit_of_work() as work:
             owner, conversation_id, now = ended.user_id, ended.conversation_id, self.clock.now()

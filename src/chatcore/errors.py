@@ -182,7 +182,7 @@ class ReadOnly(Unavailable):
 
 class Contention(Unavailable):
     """The database rolled a unit of work back that stood in another's way, or let it wait too long for a lock.
-    Nothing of it has happened, so it may be run again (`shielding.repeatable`)."""
+    Nothing of it has happened, so it may be run again (`shielding.retry_on_contention`)."""
 
     default_detail = "Too much happens to this at once. Try again shortly."
 

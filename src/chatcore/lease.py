@@ -18,12 +18,12 @@ from typing import Protocol
 from chatcore.entities import MessageId, WorkerId
 from chatcore.errors import Unavailable
 from chatcore.periodic import forever
-from chatcore.ports import Pulse, UnitOfWorkFactory
-from chatcore.shielding import ended, repeatable, settled
+from chatcore.ports import Heartbeat, UnitOfWorkFactory
+from chatcore.shielding import ended, retry_on_contention, shielded
 
 _log = logging.getLogger("chatcore.lease")
 _EVERYBODY = timedelta(days=-1)  # a limit that every worker has passed
-_ALONE = Pulse(datetime.max.replace(tzinfo=UTC), frozenset())
+_ALONE = Heartbeat(datetime.max.replace(tzinfo=UTC), frozenset())
 _RENEWALS = 5  # so many fit into a lease
 _RENEWALS_OF_THE_NEW = 20  # as long as it may not expire others yet: the dead may be waiting for it
 _SWEEP_EVERY = 1.0  # seconds
@@ -117,7 +117,7 @@ class Lease:
             await ended(keeper)
         with suppress(Unavailable):
             async with self._unit_of_work() as work:
-                await work.workers.bury(self.id, longer_than=_EVERYBODY)
+                await work.workers.expire(self.id, longer_than=_EVERYBODY)
                 await work.commit()
 
     async def confirmed(self) -> WorkerId:
@@ -132,7 +132,7 @@ class Lease:
         async with self._unit_of_work() as work:
             if self._length is None:
                 for worker_id in await work.workers.silent(longer_than=_EVERYBODY):
-                    await work.workers.bury(worker_id, longer_than=_EVERYBODY)
+                    await work.workers.expire(worker_id, longer_than=_EVERYBODY)
             self._id, self._renewed_at = await work.workers.join()
             await work.commit()
         self._steady_since = self._renewed_at
@@ -156,14 +156,14 @@ class Lease:
         for work in self._works:
             work.stop_these(pulse.stops)
 
-    async def _ask(self) -> Pulse | None:
+    async def _ask(self) -> Heartbeat | None:
         """In a short transaction of its own. None: this process was taken for dead. Raise `Unavailable`."""
         if self._length is None:
             return _ALONE
         asked_at = time.monotonic()
         self.doubtful_at = min(self.doubtful_at, asked_at + SURE_WITHIN)
         try:
-            pulse = await settled(self._store_renewal())
+            pulse = await shielded(self._store_renewal())
         except BaseException:
             self._doubt()
             raise
@@ -173,14 +173,14 @@ class Lease:
             self._renewed(pulse, asked_at, self._length)
         return pulse
 
-    @repeatable
-    async def _store_renewal(self) -> Pulse | None:
+    @retry_on_contention
+    async def _store_renewal(self) -> Heartbeat | None:
         async with self._unit_of_work(urgent=True) as work:
             pulse = await work.workers.renew(self.id)
             await work.commit()
         return pulse
 
-    def _renewed(self, pulse: Pulse, asked_at: float, length: timedelta) -> None:
+    def _renewed(self, pulse: Heartbeat, asked_at: float, length: timedelta) -> None:
         unbroken = self._renewed_at is not None and pulse.at - self._renewed_at <= length / 2
         if self._steady_since is None or not unbroken:
             self._steady_since = pulse.at
@@ -231,6 +231,6 @@ class Lease:
 
     async def _expire(self, worker_id: WorkerId, length: timedelta) -> None:
         async with self._unit_of_work() as work:
-            await work.workers.bury(worker_id, longer_than=length)
+            await work.workers.expire(worker_id, longer_than=length)
             await work.commit()
         _log.warning("worker %d has not been heard of for %s: its work is ended", worker_id, length)

@@ -11,7 +11,7 @@ from chatcore.errors import Unavailable
 from chatcore.lease import SURE_WITHIN, Lease
 from chatcore.live_reply import LiveReply
 from chatcore.ports import LogEntry, UnitOfWorkFactory
-from chatcore.shielding import repeatable, settled
+from chatcore.shielding import retry_on_contention, shielded
 
 _log = logging.getLogger("chatcore.replies")
 _AT_ONCE = 256 * 1024
@@ -88,12 +88,12 @@ class LogWriter:
 
     async def _append(self, batch: Batch) -> None:
         entries = [entry for _, entries in batch for entry in entries]
-        if not await settled(self._store(self._lease.id, entries)):
+        if not await shielded(self._store(self._lease.id, entries)):
             raise Unavailable("This process was taken for dead.")
         for live, written in batch:
             live.logged = written[-1].end
 
-    @repeatable
+    @retry_on_contention
     async def _store(self, worker_id: WorkerId, entries: Sequence[LogEntry]) -> bool:
         """False: this process was taken for dead, and nothing was written."""
         async with self._unit_of_work(urgent=True) as work:

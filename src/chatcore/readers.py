@@ -60,7 +60,9 @@ class Readers:
         again: bool,
         numbered: bool,
     ) -> AsyncGenerator[ReplyEvent, None]:
-        async with self._finding.setdefault(owner, asyncio.Lock()):  # what one has read is counted before the next reads
+        async with self._finding.setdefault(
+            owner, asyncio.Lock()
+        ):  # what one has read is counted before the next reads
             reply = await find()
         if reply is None:
             return

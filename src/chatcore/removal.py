@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from chatcore.entities import ConversationId, UserId
 from chatcore.ports import Clock, UnitOfWorkFactory
-from chatcore.shielding import repeatable
+from chatcore.shielding import retry_on_contention
 
 REMOVE_WITHIN = 5.0
 """Seconds that a request spends on it at most, but for its last batch."""
@@ -31,20 +31,20 @@ class Removal:
     async def conversation(self, owner: UserId, conversation_id: ConversationId, *, within: float = inf) -> None:
         await _all(lambda: self._some_of_conversation(owner, conversation_id), within, least=self.batch)
 
-    @repeatable
+    @retry_on_contention
     async def _some_of_account(self, user_id: UserId) -> int:
         async with self.unit_of_work() as work:
             deleted = await work.users.delete_some(user_id, limit=self.batch)
             await work.commit()
         return deleted
 
-    @repeatable
+    @retry_on_contention
     async def _rest_of_account(self, user_id: UserId) -> None:
         async with self.unit_of_work() as work:
             await work.users.delete(user_id)
             await work.commit()
 
-    @repeatable
+    @retry_on_contention
     async def _some_of_conversation(self, owner: UserId, conversation_id: ConversationId) -> int:
         async with self.unit_of_work() as work:
             deleted = await work.conversations.delete(owner, conversation_id, limit=self.batch, now=self.clock.now())

@@ -40,7 +40,7 @@ from chatcore.mirrors import Mirrors
 from chatcore.periodic import forever
 from chatcore.ports import Clock, LLMGateway, ModelEndpoint, Prompt, UnitOfWorkFactory
 from chatcore.readers import Readers
-from chatcore.shielding import ended, repeatable
+from chatcore.shielding import ended, retry_on_contention
 from chatcore.titles import Titles
 
 _log = logging.getLogger("chatcore.replies")
@@ -240,7 +240,7 @@ class Replies(LeasedWork):
                 return await self._end_of(mirror)
         return None
 
-    @repeatable
+    @retry_on_contention
     async def _request_stop(self, reply: Message) -> bool:
         async with self._unit_of_work() as work:
             asked = await work.conversations.request_stop(reply.user_id, reply.conversation_id, reply.id)

@@ -1,4 +1,4 @@
-"""What has begun goes on to its end, whatever becomes of the one who asked for it, and whoever stands in its way."""
+"""Run work to completion despite cancellation, and again when it lost to others."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -16,12 +16,12 @@ P = ParamSpec("P")
 TRIES = 12
 REPEAT_WITHIN = 10.0  # seconds; later than this nothing is begun again
 _random = Random()  # noqa: S311 - nobody's seed is disturbed
-_settling: ContextVar["ref[asyncio.Task[Any]] | None"] = ContextVar("chatcore_settling", default=None)
+_shielding: ContextVar["ref[asyncio.Task[Any]] | None"] = ContextVar("chatcore_shielding", default=None)
 _FIRST_PAUSE = 0.02  # seconds; each pause is longer than the one before, up to the longest
 _LONGEST_PAUSE = 0.5
 
 
-def repeatable(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+def retry_on_contention(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """`work`, run again after a short random pause when it raises `Contention`: at most `TRIES` times in all.
 
     It opens its unit of work itself, and has no effect but in the database before its commit, and none that could
@@ -45,14 +45,14 @@ def repeatable(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corouti
     return repeated
 
 
-async def settled(work: Coroutine[Any, Any, T], *, apart: bool = False) -> T:
+async def shielded(work: Coroutine[Any, Any, T], *, apart: bool = False) -> T:
     """The result of `work`, which is not cancelled when the caller is.
 
     The cancellation is raised once `work` has ended, so that nothing runs on behind the caller's back: a database
     connection is whole again when its user leaves. Work that is part of such work needs no task of its own, unless a
     time limit between the two may cancel it: that is to be told by `apart`.
     """
-    if not apart and (outer := _settling.get()) is not None and outer() is asyncio.current_task():
+    if not apart and (outer := _shielding.get()) is not None and outer() is asyncio.current_task():
         return await work
     task = asyncio.create_task(_marked(work))
     cancelled: asyncio.CancelledError | None = None
@@ -69,7 +69,7 @@ async def settled(work: Coroutine[Any, Any, T], *, apart: bool = False) -> T:
 
 async def _marked(work: Coroutine[Any, Any, T]) -> T:
     if task := asyncio.current_task():
-        _settling.set(ref(task))  # weak: the task has this context, and those that it begins have a copy
+        _shielding.set(ref(task))  # weak: the task has this context, and those that it begins have a copy
     return await work
 
 

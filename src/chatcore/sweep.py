@@ -5,7 +5,7 @@ from datetime import timedelta
 from chatcore.periodic import Periodic
 from chatcore.ports import Clock, UnitOfWorkFactory
 from chatcore.removal import Removal
-from chatcore.shielding import repeatable
+from chatcore.shielding import retry_on_contention
 
 
 class ExpirySweep(Periodic):
@@ -38,7 +38,7 @@ class ExpirySweep(Periodic):
             swept += some
         return swept
 
-    @repeatable
+    @retry_on_contention
     async def _some(self) -> int:
         async with self._unit_of_work() as work:
             deleted = await work.tokens.delete_expired(before=self._clock.now() - self._keep, limit=self._batch)

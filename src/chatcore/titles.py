@@ -9,7 +9,7 @@ from chatcore.entities import MAX_TITLE, title_of
 from chatcore.errors import ModelError, Unavailable
 from chatcore.live_reply import LiveReply
 from chatcore.ports import LLMGateway, ModelEndpoint, Prompt, UnitOfWorkFactory
-from chatcore.shielding import repeatable, settled
+from chatcore.shielding import retry_on_contention, shielded
 
 _log = logging.getLogger("chatcore.replies")
 _TITLE_TIMEOUT = 30.0  # seconds
@@ -26,7 +26,7 @@ class Titles:
             async with asyncio.timeout(_TITLE_TIMEOUT):
                 title = await self._answer(endpoint, prompt)
             if title:
-                await settled(self._store(live, title))
+                await shielded(self._store(live, title))
         except (ModelError, TimeoutError, Unavailable) as failure:
             _log.info("no title for conversation %d: %s", live.reply.conversation_id, type(failure).__name__)
         except Exception:
@@ -42,7 +42,7 @@ class Titles:
                     answer += delta.text
         return title_of(answer)
 
-    @repeatable
+    @retry_on_contention
     async def _store(self, live: LiveReply, title: str) -> None:
         async with self.unit_of_work() as work:
             stored = await work.conversations.set_title(live.reply.user_id, live.reply.conversation_id, title)

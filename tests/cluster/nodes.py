@@ -183,7 +183,8 @@ class GroupReplication(Cluster):
     _AT_ONCE = "SET group_replication_consistency = 'EVENTUAL'"
     member = (
         f"{_AT_ONCE}; "
-        "SELECT member_state = 'ONLINE' FROM performance_schema.replication_group_members WHERE member_id = @@server_uuid"
+        "SELECT member_state = 'ONLINE' FROM performance_schema.replication_group_members "
+        "WHERE member_id = @@server_uuid"
     )
     _GROUP = "0b2ae4b0-3b1f-4e0e-9d0c-6f1a4a0c7f11"
 

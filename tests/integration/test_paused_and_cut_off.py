@@ -125,7 +125,7 @@ async def test_replies_outlast_their_database(database_url: str, tmp_path: Path,
             ada = await servers[0].api.user()
             users = [server.api.with_token(ada.token) for server in servers]
             conversations = [await ada.conversation() for _ in users]
-            await asyncio.sleep(6)  # both have lived for a whole lease, and could bury each other
+            await asyncio.sleep(6)  # both have lived for a whole lease, and could take each other for dead
             reading = [
                 await _listening(user, f"/conversations/{conversation}/chat", {"content": "Hi"})
                 for user, conversation in zip(users, conversations, strict=True)
@@ -181,7 +181,7 @@ async def test_what_a_server_showed_is_kept_when_it_alone_loses_the_database(
         ada_there = await other.api.user()
         ada = cut_off.api.with_token(ada_there.token)
         quiet, talkative = await ada.conversation(), await ada.conversation()
-        await asyncio.sleep(6)  # the other one has lived for a whole lease, and may bury
+        await asyncio.sleep(6)  # the other one has lived for a whole lease, and may take this one for dead
         model.script(
             stream(chunk(reasoning="Hm"), chunk("Hel"), gate, *[chunk(word) for word in words], STALL),
             stream(*[step for word in words for step in (chunk(word), 0.1)]),

@@ -29,7 +29,7 @@ from chatcore import (
 from chatcore.entities import Conversation, MessageId, SessionId, UserId
 from chatcore.errors import Contention, ReadOnly, Unavailable
 from chatcore.ports import LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
-from chatcore.shielding import repeatable
+from chatcore.shielding import retry_on_contention
 from chatcore_memory import DEMO_ENDPOINT, HandClock, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel
 from chatcore_sql import Database
 from chatcore_sql import database as module
@@ -171,7 +171,7 @@ async def test_both_of_two_that_wait_for_each_other_get_through(database: Databa
     watched, met = Watched(database), asyncio.Event()
     changing: list[asyncio.Task[object]] = []
 
-    @repeatable
+    @retry_on_contention
     async def contrary(session: SessionId) -> None:
         async with watched() as work:
             await work.tokens.touch(user.id, session, now=NOW)

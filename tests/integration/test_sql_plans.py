@@ -336,7 +336,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
     "workers.renew": [lambda work, _: work.workers.renew(WORKER)],
     "workers.is_alive": [lambda work, _: work.workers.is_alive(WORKER)],
     "workers.silent": [lambda work, _: work.workers.silent(longer_than=timedelta(seconds=5))],
-    "workers.bury": [lambda work, _: work.workers.bury(WORKER, longer_than=timedelta(days=-1))],
+    "workers.expire": [lambda work, _: work.workers.expire(WORKER, longer_than=timedelta(days=-1))],
     "unfinished.orphans": [lambda work, _: work.unfinished.orphans(limit=100)],
     "unfinished.still": [
         lambda work, it: work.unfinished.still([it.message]),

@@ -125,7 +125,7 @@ async def test_a_reply_is_not_stopped(world: World, ada: SignedIn, end: End, ref
     async with world.process(grace=0, flush_every=LEASE) as process:
         chat = await process.chat_of(ada.user.id)
         await chat.send()
-        stop = process.stop(by=await world.caller(ada), conversation_id=chat.id)
+        stop = process.stop_reply(by=await world.caller(ada), conversation_id=chat.id)
         with pytest.raises(refusal):
             await behind(world, end, ada, stop)
         assert (await chat.messages())[-1].status is Status.WRITING
@@ -140,7 +140,7 @@ async def test_a_conversation_whose_reply_was_stopped_is_not_deleted(
     async with world.process() as process:
         chat = await process.chat_of(ada.user.id)
         await chat.send()
-        delete = process.delete(by=await world.caller(ada), conversation_id=chat.id)
+        delete = process.delete_conversation(by=await world.caller(ada), conversation_id=chat.id)
         with pytest.raises(refusal):
             await behind(world, end, ada, delete, units=2)  # that of the order, and of the reply's end
         assert [message.status for message in await chat.messages()] == [Status.COMPLETE, Status.STOPPED]

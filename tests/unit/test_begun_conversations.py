@@ -34,7 +34,7 @@ from unit.world import NO_OPTIONS, Chat, Process, World, everything_has_ended
 async def begin(
     process: Process, owner: UserId, content: str = "Hello?", options: ChatOptions = NO_OPTIONS, key: str | None = None
 ) -> Sent:
-    return await process.send(
+    return await process.send_message(
         by=Vouched(owner), conversation_id=None, content=content, options=options, idempotency_key=key
     )
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatcore import Message, MessageId, Role, Sent
-from chatcore.branches import newest_below, way_to
+from chatcore.branches import newest_below, path_to
 from chatcore.ports import Node
 from chatcore_memory import Stall
 from unit.world import Chat, World, everything_has_ended
@@ -46,7 +46,7 @@ def test_the_way_to_a_message_is_what_is_active_of_it_and_the_rest(data: st.Data
     target = data.draw(st.sampled_from(tree))
     parents: dict[int, int | None] = {node.id: node.parent_id for node in tree}
     active = {node.id for node in tree if node.active}
-    fork, path = way_to(tree, target.id)
+    fork, path = path_to(tree, target.id)
     assert [*reversed(_up(parents, fork)), *path] == [*reversed(_up(parents, target.id))]
     assert fork is None or fork in active
     assert active.isdisjoint(path)
@@ -64,7 +64,7 @@ def test_the_newest_below_is_a_leaf_and_the_highest_of_those_that_descend(data: 
 
 def test_a_message_that_is_not_in_the_tree_has_no_way_to_it() -> None:
     tree = [Node(MessageId(1), None, True)]
-    assert way_to(tree, MessageId(2)) == (None, ())
+    assert path_to(tree, MessageId(2)) == (None, ())
 
 
 # ---- whatever is done ------------------------------------------------------------------------------------

@@ -124,7 +124,7 @@ async def test_the_conversations_goes_before_the_newest_and_the_requests_before_
     await chat.send(options=ChatOptions(config_id=configs["request"].id))
     assert (await chat.end()).model == "request"
     assert (await chat.ask()).model == "conversation"
-    await world.delete_config(by=Vouched(owner), config_id=configs["conversation"].id)
+    await world.delete_model_config(by=Vouched(owner), config_id=configs["conversation"].id)
     assert (await chat.ask()).model == "newest"
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from chatcore import Status, Vouched
 from chatcore.errors import Contention, NotFound, Unauthenticated, Unavailable
-from chatcore.shielding import TRIES, repeatable
+from chatcore.shielding import TRIES, retry_on_contention
 from chatcore_memory import Stall
 from unit.world import PASSWORD, World, everything_has_ended
 
@@ -29,7 +29,7 @@ class Work:
         self.failures = list(failures)
         self.calls = 0
 
-    @repeatable
+    @retry_on_contention
     async def __call__(self, result: str) -> str:
         self.calls += 1
         if self.failures:
@@ -100,8 +100,8 @@ async def calls_of(world: World) -> dict[str, Call]:
         "change email": lambda: world.change_email(caller=caller, email="new@example.org", current_password=PASSWORD),
         "change password": lambda: world.change_password(caller=caller, password="another horse"),
         "create config": lambda: world.config(ada.user.id),
-        "update config": lambda: world.update_config(by=by, config_id=config.id, model_name="other"),
-        "delete config": lambda: world.delete_config(by=by, config_id=doomed.id),
+        "update config": lambda: world.update_model_config(by=by, config_id=config.id, model_name="other"),
+        "delete config": lambda: world.delete_model_config(by=by, config_id=doomed.id),
         "create conversation": lambda: world.create_conversation(by=by, config_id=config.id),
         "rename": lambda: world.rename_conversation(by=by, conversation_id=conversation.id, title="x"),
         "authenticate": lambda: later(world, lambda: world.caller(ada)),

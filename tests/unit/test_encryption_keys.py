@@ -43,7 +43,7 @@ async def filled(world: World, number: int = 7) -> tuple[UserId, Sequence[ModelC
 
 
 async def keys_of(world: World, owner: UserId, cipher: Cipher) -> list[str]:
-    page = await world.list_configs(owner=owner)
+    page = await world.list_model_configs(owner=owner)
     return [
         cipher.open(config.sealed_key, owner=owner, config_id=config.id) if config.sealed_key else ""
         for config in reversed(page.items)
@@ -65,7 +65,7 @@ async def test_all_keys_are_sealed_again(world: World) -> None:
     assert await count() == 0
     assert await keys_of(world, owner, PlainCipher("new")) == ["", *(f"sk-{n}" for n in range(7))]
     assert await all_of(rotate) == []
-    stored = (await world.list_configs(owner=owner)).items
+    stored = (await world.list_model_configs(owner=owner)).items
     assert [config.updated_at for config in stored] == [configs[0].updated_at] * 8
 
 
@@ -87,7 +87,7 @@ async def test_what_its_owner_changes_meanwhile_stays_so(world: World) -> None:
 
     async def change() -> None:
         world.storage.before_unit = nothing
-        await world.update_config(by=Vouched(owner), config_id=configs[0].id, api_key="sk-changed")
+        await world.update_model_config(by=Vouched(owner), config_id=configs[0].id, api_key="sk-changed")
 
     async def nothing() -> None:
         pass
@@ -109,5 +109,5 @@ async def test_what_does_not_open_is_named_and_left_as_it_is(world: World) -> No
 
 async def test_a_key_that_is_forgotten_is_sealed_with_nothing(world: World) -> None:
     owner, (config,) = await filled(world, 1)
-    await world.update_config(by=Vouched(owner), config_id=config.id, api_key="")
+    await world.update_model_config(by=Vouched(owner), config_id=config.id, api_key="")
     assert await CountOldKeys(unit_of_work=world.storage, cipher=Ring("new"))() == 0

@@ -142,7 +142,7 @@ async def test_the_answer_does_not_depend_on_the_model_any_more(world: World, ch
     options = ChatOptions(config_id=config.id)
     sent = await chat.send(options=options, key="key")
     await chat.end()
-    await world.delete_config(by=Vouched(chat.owner), config_id=config.id)
+    await world.delete_model_config(by=Vouched(chat.owner), config_id=config.id)
     assert (await chat.send(options=options, key="key")).message == sent.message
     with pytest.raises(NotFound):
         await chat.send(options=options, key="another")

@@ -41,16 +41,16 @@ async def bob(world: World) -> UserId:
 
 
 async def test_a_configuration_is_stored_with_its_key_sealed(world: World, ada: UserId) -> None:
-    config = await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt 🦄", api_key=KEY)
+    config = await world.create_model_config(by=Vouched(ada), model_url=URL, model_name="gpt 🦄", api_key=KEY)
     assert (config.user_id, config.model_url, config.model_name, config.api_key_hint) == (ada, URL, "gpt 🦄", "abcd")
     assert config.created_at == config.updated_at == world.clock.now()
-    assert (await world.list_configs(owner=ada)).items == [config]
+    assert (await world.list_model_configs(owner=ada)).items == [config]
     assert KEY not in config.sealed_key
     assert world.cipher.open(config.sealed_key, owner=ada, config_id=config.id) == KEY
 
 
 async def test_neither_key_nor_seal_shows_in_a_representation(world: World, ada: UserId) -> None:
-    config = await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key=KEY)
+    config = await world.create_model_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key=KEY)
     assert KEY not in repr(config)
     assert config.sealed_key not in repr(config)
 
@@ -58,17 +58,17 @@ async def test_neither_key_nor_seal_shows_in_a_representation(world: World, ada:
 async def test_a_user_may_have_so_many(world: World, ada: UserId, bob: UserId, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_configs, "MAX_CONFIGS", 2)
     first, _ = [
-        await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key="") for _ in range(2)
+        await world.create_model_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key="") for _ in range(2)
     ]
     with pytest.raises(TooManyModelConfigs):
-        await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key="")
-    await world.create_config(by=Vouched(bob), model_url=URL, model_name="gpt", api_key="")
-    await world.delete_config(by=Vouched(ada), config_id=first.id)
-    await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key="")
+        await world.create_model_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key="")
+    await world.create_model_config(by=Vouched(bob), model_url=URL, model_name="gpt", api_key="")
+    await world.delete_model_config(by=Vouched(ada), config_id=first.id)
+    await world.create_model_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key="")
 
 
 async def test_a_key_may_be_empty(world: World, ada: UserId) -> None:
-    config = await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key="")
+    config = await world.create_model_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key="")
     assert (config.sealed_key, config.api_key_hint) == ("", "")
 
 
@@ -84,21 +84,21 @@ async def test_the_newest_comes_first(world: World, ada: UserId) -> None:
     names = ["one", "two", "three"]
     for name in names:
         await world.config(ada, name)
-    assert [config.model_name for config in (await world.list_configs(owner=ada)).items] == names[::-1]
+    assert [config.model_name for config in (await world.list_model_configs(owner=ada)).items] == names[::-1]
 
 
 async def test_an_update_changes_what_is_given_and_keeps_the_rest(world: World, ada: UserId) -> None:
     config = await world.config(ada, "gpt", KEY)
     world.clock.advance(60)
-    named = await world.update_config(by=Vouched(ada), config_id=config.id, model_name="new")
+    named = await world.update_model_config(by=Vouched(ada), config_id=config.id, model_name="new")
     assert (named.model_name, named.model_url, named.sealed_key) == ("new", config.model_url, config.sealed_key)
     assert (named.created_at, named.updated_at) == (config.created_at, world.clock.now())
-    moved = await world.update_config(by=Vouched(ada), config_id=config.id, model_url="https://own.test/v2")
+    moved = await world.update_model_config(by=Vouched(ada), config_id=config.id, model_url="https://own.test/v2")
     assert (moved.model_name, moved.model_url, moved.api_key_hint) == ("new", "https://own.test/v2", "abcd")
-    keyed = await world.update_config(by=Vouched(ada), config_id=config.id, api_key="sk-another-key-wxyz")
+    keyed = await world.update_model_config(by=Vouched(ada), config_id=config.id, api_key="sk-another-key-wxyz")
     assert (keyed.model_url, keyed.api_key_hint) == ("https://own.test/v2", "wxyz")
     assert world.cipher.open(keyed.sealed_key, owner=ada, config_id=config.id) == "sk-another-key-wxyz"
-    assert (await world.list_configs(owner=ada)).items == [keyed]
+    assert (await world.list_model_configs(owner=ada)).items == [keyed]
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,11 @@ async def test_an_update_changes_what_is_given_and_keeps_the_rest(world: World, 
     ],
 )
 async def test_a_url_of_the_same_origin_keeps_the_key(world: World, ada: UserId, before: str, after: str) -> None:
-    config = await world.create_config(by=Vouched(ada), model_url=before, model_name="gpt", api_key=KEY)
-    updated = await world.update_config(by=Vouched(ada), config_id=config.id, model_url=after)
+    config = await world.create_model_config(by=Vouched(ada), model_url=before, model_name="gpt", api_key=KEY)
+    updated = await world.update_model_config(by=Vouched(ada), config_id=config.id, model_url=after)
     assert (updated.model_url, updated.api_key_hint) == (after, "abcd")
     assert world.cipher.open(updated.sealed_key, owner=ada, config_id=config.id) == KEY
-    assert (await world.list_configs(owner=ada)).items == [updated]
+    assert (await world.list_model_configs(owner=ada)).items == [updated]
 
 
 ELSEWHERE = [
@@ -137,18 +137,18 @@ ELSEWHERE = [
 
 @pytest.mark.parametrize("url", ELSEWHERE)
 async def test_a_url_of_another_origin_forgets_the_key(world: World, ada: UserId, url: str) -> None:
-    config = await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key=KEY)
-    updated = await world.update_config(by=Vouched(ada), config_id=config.id, model_url=url)
+    config = await world.create_model_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key=KEY)
+    updated = await world.update_model_config(by=Vouched(ada), config_id=config.id, model_url=url)
     assert (updated.model_url, updated.sealed_key, updated.api_key_hint) == (url, "", "")
-    assert (await world.list_configs(owner=ada)).items == [updated]
-    back = await world.update_config(by=Vouched(ada), config_id=config.id, model_url=URL)
+    assert (await world.list_model_configs(owner=ada)).items == [updated]
+    back = await world.update_model_config(by=Vouched(ada), config_id=config.id, model_url=URL)
     assert (back.sealed_key, back.api_key_hint) == ("", "")
 
 
 @pytest.mark.parametrize("url", ELSEWHERE)
 async def test_a_key_that_is_sent_along_goes_to_the_other_origin(world: World, ada: UserId, url: str) -> None:
-    config = await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key=KEY)
-    updated = await world.update_config(
+    config = await world.create_model_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key=KEY)
+    updated = await world.update_model_config(
         by=Vouched(ada), config_id=config.id, model_url=url, api_key="sk-other-0123-wxyz"
     )
     assert (updated.model_url, updated.api_key_hint) == (url, "wxyz")
@@ -156,8 +156,8 @@ async def test_a_key_that_is_sent_along_goes_to_the_other_origin(world: World, a
 
 
 async def test_the_same_url_twice_keeps_what_was_never_there(world: World, ada: UserId) -> None:
-    config = await world.create_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key="")
-    updated = await world.update_config(by=Vouched(ada), config_id=config.id, model_url="https://other.test")
+    config = await world.create_model_config(by=Vouched(ada), model_url=URL, model_name="gpt", api_key="")
+    updated = await world.update_model_config(by=Vouched(ada), config_id=config.id, model_url="https://other.test")
     assert (updated.sealed_key, updated.api_key_hint) == ("", "")
 
 
@@ -169,7 +169,7 @@ async def test_a_model_that_answers_is_asked_for_one_token_and_its_endpoint_for_
 ) -> None:
     config = await world.config(ada, "gpt", KEY)
     world.model.offers = ["gpt-b", "gpt-a"]
-    checked = await world.check_config(owner=ada, config_id=config.id)
+    checked = await world.check_model_config(owner=ada, config_id=config.id)
     assert (checked.models, checked.failure) == (["gpt-a", "gpt-b"], None)
     (call,) = world.model.calls
     assert call.endpoint == ModelEndpoint(url=config.model_url, model="gpt", api_key=KEY, trusted=False)
@@ -178,7 +178,7 @@ async def test_a_model_that_answers_is_asked_for_one_token_and_its_endpoint_for_
 
 async def test_an_endpoint_without_a_key_is_asked_without_one(world: World, ada: UserId) -> None:
     config = await world.config(ada, "gpt", "")
-    await world.check_config(owner=ada, config_id=config.id)
+    await world.check_model_config(owner=ada, config_id=config.id)
     assert world.model.calls[0].endpoint.api_key == ""
 
 
@@ -190,7 +190,7 @@ async def test_why_the_model_does_not_answer_is_the_answer_though_its_models_are
 ) -> None:
     config = await world.config(ada)
     world.model.then(error)
-    checked = await world.check_config(owner=ada, config_id=config.id)
+    checked = await world.check_model_config(owner=ada, config_id=config.id)
     assert (list(checked.models), checked.failure) == ([], Failure(code=error.code, detail=error.detail))
     assert world.model.checks == []
 
@@ -199,14 +199,14 @@ async def test_why_the_model_does_not_answer_is_the_answer_though_its_models_are
 async def test_an_endpoint_need_not_tell_its_models(world: World, ada: UserId, unlisted: ModelError) -> None:
     config = await world.config(ada, "gpt", KEY)
     world.model.offers = unlisted
-    checked = await world.check_config(owner=ada, config_id=config.id)
+    checked = await world.check_model_config(owner=ada, config_id=config.id)
     assert (list(checked.models), checked.failure) == ([], None)
 
 
 async def test_a_model_that_says_more_than_it_was_asked_for_is_left(world: World, ada: UserId) -> None:
     config = await world.config(ada)
     world.model.then("Hel", Stall())
-    checked = await world.check_config(owner=ada, config_id=config.id)
+    checked = await world.check_model_config(owner=ada, config_id=config.id)
     assert checked.failure is None
     assert world.model.calls[0].ending == "closed"
 
@@ -214,19 +214,19 @@ async def test_a_model_that_says_more_than_it_was_asked_for_is_left(world: World
 async def test_a_model_that_has_no_word_to_say_answers_too(world: World, ada: UserId) -> None:
     config = await world.config(ada)
     world.model.then(Delta(finish_reason=FinishReason.LENGTH))
-    assert (await world.check_config(owner=ada, config_id=config.id)).failure is None
+    assert (await world.check_model_config(owner=ada, config_id=config.id)).failure is None
 
 
 @pytest.mark.parametrize("blank", [" ", "\n", "\t"])
 async def test_what_was_pasted_is_put_right(world: World, ada: UserId, blank: str) -> None:
-    config = await world.create_config(
+    config = await world.create_model_config(
         by=Vouched(ada),
         model_url=f"{blank}https://example.org/v1/chat/completions{blank}",
         model_name=f"{blank}gpt{blank}",
         api_key=f"{KEY}{blank}",
     )
     assert (config.model_url, config.model_name) == ("https://example.org/v1", "gpt")
-    changed = await world.update_config(
+    changed = await world.update_model_config(
         by=Vouched(ada),
         config_id=config.id,
         model_url="https://example.org/v2/models ",
@@ -241,7 +241,7 @@ async def test_a_check_holds_no_database_connection(world: World, ada: UserId) -
     stall = Stall()
     world.model.offers = ModelNotFound()
     world.model.then(stall)
-    checking = asyncio.create_task(world.check_config(owner=ada, config_id=config.id))
+    checking = asyncio.create_task(world.check_model_config(owner=ada, config_id=config.id))
     await stall.reached()
     with world.database.outage():
         stall.release()
@@ -254,28 +254,28 @@ async def test_so_many_checks_go_on_at_once_and_no_more(world: World, ada: UserI
     stalls = [Stall() for _ in range(4)]
     for stall in stalls:
         world.model.then(stall)
-    checking = [asyncio.create_task(world.check_config(owner=ada, config_id=config.id)) for _ in stalls]
+    checking = [asyncio.create_task(world.check_model_config(owner=ada, config_id=config.id)) for _ in stalls]
     for stall in stalls:
         await stall.reached()
     with pytest.raises(RateLimited):
-        await world.check_config(owner=ada, config_id=config.id)
+        await world.check_model_config(owner=ada, config_id=config.id)
     assert len(world.model.calls) == 4
-    assert (await world.check_config(owner=bob, config_id=other.id)).failure is None
+    assert (await world.check_model_config(owner=bob, config_id=other.id)).failure is None
     checking[0].cancel()
     for stall in stalls[1:]:
         stall.release()
     await asyncio.wait(checking)
     for _ in range(5):
-        assert (await world.check_config(owner=ada, config_id=config.id)).failure is None
+        assert (await world.check_model_config(owner=ada, config_id=config.id)).failure is None
 
 
 async def test_checks_are_counted_as_messages_are(world: World, ada: UserId) -> None:
     world.set_limits(RateLimits(limiter=MemoryLimiter(world.clock), send=Rate(2, 60)))
     config = await world.config(ada)
     for _ in range(2):
-        await world.check_config(owner=ada, config_id=config.id)
+        await world.check_model_config(owner=ada, config_id=config.id)
     with pytest.raises(RateLimited):
-        await world.check_config(owner=ada, config_id=config.id)
+        await world.check_model_config(owner=ada, config_id=config.id)
     assert len(world.model.calls) == 2
 
 
@@ -284,7 +284,7 @@ async def test_a_check_ends_in_time(world: World, ada: UserId, monkeypatch: pyte
     world.model.offers = ModelNotFound()
     world.model.then(Stall())
     monkeypatch.setattr(CheckModelConfig, "within", 0.01)
-    checked = await world.check_config(owner=ada, config_id=config.id)
+    checked = await world.check_model_config(owner=ada, config_id=config.id)
     assert checked.failure is not None
     assert checked.failure.code == "model_timeout"
 
@@ -296,7 +296,7 @@ async def test_a_key_that_does_not_open_any_more_is_asked_for_again(world: World
         await work.model_configs.save(replace(config, sealed_key=sealed))
         await work.commit()
     with pytest.raises(ModelNotConfigured, match="Send it again"):
-        await world.check_config(owner=ada, config_id=config.id)
+        await world.check_model_config(owner=ada, config_id=config.id)
     assert world.model.calls == []
 
 
@@ -305,22 +305,22 @@ async def test_a_key_that_does_not_open_any_more_is_asked_for_again(world: World
 
 async def test_a_key_can_be_taken_away(world: World, ada: UserId) -> None:
     config = await world.config(ada, "gpt", KEY)
-    updated = await world.update_config(by=Vouched(ada), config_id=config.id, api_key="")
+    updated = await world.update_model_config(by=Vouched(ada), config_id=config.id, api_key="")
     assert (updated.sealed_key, updated.api_key_hint) == ("", "")
 
 
 async def test_a_configuration_is_forgotten(world: World, ada: UserId) -> None:
     config = await world.config(ada)
-    await world.delete_config(by=Vouched(ada), config_id=config.id)
-    assert (await world.list_configs(owner=ada)).items == []
+    await world.delete_model_config(by=Vouched(ada), config_id=config.id)
+    assert (await world.list_model_configs(owner=ada)).items == []
     with pytest.raises(NotFound):
-        await world.delete_config(by=Vouched(ada), config_id=config.id)
+        await world.delete_model_config(by=Vouched(ada), config_id=config.id)
 
 
 async def test_conversations_outlive_their_configuration(world: World, ada: UserId) -> None:
     config = await world.config(ada)
     conversation = await world.create_conversation(by=Vouched(ada), config_id=config.id)
-    await world.delete_config(by=Vouched(ada), config_id=config.id)
+    await world.delete_model_config(by=Vouched(ada), config_id=config.id)
     page = await world.list_conversations(owner=ada)
     assert [(found.id, found.config_id) for found in page.items] == [(conversation.id, None)]
 
@@ -330,17 +330,17 @@ async def test_anothers_and_a_missing_one_look_the_same(world: World, ada: UserI
     details: set[str] = set()
     for config_id in (adas.id, NOWHERE):
         for attempt in (
-            world.update_config(by=Vouched(bob), config_id=config_id, model_url="http://evil.test"),
-            world.delete_config(by=Vouched(bob), config_id=config_id),
-            world.check_config(owner=bob, config_id=config_id),
+            world.update_model_config(by=Vouched(bob), config_id=config_id, model_url="http://evil.test"),
+            world.delete_model_config(by=Vouched(bob), config_id=config_id),
+            world.check_model_config(owner=bob, config_id=config_id),
             world.create_conversation(by=Vouched(bob), config_id=config_id),
         ):
             with pytest.raises(NotFound) as raised:
                 await attempt
             details.add(raised.value.detail)
     assert details == {"There is no such model configuration."}
-    assert (await world.list_configs(owner=bob)).items == []
-    assert (await world.list_configs(owner=ada)).items == [adas]
+    assert (await world.list_model_configs(owner=bob)).items == []
+    assert (await world.list_model_configs(owner=ada)).items == [adas]
     assert world.model.checks == []
 
 
@@ -365,35 +365,35 @@ async def test_anothers_and_a_missing_one_look_the_same(world: World, ada: UserI
 async def test_a_value_that_breaks_a_rule_is_named(world: World, ada: UserId, field: str, value: str) -> None:
     config = await world.config(ada)
     with pytest.raises(ValidationFailed) as created:
-        await world.create_config(
+        await world.create_model_config(
             by=Vouched(ada), **{"model_url": URL, "model_name": "gpt", "api_key": KEY} | {field: value}
         )
     with pytest.raises(ValidationFailed) as updated:
-        await world.update_config(by=Vouched(ada), config_id=config.id, **{field: value})
+        await world.update_model_config(by=Vouched(ada), config_id=config.id, **{field: value})
     for error in (created.value, updated.value):
         assert [broken.field for broken in error.errors] == [field]
         assert not value.strip() or value not in error.detail
-    assert (await world.list_configs(owner=ada)).items == [config]
+    assert (await world.list_model_configs(owner=ada)).items == [config]
 
 
 async def test_every_broken_rule_is_named_at_once(world: World, ada: UserId) -> None:
     with pytest.raises(ValidationFailed) as raised:
-        await world.create_config(by=Vouched(ada), model_url="x", model_name="", api_key="a b")
+        await world.create_model_config(by=Vouched(ada), model_url="x", model_name="", api_key="a b")
     assert [error.field for error in raised.value.errors] == ["model_url", "model_name", "api_key"]
 
 
 async def test_bounds_that_hold(world: World, ada: UserId) -> None:
-    config = await world.create_config(by=Vouched(ada), model_url=URL, model_name="🦄" * 200, api_key="k" * 4096)
+    config = await world.create_model_config(by=Vouched(ada), model_url=URL, model_name="🦄" * 200, api_key="k" * 4096)
     assert len(config.model_name) == 200
     assert world.cipher.open(config.sealed_key, owner=ada, config_id=config.id) == "k" * 4096
 
 
 async def test_the_list_comes_in_pages(world: World, ada: UserId) -> None:
     for name in ("one", "two", "three"):
-        await world.create_config(by=Vouched(ada), model_url=URL, model_name=name, api_key="")
-    first, last = [await world.list_configs(owner=ada, limit=2, offset=offset) for offset in (0, 2)]
+        await world.create_model_config(by=Vouched(ada), model_url=URL, model_name=name, api_key="")
+    first, last = [await world.list_model_configs(owner=ada, limit=2, offset=offset) for offset in (0, 2)]
     assert [[config.model_name for config in page.items] for page in (first, last)] == [["three", "two"], ["one"]]
     assert (first.has_more, last.has_more) == (True, False)
     for bounds in ({"limit": 0}, {"limit": 101}, {"offset": -1}):
         with pytest.raises(ValidationFailed):
-            await world.list_configs(owner=ada, **bounds)
+            await world.list_model_configs(owner=ada, **bounds)

@@ -11,7 +11,7 @@ from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
 from chatcore.errors import NotFound, Unavailable
-from chatcore.shielding import settled
+from chatcore.shielding import shielded
 from chatcore_http import open_sockets
 from chatcore_http.open_sockets import Closed, Connection, OpenSockets
 from unit.world import step
@@ -228,7 +228,7 @@ async def test_what_has_begun_comes_to_its_end_and_nothing_after_it(
 
     async def work(connection: Connection) -> None:
         while True:
-            await settled(store(await connection.receive()))
+            await shielded(store(await connection.receive()))
 
     client.say(text="first")
     client.say(text="second")

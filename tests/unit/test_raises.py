@@ -240,7 +240,7 @@ async def full(scene: Scene, _: Any) -> dict[str, Any]:
 @provokes(errors.ConversationBusy)
 async def writing(scene: Scene, _: Any) -> dict[str, Any]:
     scene.world.model.then("Hel", Stall())
-    await scene.process.send(**{name: scene.given[name] for name in ("by", "conversation_id", "content")})
+    await scene.process.send_message(**{name: scene.given[name] for name in ("by", "conversation_id", "content")})
     return {}
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from chatcore import Message, ReplyDelta, ReplyEnded, ReplyStarted, Silence, Sta
 from chatcore.errors import NotFound, RateLimited
 from chatcore.ports import Delta
 from chatcore_memory import Stall
+from chatcore_memory.messages import MemoryMessages
 from unit.world import LAST_STEP, Chat, Process, World, at_every_step, everything_has_ended, read, read_until, step
 
 REASONING, ANSWER = "Hm 🤔\n", "Grüße\r\n🦄!"
@@ -66,6 +68,36 @@ async def test_readers_of_what_has_ended_hold_so_much_and_no_more(
         await mine.end()
         async with aclosing(readers[1]):
             pass
+
+
+async def test_of_many_readers_of_what_has_ended_one_at_a_time_asks_for_it(
+    world: World, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it holds is counted before the next one asks: fifty at once would hold fifty texts, counted or not."""
+    monkeypatch.setattr("chatcore.readers._AT_ONCE", 100_000)
+    world.model.then("a" * 40_000)
+    asking, most = 0, 0
+    get = MemoryMessages.get
+
+    async def counted(self: MemoryMessages, *which: Any) -> Message | None:
+        nonlocal asking, most
+        asking += 1
+        most = max(most, asking)
+        await step(3)
+        asking -= 1
+        return await get(self, *which)
+
+    async with world.process() as reader:
+        await chat.send()
+        await chat.end()
+        monkeypatch.setattr(MemoryMessages, "get", counted)
+        mine = chat.seen_from(reader)
+        readers = [mine.follow(reply_id=(await chat.messages())[-1].id) for _ in range(50)]
+        first = await asyncio.gather(*(anext(events) for events in readers), return_exceptions=True)
+        assert [type(one) for one in first] == [ReplyStarted] * 2 + [RateLimited] * 48
+        assert most == 1
+        for events in readers:
+            await events.aclose()
 
 
 async def test_what_arrives_together_comes_together(world: World, chat: Chat) -> None:

@@ -11,7 +11,7 @@ import pytest
 from chatcore.mirrors import Mirrors
 from chatcore.periodic import Periodic
 from chatcore.ports import Rate
-from chatcore.shielding import ended, settled
+from chatcore.shielding import ended, shielded
 from chatcore_security import CountingLimiter
 from unit.world import World, step
 
@@ -51,7 +51,7 @@ async def leaves_when_it_is_done(caller: "asyncio.Task[str]", work: Work, times:
 async def test_the_result_is_the_works() -> None:
     work = Work()
     work.door.set()
-    assert await settled(work()) == "result"
+    assert await shielded(work()) == "result"
 
 
 async def test_the_failure_is_the_works() -> None:
@@ -59,20 +59,20 @@ async def test_the_failure_is_the_works() -> None:
         raise Failed
 
     with pytest.raises(Failed):
-        await settled(fail())
+        await shielded(fail())
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
 async def test_a_cancelled_caller_leaves_when_the_work_is_done(times: int) -> None:
     work = Work()
-    caller = asyncio.create_task(settled(work()))
+    caller = asyncio.create_task(shielded(work()))
     await work.begun.wait()
     await leaves_when_it_is_done(caller, work, times)
 
 
 async def test_a_caller_cancelled_in_the_moment_of_the_result_is_cancelled() -> None:
     work = Work()
-    caller = asyncio.create_task(settled(work()))
+    caller = asyncio.create_task(shielded(work()))
     await work.begun.wait()
     work.door.set()
     while not work.done:
@@ -92,7 +92,7 @@ def test_the_failure_of_work_whose_caller_was_cancelled_is_nobodys_any_more() ->
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
         door = asyncio.Event()
-        caller = asyncio.create_task(settled(fail(door)))
+        caller = asyncio.create_task(shielded(fail(door)))
         await asyncio.sleep(0)
         caller.cancel()
         await asyncio.sleep(0)
@@ -110,18 +110,18 @@ async def test_work_that_is_part_of_such_work_runs_in_its_task() -> None:
         return asyncio.current_task()
 
     async def outer() -> bool:
-        return await settled(inner()) is asyncio.current_task()
+        return await shielded(inner()) is asyncio.current_task()
 
-    assert await settled(outer())
+    assert await shielded(outer())
 
 
 async def test_a_task_that_such_work_has_begun_may_be_cancelled_and_its_own_is_settled() -> None:
     work = Work()
 
     async def begin() -> "asyncio.Task[str]":
-        return asyncio.create_task(settled(work()))
+        return asyncio.create_task(shielded(work()))
 
-    caller = await settled(begin())
+    caller = await shielded(begin())
     await work.begun.wait()
     await leaves_when_it_is_done(caller, work)
 
@@ -133,7 +133,7 @@ async def test_work_that_is_done_leaves_nothing_to_the_garbage_collector() -> No
     tasks: list[weakref.ref[object]] = []
     gc.disable()
     try:
-        await settled(inner())
+        await shielded(inner())
         await asyncio.sleep(0)
         assert tasks[0]() is None
     finally:
@@ -145,9 +145,9 @@ async def test_a_time_limit_within_such_work_does_not_reach_what_is_told_to_be_a
 
     async def limited() -> str:
         async with limit:
-            return await settled(work(), apart=True)
+            return await shielded(work(), apart=True)
 
-    caller = asyncio.create_task(settled(limited()))
+    caller = asyncio.create_task(shielded(limited()))
     while not limit.expired():
         await asyncio.sleep(0.01)
     await asyncio.sleep(0)

@@ -218,7 +218,7 @@ async def test_a_title_that_the_user_gave_is_not_asked_for(world: World, process
 async def test_a_conversation_that_a_message_began_keeps_its_first_50_characters(
     world: World, process: Process, chat: Chat
 ) -> None:
-    sent = await process.send(by=Vouched(chat.owner), conversation_id=None, content="Why is the sky blue? " * 4)
+    sent = await process.send_message(by=Vouched(chat.owner), conversation_id=None, content="Why is the sky blue? " * 4)
     begun = Chat(process, chat.owner, sent.message.conversation_id)
     await begun.end()
     assert (await begun.stored()).title == ("Why is the sky blue? " * 4)[:50].strip()

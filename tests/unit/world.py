@@ -10,65 +10,46 @@ from typing import Any, Self, cast
 import pytest
 
 from chatcore import (
-    AddMessage,
-    Authenticate,
     Caller,
-    ChangeEmail,
-    ChangePassword,
-    ChangeUsername,
     ChatDefaults,
     ChatOptions,
-    CheckModelConfig,
     Conversation,
     ConversationId,
-    CreateAccount,
-    CreateConversation,
-    CreateModelConfig,
-    DeleteAccount,
-    DeleteConversation,
-    DeleteModelConfig,
-    EditMessage,
-    FollowReply,
     History,
-    ListConversations,
-    ListModelConfigs,
-    ListSessions,
     Message,
     MessageId,
     ModelConfig,
     ModelEndpoint,
     PasswordPolicy,
     RateLimits,
-    ReadHistory,
-    Refresh,
-    RegenerateReply,
-    Register,
-    RenameConversation,
     Replies,
     ReplyDelta,
     ReplyEnded,
     ReplyEvent,
-    RevokeOtherSessions,
-    RevokeSession,
     Role,
-    SendMessage,
     Sent,
     Session,
     SessionIssuer,
     SessionPolicy,
     SignedIn,
-    SignIn,
-    SignOut,
     Status,
-    StepUp,
-    StopReply,
-    SwitchBranch,
-    UpdateModelConfig,
+    UseCases,
     UserId,
     Vouched,
 )
 from chatcore.errors import Unauthenticated, Unavailable
-from chatcore.ports import LogEntry, MessageRepo, ReplyLog, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import (
+    Cipher,
+    Clock,
+    LLMGateway,
+    LogEntry,
+    MessageRepo,
+    PasswordHasher,
+    ReplyLog,
+    TokenSigner,
+    UnitOfWork,
+    UnitOfWorkFactory,
+)
 from chatcore.rate_limits import UNLIMITED
 from chatcore_memory import HandClock, MemoryDatabase, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel, Stall
 
@@ -83,40 +64,22 @@ at_every_step = pytest.mark.parametrize("steps", range(LAST_STEP + 1))
 SERVER_MODEL = ModelEndpoint(url="https://models.test/v1", model="server-model", api_key="sk-server", trusted=True)
 
 
-class World:
+class World(UseCases):
     """One database with its clock and its model, and the use cases that need no `Replies`."""
 
     def __init__(self) -> None:
-        self.clock = clock = HandClock()
-        self.database = MemoryDatabase(clock)
+        self.clock = HandClock()
+        self.database = MemoryDatabase(self.clock)
         self.model = ScriptedModel("Hello", " world")
         self.owners: list[UserId] = []
         self.passwords = PlainPasswords()
-        self.cipher = cipher = PlainCipher()
+        self.cipher = PlainCipher()
         self.signer = PlainSigner()
-        self.storage = unit_of_work = Storage(self.database.unit_of_work)
+        self.storage = Storage(self.database.unit_of_work)
 
-        self.sign_out = SignOut(unit_of_work=unit_of_work, clock=clock)
-        self.list_sessions = ListSessions(unit_of_work=unit_of_work)
-        self.revoke_session = RevokeSession(unit_of_work=unit_of_work, clock=clock)
-        self.revoke_other_sessions = RevokeOtherSessions(unit_of_work=unit_of_work, clock=clock)
-        self.authenticate = Authenticate(unit_of_work=unit_of_work, signer=self.signer, clock=clock)
         self.password_policy = PasswordPolicy()
         self.limits = UNLIMITED
         self.set_policy(SessionPolicy(refresh_secret=b"refresh secret"))
-        self.list_configs = ListModelConfigs(unit_of_work=unit_of_work)
-        self.create_config = CreateModelConfig(
-            unit_of_work=unit_of_work, gateway=self.model, cipher=cipher, clock=clock
-        )
-        self.update_config = UpdateModelConfig(
-            unit_of_work=unit_of_work, gateway=self.model, cipher=cipher, clock=clock
-        )
-        self.delete_config = DeleteModelConfig(unit_of_work=unit_of_work, clock=clock)
-        self.list_conversations = ListConversations(unit_of_work=unit_of_work)
-        self.create_conversation = CreateConversation(unit_of_work=unit_of_work, clock=clock)
-        self.rename_conversation = RenameConversation(unit_of_work=unit_of_work, clock=clock)
-        self.read_history = ReadHistory(unit_of_work=unit_of_work)
-        self.switch_branch = SwitchBranch(unit_of_work=unit_of_work, read_history=self.read_history, clock=clock)
 
     def set_password_policy(self, policy: PasswordPolicy) -> None:
         """As `set_policy`."""
@@ -129,48 +92,26 @@ class World:
         self.set_policy(self.policy)
 
     def set_policy(self, policy: SessionPolicy) -> None:
-        """Restarts everything about accounts and sessions with other settings."""
+        """Restarts everything with other settings."""
         self.policy = policy
-        self.issuer = sessions = SessionIssuer(signer=self.signer, policy=policy)
-        self.step_up = step_up = StepUp(passwords=self.passwords, policy=self.password_policy, limits=self.limits)
-        self.register = Register(
-            unit_of_work=self.storage,
-            passwords=self.passwords,
-            policy=self.password_policy,
-            sessions=sessions,
-            clock=self.clock,
-            limits=self.limits,
-        )
-        self.create_account = CreateAccount(
-            unit_of_work=self.storage,
-            passwords=self.passwords,
-            policy=self.password_policy,
-            clock=self.clock,
-            limits=self.limits,
-        )
-        self.check_config = CheckModelConfig(
-            unit_of_work=self.storage, gateway=self.model, cipher=self.cipher, limits=self.limits
-        )
-        self.change_username = ChangeUsername(unit_of_work=self.storage, clock=self.clock, limits=self.limits)
-        self.change_email = ChangeEmail(
-            unit_of_work=self.storage, step_up=step_up, clock=self.clock, limits=self.limits
-        )
-        self.change_password = ChangePassword(
-            unit_of_work=self.storage,
-            passwords=self.passwords,
-            policy=self.password_policy,
-            step_up=step_up,
-            sessions=sessions,
-            clock=self.clock,
-        )
-        self.sign_in = SignIn(
-            unit_of_work=self.storage,
-            passwords=self.passwords,
-            sessions=sessions,
-            clock=self.clock,
-            limits=self.limits,
-        )
-        self.refresh = Refresh(unit_of_work=self.storage, sessions=sessions, clock=self.clock)
+        super().__init__(self.parts())
+
+    @property
+    def issuer(self) -> SessionIssuer:
+        return self.refresh.sessions
+
+    def parts(self) -> dict[Any, object]:
+        return {
+            UnitOfWorkFactory: self.storage,
+            Clock: self.clock,
+            LLMGateway: self.model,
+            PasswordHasher: self.passwords,
+            Cipher: self.cipher,
+            TokenSigner: self.signer,
+            PasswordPolicy: self.password_policy,
+            SessionPolicy: self.policy,
+            RateLimits: self.limits,
+        }
 
     def process(
         self,
@@ -220,7 +161,7 @@ class World:
         return owner
 
     async def config(self, owner: UserId, model_name: str = "own-model", api_key: str = "sk-0123456789") -> ModelConfig:
-        return await self.create_config(
+        return await self.create_model_config(
             by=Vouched(owner), model_url="https://own.test/v1", model_name=model_name, api_key=api_key
         )
 
@@ -243,34 +184,13 @@ async def refused(world: World, *signed_in: SignedIn) -> None:
             await world.refreshed(tokens)
 
 
-class Process:
-    """The use cases that share one `Replies`."""
+class Process(UseCases):
+    """The use cases of one process of this world."""
 
     def __init__(self, world: World, replies: Replies, defaults: ChatDefaults) -> None:
-        unit_of_work = world.storage
+        super().__init__({**world.parts(), Replies: replies, ChatDefaults: defaults})
         self.world = world
         self.replies = replies
-        self.add_message = AddMessage(unit_of_work=unit_of_work, clock=world.clock, limits=world.limits)
-        self.send = SendMessage(
-            unit_of_work=unit_of_work,
-            replies=replies,
-            cipher=world.cipher,
-            defaults=defaults,
-            clock=world.clock,
-            limits=world.limits,
-        )
-        self.edit = EditMessage(
-            unit_of_work=unit_of_work, replies=replies, cipher=world.cipher, defaults=defaults, clock=world.clock
-        )
-        self.regenerate = RegenerateReply(
-            unit_of_work=unit_of_work, replies=replies, cipher=world.cipher, defaults=defaults, clock=world.clock
-        )
-        self.follow = FollowReply(replies=replies)
-        self.stop = StopReply(unit_of_work=unit_of_work, replies=replies, clock=world.clock)
-        self.delete = DeleteConversation(unit_of_work=unit_of_work, replies=replies, clock=world.clock)
-        self.delete_account = DeleteAccount(
-            unit_of_work=unit_of_work, replies=replies, step_up=world.step_up, clock=world.clock
-        )
 
     async def __aenter__(self) -> Self:
         await self.replies.__aenter__()
@@ -304,7 +224,7 @@ class Chat:
         return Chat(process, self.owner, self.id)
 
     async def send(self, content: str = "Hello?", options: ChatOptions = NO_OPTIONS, key: str | None = None) -> Sent:
-        return await self.process.send(
+        return await self.process.send_message(
             by=self.by, conversation_id=self.id, content=content, options=options, idempotency_key=key
         )
 
@@ -312,12 +232,12 @@ class Chat:
         return await self.process.add_message(by=self.by, conversation_id=self.id, role=role, content=content)
 
     async def edit(self, message_id: MessageId, content: str = "Hi?", options: ChatOptions = NO_OPTIONS) -> Sent:
-        return await self.process.edit(
+        return await self.process.edit_message(
             by=self.by, conversation_id=self.id, message_id=message_id, content=content, options=options
         )
 
     async def regenerate(self, message_id: MessageId | None = None, options: ChatOptions = NO_OPTIONS) -> Sent:
-        return await self.process.regenerate(
+        return await self.process.regenerate_reply(
             by=self.by, conversation_id=self.id, message_id=message_id, options=options
         )
 
@@ -327,7 +247,7 @@ class Chat:
     def follow(
         self, after: int = 0, reply_id: MessageId | None = None, *, numbered: bool = False
     ) -> AsyncGenerator[ReplyEvent, None]:
-        return self.process.follow(
+        return self.process.follow_reply(
             owner=self.owner, conversation_id=self.id, reply_id=reply_id, after=after, numbered=numbered
         )
 
@@ -343,10 +263,10 @@ class Chat:
         return await self.end()
 
     async def stop(self) -> Message:
-        return await self.process.stop(by=self.by, conversation_id=self.id)
+        return await self.process.stop_reply(by=self.by, conversation_id=self.id)
 
     async def delete(self) -> None:
-        await self.process.delete(by=self.by, conversation_id=self.id)
+        await self.process.delete_conversation(by=self.by, conversation_id=self.id)
 
     async def rename(self, title: str = "Mine") -> Conversation:
         return await self.process.world.rename_conversation(by=self.by, conversation_id=self.id, title=title)

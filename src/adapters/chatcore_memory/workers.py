@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence, Set
 from datetime import datetime, timedelta
 
 from chatcore.entities import Message, MessageId, Status, UserId, WorkerId
-from chatcore.ports import Pulse, UnfinishedReplies, Workers
+from chatcore.ports import Heartbeat, UnfinishedReplies, Workers
 from chatcore_memory.messages import with_siblings
 from chatcore_memory.state import State, Transaction
 
@@ -22,14 +22,14 @@ class MemoryWorkers(Workers):
 
         return await self._transaction.write(insert)
 
-    async def renew(self, worker_id: WorkerId) -> Pulse | None:
+    async def renew(self, worker_id: WorkerId) -> Heartbeat | None:
         now = self._transaction.now()
 
-        def update(state: State) -> Pulse | None:
+        def update(state: State) -> Heartbeat | None:
             if worker_id not in state.workers:
                 return None
             state.workers[worker_id] = now
-            return Pulse(now, {reply_id for reply_id in state.stops if state.writers.get(reply_id) == worker_id})
+            return Heartbeat(now, {reply_id for reply_id in state.stops if state.writers.get(reply_id) == worker_id})
 
         return await self._transaction.write(update)
 
@@ -42,7 +42,7 @@ class MemoryWorkers(Workers):
             lambda state: [worker_id for worker_id, renewed in state.workers.items() if renewed < latest]
         )
 
-    async def bury(self, worker_id: WorkerId, *, longer_than: timedelta) -> None:
+    async def expire(self, worker_id: WorkerId, *, longer_than: timedelta) -> None:
         latest = self._transaction.now() - longer_than
 
         def remove(state: State) -> None:

@@ -63,10 +63,10 @@ class CountingLimiter(RateLimiter):
             try:
                 return await _hit(self._shared, rate, who)
             except (RedisError, OSError, TimeoutError) as error:
-                self._lose(self._shared, error)
+                self._mark_lost(self._shared, error)
         return await _hit(self._here, rate, who)
 
-    def _lose(self, shared: FixedWindowRateLimiter, error: Exception) -> None:
+    def _mark_lost(self, shared: FixedWindowRateLimiter, error: Exception) -> None:
         if self._looking is None:
             _log.warning("Redis is lost (%s): limits are counted in this process alone", type(error).__name__)
             self._looking = asyncio.create_task(self._look(shared), name="chatcore limits")

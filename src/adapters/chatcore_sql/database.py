@@ -12,7 +12,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from chatcore.errors import ReadOnly
 from chatcore.ports import UnitOfWork
-from chatcore.shielding import settled
+from chatcore.shielding import shielded
 from chatcore.storage import MAX_STORAGE_BYTES
 from chatcore_sql import schema
 from chatcore_sql.failures import discard_what_is_gone
@@ -97,7 +97,7 @@ class Database:
 
     async def close(self) -> None:
         """Closes every connection, and lets go of a SQLite file."""
-        await settled(self._close())
+        await shielded(self._close())
 
     async def _close(self) -> None:
         for pool in self.pools:
@@ -134,7 +134,7 @@ class Database:
         """Raises `Unavailable` unless the database answers, `ReadOnly` unless it takes changes."""
         row = await SingleReads(self._writing).first(_TAKES_CHANGES[self._writing.engine.dialect.name])
         if row is None or not row[0]:
-            await settled(self._writing.close())  # others may be to another server, or be told something else
+            await shielded(self._writing.close())  # others may be to another server, or be told something else
             raise ReadOnly
 
     async def migrate(self) -> None:
@@ -151,12 +151,12 @@ class Database:
     async def is_migrated(self) -> bool:
         """Whether the schema is at the newest revision, which is the one that this code needs."""
         with located(self._place):
-            return await settled(answer(_with_one(self._reading, schema.is_current)))
+            return await shielded(answer(_with_one(self._reading, schema.is_current)))
 
     async def _alter(self, change: Callable[[Connection, str], None]) -> None:
         altered = _with_one(self._writing, lambda connection: change(connection, self._begin))
         with located(self._place):
-            await settled(answer(altered, patiently=True))
+            await shielded(answer(altered, patiently=True))
 
 
 async def _with_one(pool: Pool, work: Work[T]) -> T:

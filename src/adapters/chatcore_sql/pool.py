@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, Engine
 from sqlalchemy.util import greenlet_spawn
 
-from chatcore.shielding import settled
+from chatcore.shielding import shielded
 from chatcore_sql.failures import is_full
 
 _CUT_OFF = (RuntimeError, IndexError, struct.error)
@@ -48,7 +48,7 @@ class Pool:
             connection = self._free.pop() if self._free else None
             if connection is not None and not self._is_old(connection):
                 return connection
-            await settled(self._open_instead(connection), apart=True)
+            await shielded(self._open_instead(connection), apart=True)
 
     def give(self, connection: Connection) -> None:
         self._free.append(connection)
@@ -57,7 +57,7 @@ class Pool:
     async def discard(self, connection: Connection) -> None:
         """Closes one that nobody shall get again. If it has turned out to be dead, those that were idle may be too."""
         dead = [connection, *self._idle()] if connection.invalidated else [connection]
-        await settled(self._drop(dead), apart=True)
+        await shielded(self._drop(dead), apart=True)
 
     async def close(self) -> None:
         """Closes those that are free."""

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import greenlet_spawn
 
 from chatcore.errors import Contention, Unavailable
-from chatcore.shielding import settled
+from chatcore.shielding import shielded
 from chatcore_sql.failures import FAILURES, in_its_own_words, meaning
 from chatcore_sql.pool import Pool
 from chatcore_sql.queries import Query, fetch
@@ -116,7 +116,7 @@ class SingleReads(Statements):
         self._pool = pool
 
     async def rows(self, query: Query, **values: object) -> Sequence[Row]:
-        return await settled(answer(self._rows(query, values)))
+        return await shielded(answer(self._rows(query, values)))
 
     async def _write(self, work: Work[T]) -> T:
         raise RuntimeError("this unit of work is read-only")
@@ -199,7 +199,7 @@ class Transaction(Statements):
             async with self._turn:
                 return await work()
 
-        return await settled(answer(turn(), within=self._within))
+        return await shielded(answer(turn(), within=self._within))
 
     def _check(self) -> None:
         if self._over:

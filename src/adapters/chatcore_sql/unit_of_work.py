@@ -1,7 +1,7 @@
 """One unit of work: the repositories on one way of running statements."""
 
 from chatcore.ports import UnitOfWork
-from chatcore.shielding import settled
+from chatcore.shielding import shielded
 from chatcore.storage import StorageLedger
 from chatcore_sql.administration import SqlAdministration, SqlSealedKeys
 from chatcore_sql.conversations import SqlConversationRepo
@@ -32,7 +32,7 @@ class SqlUnitOfWork(UnitOfWork):
         self.sealed_keys = SqlSealedKeys(statements)
 
     async def commit(self) -> None:
-        await settled(self._commit())
+        await shielded(self._commit())
 
     async def _commit(self) -> None:
         await settle(self._statements, self._ledger, self._max_storage)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from chatcore.entities import Message, MessageId, Status, UserId, WorkerId
-from chatcore.ports import Pulse, UnfinishedReplies, Workers
+from chatcore.ports import Heartbeat, UnfinishedReplies, Workers
 from chatcore_sql.messages import MESSAGE_ALONE, message_from
 from chatcore_sql.statements import Statements
 from chatcore_sql.tables import conversations, messages, workers
@@ -81,11 +81,11 @@ class SqlWorkers(Workers):
         assert row is not None  # noqa: S101 - inserted by this transaction
         return WorkerId(worker_id), _moment(row[0])
 
-    async def renew(self, worker_id: WorkerId) -> Pulse | None:
+    async def renew(self, worker_id: WorkerId) -> Heartbeat | None:
         if await self._statements.change(_RENEW, worker=worker_id) != 1:
             return None
         rows = await self._statements.rows(_PULSE, worker=worker_id)
-        return Pulse(_moment(rows[0][0]), frozenset(MessageId(row[1]) for row in rows if row[1] is not None))
+        return Heartbeat(_moment(rows[0][0]), frozenset(MessageId(row[1]) for row in rows if row[1] is not None))
 
     async def is_alive(self, worker_id: WorkerId) -> bool:
         return await self._statements.lock(_ALIVE, worker=worker_id) is not None
@@ -94,7 +94,7 @@ class SqlWorkers(Workers):
         rows = await self._statements.rows(_SILENT, silence=longer_than // _MICROSECOND)
         return [WorkerId(row[0]) for row in rows]
 
-    async def bury(self, worker_id: WorkerId, *, longer_than: timedelta) -> None:
+    async def expire(self, worker_id: WorkerId, *, longer_than: timedelta) -> None:
         await self._statements.change(_BURY, worker=worker_id, silence=longer_than // _MICROSECOND)
 
 

@@ -35,7 +35,7 @@ from chatcore.ports import Clock, PasswordHasher, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.removal import REMOVE_WITHIN, Removal
 from chatcore.replies import STOP_BEFORE_DELETION, Replies
-from chatcore.shielding import repeatable
+from chatcore.shielding import retry_on_contention
 from chatcore.use_cases.sessions import SessionIssuer, SignedIn, note_sign_in
 
 
@@ -104,7 +104,7 @@ class MakeAccount:
             now=now,
         )
 
-    @repeatable
+    @retry_on_contention
     async def _store(self, new: NewAccount, password_hash: str) -> User:
         """With nothing beside it."""
         async with self.unit_of_work() as work:
@@ -169,7 +169,7 @@ class Register(OpenRegistration):
         note_sign_in("account_created", signed_in)
         return signed_in
 
-    @repeatable
+    @retry_on_contention
     async def _store_signed_in(self, new: NewAccount, password_hash: str, user_agent: str, address: str) -> SignedIn:
         now = self.clock.now()
         async with self.unit_of_work() as work:
@@ -217,7 +217,7 @@ class ChangeUsername:
         await self.limits.try_rename(caller.user.id, address)
         return await self._store(caller, username)
 
-    @repeatable
+    @retry_on_contention
     async def _store(self, caller: Caller, username: str) -> User:
         now = self.clock.now()
         async with acting(self.unit_of_work, caller, now=now, alone=True) as work:
@@ -250,7 +250,7 @@ class ChangeEmail:
         _note_change("email_changed", caller)
         return replace(caller.user, email=email, updated_at=now)
 
-    @repeatable
+    @retry_on_contention
     async def _store(self, caller: Caller, email: str, now: datetime) -> None:
         async with acting(self.unit_of_work, caller, now=now, alone=True) as work:
             await work.users.set_email(caller.user.id, email, now=now)
@@ -282,7 +282,7 @@ class ChangePassword:
         _note_change("password_changed", caller)
         return signed_in
 
-    @repeatable
+    @retry_on_contention
     async def _store(self, caller: Caller, password_hash: str, checked: bool, now: datetime) -> SignedIn:
         async with acting(self.unit_of_work, caller, now=now, alone=True) as work:
             await work.users.set_password_hash(caller.user.id, password_hash, now=now)
@@ -332,7 +332,7 @@ class Deletion:
             await Removal(self.unit_of_work, self.clock).account(user_id, within=REMOVE_WITHIN)
         await self.replies.stop_all(user_id, within=STOP_BEFORE_DELETION)
 
-    @repeatable
+    @retry_on_contention
     async def _order_stops(self, user_id: UserId, by: Authority, role: str | None) -> None:
         """On that authority; to carry them out needs none."""
         async with acting(self.unit_of_work, by, now=self.clock.now(), role=role) as work:
@@ -342,7 +342,7 @@ class Deletion:
                 await work.conversations.request_stop(user_id, reply.conversation_id, reply.id)
             await work.commit()
 
-    @repeatable
+    @retry_on_contention
     async def _close(self, user_id: UserId, by: Authority, role: str | None) -> None:
         async with acting(self.unit_of_work, by, now=self.clock.now(), role=role, alone=True) as work:
             if role is not None:

@@ -27,7 +27,7 @@ from chatcore.entities import (
 from chatcore.errors import EmailTaken, LastAdmin, NotFound, Raises, UsernameTaken, ValidationFailed
 from chatcore.ports import Clock, UnitOfWork, UnitOfWorkFactory
 from chatcore.replies import Replies
-from chatcore.shielding import repeatable
+from chatcore.shielding import retry_on_contention
 from chatcore.use_cases.accounts import ACCOUNT, Deletion, MakeAccount, NewAccount, keep_an_admin
 
 _MISSING = "There is no such user."
@@ -89,7 +89,7 @@ class DisableUser:
     clock: Clock
     raises: ClassVar[Raises] = (*ADMINISTERING, NotFound, LastAdmin)
 
-    @repeatable
+    @retry_on_contention
     async def __call__(self, *, by: Authority, user_id: UserId) -> User:
         """Disabling who is disabled changes nothing."""
         now = self.clock.now()
@@ -114,7 +114,7 @@ class EnableUser:
     clock: Clock
     raises: ClassVar[Raises] = (*ADMINISTERING, NotFound)
 
-    @repeatable
+    @retry_on_contention
     async def __call__(self, *, by: Authority, user_id: UserId) -> User:
         """Enabling who is enabled changes nothing."""
         now = self.clock.now()
@@ -143,7 +143,7 @@ class _RoleChange:
     clock: Clock
     bounds: ClassVar[Bounds] = Bounds(role=ROLE)
 
-    @repeatable
+    @retry_on_contention
     async def _changed(self, by: Authority, user_id: UserId, role: str, *, granted: bool) -> User:
         self.bounds.check(role=role)
         now = self.clock.now()
@@ -190,7 +190,7 @@ class RevokeSessionsOfUser:
     clock: Clock
     raises: ClassVar[Raises] = (*ADMINISTERING, NotFound)
 
-    @repeatable
+    @retry_on_contention
     async def __call__(self, *, by: Authority, user_id: UserId) -> None:
         now = self.clock.now()
         async with acting(self.unit_of_work, by, now=now, role=ADMIN_ROLE) as work:
@@ -216,7 +216,7 @@ class DeleteUser:
         await deletion(user_id, by=by, role=ADMIN_ROLE)
         audit.record("account_deleted", user_id=user_id)
 
-    @repeatable
+    @retry_on_contention
     async def _check(self, by: Authority, user_id: UserId) -> None:
         async with planning(self.unit_of_work, by, now=self.clock.now(), role=ADMIN_ROLE) as work:
             await _existing(work, user_id)
@@ -238,7 +238,7 @@ class CreateAdmin(MakeAccount):
         audit.record("role_changed", user_id=user.id, granted=ADMIN_ROLE)
         return user
 
-    @repeatable
+    @retry_on_contention
     async def promote(self, *, name: str) -> User:
         """Gives the user with this username or e-mail address the role, and enables them; the password stays."""
         now = self.clock.now()

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from chatcore.authority import CHANGING
 from chatcore.bounds import Bounds, Range, Text
-from chatcore.branches import ancestors, way_to
+from chatcore.branches import ancestors, path_to
 from chatcore.entities import (
     Conversation,
     ConversationId,
@@ -244,7 +244,7 @@ class AskModel:
         if message_id is not None:
             last = await work.messages.last(owner, conversation_id, before=MessageId(message_id + 1))
             if last != message_id:
-                fork, path = way_to(await work.messages.tree(owner, conversation_id), message_id)
+                fork, path = path_to(await work.messages.tree(owner, conversation_id), message_id)
         await work.messages.activate(owner, conversation_id, after=fork, path=path)
 
     async def _endpoint(self, work: UnitOfWork, owner: UserId, chosen: ModelConfigId | None) -> ModelEndpoint:

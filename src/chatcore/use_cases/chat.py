@@ -32,7 +32,7 @@ from chatcore.errors import (
 from chatcore.events import ReplyEvent
 from chatcore.ports import Clock, Idempotency, UnitOfWork, UnitOfWorkFactory
 from chatcore.replies import Replies
-from chatcore.shielding import repeatable, settled
+from chatcore.shielding import retry_on_contention, shielded
 from chatcore.use_cases.asking import CONTENT, MISSING, OPTIONS, AskModel, ChatOptions, Plan, Sent
 
 NO_OPTIONS = ChatOptions()
@@ -74,9 +74,9 @@ class SendMessage(AskModel):
             check(FieldError("idempotency_key", "needs a conversation to be unique in"))
         named = None if idempotency_key is None else Idempotency(idempotency_key, _digest(content, options))
         await self.limits.try_send(by.owner)
-        return await settled(self._send(by, conversation_id, content, options, named))
+        return await shielded(self._send(by, conversation_id, content, options, named))
 
-    @repeatable
+    @retry_on_contention
     async def _send(
         self,
         by: Owner,
@@ -166,9 +166,9 @@ class EditMessage(AskModel):
         """As `SendMessage`. A message that is not a user's is not found."""
         self._check(options, content=content)
         await self.limits.try_send(by.owner)
-        return await settled(self._edit(by, conversation_id, message_id, content, options))
+        return await shielded(self._edit(by, conversation_id, message_id, content, options))
 
-    @repeatable
+    @retry_on_contention
     async def _edit(
         self,
         by: Owner,
@@ -212,9 +212,9 @@ class RegenerateReply(AskModel):
         """`message_id`: the reply, or the message to reply to; None is the last reply of the active branch."""
         self._check(options)
         await self.limits.try_send(by.owner)
-        return await settled(self._regenerate(by, conversation_id, message_id, options))
+        return await shielded(self._regenerate(by, conversation_id, message_id, options))
 
-    @repeatable
+    @retry_on_contention
     async def _regenerate(
         self, by: Owner, conversation_id: ConversationId, message_id: MessageId | None, options: ChatOptions
     ) -> Sent:
@@ -309,7 +309,7 @@ class StopReply:
         async with self.unit_of_work(read_only=True) as work:
             return await with_logged_text(work, last)
 
-    @repeatable
+    @retry_on_contention
     async def _last(self, by: Owner, conversation_id: ConversationId) -> Message:
         async with planning(self.unit_of_work, by, now=self.clock.now()) as work:
             if await work.conversations.get(by.owner, conversation_id) is None:
@@ -319,7 +319,7 @@ class StopReply:
                 raise NotFound("No reply was ever written in this conversation.")
         return last
 
-    @repeatable
+    @retry_on_contention
     async def _order(self, by: Owner, reply: Message) -> None:
         """On that authority; to carry it out needs none."""
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from chatcore.authority import ANYTIME, CHANGING, Owner, acting
 from chatcore.bounds import PAGE, Bounds, Range, Text
-from chatcore.branches import newest_below, way_to
+from chatcore.branches import newest_below, path_to
 from chatcore.endings import with_logged_text
 from chatcore.entities import (
     MAX_TITLE,
@@ -36,7 +36,7 @@ from chatcore.ports import PAGE_BYTES, Clock, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.removal import REMOVE_WITHIN, Removal
 from chatcore.replies import STOP_BEFORE_DELETION, Replies
-from chatcore.shielding import repeatable
+from chatcore.shielding import retry_on_contention
 from chatcore.texts import newest_that_fit
 from chatcore.use_cases.asking import CONTENT
 
@@ -111,7 +111,7 @@ class CreateConversation:
     bounds: ClassVar[Bounds] = _TITLE
     raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, NotFound, StorageFull)
 
-    @repeatable
+    @retry_on_contention
     async def __call__(
         self, *, by: Owner, title: str | None = None, config_id: ModelConfigId | None = None
     ) -> Conversation:
@@ -134,7 +134,7 @@ class RenameConversation:
     bounds: ClassVar[Bounds] = _TITLE
     raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, NotFound)
 
-    @repeatable
+    @retry_on_contention
     async def __call__(self, *, by: Owner, conversation_id: ConversationId, title: str) -> Conversation:
         self.bounds.check(title=title)
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
@@ -166,7 +166,7 @@ class DeleteConversation:
                 removal = Removal(self.unit_of_work, self.clock)
                 await removal.conversation(by.owner, conversation_id, within=REMOVE_WITHIN)
 
-    @repeatable
+    @retry_on_contention
     async def _delete(self, by: Owner, conversation_id: ConversationId, stopped: MessageId | None) -> Message | int:
         """How much is deleted, or a reply that has to be stopped first; that it stops is ordered."""
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
@@ -242,7 +242,7 @@ class AddMessage:
         await self.limits.try_send(by.owner)
         return await self._add(by, conversation_id, role, content)
 
-    @repeatable
+    @retry_on_contention
     async def _add(self, by: Owner, conversation_id: ConversationId, role: Role, content: str) -> Message:
         now, owner = self.clock.now(), by.owner
         async with acting(self.unit_of_work, by, now=now) as work:
@@ -284,7 +284,7 @@ class SwitchBranch:
         await self._switch(by, conversation_id, message_id)
         return await self.read_history(owner=by.owner, conversation_id=conversation_id)
 
-    @repeatable
+    @retry_on_contention
     async def _switch(self, by: Owner, conversation_id: ConversationId, message_id: MessageId) -> None:
         owner = by.owner
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
@@ -293,6 +293,6 @@ class SwitchBranch:
             tree = await work.messages.tree(owner, conversation_id)
             if all(node.id != message_id for node in tree):
                 raise NotFound("There is no such message.")
-            fork, path = way_to(tree, newest_below(tree, message_id))
+            fork, path = path_to(tree, newest_below(tree, message_id))
             await work.messages.activate(owner, conversation_id, after=fork, path=path)
             await work.commit()

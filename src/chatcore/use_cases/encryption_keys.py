@@ -8,7 +8,7 @@ from chatcore.authority import ANYTIME
 from chatcore.entities import ModelConfig, ModelConfigId
 from chatcore.errors import Raises
 from chatcore.ports import Cipher, UnitOfWorkFactory
-from chatcore.shielding import repeatable
+from chatcore.shielding import retry_on_contention
 
 _COUNT_TO = 1000
 
@@ -55,7 +55,7 @@ class RotateKeys:
             return None
         return self.cipher.seal(api_key, owner=config.user_id, config_id=config.id)
 
-    @repeatable
+    @retry_on_contention
     async def _replace(self, sealed: Sequence[tuple[ModelConfig, str]]) -> int:
         replaced = 0
         async with self.unit_of_work() as work:

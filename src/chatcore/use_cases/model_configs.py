@@ -34,7 +34,7 @@ from chatcore.errors import (
 )
 from chatcore.ports import Cipher, Clock, LLMGateway, ModelEndpoint, Prompt, PromptMessage, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
-from chatcore.shielding import repeatable
+from chatcore.shielding import retry_on_contention
 
 MAX_CONFIGS = 1000
 """Of one user: each may have 8 KiB."""
@@ -71,7 +71,7 @@ class CreateModelConfig:
     bounds: ClassVar[Bounds] = MODEL
     raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, TooManyModelConfigs)
 
-    @repeatable
+    @retry_on_contention
     async def __call__(self, *, by: Owner, model_url: str, model_name: str, api_key: str) -> ModelConfig:
         model_url, model_name, api_key = normal_model_url(model_url), _trimmed(model_name), _trimmed(api_key)
         self.bounds.check(model_url=model_url, model_name=model_name, api_key=api_key)
@@ -101,7 +101,7 @@ class UpdateModelConfig:
     bounds: ClassVar[Bounds] = MODEL
     raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, NotFound)
 
-    @repeatable
+    @retry_on_contention
     async def __call__(
         self,
         *,
@@ -201,7 +201,7 @@ class DeleteModelConfig:
     clock: Clock
     raises: ClassVar[Raises] = (*CHANGING, NotFound)
 
-    @repeatable
+    @retry_on_contention
     async def __call__(self, *, by: Owner, config_id: ModelConfigId) -> None:
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             if not await work.model_configs.delete(by.owner, config_id):

@@ -14,7 +14,7 @@ from chatcore.entities import MAX_TITLE, ConversationId, Message, MessageId, Mod
 from chatcore.errors import Raises, RateLimited, StorageFull, ValidationFailed
 from chatcore.ports import Clock, Node, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
-from chatcore.shielding import repeatable, settled
+from chatcore.shielding import retry_on_contention, shielded
 from chatcore.use_cases.read_import import OwnConversation, ReadConversation, Refusal
 
 T = TypeVar("T")
@@ -286,7 +286,7 @@ class ImportConversations:
 
     async def _finish(self, by: Owner, read: ReadConversation | None, imported: Imported) -> None:
         if read is not None:
-            await settled(self._store_or_refuse(by, read, imported))
+            await shielded(self._store_or_refuse(by, read, imported))
 
     async def _store_or_refuse(self, by: Owner, read: ReadConversation, imported: Imported) -> None:
         """To its end, so that what is told of it holds."""
@@ -296,7 +296,7 @@ class ImportConversations:
         stored = await self._store(by, read.own, read)
         imported.take(Taken(stored, read.own.conversation.title, read.count, read.own.left_out))
 
-    @repeatable
+    @retry_on_contention
     async def _store(self, by: Owner, own: OwnConversation, read: ReadConversation) -> ConversationId:
         owner, ids, active, now = by.owner, dict[MessageId, MessageId](), read.active(), self.clock.now()
         async with acting(self.unit_of_work, by, now=now) as work:

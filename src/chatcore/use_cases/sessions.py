@@ -30,7 +30,7 @@ from chatcore.errors import (
 )
 from chatcore.ports import AccessClaims, Clock, PasswordHasher, TokenSigner, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, RateLimits
-from chatcore.shielding import repeatable, settled
+from chatcore.shielding import retry_on_contention, shielded
 
 _TOUCH_EVERY = timedelta(minutes=1)
 _LONGEST_TOKEN = 64  # characters; ours have 43
@@ -180,7 +180,7 @@ class SignIn:
             raise AccountDisabled
         return user
 
-    @repeatable
+    @retry_on_contention
     async def _open(self, user: User, rehashed: str | None, user_agent: str, address: str) -> SignedIn | None:
         """None: the password was changed since it was verified, or hashed anew, or the user disabled or deleted."""
         now = self.clock.now()
@@ -211,9 +211,9 @@ class Refresh:
     raises: ClassVar[Raises] = (*ANYTIME, Unauthenticated, AccountDisabled)
 
     async def __call__(self, *, refresh_token: str) -> SignedIn:
-        return await settled(self._refresh(refresh_token))
+        return await shielded(self._refresh(refresh_token))
 
-    @repeatable
+    @retry_on_contention
     async def _refresh(self, token: str) -> SignedIn:
         now, digest, successor = self.clock.now(), digest_of(token), self.sessions.successor(token)
         async with self.unit_of_work() as work:
@@ -267,7 +267,7 @@ class Authenticate:
             await self._touch(caller, now)
         return caller
 
-    @repeatable
+    @retry_on_contention
     async def _touch(self, caller: Caller, now: datetime) -> None:
         async with self.unit_of_work() as work:
             await work.tokens.touch(caller.user.id, caller.session.id, now=now)
@@ -285,7 +285,7 @@ class SignOut:
     clock: Clock
     raises: ClassVar[Raises] = CHANGING
 
-    @repeatable
+    @retry_on_contention
     async def __call__(self, *, caller: Caller, refresh_token: str | None = None) -> None:
         now, user_id, this = self.clock.now(), caller.user.id, caller.session.id
         other: SessionId | None = None
@@ -324,7 +324,7 @@ class RevokeSession:
     clock: Clock
     raises: ClassVar[Raises] = (*CHANGING, NotFound)
 
-    @repeatable
+    @retry_on_contention
     async def __call__(self, *, caller: Caller, session_id: SessionId) -> None:
         """Ending one that has ended changes nothing."""
         if len(session_id) > _LONGEST_ID:
@@ -346,7 +346,7 @@ class RevokeOtherSessions:
     clock: Clock
     raises: ClassVar[Raises] = CHANGING
 
-    @repeatable
+    @retry_on_contention
     async def __call__(self, *, caller: Caller) -> None:
         now = self.clock.now()
         async with acting(self.unit_of_work, caller, now=now, alone=True) as work:

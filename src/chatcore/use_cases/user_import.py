@@ -12,7 +12,7 @@ from chatcore.bounds import EMAIL, PROFILE, ROLE, USERNAME, Bounds, Range
 from chatcore.entities import identity_key
 from chatcore.errors import Contention, EmailTaken, FieldError, Raises, UsernameTaken, ValidationFailed
 from chatcore.ports import Clock, NewUser, PasswordHasher, UnitOfWork, UnitOfWorkFactory
-from chatcore.shielding import repeatable
+from chatcore.shielding import retry_on_contention
 
 _TRIES = 5
 _USER = Bounds(username=USERNAME, email=EMAIL)
@@ -100,7 +100,7 @@ class ImportUsers:
                 continue
         raise Contention
 
-    @repeatable
+    @retry_on_contention
     async def _store_once(self, sorted_out: "_SortedOut") -> None:
         async with self.unit_of_work() as work:
             await sorted_out.leave_out_taken(work)

@@ -18,7 +18,7 @@ from chatcore_http.answers import Answers
 from chatcore_http.body_limits import RequestBodies, refuse_compressed
 from chatcore_http.envelope import Envelope
 from chatcore_http.errors import exception_handlers
-from chatcore_http.hardening import Hardened
+from chatcore_http.hardening import SecurityHeaders
 from chatcore_http.head_requests import HeadRequests
 from chatcore_http.held_bytes import HeldBytes
 from chatcore_http.json_bodies import JSONRequest
@@ -80,7 +80,7 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
         app.asgi_handler = RefusedPreflights(app.asgi_handler, app.cors_config)
     held = HeldBytes(settings.max_unfinished_body_bytes)
     app.asgi_handler = Admission(HeadRequests(app.asgi_handler), settings, held)
-    app.asgi_handler = Hardened(app.asgi_handler, settings)
+    app.asgi_handler = SecurityHeaders(app.asgi_handler, settings)
     if enveloped:
         app.asgi_handler = Envelope(app.asgi_handler)
     app.asgi_handler = RequestLog(RequestBodies(app.asgi_handler, settings, held))

@@ -24,7 +24,7 @@ _TOKENS = {b"authorization", b"cookie"}
 _FORWARDED = {b"x-forwarded-for", b"x-forwarded-proto"}
 
 
-class Hardened:
+class SecurityHeaders:
     """Around the whole application, unknown routes and errors included. An answer's own headers come first, but what
     a request with a token gets is never stored by anybody (OWASP ASVS 5.0, 3.4 and 14.3.2). A platform that looks
     whether the server lives asks it directly, without TLS: it is told."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from chatcore.entities import Conversation, Message, MessageId, Status, User, WorkerId
-from chatcore.ports import Pulse, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import Heartbeat, UnitOfWork, UnitOfWorkFactory
 from contracts.storage.base import (
     NOW,
     WORKER,
@@ -28,7 +28,7 @@ async def joined(unit_of_work: UnitOfWorkFactory) -> WorkerId:
     return worker_id
 
 
-async def renewed(unit_of_work: UnitOfWorkFactory, worker_id: WorkerId) -> Pulse | None:
+async def renewed(unit_of_work: UnitOfWorkFactory, worker_id: WorkerId) -> Heartbeat | None:
     async with unit_of_work() as work:
         pulse = await work.workers.renew(worker_id)
         await work.commit()
@@ -37,7 +37,7 @@ async def renewed(unit_of_work: UnitOfWorkFactory, worker_id: WorkerId) -> Pulse
 
 async def buried(unit_of_work: UnitOfWorkFactory, worker_id: WorkerId, longer_than: timedelta = EVERYBODY) -> None:
     async with unit_of_work() as work:
-        await work.workers.bury(worker_id, longer_than=longer_than)
+        await work.workers.expire(worker_id, longer_than=longer_than)
         await work.commit()
 
 

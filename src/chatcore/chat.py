@@ -1,0 +1,231 @@
+"""`Chat`: the product, wired. `async with Chat(...) as chat`, then `await chat.use_cases.send_message(by=…, …)`."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import MISSING, Field, fields, is_dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, get_type_hints
+
+from chatcore.clock import SystemClock
+from chatcore.ports import (
+    Cipher,
+    Clock,
+    LLMGateway,
+    PasswordHasher,
+    TokenSigner,
+    UnitOfWorkFactory,
+)
+from chatcore.rate_limits import UNLIMITED, RateLimits
+from chatcore.replies import Replies
+from chatcore.sweep import ExpirySweep
+from chatcore.use_cases.accounts import (
+    ChangeEmail,
+    ChangePassword,
+    ChangeUsername,
+    CreateAccount,
+    DeleteAccount,
+    PasswordPolicy,
+    Register,
+    StepUp,
+)
+from chatcore.use_cases.administration import (
+    CreateAdmin,
+    DeleteUser,
+    DisableUser,
+    EnableUser,
+    FindUser,
+    GrantRole,
+    ListRoles,
+    ListSessionsOfUser,
+    ListUsers,
+    RevokeRole,
+    RevokeSessionsOfUser,
+)
+from chatcore.use_cases.asking import ChatDefaults
+from chatcore.use_cases.chat import EditMessage, FollowReply, RegenerateReply, SendMessage, StopReply
+from chatcore.use_cases.conversations import (
+    AddMessage,
+    CreateConversation,
+    DeleteConversation,
+    ListConversations,
+    ReadHistory,
+    RenameConversation,
+    SwitchBranch,
+)
+from chatcore.use_cases.encryption_keys import CountOldKeys, RotateKeys
+from chatcore.use_cases.model_configs import (
+    CheckModelConfig,
+    CreateModelConfig,
+    DeleteModelConfig,
+    ListModelConfigs,
+    UpdateModelConfig,
+)
+from chatcore.use_cases.own_data import ExportOwnData, ImportConversations
+from chatcore.use_cases.search import SearchConversations
+from chatcore.use_cases.sessions import (
+    Authenticate,
+    ListSessions,
+    Refresh,
+    RevokeOtherSessions,
+    RevokeSession,
+    SessionPolicy,
+    SignIn,
+    SignOut,
+)
+from chatcore.use_cases.user_import import ImportUsers
+
+
+class UseCases:
+    """Everything a person can do: each use case is listed here, and nowhere else.
+
+    One is made when it is first used, from `parts`: an object for each type that its fields name. What is no part
+    and a dataclass is made in the same way; a field that has a default keeps it unless there is a part of its type.
+    """
+
+    # Conversations
+    list_conversations: ListConversations
+    create_conversation: CreateConversation
+    read_history: ReadHistory
+    rename_conversation: RenameConversation
+    switch_branch: SwitchBranch
+    search_conversations: SearchConversations
+    delete_conversation: DeleteConversation
+
+    # Replies
+    add_message: AddMessage
+    send_message: SendMessage
+    edit_message: EditMessage
+    regenerate_reply: RegenerateReply
+    follow_reply: FollowReply
+    stop_reply: StopReply
+
+    # Model endpoints
+    list_model_configs: ListModelConfigs
+    create_model_config: CreateModelConfig
+    update_model_config: UpdateModelConfig
+    check_model_config: CheckModelConfig
+    delete_model_config: DeleteModelConfig
+
+    # Accounts
+    register: Register
+    create_account: CreateAccount
+    change_username: ChangeUsername
+    change_email: ChangeEmail
+    change_password: ChangePassword
+    step_up: StepUp
+    delete_account: DeleteAccount
+    export_own_data: ExportOwnData
+    import_conversations: ImportConversations
+
+    # Sessions
+    sign_in: SignIn
+    refresh: Refresh
+    authenticate: Authenticate
+    sign_out: SignOut
+    list_sessions: ListSessions
+    revoke_session: RevokeSession
+    revoke_other_sessions: RevokeOtherSessions
+
+    # Administration
+    create_admin: CreateAdmin
+    find_user: FindUser
+    list_users: ListUsers
+    list_roles: ListRoles
+    list_sessions_of_user: ListSessionsOfUser
+    disable_user: DisableUser
+    enable_user: EnableUser
+    delete_user: DeleteUser
+    grant_role: GrantRole
+    revoke_role: RevokeRole
+    revoke_sessions_of_user: RevokeSessionsOfUser
+    import_users: ImportUsers
+    rotate_keys: RotateKeys
+    count_old_keys: CountOldKeys
+
+    def __init__(self, parts: Mapping[Any, object]) -> None:
+        self._parts = dict(parts)
+
+    if not TYPE_CHECKING:  # to a type checker the list above is complete
+
+        def __getattr__(self, name: str) -> object:
+            if name not in USE_CASES:
+                raise AttributeError(f"There is no use case {name!r}.")
+            return self._part(USE_CASES[name])
+
+    def _part(self, kind: Any) -> object:
+        if kind not in self._parts:
+            self._parts[kind] = kind(**{name: self._part(needed) for name, needed in self._needs(kind)})
+        return self._parts[kind]
+
+    def _needs(self, kind: Any) -> Iterator[tuple[str, Any]]:
+        types = get_type_hints(kind)
+        for one in fields(kind):
+            needed = types[one.name]
+            if needed in self._parts or (one.init and not _has_default(one)):
+                if needed not in self._parts and not is_dataclass(needed):
+                    raise LookupError(f"{kind.__name__} needs {needed.__name__}, which is not among the parts.")
+                yield one.name, needed
+
+
+USE_CASES: Mapping[str, Any] = get_type_hints(UseCases)
+"""Each use case's class, by the name of its attribute."""
+
+
+def _has_default(one: Field[Any]) -> bool:
+    return one.default is not MISSING or one.default_factory is not MISSING
+
+
+class Chat:
+    """chatcore in another program: `use_cases`, and what runs in the background while it is open."""
+
+    def __init__(
+        self,
+        *,
+        unit_of_work: UnitOfWorkFactory,
+        gateway: LLMGateway,
+        cipher: Cipher,
+        passwords: PasswordHasher | None = None,
+        signer: TokenSigner | None = None,
+        clock: Clock | None = None,
+        defaults: ChatDefaults | None = None,
+        password_policy: PasswordPolicy | None = None,
+        session_policy: SessionPolicy | None = None,
+        limits: RateLimits = UNLIMITED,
+        grace: float = 20.0,
+        lease: float | None = 5.0,
+    ) -> None:
+        """`cipher` opens and seals users' own keys. `passwords`, `signer` and `session_policy` are for accounts of
+        chatcore's own: without them the use cases that need them raise `LookupError`.
+
+        `grace`, `lease`: seconds, as of `Replies`; None for `lease` if no other process uses the database.
+        """
+        clock = clock or SystemClock()
+        self._replies = Replies(unit_of_work=unit_of_work, gateway=gateway, clock=clock, grace=grace, lease=lease)
+        self._sweep = ExpirySweep(unit_of_work=unit_of_work, clock=clock)
+        self._open = AsyncExitStack()
+        parts = {
+            UnitOfWorkFactory: unit_of_work,
+            LLMGateway: gateway,
+            Cipher: cipher,
+            PasswordHasher: passwords,
+            TokenSigner: signer,
+            Clock: clock,
+            ChatDefaults: defaults,
+            PasswordPolicy: password_policy,
+            SessionPolicy: session_policy,
+            RateLimits: limits,
+            Replies: self._replies,
+        }
+        self.use_cases = UseCases({kind: part for kind, part in parts.items() if part is not None})
+
+    async def __aenter__(self) -> Self:
+        """End what dead processes have left, and begin to keep house."""
+        await self._open.enter_async_context(self._replies)
+        await self._open.enter_async_context(self._sweep)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the replies in progress `grace` seconds to end."""
+        await self._open.aclose()

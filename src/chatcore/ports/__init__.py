@@ -1,0 +1,66 @@
+"""What the core asks of the outside: one Protocol per conversation with it.
+
+Adapters subclass these, so that a missing method fails when the adapter is made. What a docstring promises
+here is held by the abstract tests in tests/contracts, for the in-memory adapters and the real ones alike.
+
+Owned things are asked for with their owner; another's thing and a missing thing give the same answer, `None`
+or `False`. The ports that see across owners say so: `TokenStore`, where the secret itself is the proof, `Workers`,
+`UnfinishedReplies`, `Administration` and `SealedKeys`.
+
+Any method that reaches a database raises `Unavailable` when that is gone, and `Contention` when the database gives the
+unit of work up for the sake of others: a deadlock, a lock that was waited for too long, or a commit that lost to one on
+another node. Nothing of that unit is stored then, and it may be run again from its beginning.
+
+No method is interrupted by the cancellation of its caller: it goes on to its end, and then the cancellation is raised.
+"""
+
+from chatcore.ports.accounts import Administration, NewUser, UserRepo
+from chatcore.ports.clock import Clock
+from chatcore.ports.conversations import ConversationRepo, Hit, Matches, MessageRef
+from chatcore.ports.messages import PAGE_BYTES, Idempotency, MessageRepo, Node
+from chatcore.ports.model_configs import Cipher, ModelConfigRepo, SealedKeys
+from chatcore.ports.models import Delta, LLMGateway, ModelEndpoint, Prompt, PromptMessage
+from chatcore.ports.passwords import PasswordHasher
+from chatcore.ports.rates import Rate, RateLimiter
+from chatcore.ports.reply_log import Cursor, LogEntry, ReplyLog, TextKind
+from chatcore.ports.sessions import AccessClaims, TokenSigner, TokenStore
+from chatcore.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
+from chatcore.ports.workers import Heartbeat, UnfinishedReplies, Workers
+
+__all__ = [
+    "PAGE_BYTES",
+    "AccessClaims",
+    "Administration",
+    "Cipher",
+    "Clock",
+    "ConversationRepo",
+    "Cursor",
+    "Delta",
+    "Heartbeat",
+    "Hit",
+    "Idempotency",
+    "LLMGateway",
+    "LogEntry",
+    "Matches",
+    "MessageRef",
+    "MessageRepo",
+    "ModelConfigRepo",
+    "ModelEndpoint",
+    "NewUser",
+    "Node",
+    "PasswordHasher",
+    "Prompt",
+    "PromptMessage",
+    "Rate",
+    "RateLimiter",
+    "ReplyLog",
+    "SealedKeys",
+    "TextKind",
+    "TokenSigner",
+    "TokenStore",
+    "UnfinishedReplies",
+    "UnitOfWork",
+    "UnitOfWorkFactory",
+    "UserRepo",
+    "Workers",
+]

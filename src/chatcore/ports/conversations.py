@@ -1,0 +1,129 @@
+"""Conversations, without their messages."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+
+from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, Role, UserId, WorkerId
+from chatcore.texts import Excerpt
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Matches(Generic[T]):
+    """What a search found so far. `looked_to`: the id up to which it looked; None: to the end."""
+
+    items: Sequence[T]
+    looked_to: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRef:
+    """A message without its text."""
+
+    id: MessageId
+    role: Role
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """Where a text was found: in a message of this conversation or, without a message, in its title."""
+
+    conversation: Conversation
+    excerpt: Excerpt
+    message: MessageRef | None = None
+
+
+class ConversationRepo(Protocol):
+    @abstractmethod
+    async def add(self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
+        """A title that is not empty is the user's own.
+
+        Raises `NotFound` if the configuration does not exist; whose it is, the caller has looked up.
+        """
+
+    @abstractmethod
+    async def get(self, owner: UserId, conversation_id: ConversationId) -> Conversation | None: ...
+
+    @abstractmethod
+    async def lock(self, owner: UserId, conversation_id: ConversationId) -> Conversation | None:
+        """As `get`, and nobody else locks or changes it until this unit of work is closed."""
+
+    @abstractmethod
+    async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[Conversation]:
+        """Newest `updated_at` first, then highest id first."""
+
+    @abstractmethod
+    async def list_below(
+        self, owner: UserId, *, updated_at: datetime, before: ConversationId, limit: int
+    ) -> Sequence[Conversation]:
+        """As `list`, those that come after the one with this time and this id."""
+
+    @abstractmethod
+    async def used_since(
+        self, owner: UserId, since: datetime, *, limit: int
+    ) -> Sequence[tuple[Conversation, datetime]]:
+        """Those that were there at `since` and are used later, in any order, and what their `updated_at` was then: the
+        last time at which a message of theirs was added or, being a reply, ended, or that with which they were restored
+        or added."""
+
+    @abstractmethod
+    async def by_id(self, owner: UserId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
+        """The lowest id first, those above `after` if given."""
+
+    @abstractmethod
+    async def restore(self, conversation: Conversation) -> Conversation:
+        """Stores a conversation as it is, but for its id, which is new. Its messages are not newer than its
+        `updated_at`. No reply is being written there, and it has no configuration."""
+
+    @abstractmethod
+    async def titled(
+        self, owner: UserId, text: str, *, before: ConversationId | None, limit: int, within: int
+    ) -> Matches[Conversation]:
+        """Those with the text in the title, as `MessageRepo.containing` finds messages."""
+
+    @abstractmethod
+    async def set_title(
+        self, owner: UserId, conversation_id: ConversationId, title: str, *, by_user: bool = False
+    ) -> bool:
+        """Leaves `updated_at` as it is. A title that the user gave gives way to none but another of theirs: one
+        conditional UPDATE. False: it was not set, or there is no such conversation."""
+
+    @abstractmethod
+    async def touch(self, owner: UserId, conversation_id: ConversationId, *, now: datetime) -> None:
+        """Sets `updated_at`, if there is such a conversation."""
+
+    @abstractmethod
+    async def delete(self, owner: UserId, conversation_id: ConversationId, *, limit: int, now: datetime) -> int:
+        """Deletes at most `limit` of its messages with what the log holds of them, and itself, if these were all. If
+        not, nobody finds it any more, and another call goes on. How many messages and conversations were deleted:
+        `limit`, if something may be left; 0 if there is none. Who calls first has its `lock`."""
+
+    @abstractmethod
+    async def claim(
+        self,
+        owner: UserId,
+        conversation_id: ConversationId,
+        reply_id: MessageId,
+        worker_id: WorkerId,
+        *,
+        now: datetime,
+    ) -> bool:
+        """Makes this reply the one being written, by this worker, and sets `updated_at`. One conditional UPDATE: False
+        if there is no such conversation or another reply is being written in it."""
+
+    @abstractmethod
+    async def release(
+        self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId, *, now: datetime
+    ) -> bool:
+        """Gives the claim back and sets `updated_at`. One conditional UPDATE: of any number of callers at once exactly
+        one gets True, and may say how the reply ended. False if this reply did not hold it."""
+
+    @abstractmethod
+    async def request_stop(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId) -> bool:
+        """Asks the worker that writes this reply to stop; it hears of it when it next renews its lease. False: the
+        reply is not being written."""

@@ -1,0 +1,76 @@
+"""Model endpoints."""
+
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from chatcore.entities import FinishReason, Role, Usage, UserId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEndpoint:
+    """An OpenAI-compatible base URL (such as https://api.openai.com/v1), a model there, and the key for it.
+
+    `trusted`: named by the operator, not by a user. `owner`: the user whose endpoint it is, whose calls share limits.
+    """
+
+    url: str
+    model: str
+    api_key: str = field(repr=False)
+    trusted: bool = False
+    owner: UserId | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptMessage:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """`temperature` 0 to 2 and `max_tokens` ≥ 1; None leaves the choice to the model."""
+
+    messages: Sequence[PromptMessage]
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(slots=True)  # not frozen, as `LogEntry`
+class Delta:
+    """What arrived together. `usage` comes with the last one, if the endpoint counts; `finish_reason` once the model
+    has ended its answer, if it says why.
+
+    `reasoned`: all that was said before this, as text, was reasoning too. Only then does a model show that its answer
+    begins: with a `</think>` that nothing has opened.
+    """
+
+    reasoning: str = ""
+    text: str = ""
+    usage: Usage | None = None
+    finish_reason: FinishReason | None = None
+    reasoned: bool = False
+
+
+class LLMGateway(Protocol):
+    @abstractmethod
+    def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        """What the model says, as it comes; all its text is fit to store (`entities.storable`).
+
+        It ends when the model has finished, and raises a `ModelError` when it has not: what was yielded before
+        stays said. It calls once, never again after the first byte, and closes its connection when the iterator
+        is closed or its task cancelled. No text of the endpoint's reaches an error.
+        """
+
+    @abstractmethod
+    async def models(self, endpoint: ModelEndpoint) -> Sequence[str]:
+        """The names of the models that the endpoint offers, sorted, at most 1,000, each fit to store.
+
+        Raises a `ModelError` if it does not answer as an OpenAI-compatible endpoint does.
+        """
+
+    @abstractmethod
+    async def may_call(self, url: str, *, owner: UserId) -> bool:
+        """Whether this user's endpoint may be at this URL, as far as its addresses are known now. False is an answer
+        for good; True is not: the address is looked at again whenever it is called."""

@@ -1,0 +1,51 @@
+"""One transaction."""
+
+from abc import abstractmethod
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from chatcore.ports.accounts import Administration, UserRepo
+from chatcore.ports.conversations import ConversationRepo
+from chatcore.ports.messages import MessageRepo
+from chatcore.ports.model_configs import ModelConfigRepo, SealedKeys
+from chatcore.ports.reply_log import ReplyLog
+from chatcore.ports.sessions import TokenStore
+from chatcore.ports.workers import UnfinishedReplies, Workers
+
+
+class UnitOfWork(Protocol):
+    """One transaction and the repositories that work in it."""
+
+    users: UserRepo
+    tokens: TokenStore
+    model_configs: ModelConfigRepo
+    conversations: ConversationRepo
+    messages: MessageRepo
+    reply_log: ReplyLog
+    workers: Workers
+    unfinished: UnfinishedReplies
+    administration: Administration
+    sealed_keys: SealedKeys
+
+    @abstractmethod
+    async def commit(self) -> None:
+        """When this returns, what was written is durable, and counted (`chatcore.storage`). Once per unit.
+
+        Raises `StorageFull` if a user would have more stored than one may; nothing is stored then.
+        Raises `Contention` if the database answers that it rolled back: a cluster may find only here that another node
+        was quicker. Whether a commit that failed in any other way took place is not known: `Unavailable`, and not to
+        be run again blindly.
+        """
+
+
+class UnitOfWorkFactory(Protocol):
+    """`async with unit_of_work() as work:` rolls back on leaving, unless `work.commit()` was called.
+
+    A unit sees what was committed before it began and what it wrote itself. `read_only` costs no transaction:
+    each read then sees the newest committed state, and writing or committing is a `RuntimeError`. `urgent` units
+    have a few connections of their own: a process under load must still show that it is alive, and take what is said
+    to the log.
+    """
+
+    @abstractmethod
+    def __call__(self, *, read_only: bool = False, urgent: bool = False) -> AbstractAsyncContextManager[UnitOfWork]: ...
