@@ -46,7 +46,7 @@ def shown(messages: Any) -> list[str]:
 
 
 def asked(model: ScriptedModel) -> list[str]:
-    return [message.content for message in model.calls[-1].prompt.messages if message.role != "system"]
+    return [message.text for message in model.calls[-1].prompt.messages if message.role != "system"]
 
 
 # ---- what they answer ------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from chatcore.errors import (
     ModelUnauthorized,
     ModelUnavailable,
 )
-from chatcore.ports import Delta, ModelEndpoint, Prompt, PromptMessage
+from chatcore.ports import Delta, ImagePart, ModelEndpoint, Prompt, PromptMessage, TextPart
 from chatcore_openai import LOOPBACK, OpenAIGateway
 from chatcore_openai.failures import words_for_log
 from integration.model_server import (
@@ -431,3 +431,60 @@ async def test_after_its_first_word_a_model_is_not_asked_again(gateway: OpenAIGa
     server.script(Answer([chunk("Hel"), busy], headers=(*says().headers, ("Retry-After", "0"))))
     assert type(await failure(gateway, at(server))) is ModelRateLimited
     assert len(server.requests) == 1
+
+
+# ---- prompts with parts, and with what chatcore does not know ---------------------------------------------
+
+PICTURE = "data:image/png;base64,iVBORw0KGgo="
+SOUND = {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+
+
+async def test_parts_and_unknown_fields_reach_the_endpoint_as_they_are(
+    server: ModelServer, gateway: OpenAIGateway
+) -> None:
+    prompt = Prompt(
+        messages=[
+            PromptMessage("developer", "Be brief."),
+            PromptMessage(Role.USER, [TextPart("What is this?"), ImagePart(PICTURE, "low"), ImagePart(PICTURE), SOUND]),
+            PromptMessage(Role.ASSISTANT, "", {"tool_calls": [CALL]}),
+            PromptMessage("tool", "Sunny", {"tool_call_id": "call_1"}),
+        ],
+        more={"tools": TOOLS, "seed": 7, "model": "another", "stream": False},
+    )
+    await heard(gateway, at(server), prompt)
+    asked = server.requests[0].body
+    assert asked["messages"] == [
+        {"role": "developer", "content": "Be brief."},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "What is this?"},
+                {"type": "image_url", "image_url": {"url": PICTURE, "detail": "low"}},
+                {"type": "image_url", "image_url": {"url": PICTURE}},
+                SOUND,
+            ],
+        },
+        {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        {"role": "tool", "content": "Sunny", "tool_call_id": "call_1"},
+    ]
+    assert (asked["tools"], asked["seed"]) == (TOOLS, 7)
+    assert (asked["model"], asked["stream"]) == ("scripted", True)
+
+
+async def test_a_system_prompt_before_parts_becomes_a_part_where_none_is_known(
+    server: ModelServer, gateway: OpenAIGateway
+) -> None:
+    server.script(plain(400, '{"error": {"message": "System role not supported"}}'))
+    messages = [PromptMessage(Role.SYSTEM, "Be brief."), PromptMessage(Role.USER, [ImagePart(PICTURE)])]
+    await heard(gateway, at(server), Prompt(messages=messages))
+    assert server.requests[-1].body["messages"] == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Be brief."},
+                {"type": "image_url", "image_url": {"url": PICTURE}},
+            ],
+        }
+    ]

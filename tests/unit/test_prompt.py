@@ -42,7 +42,7 @@ def spoken(role: Role, content: str, status: Status) -> Message:
 
 
 def sent(history: Sequence[Message], limits: PromptLimits = ROOMY, system: str = "") -> list[str]:
-    return [message.content for message in build_prompt(history, system=system, limits=limits)]
+    return [message.text for message in build_prompt(history, system=system, limits=limits)]
 
 
 def test_a_conversation_is_sent_with_its_roles() -> None:

@@ -24,7 +24,7 @@ NOWHERE = MessageId(999_999)
 
 def asked(world: World) -> list[str]:
     """What the model was sent last."""
-    return [message.content for message in world.model.calls[-1].prompt.messages]
+    return [message.text for message in world.model.calls[-1].prompt.messages]
 
 
 async def talk(world: World, chat: Chat, *contents: str) -> list[MessageId]:

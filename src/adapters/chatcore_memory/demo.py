@@ -57,7 +57,7 @@ class DemoModel(LLMGateway):
         for word in said:
             await asyncio.sleep(self._pause)
             yield Delta(text=word)
-        asked = sum(len(words(message.content)) for message in prompt.messages)
+        asked = sum(len(words(message.text)) for message in prompt.messages)
         yield Delta(usage=Usage(prompt_tokens=asked, completion_tokens=len(said), total_tokens=asked + len(said)))
 
 
@@ -70,7 +70,7 @@ def answer(messages: Sequence[PromptMessage]) -> str:
 
 def last_question(messages: Sequence[PromptMessage]) -> str:
     """What the user said last, on one line and not too long."""
-    asked = next((message.content for message in reversed(messages) if message.role is Role.USER), "")
+    asked = next((message.text for message in reversed(messages) if message.role == Role.USER), "")
     line = " ".join(asked.split())
     return line if len(line) <= QUESTION_LENGTH else line[:QUESTION_LENGTH] + "…"
 

@@ -175,9 +175,9 @@ def _secrets(endpoint: ModelEndpoint, prompt: Prompt | None) -> Iterable[str]:
     if endpoint.api_key:
         yield endpoint.api_key
     for message in prompt.messages if prompt else ():
-        if len(message.content) >= 8:  # shorter ones are words that anybody uses
-            yield message.content[:_READ]
-            yield json.dumps(message.content[:_READ])[1:-1]
+        if len(text := message.text) >= 8:  # shorter ones are words that anybody uses
+            yield text[:_READ]
+            yield json.dumps(text[:_READ])[1:-1]
 
 
 def _kind_of_message(message: str) -> type[ModelError] | None:

@@ -4,10 +4,10 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from chatcore.entities import Role
-from chatcore.ports import ModelEndpoint, Prompt
+from chatcore.ports import ImagePart, ModelEndpoint, Part, Prompt, PromptMessage, TextPart
 from chatcore_openai.failures import Refusal
 
 _REMEMBERED = 1000  # endpoints
@@ -36,6 +36,7 @@ class Form:
 
     def question(self, endpoint: ModelEndpoint, prompt: Prompt) -> Mapping[str, object]:
         asked: dict[str, object] = {
+            **prompt.more,
             "model": endpoint.model,
             "messages": _messages(prompt, system=self.system),
             "stream": self.stream,
@@ -53,7 +54,7 @@ class Form:
         words = refusal.words
         if refusal.status in (400, 422, 500) and self.system and _NO_SYSTEM.search(words):
             other = replace(self, system=False)
-            return other if any(message.role is Role.SYSTEM for message in prompt.messages) else None
+            return other if any(message.role == Role.SYSTEM for message in prompt.messages) else None
         if refusal.status not in (400, 422) or not _UNSUPPORTED.search(words):
             return None
         if "stream_options" in asked and "stream_options" in words:
@@ -67,16 +68,37 @@ class Form:
         return None
 
 
-def _messages(prompt: Prompt, *, system: bool) -> list[dict[str, str]]:
+def _messages(prompt: Prompt, *, system: bool) -> list[dict[str, Any]]:
     """Without a `system` prompt, its words are the beginning of what the user says."""
-    messages = list[dict[str, str]]()
+    messages = list[dict[str, Any]]()
     for message in prompt.messages:
-        role = message.role if system or message.role is not Role.SYSTEM else Role.USER
-        if not system and messages and messages[-1]["role"] == role:
-            messages[-1]["content"] += f"\n\n{message.content}"
+        role = message.role if system or message.role != Role.SYSTEM else Role.USER
+        content = _content(message)
+        if not system and messages and messages[-1]["role"] == role and not message.more:
+            messages[-1]["content"] = _joined(messages[-1]["content"], content)
         else:
-            messages.append({"role": role, "content": message.content})
+            messages.append({**message.more, "role": role, "content": content})
     return messages
+
+
+def _content(message: PromptMessage) -> str | list[Mapping[str, Any]]:
+    return message.content if isinstance(message.content, str) else [_part(part) for part in message.content]
+
+
+def _part(part: Part) -> Mapping[str, Any]:
+    if isinstance(part, TextPart):
+        return {"type": "text", "text": part.text}
+    if isinstance(part, ImagePart):
+        image = {"url": part.url} if part.detail is None else {"url": part.url, "detail": part.detail}
+        return {"type": "image_url", "image_url": image}
+    return part
+
+
+def _joined(first: str | list[Any], second: str | list[Any]) -> str | list[Any]:
+    if isinstance(first, str) and isinstance(second, str):
+        return f"{first}\n\n{second}"
+    both = ([_part(TextPart(one))] if isinstance(one, str) else one for one in (first, second))
+    return [part for parts in both for part in parts]
 
 
 class Forms:

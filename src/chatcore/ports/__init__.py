@@ -19,7 +19,7 @@ from chatcore.ports.clock import Clock
 from chatcore.ports.conversations import ConversationRepo, Hit, Matches, MessageRef
 from chatcore.ports.messages import PAGE_BYTES, Idempotency, MessageRepo, Node
 from chatcore.ports.model_configs import Cipher, ModelConfigRepo, SealedKeys
-from chatcore.ports.models import Delta, LLMGateway, ModelEndpoint, Prompt, PromptMessage
+from chatcore.ports.models import Delta, ImagePart, LLMGateway, ModelEndpoint, Part, Prompt, PromptMessage, TextPart
 from chatcore.ports.passwords import PasswordHasher
 from chatcore.ports.rates import Rate, RateLimiter
 from chatcore.ports.reply_log import Cursor, LogEntry, ReplyLog, TextKind
@@ -39,6 +39,7 @@ __all__ = [
     "Heartbeat",
     "Hit",
     "Idempotency",
+    "ImagePart",
     "LLMGateway",
     "LogEntry",
     "Matches",
@@ -48,6 +49,7 @@ __all__ = [
     "ModelEndpoint",
     "NewUser",
     "Node",
+    "Part",
     "PasswordHasher",
     "Prompt",
     "PromptMessage",
@@ -56,6 +58,7 @@ __all__ = [
     "ReplyLog",
     "SealedKeys",
     "TextKind",
+    "TextPart",
     "TokenSigner",
     "TokenStore",
     "UnfinishedReplies",

@@ -1,11 +1,11 @@
 """Model endpoints."""
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from chatcore.entities import FinishReason, Role, Usage, UserId
+from chatcore.entities import FinishReason, Usage, UserId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,18 +23,48 @@ class ModelEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class TextPart:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """`url`: an `https:` or `data:` URL, which the model's endpoint reads. `detail`: `low`, `high` or `auto`."""
+
+    url: str
+    detail: str | None = None
+
+
+Part = TextPart | ImagePart | Mapping[str, Any]
+"""A mapping is a part in the endpoint's own form, such as `{"type": "input_audio", …}`."""
+
+
+@dataclass(frozen=True, slots=True)
 class PromptMessage:
-    role: Role
-    content: str
+    """`role`: a `Role`, or another one that the endpoint knows (`tool`, `developer`). `more`: other fields of the
+    message in the endpoint's own form (`name`, `tool_calls`, `tool_call_id`)."""
+
+    role: str
+    content: str | Sequence[Part]
+    more: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def text(self) -> str:
+        """What of the content is text, parts one after the other."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """`temperature` 0 to 2 and `max_tokens` ≥ 1; None leaves the choice to the model."""
+    """`temperature` 0 to 2 and `max_tokens` ≥ 1; None leaves the choice to the model. `more`: other fields of the
+    request in the endpoint's own form (`tools`, `response_format`), which never replace those that chatcore sends."""
 
     messages: Sequence[PromptMessage]
     temperature: float | None = None
     max_tokens: int | None = None
+    more: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(slots=True)  # not frozen, as `LogEntry`
