@@ -544,7 +544,7 @@ async def test_a_conversation_without_messages_is_refused_and_no_other(world: Wo
     broken = {"title": "Corrupted", "create_time": 1, "id": "x"}
     bring = await brought(world, raw([made.chatgpt_talk(), broken, 5, None, made.chatgpt_talk()]))
     assert bring.imported.conversations == 2
-    assert [(refusal.title, refusal.why.partition(":")[0]) for refusal in bring.imported.refused] == [
+    assert [(refusal.title, refusal.reason.partition(":")[0]) for refusal in bring.imported.refused] == [
         ("Corrupted", "has no messages"),
         ("", "has no messages"),
         ("", "has no messages"),
@@ -566,7 +566,7 @@ async def test_what_is_complete_before_a_cut_is_imported(world: World, cut: int)
     bring = await brought(world, raw([made.chatgpt_talk(), made.chatgpt_talk()])[:-cut])
     assert bring.imported.conversations == (2 if cut == 1 else 1)
     assert bring.imported.refusals == 1
-    assert "cut off" in bring.imported.refused[0].why
+    assert "cut off" in bring.imported.refused[0].reason
 
 
 NONE = {
@@ -609,7 +609,7 @@ async def test_an_archive_that_unpacks_to_too_much_is_read_no_further(world: Wor
     packed = made.archive({f"conversations-{n:03}.json": talk for n, talk in enumerate(talks)})
     bring = await brought(world, packed, longest=350_000)
     assert bring.imported.conversations == 3
-    assert {refusal.why for refusal in bring.imported.refused} == {"is more than may be unpacked of one archive"}
+    assert {refusal.reason for refusal in bring.imported.refused} == {"is more than may be unpacked of one archive"}
 
 
 async def test_an_archive_with_too_many_files_is_refused_before_they_are_listed(
@@ -626,7 +626,7 @@ async def test_a_file_of_an_archive_that_is_damaged_is_refused_and_no_other(worl
     packed = made.archive({"conversations-000.json": good, "conversations-001.json": bad}, compression=0)
     bring = await brought(world, packed.replace(b"DAMAGED", b"changed"))
     assert bring.imported.conversations == 1
-    assert [(refusal.title, refusal.why) for refusal in bring.imported.refused] == [
+    assert [(refusal.title, refusal.reason) for refusal in bring.imported.refused] == [
         ("conversations-001.json", "is damaged in the archive")
     ]
 

@@ -87,7 +87,7 @@ async def brought(world: World, owner: UserId, *things: Any, end: bool = True) -
 
 
 def refused(imported: Imported) -> list[tuple[int | None, str]]:
-    return [(refusal.line, refusal.why.partition(":")[0]) for refusal in imported.refused]
+    return [(refusal.line, refusal.reason.partition(":")[0]) for refusal in imported.refused]
 
 
 @pytest.fixture
@@ -276,7 +276,7 @@ async def test_the_last_one_of_a_file_without_an_end_may_be_cut_off(world: World
 async def test_a_file_that_is_cut_off_before_its_first_conversation_is_no_empty_one(world: World, ada: UserId) -> None:
     cut, empty = await brought(world, ada, end=False), await brought(world, ada)
     assert [refusal.line for refusal in cut.refused] == [1]
-    assert "cut off" in cut.refused[0].why
+    assert "cut off" in cut.refused[0].reason
     assert (cut.conversations, empty.conversations, empty.refusals) == (0, 0, 0)
 
 
@@ -292,7 +292,7 @@ async def test_a_conversation_has_a_bounded_number_of_messages_and_bytes(
     failed = [own(4), said(31, of=4, content="", status=Status.FAILED, error=failure)]
     imported = await brought(world, ada, *many, *long, *fits, *failed)
     assert [refusal.line for refusal in imported.refused] == [6, 9, 15]
-    assert {refusal.why for refusal in imported.refused} == {"a conversation has at most 3 messages with 30 bytes"}
+    assert {refusal.reason for refusal in imported.refused} == {"a conversation has at most 3 messages with 30 bytes"}
     assert (imported.conversations, imported.messages) == (1, 3)
 
 

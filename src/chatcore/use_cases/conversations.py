@@ -196,6 +196,10 @@ class History:
     messages: Sequence[Message]
     next_before_id: MessageId | None
 
+    @property
+    def has_more(self) -> bool:
+        return self.next_before_id is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReadHistory:

@@ -44,7 +44,7 @@ class Refusal:
     """Of a conversation, by its title and the line that prevented that it was stored, as far as they are known."""
 
     line: int | None
-    why: str
+    reason: str
     title: str | None = None
 
 

@@ -78,7 +78,7 @@ def _tell(imported: Imported) -> None:
         click.echo(f"{taken.title}: {taken.messages} messages{_told_left_out(taken.left_out)}")
     for refusal in imported.refused:
         where = refusal.title or (f"line {refusal.line}" if refusal.line else "the file")
-        click.echo(f"{where}: refused: {refusal.why}", err=True)
+        click.echo(f"{where}: refused: {refusal.reason}", err=True)
     if imported.refusals > len(imported.refused):
         click.echo(f"… and {imported.refusals - len(imported.refused)} more that were refused", err=True)
     click.echo(

@@ -17,6 +17,7 @@ from chatcore.ports import Clock
 from chatcore.use_cases.own_data import EndOfExport, Line, Unreadable
 from chatcore_http import schemas
 from chatcore_http.long_lines import AT_ONCE, TooMuchBesideTexts, restored, without_long_texts
+from chatcore_http.shapes import Shape
 
 FORMAT, VERSION = "chatcore export", 1
 LONGEST_LINE = 16 * 1024 * 1024
@@ -76,7 +77,7 @@ class ExportedConversation(msgspec.Struct, frozen=True, tag_field="kind", tag="c
         return OwnConversation(conversation, _message_id(self.current_message_id))
 
 
-class ExportedMessage(msgspec.Struct, frozen=True, tag_field="kind", tag="message"):
+class ExportedMessage(Shape, frozen=True, tag_field="kind", tag="message"):
     """Stands after its conversation, and after the message that it follows."""
 
     id: schemas.Id
@@ -91,11 +92,6 @@ class ExportedMessage(msgspec.Struct, frozen=True, tag_field="kind", tag="messag
     usage: schemas.Usage | None = None
     finish_reason: Literal["stop", "length", "content_filter", "tool_calls", "error"] | None = None
     error: schemas.Failure | None = None
-
-    @classmethod
-    def of(cls, message: entities.Message) -> Self:
-        shown = schemas.Message.of(message)
-        return cls(**{name: getattr(shown, name) for name in cls.__struct_fields__})
 
     def entity(self) -> entities.Message:
         return entities.Message(
@@ -161,7 +157,7 @@ def _shown(thing: OwnThing, session: entities.SessionId) -> msgspec.Struct:
         case entities.User():
             return ExportedUser.of(thing)
         case entities.Session():
-            return ExportedSession.of(thing, current=session)
+            return ExportedSession.seen_from(session, thing)
         case entities.ModelConfig():
             return ExportedModelConfig.of(thing)
         case OwnConversation():

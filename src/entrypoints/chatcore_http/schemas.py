@@ -1,7 +1,7 @@
 """The JSON shapes of the wire, each beside the way from its entity. Fields that are not named here are ignored."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -21,10 +21,9 @@ from chatcore.bounds import check
 from chatcore.errors import FieldError
 from chatcore.live_reply import MAX_PIECE
 from chatcore.ports import TextKind
-from chatcore.use_cases.conversations import History as HistoryPage
 from chatcore.use_cases.model_configs import Checked
-from chatcore.use_cases.own_data import Imported as ImportReport
 from chatcore.use_cases.sessions import SignedIn
+from chatcore_http.shapes import Listing, Shape
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -37,7 +36,7 @@ class Said(msgspec.Struct, frozen=True, rename={"text": "message"}):
     text: str
 
 
-class Profile(msgspec.Struct, frozen=True):
+class Profile(Shape, frozen=True):
     user_name: str | None
     country: str | None
     job: str | None
@@ -45,7 +44,7 @@ class Profile(msgspec.Struct, frozen=True):
     init_cn_level: str | None
 
 
-class User(msgspec.Struct, frozen=True):
+class User(Shape, frozen=True):
     id: int
     username: str
     email: str | None
@@ -56,18 +55,8 @@ class User(msgspec.Struct, frozen=True):
     updated_at: datetime
 
     @classmethod
-    def of(cls, user: entities.User) -> Self:
-        profile = Profile(**{name: getattr(user.profile, name) for name in Profile.__struct_fields__})
-        return cls(
-            user.id,
-            user.username,
-            user.email,
-            sorted(user.roles),
-            user.is_active,
-            profile,
-            user.created_at,
-            user.updated_at,
-        )
+    def of(cls, entity: entities.User) -> Self:
+        return msgspec.structs.replace(super().of(entity), roles=sorted(entity.roles))
 
 
 class Tokens(msgspec.Struct, frozen=True):
@@ -134,7 +123,7 @@ class AccountDeletion(msgspec.Struct, frozen=True):
     current_password: str | None = None
 
 
-class Session(msgspec.Struct, frozen=True):
+class Session(Shape, frozen=True):
     """`current`: the one through which this was asked."""
 
     id: str
@@ -146,23 +135,13 @@ class Session(msgspec.Struct, frozen=True):
     current: bool
 
     @classmethod
-    def of(cls, session: entities.Session, *, current: entities.SessionId) -> Self:
-        return cls(
-            session.id,
-            session.login_time,
-            session.logout_time,
-            session.last_used_at,
-            session.user_agent,
-            session.address,
-            session.id == current,
-        )
+    def seen_from(cls, current: entities.SessionId, session: entities.Session) -> Self:
+        named: dict[str, Any] = {name: getattr(session, name, None) for name in cls.__struct_fields__}
+        return cls(**{**named, "current": session.id == current})
 
 
-class Sessions(msgspec.Struct, frozen=True):
-    items: list[Session]
-    has_more: bool
-    limit: int
-    offset: int
+class Sessions(Listing[Session], frozen=True):
+    pass
 
 
 class Users(msgspec.Struct, frozen=True):
@@ -172,7 +151,7 @@ class Users(msgspec.Struct, frozen=True):
     limit: int
 
 
-class AccountRole(msgspec.Struct, frozen=True):
+class AccountRole(Shape, frozen=True):
     """What an account may do: who grants it names it."""
 
     name: str
@@ -188,7 +167,7 @@ class RoleChange(msgspec.Struct, frozen=True):
     role: Annotated[str, Meta(examples=["admin"])]
 
 
-class ModelConfig(msgspec.Struct, frozen=True):
+class ModelConfig(Shape, frozen=True):
     """The key itself is never shown; the hint is its last four characters."""
 
     id: int
@@ -198,23 +177,9 @@ class ModelConfig(msgspec.Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
 
-    @classmethod
-    def of(cls, config: entities.ModelConfig) -> Self:
-        return cls(
-            config.id,
-            config.model_url,
-            config.model_name,
-            config.api_key_hint,
-            config.created_at,
-            config.updated_at,
-        )
 
-
-class ModelConfigs(msgspec.Struct, frozen=True):
-    items: list[ModelConfig]
-    has_more: bool
-    limit: int
-    offset: int
+class ModelConfigs(Listing[ModelConfig], frozen=True):
+    pass
 
 
 class NewModelConfig(msgspec.Struct, frozen=True):
@@ -244,22 +209,12 @@ class ModelCheck(msgspec.Struct, frozen=True, omit_defaults=True):
         return cls(True, models=list(checked.models))
 
 
-class Conversation(msgspec.Struct, frozen=True):
+class Conversation(Shape, frozen=True):
     id: int
     title: str
     config_id: int | None
     created_at: datetime
     updated_at: datetime
-
-    @classmethod
-    def of(cls, conversation: entities.Conversation) -> Self:
-        return cls(
-            conversation.id,
-            conversation.title,
-            conversation.config_id,
-            conversation.created_at,
-            conversation.updated_at,
-        )
 
 
 class Conversations(msgspec.Struct, frozen=True):
@@ -303,18 +258,18 @@ class Rename(msgspec.Struct, frozen=True):
     title: Annotated[str, Meta(examples=["Plans for the summer"])]
 
 
-class Usage(msgspec.Struct, frozen=True):
+class Usage(Shape, frozen=True):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
 
 
-class Failure(msgspec.Struct, frozen=True):
+class Failure(Shape, frozen=True):
     code: str
     detail: str
 
 
-class _Message(msgspec.Struct, frozen=True, kw_only=True):
+class _Message(Shape, frozen=True, kw_only=True):
     """All but the text."""
 
     id: int
@@ -329,34 +284,12 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True):
     error: Failure | None
     created_at: datetime
 
-    @classmethod
-    def _with(cls, message: entities.Message, **text: str | None) -> Self:
-        usage, error = message.usage, message.error
-        return cls(
-            id=message.id,
-            conversation_id=message.conversation_id,
-            parent_id=message.parent_id,
-            siblings=list(message.siblings),
-            role=message.role.value,
-            status=message.status.value,
-            model=message.model,
-            usage=Usage(usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) if usage else None,
-            finish_reason=None if message.finish_reason is None else message.finish_reason.value,
-            error=Failure(error.code, error.detail) if error else None,
-            created_at=message.created_at,
-            **text,
-        )
-
 
 class Message(_Message, frozen=True, kw_only=True):
     """`parent_id`: the message that it follows. `siblings`: the ids of all that follow the same one, its own too."""
 
     content: str
     reasoning: str | None
-
-    @classmethod
-    def of(cls, message: entities.Message) -> Self:
-        return cls._with(message, content=message.content, reasoning=message.reasoning)
 
 
 class EndedReply(_Message, frozen=True, kw_only=True):
@@ -367,29 +300,19 @@ class EndedReply(_Message, frozen=True, kw_only=True):
     reasoning: str | None
 
     @classmethod
-    def of(cls, message: entities.Message) -> Self:
-        if message.length > MAX_PIECE:
-            return cls._with(message, content=None, reasoning=None)
-        return cls._with(message, content=message.content, reasoning=message.reasoning)
+    def of(cls, entity: entities.Message) -> Self:
+        shown = super().of(entity)
+        return shown if entity.length <= MAX_PIECE else msgspec.structs.replace(shown, content=None, reasoning=None)
 
 
-class History(msgspec.Struct, frozen=True):
+class History(Shape, frozen=True):
     conversation: Conversation
     messages: list[Message]
     has_more: bool
     next_before_id: int | None
 
-    @classmethod
-    def of(cls, page: HistoryPage) -> Self:
-        return cls(
-            Conversation.of(page.conversation),
-            [Message.of(message) for message in page.messages],
-            page.next_before_id is not None,
-            page.next_before_id,
-        )
 
-
-class MessageRef(msgspec.Struct, frozen=True):
+class MessageRef(Shape, frozen=True):
     id: int
     role: Literal["system", "user", "assistant"]
     created_at: datetime
@@ -411,9 +334,8 @@ class Hit(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, hit: ports.Hit) -> Self:
-        message, excerpt = hit.message, hit.excerpt
-        ref = None if message is None else MessageRef(message.id, message.role.value, message.created_at)
-        return cls(Conversation.of(hit.conversation), ref, excerpt.text, excerpt.start, excerpt.hit, None)
+        excerpt, message = hit.excerpt, None if hit.message is None else MessageRef.of(hit.message)
+        return cls(Conversation.of(hit.conversation), message, excerpt.text, excerpt.start, excerpt.hit, None)
 
 
 class Hits(msgspec.Struct, frozen=True):
@@ -432,7 +354,7 @@ class Hits(msgspec.Struct, frozen=True):
         return cls(items, following is not None, cursor, limit)
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class Refusal(Shape, frozen=True):
     """Why a conversation was not stored. `line`: that of our own export, from 1, which prevented it."""
 
     line: int | None
@@ -440,7 +362,7 @@ class Refusal(msgspec.Struct, frozen=True):
     reason: str
 
 
-class TakenConversation(msgspec.Struct, frozen=True):
+class TakenConversation(Shape, frozen=True):
     """A conversation that was stored. `left_out`: what of another product's was not, and how often."""
 
     id: Id
@@ -449,7 +371,7 @@ class TakenConversation(msgspec.Struct, frozen=True):
     left_out: dict[str, int]
 
 
-class Imported(msgspec.Struct, frozen=True):
+class Imported(Shape, frozen=True):
     """How much was stored, how many conversations were refused, and of the first hundred of those why; of the first ten
     thousand that were stored what of them was."""
 
@@ -458,12 +380,6 @@ class Imported(msgspec.Struct, frozen=True):
     refusals: int
     refused: list[Refusal]
     taken: list[TakenConversation]
-
-    @classmethod
-    def of(cls, imported: ImportReport) -> Self:
-        refused = [Refusal(each.line, each.title, each.why) for each in imported.refused]
-        taken = [TakenConversation(each.id, each.title, each.messages, dict(each.left_out)) for each in imported.taken]
-        return cls(imported.conversations, imported.messages, imported.refusals, refused, taken)
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):

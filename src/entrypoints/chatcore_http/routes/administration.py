@@ -46,13 +46,13 @@ async def list_sessions_of_user(
     offset: FromQuery[int] = 0,
 ) -> schemas.Sessions:
     page = await sessions(user_id=UserId(user_id), limit=limit, offset=offset)
-    items = [schemas.Session.of(session, current=caller.session.id) for session in page.items]
+    items = [schemas.Session.seen_from(caller.session.id, session) for session in page.items]
     return schemas.Sessions(items, page.has_more, limit, offset)
 
 
 @get("/roles", description=described(ListRoles))
 async def list_roles(list_roles: FromDishka[ListRoles]) -> schemas.AccountRoles:
-    return schemas.AccountRoles([schemas.AccountRole(role.name, role.description) for role in await list_roles()])
+    return schemas.AccountRoles([schemas.AccountRole.of(role) for role in await list_roles()])
 
 
 @post("/users/{user_id:int}/disable", status_code=200, description=described(DisableUser))

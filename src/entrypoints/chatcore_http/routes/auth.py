@@ -150,7 +150,7 @@ async def list_sessions(
     offset: FromQuery[int] = 0,
 ) -> schemas.Sessions:
     page = await sessions(caller=caller, limit=limit, offset=offset)
-    items = [schemas.Session.of(session, current=caller.session.id) for session in page.items]
+    items = [schemas.Session.seen_from(caller.session.id, session) for session in page.items]
     return schemas.Sessions(items, page.has_more, limit, offset)
 
 

@@ -1,0 +1,22 @@
+"""What the shapes of the wire have in common."""
+
+from typing import Any, Generic, Self, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """What is shown of an entity: those of its fields that are named here."""
+
+    @classmethod
+    def of(cls, entity: Any) -> Self:
+        return msgspec.convert(entity, cls, from_attributes=True)
+
+
+class Listing(msgspec.Struct, Generic[T], frozen=True):
+    items: list[T]
+    has_more: bool
+    limit: int
+    offset: int
