@@ -19,6 +19,8 @@ from chatcore import (
     CreateAdmin,
     DeleteAccount,
     ImportConversations,
+    ListConversations,
+    ListCursor,
     OwnConversation,
     Profile,
     Rate,
@@ -284,6 +286,11 @@ def call_of(scene: Scene, use_case: Any, error: type[ChatcoreError], more: dict[
     if (use_case, error) == (CreateAdmin, errors.NotFound):
         parts = {each.name: scene.made_of[each.name] for each in fields(CreateAdmin)}
         return CreateAdmin(**parts).promote(name="nobody")
+    if (use_case, error) == (ListConversations, errors.RateLimited):
+        walking = scene.world.list_conversations
+        scene.enter(walking.walks.one_more(scene.given["owner"], weight=2**40))
+        now = scene.world.clock.now()
+        return walking(owner=scene.given["owner"], cursor=ListCursor(now, now, scene.given["conversation_id"]))
     return scene.call(use_case, **more)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
@@ -33,7 +33,7 @@ from chatcore.errors import (
     ValidationFailed,
 )
 from chatcore.ports import PAGE_BYTES, Clock, UnitOfWork, UnitOfWorkFactory
-from chatcore.rate_limits import UNLIMITED, RateLimits
+from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
 from chatcore.removal import REMOVE_WITHIN, Removal
 from chatcore.replies import STOP_BEFORE_DELETION, Replies
 from chatcore.shielding import retry_on_contention
@@ -70,16 +70,20 @@ class ListConversations:
     neither missed nor shown twice; one that is begun meanwhile is not among them."""
 
     unit_of_work: UnitOfWorkFactory
+    walks: AtOnce = field(init=False, default_factory=lambda: AtOnce("pages by cursor", 4))
+    """A cursor from long ago has the database look at all that was used since."""
     bounds: ClassVar[Bounds] = PAGE
-    raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed)
+    raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, RateLimited)
 
     async def __call__(
         self, *, owner: UserId, limit: int = 20, offset: int = 0, cursor: ListCursor | None = None
     ) -> ListPage:
         self.bounds.check(limit=limit, offset=offset)
+        if cursor is not None:
+            with self.walks.one_more(owner):
+                async with self.unit_of_work(read_only=True) as work:
+                    return _list_page(await self._below(work, owner, cursor, limit + 1), limit, cursor.since)
         async with self.unit_of_work(read_only=True) as work:
-            if cursor is not None:
-                return _list_page(await self._below(work, owner, cursor, limit + 1), limit, cursor.since)
             found = await work.conversations.list(owner, limit=limit + 1, offset=offset)
         placed = [(each, each.updated_at) for each in found]
         return _list_page(placed, limit, found[0].updated_at if found else None)
