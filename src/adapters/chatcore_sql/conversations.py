@@ -23,6 +23,7 @@ from sqlalchemy import (
 from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, UserId, WorkerId
 from chatcore.ports import ConversationRepo, Matches
 from chatcore.storage import CONVERSATION_BYTES, StorageLedger
+from chatcore_sql.mapped import Mapped
 from chatcore_sql.pages import LIMIT, HighestFirst, newest_first, oldest_first
 from chatcore_sql.search import find
 from chatcore_sql.statements import Row, Statements
@@ -30,16 +31,8 @@ from chatcore_sql.storage import SIZE_OF_MESSAGES
 from chatcore_sql.tables import LARGEST_ID, Id, Moment, conversations, messages, reply_log
 
 _c = conversations.c
-CONVERSATION = (
-    _c.id,
-    _c.user_id,
-    _c.title,
-    _c.titled_by_user,
-    _c.config_id,
-    _c.writing_reply_id,
-    _c.created_at,
-    _c.updated_at,
-)
+_MAPPED = Mapped(Conversation, conversations)
+CONVERSATION, conversation_from = _MAPPED.columns, _MAPPED.from_row
 _THIS_OR_CLOSED = (_c.user_id == bindparam("owner"), _c.id == bindparam("conversation"))
 THIS_CONVERSATION = (*_THIS_OR_CLOSED, _c.closed_at.is_(None))
 
@@ -120,21 +113,6 @@ _SOME_MESSAGES = newest_first(
 ).limit(LIMIT)
 _DELETE_MESSAGES = delete(messages).where(_m.user_id == bindparam("owner"), _m.id.in_(_THESE))
 _DELETE_LOG = delete(reply_log).where(reply_log.c.user_id == bindparam("owner"), reply_log.c.reply_id.in_(_THESE))
-
-
-def conversation_from(row: Row) -> Conversation:
-    """From the columns `CONVERSATION`."""
-    id_, user_id, title, titled_by_user, config_id, writing_reply_id, created_at, updated_at = row
-    return Conversation(
-        id=id_,
-        user_id=user_id,
-        title=title,
-        titled_by_user=titled_by_user,
-        config_id=config_id,
-        writing_reply_id=writing_reply_id,
-        created_at=created_at,
-        updated_at=updated_at,
-    )
 
 
 class SqlConversationRepo(ConversationRepo):

@@ -7,22 +7,14 @@ from sqlalchemy import Integer, bindparam, delete, insert, select, update
 
 from chatcore.entities import ModelConfig, ModelConfigId, UserId
 from chatcore.ports import ModelConfigRepo
+from chatcore_sql.mapped import Mapped
 from chatcore_sql.pages import LIMIT, newest_first
-from chatcore_sql.statements import Row, Statements
+from chatcore_sql.statements import Statements
 from chatcore_sql.tables import LARGEST_ID, model_configs
 
 _m = model_configs.c
-CONFIG = (
-    _m.id,
-    _m.user_id,
-    _m.model_url,
-    _m.model_name,
-    _m.sealed_key,
-    _m.api_key_hint,
-    _m.sealed_with,
-    _m.created_at,
-    _m.updated_at,
-)
+_MAPPED = Mapped(ModelConfig, model_configs)
+CONFIG, config_from = _MAPPED.columns, _MAPPED.from_row
 _THIS = (_m.user_id == bindparam("owner"), _m.id == bindparam("config"))
 _ADD = insert(model_configs)
 _NEWEST_FIRST = newest_first(select(*CONFIG), {_m.user_id: bindparam("owner")}, _m.id)
@@ -35,21 +27,6 @@ BY_KEY = "FORCE INDEX (PRIMARY)"
 _LOCK = _GET.with_hint(model_configs, BY_KEY, dialect_name="mysql").with_for_update()
 _SAVE = update(model_configs).where(*_THIS).with_hint(BY_KEY, dialect_name="mysql")
 _DELETE = delete(model_configs).where(*_THIS)
-
-
-def config_from(row: Row) -> ModelConfig:
-    id_, user_id, model_url, model_name, sealed_key, api_key_hint, sealed_with, created_at, updated_at = row
-    return ModelConfig(
-        id=id_,
-        user_id=user_id,
-        model_url=model_url,
-        model_name=model_name,
-        sealed_key=sealed_key,
-        api_key_hint=api_key_hint,
-        sealed_with=sealed_with,
-        created_at=created_at,
-        updated_at=updated_at,
-    )
 
 
 class SqlModelConfigRepo(ModelConfigRepo):

@@ -9,25 +9,16 @@ from sqlalchemy import Integer, bindparam, delete, insert, select, update
 from chatcore.authority import Caller
 from chatcore.entities import RefreshToken, Session, SessionId, UserId, storable
 from chatcore.ports import TokenStore
-from chatcore_sql.statements import Row, Statements
+from chatcore_sql.mapped import Mapped
+from chatcore_sql.statements import Statements
 from chatcore_sql.tables import refresh_tokens, sessions, user_roles, users
 from chatcore_sql.users import USER, user_from
 
 _s = sessions.c
 _t = refresh_tokens.c
-_SESSION = (
-    _s.id,
-    _s.user_id,
-    _s.login_time,
-    _s.authenticated_at,
-    _s.last_used_at,
-    _s.expires_at,
-    _s.logout_time,
-    _s.user_agent,
-    _s.address,
-)
-_TOKEN = (_t.digest, _t.session_id, _t.user_id, _t.created_at, _t.expires_at, _t.used_at)
-
+_SESSIONS, _TOKENS = Mapped(Session, sessions), Mapped(RefreshToken, refresh_tokens)
+_SESSION, _session_from = _SESSIONS.columns, _SESSIONS.from_row
+_TOKEN, _token_from = _TOKENS.columns, _TOKENS.from_row
 _THIS = (_s.user_id == bindparam("user"), _s.id == bindparam("session"))
 _ADD_SESSION = insert(sessions)
 _CALLER = select(*_SESSION, *USER).select_from(sessions.join(users).outerjoin(user_roles)).where(*_THIS)
@@ -115,21 +106,6 @@ _DELETE_SESSIONS = delete(sessions).where(_s.id.in_(bindparam("keys", expanding=
 _DELETE_TOKENS = delete(refresh_tokens).where(_t.digest.in_(bindparam("keys", expanding=True)))
 
 
-def _session_from(row: Row) -> Session:
-    id_, user_id, login_time, authenticated_at, last_used_at, expires_at, logout_time, user_agent, address = row
-    return Session(
-        id=id_,
-        user_id=user_id,
-        login_time=login_time,
-        authenticated_at=authenticated_at,
-        last_used_at=last_used_at,
-        expires_at=expires_at,
-        logout_time=logout_time,
-        user_agent=user_agent,
-        address=address,
-    )
-
-
 class SqlTokenStore(TokenStore):
     def __init__(self, statements: Statements) -> None:
         self._statements = statements
@@ -180,17 +156,7 @@ class SqlTokenStore(TokenStore):
 
     async def refresh_token(self, digest: bytes) -> RefreshToken | None:
         row = await self._statements.first(_TOKEN_OF, token=digest)
-        if row is None:
-            return None
-        digest, session_id, user_id, created_at, expires_at, used_at = row
-        return RefreshToken(
-            digest=digest,
-            session_id=session_id,
-            user_id=user_id,
-            created_at=created_at,
-            expires_at=expires_at,
-            used_at=used_at,
-        )
+        return _token_from(row) if row else None
 
     async def exchange(self, digest: bytes, *, now: datetime) -> bool:
         await self._statements.lock(_LOCK_OF_TOKEN, token=digest)

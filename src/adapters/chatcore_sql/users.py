@@ -11,6 +11,7 @@ from chatcore.entities import MAX_NAME, Profile, User, UserId, identity_key, sto
 from chatcore.errors import EmailTaken, UsernameTaken
 from chatcore.ports import UserRepo
 from chatcore_sql.failures import violates
+from chatcore_sql.mapped import Mapped
 from chatcore_sql.pages import LIMIT, newest_first
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.storage import stored_bytes
@@ -31,21 +32,9 @@ _u = users.c
 _c = conversations.c
 _m = messages.c
 _r = reply_log.c
-USER = (
-    _u.id,
-    _u.username,
-    _u.email,
-    _u.password_hash,
-    _u.is_active,
-    _u.user_name,
-    _u.country,
-    _u.job,
-    _u.phone,
-    _u.init_cn_level,
-    _u.created_at,
-    _u.updated_at,
-    user_roles.c.role,
-)
+_USERS, _PROFILES = Mapped(User, users), Mapped(Profile, users)
+_WIDTH = len(_USERS.columns)
+USER = (*_USERS.columns, *_PROFILES.columns, user_roles.c.role)
 
 _FIND = select(*USER).select_from(users.outerjoin(user_roles))
 _BY_USERNAME = _FIND.where(_u.username_key == bindparam("key"))
@@ -98,19 +87,8 @@ _DELETE_LOG = delete(reply_log).where(reply_log.c.user_id == bindparam("user"))
 
 def user_from(rows: Sequence[Row]) -> User:
     """From the columns `USER`, one row for each role."""
-    id_, username, email, password_hash, is_active, *profile, created_at, updated_at, _ = rows[0]
-    user_name, country, job, phone, init_cn_level = profile
-    return User(
-        id=id_,
-        username=username,
-        email=email,
-        password_hash=password_hash,
-        roles=frozenset(row[-1] for row in rows if row[-1] is not None),
-        is_active=is_active,
-        profile=Profile(user_name=user_name, country=country, job=job, phone=phone, init_cn_level=init_cn_level),
-        created_at=created_at,
-        updated_at=updated_at,
-    )
+    row, roles = rows[0], frozenset(row[-1] for row in rows if row[-1] is not None)
+    return _USERS.from_row(row[:_WIDTH], profile=_PROFILES.from_row(row[_WIDTH:-1]), roles=roles)
 
 
 class SqlUserRepo(UserRepo):
@@ -136,11 +114,7 @@ class SqlUserRepo(UserRepo):
                 email_key=identity_key(email) if email is not None else None,
                 password_hash=password_hash,
                 is_active=True,
-                user_name=profile.user_name,
-                country=profile.country,
-                job=profile.job,
-                phone=profile.phone,
-                init_cn_level=profile.init_cn_level,
+                **asdict(profile),
                 created_at=now,
                 updated_at=now,
             )
