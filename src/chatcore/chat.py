@@ -161,10 +161,12 @@ class UseCases:
         types = get_type_hints(kind)
         for one in fields(kind):
             needed = types[one.name]
-            if needed in self._parts or (one.init and not _has_default(one)):
-                if needed not in self._parts and not is_dataclass(needed):
-                    raise LookupError(f"{kind.__name__} needs {needed.__name__}, which is not among the parts.")
-                yield one.name, needed
+            there = needed in self._parts
+            if not one.init or (_has_default(one) and not there):
+                continue
+            if not there and not is_dataclass(needed):
+                raise LookupError(f"{kind.__name__} needs {needed.__name__}, which is not among the parts.")
+            yield one.name, needed
 
 
 USE_CASES: Mapping[str, Any] = get_type_hints(UseCases)

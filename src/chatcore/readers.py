@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -66,14 +66,11 @@ class Readers:
             reply = await find()
         if reply is None:
             return
-        if live := self.live.get(reply.id):
-            async with aclosing(self._follow_live(live, after, again, numbered)) as events:
-                async for event in events:
-                    yield event
-        elif reply.status is Status.WRITING:
+        if reply.status is Status.WRITING or reply.id in self.live:
+            here = self.live.get(reply.id)
             async with (
-                self.mirrors.of(reply) as mirror,
-                aclosing(self._follow_live(mirror, after, again, numbered)) as events,
+                nullcontext(here) if here else self.mirrors.of(reply) as live,
+                aclosing(self._follow_live(live, after, again, numbered)) as events,
             ):
                 async for event in events:
                     yield event

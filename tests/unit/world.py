@@ -365,7 +365,7 @@ class Storage(UnitOfWorkFactory):
         try:
             self.check_way()
             async with self._inner(read_only=read_only, urgent=urgent) as work:
-                yield work if read_only else Unit(work, self)
+                yield work if read_only else cast(UnitOfWork, Unit(work, self))
         except Unavailable:
             self.refused.set()
             raise
@@ -394,20 +394,17 @@ class Storage(UnitOfWorkFactory):
             self.before_commit = fail
 
 
-class Unit(UnitOfWork):
+class Unit:
+    """A writing unit, whose repositories but two are as they are."""
+
     def __init__(self, inner: UnitOfWork, storage: Storage) -> None:
         self._inner = inner
         self._storage = storage
-        self.users = inner.users
-        self.tokens = inner.tokens
-        self.model_configs = inner.model_configs
-        self.conversations = inner.conversations
-        self.messages = cast(MessageRepo, CheckedMessages(inner.messages, storage))
-        self.reply_log = cast(ReplyLog, CheckedLog(inner.reply_log, storage))
-        self.workers = inner.workers
-        self.unfinished = inner.unfinished
-        self.administration = inner.administration
-        self.sealed_keys = inner.sealed_keys
+        self.messages = CheckedMessages(inner.messages, storage)
+        self.reply_log = CheckedLog(inner.reply_log, storage)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
     async def commit(self) -> None:
         await self._storage.before_commit()
