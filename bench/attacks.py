@@ -71,7 +71,7 @@ async def over_and_over(target: Target, number: int, work: Callable[[], Awaitabl
 
     async def again() -> None:
         while True:
-            with suppress(aiohttp.ClientError, OSError, TimeoutError):
+            with suppress(aiohttp.ClientError, OSError, EOFError, TimeoutError):
                 await work()
             await asyncio.sleep(0.001)
 

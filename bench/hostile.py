@@ -90,15 +90,19 @@ class Seen:
     """MiB above what it had while nothing went on."""
     left: float
     """The same, when it has settled."""
+    enough: int
+    """So many requests of each kind, or the attack did not last."""
 
-    def holds(self) -> bool:
+    def verdict(self) -> str:
+        if min(map(len, self.busy.values())) < self.enough:
+            return "TOO SHORT"
         p99s = [percentile(took, 0.99) for took in self.busy.values()]
-        return max(p99s) < P99_MS and max(self.peak, self.left) <= MIB
+        return "" if max(p99s) < P99_MS and max(self.peak, self.left) <= MIB else "FAILS"
 
     def row(self, name: str) -> str:
         figures = [told(took) for path in self.idle for took in (self.idle[path], self.busy[path])]
         memory = f"{self.peak:.0f}", f"{self.left:.0f}"
-        return _ROW.format(name, *figures, *memory, "" if self.holds() else "FAILS")
+        return _ROW.format(name, *figures, *memory, self.verdict())
 
 
 def percentile(took: list[float], share: float) -> float:
@@ -136,7 +140,8 @@ async def measured(attack: Attack, target: Target, process: int, other: str, opt
         await asyncio.sleep(options.settle)
     finally:
         watching.cancel()
-    return Seen(idle, busy, most[0] - before, memory_of(process)[0] - before)
+    enough = int(options.seconds / options.every / 2)
+    return Seen(idle, busy, most[0] - before, memory_of(process)[0] - before, enough)
 
 
 @asynccontextmanager
@@ -180,7 +185,7 @@ async def run(options: argparse.Namespace) -> bool:
                 held = False
                 continue
             print(seen.row(name), flush=True)
-            held &= seen.holds()
+            held &= not seen.verdict()
     return held
 
 
