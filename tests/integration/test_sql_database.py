@@ -210,7 +210,7 @@ async def test_every_text_is_compared_exactly(database_url: str) -> None:
     columns = await execute(
         database_url,
         "SELECT DISTINCT collation_name FROM information_schema.columns "
-        "WHERE table_schema = DATABASE() AND collation_name IS NOT NULL AND table_name <> 'alembic_version'",
+        "WHERE table_schema = DATABASE() AND collation_name IS NOT NULL AND table_name <> 'chatcore_version'",
     )
     assert {row[0] for row in columns} <= {"utf8mb4_nopad_bin", "utf8mb4_0900_bin"}
     assert len(columns) == 1

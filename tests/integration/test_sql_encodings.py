@@ -28,7 +28,7 @@ REFUSED = [
 ]
 OTHER_CHARACTER_SETS = (
     "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE() "
-    "AND table_name <> 'alembic_version' AND character_set_name <> 'utf8mb4'"
+    "AND table_name <> 'chatcore_version' AND character_set_name <> 'utf8mb4'"
 )
 NAMES = ["Zoë", "Ärger", "ada", "Ada.B", "ÉMILE", "ΟΔΟΣ", "🦄"]
 

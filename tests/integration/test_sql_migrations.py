@@ -15,6 +15,7 @@ import chatcore_sql
 from chatcore.entities import RefreshToken, Session, SessionId, UserId
 from chatcore.ports import Idempotency, LogEntry, TextKind
 from chatcore_sql import Database, migration_script
+from chatcore_sql.revisions import VERSION_TABLE
 from chatcore_sql.tables import metadata
 from contracts.storage.base import NOW, WORKER, add_message, add_reply, add_user, stored_conversation, stored_user
 from contracts.storage.branches import add
@@ -89,9 +90,9 @@ async def schema_of(url: str) -> list[Any]:
     """Everything that the database itself says of its tables."""
     if url.startswith("sqlite"):
         stored = await execute(url, "SELECT sql FROM sqlite_master WHERE name <> 'sqlite_sequence' ORDER BY name")
-        return [" ".join((row[0] or "").split()) for row in stored]
+        return [" ".join((row[0] or "").replace('"', "").split()) for row in stored]  # a renamed table has quotes
     if url.startswith("mysql"):
-        tables = sorted([*metadata.tables, "alembic_version"])
+        tables = sorted([*metadata.tables, VERSION_TABLE])
         shown = [(await execute(url, f"SHOW CREATE TABLE {table}"))[0][1] for table in tables]
         return [sorted(line.rstrip(",") for line in table.splitlines()) for table in shown]  # indexes have no order
     columns = (
@@ -111,14 +112,14 @@ async def scheme_of(url: str) -> str:
     return url
 
 
-@pytest.mark.parametrize("start", ["base", "0001"])
+@pytest.mark.parametrize("start", ["base", "chatcore_0001", "0001"])
 async def test_the_script_makes_the_same_as_the_migrations(url: str, start: str) -> None:
     async with Database(url) as database:
         await database.migrate()
         made = await schema_of(url)
         await database.downgrade(start)
         if start == "base":
-            await execute(url, "DROP TABLE alembic_version")
+            await execute(url, f"DROP TABLE {VERSION_TABLE}")
         script = migration_script(await scheme_of(url), start)
         await execute(url, *(statement for statement in script.split(";\n") if statement.strip()))
         assert await schema_of(url) == made
@@ -136,12 +137,12 @@ async def test_up_and_down_and_up_again_with_data(url: str) -> None:
             assert not await database.is_migrated()
             await database.migrate()
             assert await database.is_migrated()
-            assert await looked_at(url, tables) == {*metadata.tables, "alembic_version"}
+            assert await looked_at(url, tables) == {*metadata.tables, VERSION_TABLE}
             await fill(database)
             for table in metadata.tables:
                 assert await execute(url, f"SELECT * FROM {table}"), f"nothing in {table}"
             await database.downgrade()
-            assert await looked_at(url, tables) == {"alembic_version"}
+            assert await looked_at(url, tables) == {VERSION_TABLE}
 
 
 def rows_of(connection: Connection) -> dict[str, list[dict[str, Any]]]:
@@ -152,7 +153,7 @@ def rows_of(connection: Connection) -> dict[str, list[dict[str, Any]]]:
             for row in connection.exec_driver_sql(f"SELECT * FROM {name}").mappings()
         ]
         for name in inspect(connection).get_table_names()
-        if name != "alembic_version"
+        if name not in (VERSION_TABLE, "alembic_version")
     }
 
 

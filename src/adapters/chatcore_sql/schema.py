@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from io import StringIO
+from typing import TextIO
 
 from alembic import command
 from alembic.config import Config
@@ -11,6 +12,8 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection
 
+from chatcore_sql import revisions
+from chatcore_sql.revisions import VERSION_TABLE
 from chatcore_sql.unreachable import UnfitError
 from chatcore_sql.url import engine_url, names_mariadb
 
@@ -44,17 +47,27 @@ def upgrade(connection: Connection, begin: str) -> None:
     """Raises `UnfitError` for a database that cannot keep every text."""
     _check_encoding(connection)
     with _alone(connection, begin):
-        command.upgrade(_config(connection), "head")
+        revisions.adopt(connection)
+        command.upgrade(_config(connection=connection), "head")
 
 
 def downgrade(connection: Connection, begin: str, revision: str) -> None:
+    """By a revision's former name, leave the database to an earlier version. Raises `UnfitError` if that could not go
+    on with it."""
     with _alone(connection, begin):
-        command.downgrade(_config(connection), revision)
+        revisions.adopt(connection)
+        former = revisions.is_former(revision)
+        if former:
+            revisions.check_room(connection)
+        command.downgrade(_config(connection=connection), revisions.name_of(revision))
+        if former:
+            revisions.give_back(connection, revision)
 
 
 def migration_script(url: str, start: str = "base") -> str:
-    """The SQL that brings a database at the revision `start`, by default an empty one, to the newest. Nothing is
-    connected to, so that the URL has to say whether it is `mysql://` or `mariadb://`.
+    """The SQL that brings a database at the revision `start`, by default an empty one, to the newest. A revision's
+    former name stands for a database of an earlier version. Nothing is connected to, so that the URL has to say whether
+    it is `mysql://` or `mariadb://`.
 
     Raises `ValueError` for a URL that is none, `LookupError` for a revision that is none.
     """
@@ -62,10 +75,9 @@ def migration_script(url: str, start: str = "base") -> str:
     options = {"is_mariadb": names_mariadb(url)} if backend == "mysql" else {}
     script = {"dialect_name": backend, "dialect_opts": options, "transactional_ddl": backend != "mysql"}
     written = StringIO()
-    config = Config(attributes={"script": script}, output_buffer=written)
-    config.set_main_option("script_location", _SCRIPTS)
+    config = _config(script=script, first=revisions.adoption_script(backend, start), written=written)
     try:
-        command.upgrade(config, f"{start}:head", sql=True)
+        command.upgrade(config, f"{revisions.name_of(start)}:head", sql=True)
     except CommandError as error:
         raise LookupError(str(error)) from None
     return written.getvalue()
@@ -86,12 +98,14 @@ def _check_encoding(connection: Connection) -> None:
 
 
 def is_current(connection: Connection) -> bool:
-    heads = ScriptDirectory.from_config(_config(connection)).get_heads()
-    return set(MigrationContext.configure(connection).get_current_heads()) == set(heads)
+    heads = ScriptDirectory.from_config(_config()).get_heads()
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    return set(context.get_current_heads()) == set(heads)
 
 
-def _config(connection: Connection) -> Config:
-    config = Config(attributes={"connection": connection})
+def _config(*, written: TextIO | None = None, **attributes: object) -> Config:
+    """`attributes`: for `migrations/env.py`. `written`: where a script goes."""
+    config = Config(attributes={"version_table": VERSION_TABLE, **attributes}, output_buffer=written)
     config.set_main_option("script_location", _SCRIPTS)
     return config
 

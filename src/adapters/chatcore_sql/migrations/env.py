@@ -2,10 +2,14 @@
 
 from alembic import context
 
+given = context.config.attributes
+
 if context.is_offline_mode():
-    context.configure(**context.config.attributes["script"], literal_binds=True)
+    context.configure(**given["script"], version_table=given["version_table"], literal_binds=True)
     with context.begin_transaction():
+        for statement in given["first"]:
+            context.execute(statement)
         context.run_migrations()
 else:
-    context.configure(connection=context.config.attributes["connection"])
+    context.configure(connection=given["connection"], version_table=given["version_table"])
     context.run_migrations()

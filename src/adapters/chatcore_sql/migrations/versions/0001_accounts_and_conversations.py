@@ -1,6 +1,6 @@
 """Accounts, sessions, model endpoints, conversations with their messages, and the log of replies being written.
 
-Revision ID: 0001
+Revision ID: chatcore_0001
 Revises:
 """
 
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-revision = "0001"
+revision = "chatcore_0001"
 down_revision = None
 
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")

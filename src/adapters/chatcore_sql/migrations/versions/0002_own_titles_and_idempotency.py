@@ -1,15 +1,15 @@
 """Titles that are the user's own, messages sent under an idempotency key, and what lists sessions and finds replies.
 
-Revision ID: 0002
-Revises: 0001
+Revision ID: chatcore_0002
+Revises: chatcore_0001
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-revision = "0002"
-down_revision = "0001"
+revision = "chatcore_0002"
+down_revision = "chatcore_0001"
 
 Digest = sa.LargeBinary(32).with_variant(mysql.BINARY(32), "mysql")
 

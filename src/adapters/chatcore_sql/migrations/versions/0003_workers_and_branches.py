@@ -1,14 +1,14 @@
 """Workers with their leases, who writes which reply, and the branches of a conversation.
 
-Revision ID: 0003
-Revises: 0002
+Revision ID: chatcore_0003
+Revises: chatcore_0002
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "chatcore_0003"
+down_revision = "chatcore_0002"
 
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 

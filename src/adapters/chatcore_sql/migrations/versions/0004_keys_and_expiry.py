@@ -1,14 +1,14 @@
 """Which encryption key has sealed an API key, and when sessions and refresh tokens expire.
 
-Revision ID: 0004
-Revises: 0003
+Revision ID: chatcore_0004
+Revises: chatcore_0003
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "chatcore_0004"
+down_revision = "chatcore_0003"
 
 INDEXES = (
     ("ix_sessions_expires_at", "sessions", ["expires_at"]),

@@ -1,13 +1,13 @@
 """One's own messages by their order, for the search.
 
-Revision ID: 0005
-Revises: 0004
+Revision ID: chatcore_0005
+Revises: chatcore_0004
 """
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "chatcore_0005"
+down_revision = "chatcore_0004"
 
 INDEX = "ix_messages_user_id_id"
 

@@ -2,16 +2,16 @@
 in an order that leads to the owner's rows alone (see `chatcore_sql.pages`). And which accounts
 are closed, what they own being deleted little by little.
 
-Revision ID: 0007
-Revises: 0005
+Revision ID: chatcore_0007
+Revises: chatcore_0005
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-revision = "0007"
-down_revision = "0005"
+revision = "chatcore_0007"
+down_revision = "chatcore_0005"
 
 
 COUNT = {

@@ -1,14 +1,14 @@
 """How much each user has stored.
 
-Revision ID: 0008
-Revises: 0007
+Revision ID: chatcore_0008
+Revises: chatcore_0007
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0008"
-down_revision = "0007"
+revision = "chatcore_0008"
+down_revision = "chatcore_0007"
 
 OCTETS = {"sqlite": "length(CAST({} AS BLOB))", "mysql": "octet_length({})", "postgresql": "octet_length({})"}
 COUNT = """

@@ -1,14 +1,14 @@
 """Why a model ended its answer.
 
-Revision ID: 0009
-Revises: 0008
+Revision ID: chatcore_0009
+Revises: chatcore_0008
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "chatcore_0009"
+down_revision = "chatcore_0008"
 
 
 def upgrade() -> None:

@@ -1,15 +1,15 @@
 """Where the pieces of a reply end.
 
-Revision ID: 0010
-Revises: 0009
+Revision ID: chatcore_0010
+Revises: chatcore_0009
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-revision = "0010"
-down_revision = "0009"
+revision = "chatcore_0010"
+down_revision = "chatcore_0009"
 
 _CUTS = sa.LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")
 

@@ -1,15 +1,15 @@
 """Conversations that are deleted little by little.
 
-Revision ID: 0011
-Revises: 0010
+Revision ID: chatcore_0011
+Revises: chatcore_0010
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-revision = "0011"
-down_revision = "0010"
+revision = "chatcore_0011"
+down_revision = "chatcore_0010"
 
 
 def upgrade() -> None:

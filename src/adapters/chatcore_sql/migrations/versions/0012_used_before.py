@@ -1,15 +1,15 @@
 """What tells when a conversation was used.
 
-Revision ID: 0012
-Revises: 0011
+Revision ID: chatcore_0012
+Revises: chatcore_0011
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-revision = "0012"
-down_revision = "0011"
+revision = "chatcore_0012"
+down_revision = "chatcore_0011"
 
 
 _MOMENT = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql")
