@@ -75,11 +75,11 @@ def new_database(kind: str, folder: Path, options: str = "") -> Iterator[str]:
 
 
 @contextmanager
-def migrated_database(kind: str, folder: Path) -> Iterator[str]:
-    """The URL of a database without any users in it."""
+def migrated_database(kind: str, folder: Path, **names: Any) -> Iterator[str]:
+    """The URL of a database without any users in it. `names`: `prefix` and `schema` of the tables."""
 
     async def migrate() -> None:
-        async with Database(url) as database:
+        async with Database(url, **names) as database:
             await database.migrate()
 
     with new_database(kind, folder) as url:
@@ -87,10 +87,11 @@ def migrated_database(kind: str, folder: Path) -> Iterator[str]:
         yield url
 
 
-async def empty(url: str) -> None:
+async def empty(url: str, *, prefix: str = "", schema: str = "") -> None:
     """Deletes everything but the roles, which a migration made."""
     owned = [table.name for table in reversed(metadata.sorted_tables) if table.name != "roles"]
-    await execute(url, *(f"DELETE FROM {name}" for name in owned))
+    place = f"{schema}." if schema else ""
+    await execute(url, *(f"DELETE FROM {place}{prefix}{name}" for name in owned))
 
 
 async def rows_in(url: str, tables: Mapping[str, str]) -> dict[str, list[str]]:

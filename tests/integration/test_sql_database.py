@@ -18,6 +18,7 @@ from chatcore.errors import EmailTaken, NotFound, Unavailable, UsernameTaken
 from chatcore.ports import Idempotency, LogEntry, TextKind
 from chatcore_sql import Database, DatabaseInUse, schema
 from chatcore_sql import database as module
+from chatcore_sql.naming import Naming
 from chatcore_sql.statements import SingleReads
 from contracts.storage.base import (
     NOW,
@@ -181,8 +182,8 @@ async def test_the_server_ends_a_statement_that_takes_too_long(
     monkeypatch.setattr(module, "STATEMENT_TIMEOUT", 1)
     sleep = "SELECT SLEEP" if database_url.startswith("mysql") else "SELECT pg_sleep"
 
-    def change(connection: Connection, begin: str) -> None:
-        with schema._alone(connection, begin):
+    def change(connection: Connection) -> None:
+        with schema._alone(connection, "BEGIN", Naming()):
             connection.exec_driver_sql(f"{sleep}(2)")
 
     async with asyncio.timeout(20), Database(database_url) as impatient:

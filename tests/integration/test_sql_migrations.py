@@ -15,7 +15,7 @@ import chatcore_sql
 from chatcore.entities import RefreshToken, Session, SessionId, UserId
 from chatcore.ports import Idempotency, LogEntry, TextKind
 from chatcore_sql import Database, migration_script
-from chatcore_sql.revisions import VERSION_TABLE
+from chatcore_sql.migrations.revisions import VERSION_TABLE
 from chatcore_sql.tables import metadata
 from contracts.storage.base import NOW, WORKER, add_message, add_reply, add_user, stored_conversation, stored_user
 from contracts.storage.branches import add
@@ -73,7 +73,8 @@ async def looked_at(url: str, look: Any) -> Any:
 
 async def test_the_migrations_make_what_the_statements_expect(url: str) -> None:
     def differences(connection: Connection) -> list[Any]:
-        found = compare_metadata(MigrationContext.configure(connection), metadata)
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        found = compare_metadata(context, metadata)
         if connection.dialect.name != "postgresql":
             return list(found)
         indexes = ("remove_index", "add_index")

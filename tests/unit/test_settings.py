@@ -1,7 +1,9 @@
 """What an operator may set, from where it is taken, and what is said about what does not hold."""
 
 import secrets
+import sqlite3
 from base64 import urlsafe_b64encode
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import msgspec
 import pytest
 
 from chatcore import Rate
-from chatcore_app import Settings, SettingsError, database_of
+from chatcore_app import Settings, SettingsError, database_of, migration_script_of
 
 SECRET_KEY = "b3e7f0a94c5d4d1f8a6b2c90d7e1f358"
 ENCRYPTION_KEY = "kWb1p0S3yHqgM2xq0v6yCw8T9d3m5uX7nLr4oJ1aBcE="
@@ -27,6 +29,8 @@ DEFAULTS = {
     "WORKERS": 1,
     "DATA_DIR": Path("var"),
     "DATABASE_URL": "",
+    "DATABASE_TABLE_PREFIX": "",
+    "DATABASE_SCHEMA": "",
     "DATABASE_POOL_SIZE": 10,
     "REDIS_URL": "",
     "SECRET_KEY": SECRET_KEY,
@@ -427,6 +431,34 @@ async def test_the_default_database_has_its_folder_made(folder: Path) -> None:
     async with database_of(Settings.load({**PRODUCTION, "DATA_DIR": "deep/data"})) as database:
         await database.migrate()
     assert (folder / "deep/data/chatcore.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("DATABASE_TABLE_PREFIX", "1st"),
+        ("DATABASE_TABLE_PREFIX", "chat-"),
+        ("DATABASE_TABLE_PREFIX", "much_too_long"),
+        ("DATABASE_SCHEMA", "talk.chat"),
+        ("DATABASE_URL", "mysql://u:p@h/x"),
+    ],
+)
+def test_a_name_for_the_tables_that_does_not_hold_is_said(name: str, text: str) -> None:
+    settings = Settings.load({**SECRETS, "DATABASE_URL": "postgresql://h/x", "DATABASE_SCHEMA": "talk", name: text})
+    for refuse in (lambda: database_of(settings), lambda: migration_script_of(settings, "base")):
+        with pytest.raises(SettingsError, match=rf"^{name}: "):
+            refuse()
+
+
+async def test_the_tables_are_where_the_settings_say() -> None:
+    settings = Settings.load({**SECRETS, "DATABASE_TABLE_PREFIX": "chat_"})
+    async with database_of(settings) as database:
+        await database.migrate()
+    with closing(sqlite3.connect("var/chatcore.db")) as connection:
+        names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert "chat_users" in names
+    assert all(name.startswith(("chat_", "sqlite_")) for name in names)
+    assert "CREATE TABLE chat_users (" in migration_script_of(settings, "base")
 
 
 @pytest.mark.parametrize("url", ["nonsense", "oracle://user:geheim@host/name", "mysql+odd://host/name"])

@@ -12,7 +12,8 @@ once, beside the repository that uses it.
 
 from chatcore_sql.database import Database
 from chatcore_sql.file_lock import DatabaseInUse
+from chatcore_sql.naming import Naming
 from chatcore_sql.schema import migration_script
 from chatcore_sql.unreachable import DatabaseUnreachable
 
-__all__ = ["Database", "DatabaseInUse", "DatabaseUnreachable", "migration_script"]
+__all__ = ["Database", "DatabaseInUse", "DatabaseUnreachable", "Naming", "migration_script"]

@@ -1,12 +1,12 @@
 """The database: its engines and pools, its schema, its units of work."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from math import inf
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, NullPool, event, literal_column, select
+from sqlalchemy import NullPool, event, literal_column, select
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
@@ -17,6 +17,7 @@ from chatcore.storage import MAX_STORAGE_BYTES
 from chatcore_sql import schema
 from chatcore_sql.failures import discard_what_is_gone
 from chatcore_sql.file_lock import FileLock
+from chatcore_sql.naming import Naming
 from chatcore_sql.parameters import Asked, asked_by
 from chatcore_sql.pool import Pool
 from chatcore_sql.postgresql import set_up as set_up_postgresql
@@ -62,28 +63,44 @@ class Database:
     A SQLite file is locked while it is open: entering raises `DatabaseInUse` if another process has it.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10, max_storage: int = MAX_STORAGE_BYTES) -> None:
-        """For the form of `url` see `chatcore_sql.url` and `chatcore_sql.parameters`. `pool_size`: most connections at
-        once, besides two that are kept for what is urgent; with SQLite, readers. `max_storage`: bytes that a user may
-        store.
+    def __init__(
+        self,
+        url: str,
+        *,
+        prefix: str = "",
+        schema: str | None = None,
+        pool_size: int = 10,
+        max_storage: int = MAX_STORAGE_BYTES,
+    ) -> None:
+        """For the form of `url` see `chatcore_sql.url` and `chatcore_sql.parameters`. `prefix`: at most 12 letters,
+        digits and `_`, which the names of all tables begin with. `schema`: of a PostgreSQL database; the first
+        migration makes it. `pool_size`: most connections at once, besides two that are kept for what is urgent; with
+        SQLite, readers. `max_storage`: bytes that a user may store.
 
-        Raises `ValueError` for a URL that is none. Connects to nothing yet.
+        Raises `ValueError` for a URL, a prefix or a schema that is none. Connects to nothing yet.
         """
         asked = asked_by(engine_url(url))
+        self._naming = Naming(prefix, schema)
+        self._naming.check(asked.url.get_backend_name())
         file = sqlite_file(asked.url)
         self._lock = FileLock(file) if file else None
         size, urgent = _shared_out(pool_size, asked.connections)
-        self._reading = self._writing = _pool(asked, size)
-        self._urgent = _pool(asked, urgent, connect_within=URGENT_WITHIN) if urgent else self._writing
+        self._reading = self._writing = self._pool(asked, size)
+        self._urgent = self._pool(asked, urgent, connect_within=URGENT_WITHIN) if urgent else self._writing
         self._place = asked.place
         self._max_storage = max_storage
         self._begin = "BEGIN"
         if asked.url.get_backend_name() == "sqlite":
             # One writer at a time is SQLite's rule; a pool of one queues them fairly, where SQLite lets them poll.
             # In memory, the one connection is the database, and readers queue too.
-            self._writing = self._urgent = _pool(asked, 1, timeout=WRITER_TIMEOUT)
-            self._reading = _pool(asked, pool_size) if file else self._writing
+            self._writing = self._urgent = self._pool(asked, 1, timeout=WRITER_TIMEOUT)
+            self._reading = self._pool(asked, pool_size) if file else self._writing
             self._begin = "BEGIN IMMEDIATE"
+
+    def _pool(self, asked: Asked, size: int, **times: float) -> Pool:
+        pool = _pool(asked, size, **times)
+        self._naming.apply(pool.engine)
+        return pool
 
     async def __aenter__(self) -> Self:
         if self._lock:
@@ -142,21 +159,20 @@ class Database:
 
         Raises `DatabaseUnreachable`, as do the next two.
         """
-        await self._alter(schema.upgrade)
+        await self._alter(lambda it: schema.upgrade(it, self._begin, self._naming))
 
     async def downgrade(self, revision: str = "base") -> None:
         """Takes the schema, and the data with it, back to a revision; `base` is an empty database."""
-        await self._alter(lambda connection, begin: schema.downgrade(connection, begin, revision))
+        await self._alter(lambda it: schema.downgrade(it, self._begin, self._naming, revision))
 
     async def is_migrated(self) -> bool:
         """Whether the schema is at the newest revision, which is the one that this code needs."""
         with located(self._place):
-            return await shielded(answer(_with_one(self._reading, schema.is_current)))
+            return await shielded(answer(_with_one(self._reading, lambda it: schema.is_current(it, self._naming))))
 
-    async def _alter(self, change: Callable[[Connection, str], None]) -> None:
-        altered = _with_one(self._writing, lambda connection: change(connection, self._begin))
+    async def _alter(self, change: Work[None]) -> None:
         with located(self._place):
-            await shielded(answer(altered, patiently=True))
+            await shielded(answer(_with_one(self._writing, change), patiently=True))
 
 
 async def _with_one(pool: Pool, work: Work[T]) -> T:

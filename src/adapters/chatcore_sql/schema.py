@@ -1,19 +1,20 @@
 """The schema's revisions: Alembic scripts in `migrations/`, run under a lock of the database."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from io import StringIO
-from typing import TextIO
+from typing import Any, TextIO
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
-from chatcore_sql import revisions
-from chatcore_sql.revisions import VERSION_TABLE
+from chatcore_sql.migrations import revisions
+from chatcore_sql.naming import Naming
+from chatcore_sql.tables import metadata
 from chatcore_sql.unreachable import UnfitError
 from chatcore_sql.url import engine_url, names_mariadb
 
@@ -43,40 +44,48 @@ _UNLOCK = {
 }
 
 
-def upgrade(connection: Connection, begin: str) -> None:
-    """Raises `UnfitError` for a database that cannot keep every text."""
+def upgrade(connection: Connection, begin: str, naming: Naming) -> None:
+    """Raises `UnfitError` for a database that cannot keep every text, or has other tables under the names of ours."""
     _check_encoding(connection)
-    with _alone(connection, begin):
-        revisions.adopt(connection)
-        command.upgrade(_config(connection=connection), "head")
+    with _alone(connection, begin, naming):
+        if not naming.prefix:
+            revisions.adopt(connection)
+        _check_names(connection, naming)
+        command.upgrade(_config(naming, connection=connection), "head")
 
 
-def downgrade(connection: Connection, begin: str, revision: str) -> None:
+def downgrade(connection: Connection, begin: str, naming: Naming, revision: str) -> None:
     """By a revision's former name, leave the database to an earlier version. Raises `UnfitError` if that could not go
     on with it."""
-    with _alone(connection, begin):
-        revisions.adopt(connection)
+    with _alone(connection, begin, naming):
         former = revisions.is_former(revision)
+        if former and naming.prefix:
+            raise UnfitError("has a prefix before its tables, which earlier versions do not know")
+        if not naming.prefix:
+            revisions.adopt(connection)
         if former:
             revisions.check_room(connection)
-        command.downgrade(_config(connection=connection), revisions.name_of(revision))
+        command.downgrade(_config(naming, connection=connection), revisions.name_of(revision))
         if former:
             revisions.give_back(connection, revision)
 
 
-def migration_script(url: str, start: str = "base") -> str:
+def migration_script(url: str, start: str = "base", *, prefix: str = "", schema: str | None = None) -> str:
     """The SQL that brings a database at the revision `start`, by default an empty one, to the newest. A revision's
     former name stands for a database of an earlier version. Nothing is connected to, so that the URL has to say whether
-    it is `mysql://` or `mariadb://`.
+    it is `mysql://` or `mariadb://`. For `prefix` and `schema` see `Database`.
 
-    Raises `ValueError` for a URL that is none, `LookupError` for a revision that is none.
+    Raises `ValueError` for a URL, a prefix or a schema that is none, `LookupError` for a revision that is none.
     """
     backend = engine_url(url).get_backend_name()
+    naming = Naming(prefix, schema)
+    naming.check(backend)
     options = {"is_mariadb": names_mariadb(url)} if backend == "mysql" else {}
     script = {"dialect_name": backend, "dialect_opts": options, "transactional_ddl": backend != "mysql"}
+    first = [*_entering(schema), *(() if prefix else revisions.adoption_script(backend, start))]
     written = StringIO()
-    config = _config(script=script, first=revisions.adoption_script(backend, start), written=written)
     try:
+        config = _config(naming, script=script, first=first, written=written)
         command.upgrade(config, f"{revisions.name_of(start)}:head", sql=True)
     except CommandError as error:
         raise LookupError(str(error)) from None
@@ -97,21 +106,41 @@ def _check_encoding(connection: Connection) -> None:
         )
 
 
-def is_current(connection: Connection) -> bool:
-    heads = ScriptDirectory.from_config(_config()).get_heads()
-    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+def is_current(connection: Connection, naming: Naming) -> bool:
+    heads = ScriptDirectory.from_config(_config(naming)).get_heads()
+    context = MigrationContext.configure(connection, opts=_names(naming))
     return set(context.get_current_heads()) == set(heads)
 
 
-def _config(*, written: TextIO | None = None, **attributes: object) -> Config:
+def _config(naming: Naming, *, written: TextIO | None = None, **attributes: object) -> Config:
     """`attributes`: for `migrations/env.py`. `written`: where a script goes."""
-    config = Config(attributes={"version_table": VERSION_TABLE, **attributes}, output_buffer=written)
+    config = Config(attributes={"names": _names(naming), **attributes}, output_buffer=written)
     config.set_main_option("script_location", _SCRIPTS)
     return config
 
 
+def _names(naming: Naming) -> dict[str, Any]:
+    return {
+        "prefix": naming.prefix,
+        "version_table": f"{naming.prefix}{revisions.VERSION_TABLE}",
+        "version_table_schema": naming.schema,
+    }
+
+
+def _check_names(connection: Connection, naming: Naming) -> None:
+    """Before the first revision there are none of our tables."""
+    if MigrationContext.configure(connection, opts=_names(naming)).get_current_heads():
+        return
+    ours = {f"{naming.prefix}{name}" for name in metadata.tables}
+    if met := ours & set(inspect(connection).get_table_names(schema=naming.schema)):
+        raise UnfitError(
+            f"has tables at no revision of chatcore: {', '.join(sorted(met))}. If they are another program's, have "
+            "chatcore's begin with a prefix (DATABASE_TABLE_PREFIX, Database(prefix=…))"
+        )
+
+
 @contextmanager
-def _alone(connection: Connection, begin: str) -> Generator[None, None, None]:
+def _alone(connection: Connection, begin: str, naming: Naming) -> Generator[None, None, None]:
     """In a transaction, where the database can change a schema in one (not MySQL), and under the lock.
 
     A SQLite file has its lock already; what fails ends with its connection.
@@ -121,6 +150,8 @@ def _alone(connection: Connection, begin: str) -> Generator[None, None, None]:
         connection.exec_driver_sql(begin)
         for statement in _LOCK.get(dialect, ()):
             connection.exec_driver_sql(statement)
+        for statement in _entering(naming.schema, there=_is_there(connection, naming.schema)):
+            connection.exec_driver_sql(statement)
         yield
         connection.exec_driver_sql("COMMIT")
         for statement in _UNLOCK.get(dialect, ()):
@@ -128,3 +159,16 @@ def _alone(connection: Connection, begin: str) -> Generator[None, None, None]:
     except BaseException:
         connection.invalidate()
         raise
+
+
+def _is_there(connection: Connection, schema: str | None) -> bool:
+    """Who may not make one must not try, though it is there."""
+    return schema is not None and inspect(connection).has_schema(schema)
+
+
+def _entering(schema: str | None, *, there: bool = False) -> Sequence[str]:
+    """For the rest of the transaction; only PostgreSQL has schemas."""
+    if schema is None:
+        return ()
+    enter = f'SET LOCAL search_path TO "{schema}"'
+    return (enter,) if there else (f'CREATE SCHEMA IF NOT EXISTS "{schema}"', enter)

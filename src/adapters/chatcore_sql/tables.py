@@ -31,6 +31,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from chatcore_sql.naming import TableName
+
 LARGEST_ID = 2**63 - 1
 UNKNOWN_KEY = "unknown"  # what sealed a key before that was written down
 
@@ -91,7 +93,7 @@ metadata = MetaData(  # no names for primary keys: MySQL ignores them, with a wa
 )
 
 users = Table(
-    "users",
+    TableName("users"),
     metadata,
     Column("id", Id, primary_key=True),
     Column("username", String(64), nullable=False),
@@ -113,14 +115,14 @@ users = Table(
 )
 
 roles = Table(
-    "roles",
+    TableName("roles"),
     metadata,
     Column("name", String(64), primary_key=True),
     Column("description", String(200), nullable=False),
 )
 
 user_roles = Table(
-    "user_roles",
+    TableName("user_roles"),
     metadata,
     Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     Column("role", String(64), ForeignKey("roles.name", ondelete="CASCADE"), primary_key=True),
@@ -128,7 +130,7 @@ user_roles = Table(
 )
 
 sessions = Table(
-    "sessions",
+    TableName("sessions"),
     metadata,
     Column("id", String(64), primary_key=True),
     Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
@@ -145,7 +147,7 @@ sessions = Table(
 )
 
 refresh_tokens = Table(
-    "refresh_tokens",
+    TableName("refresh_tokens"),
     metadata,
     Column("digest", Digest, primary_key=True),
     Column("session_id", String(64), nullable=False),
@@ -159,7 +161,7 @@ refresh_tokens = Table(
 )
 
 model_configs = Table(
-    "model_configs",
+    TableName("model_configs"),
     metadata,
     Column("id", Id, primary_key=True),
     Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
@@ -177,14 +179,14 @@ model_configs = Table(
 
 # One row for each user, apart from the account, whose row others hold while they add to what it owns.
 user_storage = Table(
-    "user_storage",
+    TableName("user_storage"),
     metadata,
     Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     Column("stored_bytes", BigInteger, nullable=False),
 )
 
 conversations = Table(
-    "conversations",
+    TableName("conversations"),
     metadata,
     Column("id", Id, primary_key=True),
     Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
@@ -209,7 +211,7 @@ conversations = Table(
 )
 
 messages = Table(
-    "messages",
+    TableName("messages"),
     metadata,
     Column("id", Id, primary_key=True),
     Column("user_id", Id, nullable=False),
@@ -256,7 +258,7 @@ messages = Table(
 
 # No foreign keys: one reply that was deleted meanwhile must not keep a whole batch out of the log.
 reply_log = Table(
-    "reply_log",
+    TableName("reply_log"),
     metadata,
     Column("user_id", Id, primary_key=True, autoincrement=False),
     Column("reply_id", Id, primary_key=True, autoincrement=False),
@@ -268,7 +270,7 @@ reply_log = Table(
 
 # A worker's id is its epoch. Its time is the database's, as microseconds since 1970: all can reckon with that.
 workers = Table(
-    "workers",
+    TableName("workers"),
     metadata,
     Column("id", Id, primary_key=True),
     Column("renewed_at", BigInteger, nullable=False),

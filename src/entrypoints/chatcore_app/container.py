@@ -7,7 +7,7 @@ the container closes in the order of dependence: replies are drained before the 
 import asyncio
 import hmac
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from dishka import (
@@ -42,7 +42,7 @@ from chatcore_app.settings import Settings, blaming
 from chatcore_memory import DEMO_ENDPOINT, DemoModel
 from chatcore_openai import LOOPBACK, OpenAIGateway
 from chatcore_security import Argon2Passwords, CommonPasswords, CountingLimiter, FernetCipher, JWTSigner
-from chatcore_sql import Database, migration_script
+from chatcore_sql import Database, Naming, migration_script
 
 LEASE = 5.0  # seconds without a sign of life, after which a process is taken for dead
 
@@ -205,9 +205,12 @@ def database_of(settings: Settings) -> Database:
     """
     if not settings.database_url:
         settings.make_data_dir()
+    naming = _naming(settings)
     with blaming("DATABASE_URL"):
         return Database(
             settings.resolved_database_url,
+            prefix=naming.prefix,
+            schema=naming.schema,
             pool_size=settings.database_pool_size,
             max_storage=settings.max_storage_bytes,
         )
@@ -218,8 +221,16 @@ def migration_script_of(settings: Settings, start: str) -> str:
 
     Raises `SettingsError`, and `LookupError` if there is no such revision.
     """
+    naming = _naming(settings)
     with blaming("DATABASE_URL"):
-        return migration_script(settings.resolved_database_url, start)
+        return migration_script(settings.resolved_database_url, start, prefix=naming.prefix, schema=naming.schema)
+
+
+def _naming(settings: Settings) -> Naming:
+    with blaming("DATABASE_TABLE_PREFIX"):
+        naming = Naming(settings.database_table_prefix)
+    with blaming("DATABASE_SCHEMA"):
+        return replace(naming, schema=settings.database_schema or None)
 
 
 def _own_model(settings: Settings) -> ModelEndpoint | None:

@@ -63,6 +63,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     workers: Some = 1
     data_dir: Path = Path("var")
     database_url: str = ""
+    database_table_prefix: str = ""
+    database_schema: str = ""
     database_pool_size: Some = 10
     redis_url: str = ""
     secret_key: str = ""

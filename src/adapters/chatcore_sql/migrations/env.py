@@ -3,13 +3,14 @@
 from alembic import context
 
 given = context.config.attributes
+names = given["names"]
 
 if context.is_offline_mode():
-    context.configure(**given["script"], version_table=given["version_table"], literal_binds=True)
+    context.configure(**given["script"], **names, literal_binds=True)
     with context.begin_transaction():
         for statement in given["first"]:
             context.execute(statement)
         context.run_migrations()
 else:
-    context.configure(connection=given["connection"], version_table=given["version_table"])
+    context.configure(connection=given["connection"], **names)
     context.run_migrations()

@@ -5,8 +5,9 @@ Revises:
 """
 
 import sqlalchemy as sa
-from alembic import op
 from sqlalchemy.dialects import mysql
+
+from chatcore_sql.migrations import operations as op
 
 revision = "chatcore_0001"
 down_revision = None
@@ -190,7 +191,7 @@ def create_table(name: str, *parts: sa.schema.SchemaItem, sqlite_autoincrement: 
     Their defaults take 🦄 for 🐴, é for e and A for a; even utf8mb4_bin takes `x ` for `x` (PAD SPACE). The two
     have no collation without padding in common, so the server decides.
     """
-    dialect = op.get_context().dialect
+    dialect = op.dialect()
     exact = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
     return op.create_table(
         name,

@@ -5,8 +5,9 @@ Revises: chatcore_0001
 """
 
 import sqlalchemy as sa
-from alembic import op
 from sqlalchemy.dialects import mysql
+
+from chatcore_sql.migrations import operations as op
 
 revision = "chatcore_0002"
 down_revision = "chatcore_0001"
@@ -32,7 +33,7 @@ def upgrade() -> None:
     for name, table, columns, unique in INDEXES:
         op.create_index(name, table, columns, unique=unique)
     # Who gave a title is not known any more; it may have been the user.
-    op.execute("UPDATE conversations SET titled_by_user = TRUE WHERE title <> ''")
+    op.execute("UPDATE {conversations} SET titled_by_user = TRUE WHERE title <> ''")
 
 
 def downgrade() -> None:

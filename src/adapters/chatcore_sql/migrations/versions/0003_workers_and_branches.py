@@ -5,7 +5,8 @@ Revises: chatcore_0002
 """
 
 import sqlalchemy as sa
-from alembic import op
+
+from chatcore_sql.migrations import operations as op
 
 revision = "chatcore_0003"
 down_revision = "chatcore_0002"
@@ -48,21 +49,21 @@ def upgrade() -> None:
     op.add_column("conversations", sa.Column("stop_requested", sa.Boolean, nullable=False, server_default=sa.false()))
     op.add_column("messages", sa.Column("active", sa.Boolean, nullable=False, server_default=sa.true()))
     # What a process of an earlier version was writing belongs to nobody now.
-    op.execute("UPDATE conversations SET writing_worker_id = 0 WHERE writing_reply_id IS NOT NULL")
-    op.execute("UPDATE messages SET parent_id = 0 WHERE parent_id IS NULL")
+    op.execute("UPDATE {conversations} SET writing_worker_id = 0 WHERE writing_reply_id IS NOT NULL")
+    op.execute("UPDATE {messages} SET parent_id = 0 WHERE parent_id IS NULL")
     replace_indexes(DROPPED, CREATED)
 
 
 def downgrade() -> None:
     replace_indexes(CREATED, DROPPED)
     # There was one branch. A reply that is written in another one has nowhere to go.
-    op.execute("DELETE FROM reply_log WHERE reply_id IN (SELECT id FROM messages WHERE NOT active)")
+    op.execute("DELETE FROM {reply_log} WHERE reply_id IN (SELECT id FROM {messages} WHERE NOT active)")
     op.execute(
-        "UPDATE conversations SET writing_reply_id = NULL "
-        "WHERE writing_reply_id IN (SELECT id FROM messages WHERE NOT active)"
+        "UPDATE {conversations} SET writing_reply_id = NULL "
+        "WHERE writing_reply_id IN (SELECT id FROM {messages} WHERE NOT active)"
     )
-    op.execute("DELETE FROM messages WHERE NOT active")
-    op.execute("UPDATE messages SET parent_id = NULL WHERE parent_id = 0")
+    op.execute("DELETE FROM {messages} WHERE NOT active")
+    op.execute("UPDATE {messages} SET parent_id = NULL WHERE parent_id = 0")
     op.drop_column("messages", "active")
     op.drop_column("conversations", "stop_requested")
     op.drop_column("conversations", "writing_worker_id")

@@ -5,7 +5,8 @@ Revises: chatcore_0003
 """
 
 import sqlalchemy as sa
-from alembic import op
+
+from chatcore_sql.migrations import operations as op
 
 revision = "chatcore_0004"
 down_revision = "chatcore_0003"
@@ -19,7 +20,7 @@ INDEXES = (
 
 def upgrade() -> None:
     op.add_column("model_configs", sa.Column("sealed_with", sa.String(32), nullable=False, server_default="unknown"))
-    op.execute("UPDATE model_configs SET sealed_with = '' WHERE sealed_key = ''")
+    op.execute("UPDATE {model_configs} SET sealed_with = '' WHERE sealed_key = ''")
     for name, table, columns in INDEXES:
         op.create_index(name, table, columns)
 

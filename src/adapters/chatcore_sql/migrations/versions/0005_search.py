@@ -4,7 +4,7 @@ Revision ID: chatcore_0005
 Revises: chatcore_0004
 """
 
-from alembic import op
+from chatcore_sql.migrations import operations as op
 
 revision = "chatcore_0005"
 down_revision = "chatcore_0004"

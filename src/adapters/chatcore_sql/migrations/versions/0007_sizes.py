@@ -7,18 +7,19 @@ Revises: chatcore_0005
 """
 
 import sqlalchemy as sa
-from alembic import op
 from sqlalchemy.dialects import mysql
+
+from chatcore_sql.migrations import operations as op
 
 revision = "chatcore_0007"
 down_revision = "chatcore_0005"
 
 
 COUNT = {
-    "sqlite": "UPDATE messages SET content_bytes = length(CAST(content AS BLOB)), "
+    "sqlite": "UPDATE {messages} SET content_bytes = length(CAST(content AS BLOB)), "
     "reasoning_bytes = COALESCE(length(CAST(reasoning AS BLOB)), 0)",
-    "mysql": "UPDATE messages SET content_bytes = length(content), reasoning_bytes = COALESCE(length(reasoning), 0)",
-    "postgresql": "UPDATE messages SET content_bytes = octet_length(content), "
+    "mysql": "UPDATE {messages} SET content_bytes = length(content), reasoning_bytes = COALESCE(length(reasoning), 0)",
+    "postgresql": "UPDATE {messages} SET content_bytes = octet_length(content), "
     "reasoning_bytes = COALESCE(octet_length(reasoning), 0)",
 }
 
@@ -39,8 +40,8 @@ def upgrade() -> None:
     op.create_index("ix_users_closed_at", "users", ["closed_at"])
     for column in ("content_bytes", "reasoning_bytes"):
         op.add_column("messages", sa.Column(column, sa.Integer))
-    op.execute(COUNT[op.get_context().dialect.name])
-    if op.get_context().dialect.name == "postgresql":
+    op.execute(COUNT[op.dialect().name])
+    if op.dialect().name == "postgresql":
         for name, table, columns in INDEXES:
             op.drop_index(name, table)
             op.create_index(name, table, [*columns, LAST_FIRST])
@@ -48,13 +49,13 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    if op.get_context().dialect.name == "postgresql":
+    if op.dialect().name == "postgresql":
         op.drop_index("ix_conversations_user_id_id", "conversations")
         for name, table, columns in INDEXES:
             op.drop_index(name, table)
             op.create_index(name, table, [*columns, "id"])
     op.drop_column("messages", "reasoning_bytes")
     op.drop_column("messages", "content_bytes")
-    op.execute("DELETE FROM users WHERE closed_at IS NOT NULL")
+    op.execute("DELETE FROM {users} WHERE closed_at IS NOT NULL")
     op.drop_index("ix_users_closed_at", "users")
     op.drop_column("users", "closed_at")

@@ -5,22 +5,23 @@ Revises: chatcore_0007
 """
 
 import sqlalchemy as sa
-from alembic import op
+
+from chatcore_sql.migrations import operations as op
 
 revision = "chatcore_0008"
 down_revision = "chatcore_0007"
 
 OCTETS = {"sqlite": "length(CAST({} AS BLOB))", "mysql": "octet_length({})", "postgresql": "octet_length({})"}
 COUNT = """
-INSERT INTO user_storage (user_id, stored_bytes)
+INSERT INTO {user_storage} (user_id, stored_bytes)
 SELECT users.id, COALESCE(begun.size, 0) + COALESCE(said.size, 0)
-FROM users
+FROM {users} AS users
 LEFT JOIN (
-    SELECT user_id, 1024 * COUNT(*) AS size FROM conversations GROUP BY user_id
+    SELECT user_id, 1024 * COUNT(*) AS size FROM {conversations} GROUP BY user_id
 ) begun ON begun.user_id = users.id
 LEFT JOIN (
     SELECT user_id, SUM(256 + {content} + COALESCE({reasoning}, 0) + COALESCE({error_detail}, 0)) AS size
-    FROM messages GROUP BY user_id
+    FROM {messages} GROUP BY user_id
 ) said ON said.user_id = users.id
 """
 
@@ -32,9 +33,9 @@ def upgrade() -> None:
         sa.Column("stored_bytes", sa.BigInteger, nullable=False),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_user_storage_user_id", ondelete="CASCADE"),
     )
-    octets = OCTETS[op.get_context().dialect.name]
+    octets = OCTETS[op.dialect().name]
     texts = ("content", "reasoning", "error_detail")
-    op.execute(COUNT.format(**{text: octets.format(text) for text in texts}))
+    op.execute(COUNT, **{text: octets.format(text) for text in texts})
 
 
 def downgrade() -> None:

@@ -5,7 +5,8 @@ Revises: chatcore_0008
 """
 
 import sqlalchemy as sa
-from alembic import op
+
+from chatcore_sql.migrations import operations as op
 
 revision = "chatcore_0009"
 down_revision = "chatcore_0008"

@@ -5,8 +5,9 @@ Revises: chatcore_0009
 """
 
 import sqlalchemy as sa
-from alembic import op
 from sqlalchemy.dialects import mysql
+
+from chatcore_sql.migrations import operations as op
 
 revision = "chatcore_0010"
 down_revision = "chatcore_0009"

@@ -5,8 +5,9 @@ Revises: chatcore_0010
 """
 
 import sqlalchemy as sa
-from alembic import op
 from sqlalchemy.dialects import mysql
+
+from chatcore_sql.migrations import operations as op
 
 revision = "chatcore_0011"
 down_revision = "chatcore_0010"
@@ -20,6 +21,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DELETE FROM conversations WHERE closed_at IS NOT NULL")
+    op.execute("DELETE FROM {conversations} WHERE closed_at IS NOT NULL")
     op.drop_index("ix_conversations_closed_at", "conversations")
     op.drop_column("conversations", "closed_at")

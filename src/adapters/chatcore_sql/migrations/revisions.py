@@ -6,7 +6,7 @@ A migration adopts their databases; a downgrade to a revision's former name give
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, Executable, TableClause, Update, column, inspect, select, table, text, update
+from sqlalchemy import Connection, String, TableClause, TextClause, Update, column, inspect, select, table, text, update
 
 from chatcore_sql.unreachable import UnfitError
 
@@ -47,7 +47,7 @@ def adopt(connection: Connection) -> None:
             connection.execute(_set(VERSION_TABLE, name_of(each)))
 
 
-def adoption_script(backend: str, revision: str) -> Sequence[Executable]:
+def adoption_script(backend: str, revision: str) -> Sequence[Update | TextClause]:
     """The statements of `adopt` for a database at this revision; none if that is not a former name."""
     if not is_former(revision):
         return ()
@@ -74,7 +74,7 @@ def _ids(connection: Connection, name: str) -> Sequence[str]:
     return connection.scalars(select(_version(name).c.version_num)).all()
 
 
-def _renamed(backend: str, old: str, new: str) -> Sequence[Executable]:
+def _renamed(backend: str, old: str, new: str) -> Sequence[TextClause]:
     renamed = [text(f"ALTER TABLE {old} RENAME TO {new}")]
     if backend == "postgresql":  # where the names of keys belong to the schema
         renamed.append(text(f"ALTER TABLE {new} RENAME CONSTRAINT {old}_pkc TO {new}_pkc"))
@@ -86,9 +86,9 @@ def _set(name: str, revision: str) -> Update:
 
 
 def _version(name: str) -> TableClause:
-    return table(name, column("version_num"))
+    return table(name, column("version_num", String))
 
 
-def _run(connection: Connection, statements: Sequence[Executable]) -> None:
+def _run(connection: Connection, statements: Sequence[TextClause]) -> None:
     for statement in statements:
         connection.execute(statement)

@@ -1,0 +1,1 @@
+"""The revisions of the schema, and what brings a database from one to another."""

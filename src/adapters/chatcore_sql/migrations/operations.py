@@ -1,0 +1,74 @@
+"""Alembic's operations on our tables: migrations give names without the prefix, which is put before them here."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.sql import quoted_name
+
+
+def dialect() -> sa.Dialect:
+    return op.get_context().dialect
+
+
+def create_table(name: str, *parts: sa.schema.SchemaItem, **options: Any) -> sa.Table:
+    return op.create_table(_named(name), *map(_part, parts), **options)
+
+
+def drop_table(name: str) -> None:
+    op.drop_table(_named(name))
+
+
+def add_column(table: str, column: sa.Column[Any]) -> None:
+    op.add_column(_named(table), column)
+
+
+def drop_column(table: str, name: str) -> None:
+    op.drop_column(_named(table), name)
+
+
+def create_index(name: str, table: str, columns: Sequence[str | sa.TextClause], *, unique: bool = False) -> None:
+    op.create_index(_key(name), _named(table), columns, unique=unique)
+
+
+def drop_index(name: str, table: str) -> None:
+    op.drop_index(_key(name), _named(table))
+
+
+def bulk_insert(table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
+    op.bulk_insert(table, list(rows))
+
+
+def execute(statement: str, **parts: str) -> None:
+    """Tables stand in braces, `DELETE FROM {messages}`, as do `parts`."""
+    op.execute(statement.format_map(_Tables(parts)))
+
+
+class _Tables(dict[str, str]):
+    def __missing__(self, name: str) -> str:
+        return dialect().identifier_preparer.quote(_named(name))
+
+
+def _named(name: str) -> str:
+    return f"{op.get_context().opts['prefix']}{name}"
+
+
+def _key(name: str) -> str:
+    """Keys of MySQL's have their names within the table, and statements name them in hints."""
+    return name if dialect().name == "mysql" else _named(name)
+
+
+def _part(part: sa.schema.SchemaItem) -> sa.schema.SchemaItem:
+    if isinstance(part, sa.ForeignKeyConstraint):
+        return sa.ForeignKeyConstraint(
+            part.column_keys,
+            [_named(each.target_fullname) for each in part.elements],
+            name=_named(str(part.name)),
+            ondelete=part.ondelete,
+        )
+    if isinstance(part, sa.UniqueConstraint):
+        part.name = _key(str(part.name))
+    if isinstance(part, sa.Index):
+        part.name = quoted_name(_key(str(part.name)), None)
+    return part

@@ -1,0 +1,63 @@
+"""Where the tables are in a database that has other tables too: what their names begin with, and their schema."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine, Table, event
+from sqlalchemy.sql import quoted_name
+
+MAX_PREFIX = 12  # characters; the longest name of an index has 51, and PostgreSQL tells names apart by the first 63
+_PREFIX = re.compile(rf"([A-Za-z_][A-Za-z0-9_]{{0,{MAX_PREFIX - 1}}})?")
+_SCHEMA = re.compile("[A-Za-z_][A-Za-z0-9_]{0,62}")
+
+
+class TableName(quoted_name):
+    """The name of one of our tables, without the prefix."""
+
+    __slots__ = ()
+
+    def __new__(cls, name: str) -> "TableName":
+        return super().__new__(cls, name, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """`prefix`: of the names of tables, indexes and constraints; `schema`: one of PostgreSQL's. None: the first of the
+    connection's search_path."""
+
+    prefix: str = ""
+    schema: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError`, which tells what is wrong."""
+        if not _PREFIX.fullmatch(self.prefix):
+            raise ValueError(
+                f"a prefix of tables' names is at most {MAX_PREFIX} letters, digits and _, with no digit first"
+            )
+        if self.schema is not None and not _SCHEMA.fullmatch(self.schema):
+            raise ValueError("a schema's name is at most 63 letters, digits and _, with no digit first")
+
+    def check(self, backend: str) -> None:
+        """Raise `ValueError` if such a database has no schemas."""
+        if self.schema is not None and backend != "postgresql":
+            raise ValueError("schemas are PostgreSQL's; of MySQL and MariaDB, name another database in the URL")
+
+    def apply(self, engine: Engine) -> None:
+        """Have all statements on `tables.metadata` that this engine runs written with these names."""
+        if self.prefix or self.schema:
+            event.listen(engine, "connect", lambda *_: self._apply(engine.dialect.identifier_preparer), once=True)
+
+    def _apply(self, preparer: Any) -> None:
+        """A dialect may make its preparer when it first meets the server, so that it is there only then."""
+        quote, schema_of = preparer.quote, preparer.schema_for_object
+
+        def named(name: str) -> str:
+            return str(quote(f"{self.prefix}{name}" if isinstance(name, TableName) else name))
+
+        def placed(part: object) -> str | None:
+            ours = isinstance(part, Table) and isinstance(part.name, TableName)
+            found: str | None = schema_of(part)
+            return self.schema if ours else found
+
+        preparer.quote, preparer.schema_for_object = named, placed
