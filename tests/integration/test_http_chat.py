@@ -10,7 +10,8 @@ from chatcore import Usage
 from chatcore.entities import FinishReason, Role
 from chatcore.live_reply import MAX_PIECE
 from chatcore.ports import Delta, LLMGateway, ModelEndpoint, PromptMessage
-from chatcore_memory import DEMO_ENDPOINT, ScriptedModel
+from chatcore_demo import DEMO_ENDPOINT
+from chatcore_memory import ScriptedModel
 from integration.http_app import (
     EVENTS,
     MESSAGE,

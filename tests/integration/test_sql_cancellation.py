@@ -25,7 +25,8 @@ from chatcore import (
 from chatcore.errors import ConversationBusy
 from chatcore.ports import LLMGateway, UnitOfWorkFactory
 from chatcore_app import Readiness
-from chatcore_memory import DEMO_ENDPOINT, HandClock, PlainCipher, ScriptedModel
+from chatcore_demo import DEMO_ENDPOINT
+from chatcore_memory import HandClock, PlainCipher, ScriptedModel
 from chatcore_sql import Database
 from contracts.storage.base import stored_conversation, stored_user
 from integration.databases import idle, nobody_in_a_transaction

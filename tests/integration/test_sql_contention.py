@@ -30,7 +30,8 @@ from chatcore.entities import Conversation, MessageId, SessionId, UserId
 from chatcore.errors import Contention, ReadOnly, Unavailable
 from chatcore.ports import LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
 from chatcore.shielding import retry_on_contention
-from chatcore_memory import DEMO_ENDPOINT, HandClock, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel
+from chatcore_demo import DEMO_ENDPOINT
+from chatcore_memory import HandClock, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel
 from chatcore_sql import Database
 from chatcore_sql import database as module
 from chatcore_sql.failures import is_gone, meaning

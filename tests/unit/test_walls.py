@@ -20,7 +20,7 @@ def imported(file: Path) -> Iterator[str]:
             yield node.module
 
 
-@pytest.mark.parametrize("package", ["chatcore", "adapters/chatcore_memory"])
+@pytest.mark.parametrize("package", ["chatcore", "adapters/chatcore_memory", "adapters/chatcore_demo"])
 def test_only_the_standard_library_is_imported(package: str) -> None:
     files = list((SOURCE / package).rglob("*.py"))
     assert files

@@ -5,20 +5,16 @@
     model = ScriptedModel("Hel", Stall(), "lo")       # says "Hel", and "lo" once the stall is released
 
 They keep the contracts that the real adapters keep (tests/contracts), at once and without any protection.
-`DemoModel` is more than a fake: in development it answers when no real model is configured.
 """
 
 from chatcore_memory.clock import HandClock
 from chatcore_memory.database import MemoryDatabase
-from chatcore_memory.demo import DEMO_ENDPOINT, DemoModel
 from chatcore_memory.model import Call, ScriptedModel, Stall, Step
 from chatcore_memory.rate_limits import MemoryLimiter
 from chatcore_memory.secrets import PlainCipher, PlainPasswords, PlainSigner
 
 __all__ = [
-    "DEMO_ENDPOINT",
     "Call",
-    "DemoModel",
     "HandClock",
     "MemoryDatabase",
     "MemoryLimiter",

@@ -39,7 +39,7 @@ from chatcore.entities import normal_model_url
 from chatcore.errors import Unavailable
 from chatcore.ports import Cipher, Clock, LLMGateway, PasswordHasher, RateLimiter, TokenSigner, UnitOfWorkFactory
 from chatcore_app.settings import Settings, blaming
-from chatcore_memory import DEMO_ENDPOINT, DemoModel
+from chatcore_demo import DEMO_ENDPOINT, DemoModel
 from chatcore_openai import LOOPBACK, OpenAIGateway
 from chatcore_security import Argon2Passwords, CommonPasswords, CountingLimiter, FernetCipher, JWTSigner
 from chatcore_sql import Database, Naming, migration_script

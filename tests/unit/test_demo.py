@@ -10,7 +10,8 @@ from chatcore.entities import Role, Usage, title_of
 from chatcore.errors import ModelUnavailable
 from chatcore.ports import Delta, ModelEndpoint, Prompt, PromptMessage
 from chatcore.prompt import TITLE_REQUEST, build_title_prompt
-from chatcore_memory import DEMO_ENDPOINT, DemoModel, ScriptedModel
+from chatcore_demo import DEMO_ENDPOINT, DemoModel
+from chatcore_memory import ScriptedModel
 
 ELSEWHERE = ModelEndpoint(url="https://api.example.org/v1", model="real", api_key="sk-secret")
 
