@@ -36,8 +36,8 @@ from chatcore import (
     UserId,
     Vouched,
 )
+from chatcore_demo.model import ANSWER
 from chatcore_memory import DEMO_ENDPOINT, DemoModel, PlainCipher
-from chatcore_memory.demo import ANSWER
 from chatcore_sql import Database
 
 PAGE = 200
