@@ -12,7 +12,7 @@ from chatcore import CreateAdmin, ExpirySweep, SessionPolicy
 from chatcore.ports import Clock, PasswordHasher
 from chatcore_app import SettingsError, make_container
 from chatcore_http import create_app
-from chatcore_http.routes._common import private_router
+from chatcore_http.routing import private_router
 from chatcore_memory import HandClock, PlainPasswords
 from integration.databases import empty
 from integration.http_app import Api, api_of, client_of, provided, serving, settings_for

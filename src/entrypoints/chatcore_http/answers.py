@@ -12,7 +12,7 @@ from chatcore.errors import ModelError, Raises
 from chatcore.use_cases.chat import AFTER
 from chatcore_http import schemas
 from chatcore_http.errors import failed_reply
-from chatcore_http.routes._common import AnyRequest
+from chatcore_http.routing import AnyRequest
 from chatcore_http.sse import EventStream
 
 

@@ -11,9 +11,6 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from chatcore_http.schemas import Problem
-from chatcore_http.systems.sessions_envelope import WithUserInfo
-
-Json = dict[str, Any]
 
 _JSON = b"application/json"
 _PROBLEM = b"application/problem+json"
@@ -72,38 +69,3 @@ def _headers(start: Any, length: int) -> list[tuple[bytes, bytes]]:
     changed = {b"content-type": _JSON, b"content-length": b"%d" % length}
     headers: list[tuple[bytes, bytes]] = start["headers"]
     return [(name, changed.get(name, value)) for name, value in headers]
-
-
-# ---- in the OpenAPI document -----------------------------------------------------------------------------
-
-_WITH_USER_INFO = {f"#/components/schemas/{name}" for name in ("User", "Tokens")}
-
-
-def describe_enveloped(responses: Json) -> None:
-    """An operation's responses as they are sent."""
-    for response in responses.values():
-        content = response.get("content", {})
-        if "application/json" in content:
-            content["application/json"]["schema"] = _success(content["application/json"]["schema"])
-        if (problem := content.pop("application/problem+json", None)) is not None:
-            content["application/json"] = _failure(problem)
-
-
-def _success(schema: Json) -> Json:
-    if schema.get("$ref") in _WITH_USER_INFO:
-        schema = {"allOf": [schema, {"$ref": f"#/components/schemas/{WithUserInfo.__name__}"}]}
-    return _schema({"const": 1}, {"const": "success"}, schema)
-
-
-def _failure(problem: Json) -> Json:
-    shown = {name: _example(example["value"]) for name, example in problem["examples"].items()}
-    return {"schema": _schema({"const": 0}, {"type": "string"}, problem["schema"]), "examples": shown}
-
-
-def _schema(code: Json, message: Json, data: Json) -> Json:
-    properties = {"code": code, "message": message, "data": data}
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _example(problem: Json) -> Json:
-    return {"value": {"code": 0, "message": problem["detail"], "data": problem}}

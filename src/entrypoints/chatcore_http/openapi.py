@@ -27,7 +27,6 @@ from chatcore.bounds import Bound, Email, OneOf, Range, Text
 from chatcore_app import Settings
 from chatcore_http import json_lines, media, schemas
 from chatcore_http.auth import COMPONENTS
-from chatcore_http.envelope import describe_enveloped
 from chatcore_http.errors import status_of
 from chatcore_http.examples import EXAMPLES
 from chatcore_http.field_names import called
@@ -94,7 +93,7 @@ def describe(settings: Settings, routers: Sequence[Router]) -> Json:
         _complete(operation, handler, path, shapes)
         if enveloped:
             operation["responses"] = deepcopy(operation["responses"])  # parts of them are the same for every document
-            describe_enveloped(operation["responses"])
+            sessions_envelope.describe_enveloped(operation["responses"])
         paths.setdefault(path, {})[method.lower()] = operation
     document["paths"] = paths
     document["components"]["schemas"] = shapes

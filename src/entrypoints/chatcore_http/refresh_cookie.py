@@ -18,7 +18,7 @@ from chatcore_app import Settings
 from chatcore_http import schemas
 from chatcore_http.origins import is_welcome
 from chatcore_http.path_prefix import prefix_of
-from chatcore_http.routes._common import AnyRequest
+from chatcore_http.routing import AnyRequest
 
 PATH = "/auth/refresh"
 

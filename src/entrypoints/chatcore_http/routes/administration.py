@@ -22,7 +22,7 @@ from chatcore import (
 )
 from chatcore.entities import ADMIN_ROLE
 from chatcore_http import schemas
-from chatcore_http.routes._common import PathId, described, matching, private_router
+from chatcore_http.routing import PathId, described, matching, private_router
 
 
 @get("/users", description=described(ListUsers))

@@ -28,7 +28,7 @@ from chatcore.errors import FieldError, Forbidden
 from chatcore_http import schemas
 from chatcore_http.auth import address_of
 from chatcore_http.refresh_cookie import RefreshCookie
-from chatcore_http.routes._common import AnyRequest, client_of, described, private_router
+from chatcore_http.routing import AnyRequest, client_of, described, private_router
 
 
 @post("/register", status_code=201, description=described(Register))

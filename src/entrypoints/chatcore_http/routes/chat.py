@@ -24,7 +24,7 @@ from chatcore.bounds import check
 from chatcore.errors import FieldError
 from chatcore_http import schemas
 from chatcore_http.answers import Answers
-from chatcore_http.routes._common import AnyRequest, PathId, described, private_router
+from chatcore_http.routing import AnyRequest, PathId, described, private_router
 from chatcore_http.sse import EventStream
 
 _CHAT = {200: ResponseSpec(schemas.Chat, description="The reply, or a stream of events if that was asked for.")}

@@ -24,7 +24,7 @@ from chatcore import (
 from chatcore.bounds import check
 from chatcore.errors import FieldError
 from chatcore_http import schemas
-from chatcore_http.routes._common import PathId, described, matching, private_router
+from chatcore_http.routing import PathId, described, matching, private_router
 
 _ID: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1, "pattern": None, "one_of": None}
 BeforeId = Annotated[str | None, matching("[0-9]{0,19}", "A message's id.", schema_extra=_ID)]

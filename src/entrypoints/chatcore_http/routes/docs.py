@@ -18,7 +18,7 @@ from litestar.params import FromPath
 from litestar.response import File
 
 from chatcore_http.path_prefix import prefix_of
-from chatcore_http.routes._common import AnyRequest
+from chatcore_http.routing import AnyRequest
 
 _CSP = (
     "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'; "

@@ -15,7 +15,7 @@ from chatcore import (
     UpdateModelConfig,
 )
 from chatcore_http import schemas
-from chatcore_http.routes._common import PathId, described, private_router
+from chatcore_http.routing import PathId, described, private_router
 
 
 @get("/", description=described(ListModelConfigs))

@@ -20,7 +20,7 @@ from chatcore_app import Settings
 from chatcore_http import json_lines, schemas
 from chatcore_http.body_limits import streamed
 from chatcore_http.media import IMPORTS
-from chatcore_http.routes._common import AnyRequest, described, private_router
+from chatcore_http.routing import AnyRequest, described, private_router
 from chatcore_http.streams import Stream
 
 MEDIA_TYPE = "application/jsonl"

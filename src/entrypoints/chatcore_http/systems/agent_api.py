@@ -7,7 +7,7 @@ from litestar.params import FromQuery
 
 from chatcore import Caller, ConversationId, DeleteConversation, ListConversations
 from chatcore_http import schemas
-from chatcore_http.routes._common import PathId, described, private_router
+from chatcore_http.routing import PathId, described, private_router
 from chatcore_http.systems.rag_api import chat
 
 

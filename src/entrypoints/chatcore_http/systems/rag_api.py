@@ -11,7 +11,7 @@ from litestar.params import HeaderParameter, JSONBody
 
 from chatcore import Caller, ConversationId, Message, SendMessage
 from chatcore_http.answers import Answers
-from chatcore_http.routes._common import described, private_router
+from chatcore_http.routing import described, private_router
 from chatcore_http.schemas import Id
 
 

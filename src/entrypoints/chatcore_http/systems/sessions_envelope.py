@@ -4,7 +4,7 @@ Its other routes are those under /auth: login takes `userid`, and whoever is sig
 """
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 from dishka.integrations.litestar import DishkaRouter, FromDishka
@@ -13,7 +13,9 @@ from litestar.params import JSONBody
 
 from chatcore import CreateAccount, Profile
 from chatcore_http import schemas
-from chatcore_http.routes._common import AnyRequest, client_of, described
+from chatcore_http.routing import AnyRequest, client_of, described
+
+Json = dict[str, Any]
 
 
 class UserRegistration(msgspec.Struct, frozen=True):
@@ -106,3 +108,38 @@ def _with_info(answer: msgspec.Struct, user: schemas.User) -> dict[str, object]:
 
 def routers() -> list[Router]:
     return [DishkaRouter(path="/user", route_handlers=[register_user], tags=["system E"])]
+
+
+# ---- in the OpenAPI document -----------------------------------------------------------------------------
+
+_WITH_USER_INFO = {f"#/components/schemas/{name}" for name in ("User", "Tokens")}
+
+
+def describe_enveloped(responses: Json) -> None:
+    """An operation's responses as they are sent."""
+    for response in responses.values():
+        content = response.get("content", {})
+        if "application/json" in content:
+            content["application/json"]["schema"] = _success(content["application/json"]["schema"])
+        if (problem := content.pop("application/problem+json", None)) is not None:
+            content["application/json"] = _failure(problem)
+
+
+def _success(schema: Json) -> Json:
+    if schema.get("$ref") in _WITH_USER_INFO:
+        schema = {"allOf": [schema, {"$ref": f"#/components/schemas/{WithUserInfo.__name__}"}]}
+    return _schema({"const": 1}, {"const": "success"}, schema)
+
+
+def _failure(problem: Json) -> Json:
+    shown = {name: _example(example["value"]) for name, example in problem["examples"].items()}
+    return {"schema": _schema({"const": 0}, {"type": "string"}, problem["schema"]), "examples": shown}
+
+
+def _schema(code: Json, message: Json, data: Json) -> Json:
+    properties = {"code": code, "message": message, "data": data}
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def _example(problem: Json) -> Json:
+    return {"value": {"code": 0, "message": problem["detail"], "data": problem}}

@@ -27,7 +27,7 @@ from chatcore.errors import FieldError
 from chatcore_app import Settings
 from chatcore_http import schemas
 from chatcore_http.media import FORM, form_of
-from chatcore_http.routes._common import AnyRequest, PathId, client_of, described, private_router
+from chatcore_http.routing import AnyRequest, PathId, client_of, described, private_router
 
 _FORM_BYTES = 32 * 1024  # the longest name and password, each byte of them escaped
 _FORM_FIELDS = 100

@@ -1,4 +1,4 @@
-"""What the areas share."""
+"""What the routes share, and the routes of other systems: parameters, descriptions, private routers."""
 
 import inspect
 from typing import Annotated, Any, TypedDict
