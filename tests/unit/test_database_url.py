@@ -1,6 +1,8 @@
 """What is made of the parameters of a database URL, and what is refused."""
 
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -263,3 +265,23 @@ def test_a_file_that_is_no_certificate_is_said(tmp_path: Path) -> None:
         Database(f"mysql://{HOST}?ssl-ca={tmp_path}/ca.pem")
     with pytest.raises(ValueError, match=r"ssl-cert=.*/ca\.pem: .*PEM"):
         Database(f"mysql://{HOST}?ssl-cert={tmp_path}/ca.pem")
+
+
+# ---- drivers ---------------------------------------------------------------------------------------------
+
+DRIVERS = {"sqlite": "aiosqlite", "mysql": "asyncmy", "mariadb": "asyncmy", "postgresql": "asyncpg"}
+
+
+@pytest.mark.parametrize("scheme", DRIVERS)
+def test_a_driver_that_is_missing_is_named_with_its_extra(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, DRIVERS[scheme], None)
+    extra = "mysql" if scheme == "mariadb" else scheme
+    with pytest.raises(ModuleNotFoundError) as raised:
+        Database("sqlite://" if scheme == "sqlite" else f"{scheme}://{HOST}")
+    said = f"this database needs the driver {DRIVERS[scheme]}: pip install 'chatcore[{extra}]'"
+    assert (str(raised.value), raised.value.name) == (said, DRIVERS[scheme])
+
+
+def test_the_package_needs_no_driver_until_a_database_is_opened() -> None:
+    missing = f"import sys; sys.modules.update(dict.fromkeys({[*DRIVERS.values()]}))"
+    subprocess.run([sys.executable, "-c", f"{missing}; import chatcore_sql"], check=True)

@@ -2,6 +2,7 @@
 
 import secrets
 import sqlite3
+import sys
 from base64 import urlsafe_b64encode
 from contextlib import closing
 from importlib.metadata import version
@@ -237,6 +238,12 @@ def test_of_a_few_words_the_allowed_ones_are_said(name: str, text: str, sentence
     with pytest.raises(SettingsError) as raised:
         Settings.load({**SECRETS, name: text})
     assert str(raised.value) == sentence
+
+
+def test_a_driver_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL: this database needs the driver asyncpg: pip install "):
+        database_of(Settings.load({"DATABASE_URL": "postgresql://u:s3cret@h/x"}))
 
 
 def test_a_secret_that_does_not_hold_is_not_repeated() -> None:

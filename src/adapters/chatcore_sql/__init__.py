@@ -6,8 +6,9 @@
             ...
             await work.commit()
 
-The forms of URL are those of `chatcore_sql.url`, with the parameters of `chatcore_sql.tls`. Each statement is built
-once, beside the repository that uses it.
+Needs the extra of the database that it opens, `chatcore[sqlite]`, `chatcore[mysql]` (MariaDB too) or
+`chatcore[postgresql]`; `chatcore[sql]` is all three. The forms of URL are those of `chatcore_sql.url`, with the
+parameters of `chatcore_sql.tls`. Each statement is built once, beside the repository that uses it.
 """
 
 from chatcore_sql.database import Database

@@ -26,7 +26,7 @@ from chatcore_sql.sqlite import set_up as set_up_sqlite
 from chatcore_sql.statements import URGENT_WITHIN, SingleReads, Transaction, Work, answer
 from chatcore_sql.unit_of_work import SqlUnitOfWork
 from chatcore_sql.unreachable import located
-from chatcore_sql.url import engine_url, sqlite_file
+from chatcore_sql.url import engine_url, need_driver, sqlite_file
 
 T = TypeVar("T")
 
@@ -77,9 +77,11 @@ class Database:
         migration makes it. `pool_size`: most connections at once, besides two that are kept for what is urgent; with
         SQLite, readers. `max_storage`: bytes that a user may store.
 
-        Raises `ValueError` for a URL, a prefix or a schema that is none. Connects to nothing yet.
+        Raises `ValueError` for a URL, a prefix or a schema that is none, `ModuleNotFoundError` if the URL's driver is
+        not installed. Connects to nothing yet.
         """
         asked = asked_by(engine_url(url))
+        need_driver(asked.url)
         self._naming = Naming(prefix, schema)
         self._naming.check(asked.url.get_backend_name())
         file = sqlite_file(asked.url)

@@ -1,6 +1,7 @@
 """Database URLs: what people write, and what the engine is given. For their parameters see `parameters`."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -38,6 +39,14 @@ def engine_url(url: str) -> URL:
     parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
     file = sqlite_file(parsed)
     return parsed.set(database=str(file)) if file else parsed
+
+
+def need_driver(url: URL) -> None:
+    """Raise `ModuleNotFoundError`, which says what to install, unless the driver is there. It is not imported."""
+    driver = url.get_driver_name()
+    if find_spec(driver) is None:
+        install = f"pip install 'chatcore[{url.get_backend_name()}]'"
+        raise ModuleNotFoundError(f"this database needs the driver {driver}: {install}", name=driver)
 
 
 def names_mariadb(url: str) -> bool:

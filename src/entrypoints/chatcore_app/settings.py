@@ -281,7 +281,7 @@ def blaming(name: str) -> Generator[None, None, None]:
         yield
     except OSError as error:
         raise SettingsError(f"{name}: {error.strerror}: {error.filename}") from None
-    except (ValueError, Unavailable) as error:
+    except (ImportError, ValueError, Unavailable) as error:
         raise SettingsError(f"{name}: {error}") from None
 
 
