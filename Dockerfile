@@ -11,8 +11,8 @@ FROM python:3.13-slim AS build
 RUN python -m venv --without-pip /opt/chatcore
 WORKDIR /build
 COPY requirements.lock ./
-RUN pip --python /opt/chatcore/bin/python install --no-cache-dir --only-binary=:all: --require-hashes -r requirements.lock
-COPY pyproject.toml README.md ./
+RUN pip --python /opt/chatcore/bin/python install --no-cache-dir --no-deps --only-binary=:all: --require-hashes -r requirements.lock
+COPY hatch_build.py pyproject.toml README.md ./
 COPY src src
 RUN pip --python /opt/chatcore/bin/python install --no-cache-dir --no-deps --no-build-isolation .
 

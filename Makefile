@@ -78,7 +78,9 @@ INDEX = index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(PIP) config get globa
 	env $${index:+UV_DEFAULT_INDEX="$$index"}
 COMPILE = $(INDEX) $(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock" --cache-dir $(VENV)/.uv-cache
-RUNTIME = --extra all --group build
+RUNTIME = --extra all --group build $(UNUSED:%=--no-emit-package %)
+# What the others name and chatcore never imports: Litestar's for made-up examples, fastapi-offline's for its own pages.
+UNUSED = faker polyfactory tzdata fastapi starlette annotated-doc
 DEVELOPMENT = --all-extras --group dev --constraints requirements.lock
 
 lock: $(VENV)/.developing ## Write the lock files after pyproject.toml; UPGRADE=1 takes the newest of everything
@@ -115,7 +117,7 @@ $(VENV)/pyvenv.cfg:
 
 $(VENV)/.installed: $(VENV)/pyvenv.cfg requirements.lock pyproject.toml
 	@echo "Installing requirements.lock and chatcore into $(VENV): once, and about a minute"
-	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-deps --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -52,6 +52,26 @@ def all_packages() -> object:
 if __name__ == "__main__":
     print(asyncio.run(sign_up(sys.argv[1])).username)
 """
+PAGES = """\
+import asyncio
+import sys
+from importlib.util import find_spec
+
+from litestar.testing import AsyncTestClient
+
+from chatcore_app import Settings
+from chatcore_http import create_app
+
+
+async def answers() -> list[int]:
+    async with AsyncTestClient(create_app(Settings.load({"DATA_DIR": "."})), base_url="http://127.0.0.1") as client:
+        return [(await client.get(path)).status_code for path in sys.argv[1:]]
+
+
+needless = ("django", "faker", "fastapi", "flask", "polyfactory", "starlette")
+print(asyncio.run(answers()), [name for name in needless if find_spec(name)])
+"""
+ASSETS = {"redoc.standalone.js", "swagger-ui-bundle.js", "swagger-ui.css"}
 MISTAKE = """\
 
 
@@ -131,7 +151,7 @@ def test_the_wheel_holds_every_source_file_under_names_of_its_own(built: Path) -
         for file in package.rglob("*")
         if file.is_file() and "__pycache__" not in file.parts
     }
-    assert set(shipped) == files
+    assert set(shipped) == files | {f"chatcore_http_assets/{name}" for name in ASSETS}
     assert any(re.fullmatch(r"chatcore_sql/migrations/versions/0001_\w+\.py", name) for name in files)
     assert {f"{package.name}/py.typed" for package in packages} <= files
 
@@ -160,6 +180,16 @@ def test_an_editable_install_reads_the_sources_and_has_the_command(tmp_path: Pat
 
 def test_an_outside_program_runs_on_the_installed_package(outside: Path, project: Path) -> None:
     assert run(outside, "program.py", f"sqlite:///{project}/chat.db", cwd=project) == "alice\n"
+
+
+def test_production_shows_the_documentation_without_a_second_framework(built: Path, tmp_path: Path) -> None:
+    python = environment(tmp_path / "venv", dependencies=False)
+    uv = (sys.executable, "-m", "uv", "--no-config", "-q", "pip", "install", "--python", python, "--no-deps")
+    run(*uv, "--require-hashes", "-r", ROOT / "requirements.lock", cwd=tmp_path)
+    run(*uv, built, cwd=tmp_path)
+    paths = ["/openapi.json", "/docs", "/redoc", *(f"/docs/{name}" for name in ASSETS)]
+    said = run(python, "-Ic", PAGES, *paths, cwd=tmp_path).splitlines()
+    assert said[-1] == f"{[200] * len(paths)} []", said
 
 
 @pytest.mark.timeout(600)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypedDict
 from dishka.integrations.litestar import DishkaRouter
 from litestar import Request, Router
 from litestar.di import Provide
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter, QueryParameter
 
 from chatcore_http.auth import SECURITY, address_of, provide_caller, require_role, signed_in
@@ -33,6 +34,12 @@ def client_of(request: AnyRequest) -> Client:
 def described(use_case: type) -> str:
     """A use case's own words, for the API documentation."""
     return inspect.getdoc(use_case) or ""
+
+
+def answering(shape: type | None, description: str, **more: Any) -> ResponseSpec:
+    """An answer for the API documentation, without the examples that the framework would make up: with a package that
+    production does without."""
+    return ResponseSpec(shape, description=description, generate_examples=False, **more)
 
 
 def private_router(path: str, handlers: list[Any], *, tag: str, role: str | None = None, **more: Any) -> Router:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 from dishka.integrations.litestar import FromDishka
 from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, JSONBody, QueryParameter
 
 from chatcore import (
@@ -24,10 +23,10 @@ from chatcore.bounds import check
 from chatcore.errors import FieldError
 from chatcore_http import schemas
 from chatcore_http.answers import Answers
-from chatcore_http.routing import AnyRequest, PathId, described, private_router
+from chatcore_http.routing import AnyRequest, PathId, answering, described, private_router
 from chatcore_http.sse import EventStream
 
-_CHAT = {200: ResponseSpec(schemas.Chat, description="The reply, or a stream of events if that was asked for.")}
+_CHAT = {200: answering(schemas.Chat, "The reply, or a stream of events if that was asked for.")}
 _CURSOR = re.compile(r"(\d{1,18}):(\d{1,18})")
 Offset = Annotated[int, QueryParameter(description="How many code points of the reply the reader has.")]
 
@@ -111,11 +110,9 @@ async def edit(
     "/{conversation_id:int}/reply",
     description=described(FollowReply),
     responses={
-        200: ResponseSpec(str, media_type="text/event-stream", description="The reply's events."),
-        204: ResponseSpec(
-            None,
-            description="There never was a reply, or it has ended where `Last-Event-ID` is: do not connect again.",
-            generate_examples=False,
+        200: answering(str, "The reply's events.", media_type="text/event-stream"),
+        204: answering(
+            None, "There never was a reply, or it has ended where `Last-Event-ID` is: do not connect again."
         ),
     },
 )

@@ -1,13 +1,13 @@
 """The API's description: for machines `/openapi.json`, for people Swagger UI and Redoc.
 
-The pages need no other host: their scripts come with the package fastapi-offline, of which nothing is imported, and
-the Content-Security-Policy lets them call nobody but this application.
+The pages need no other host: their scripts lie in `chatcore_http_assets`, where the build puts them, and the
+Content-Security-Policy lets them call nobody but this application.
 """
 
 from collections.abc import Callable
 from functools import cache, lru_cache
 from html import escape
-from importlib.util import find_spec
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ def asset(name: FromPath[str]) -> File:
     if name not in _ASSETS:
         raise NotFoundException
     return File(
-        _folder() / name,
+        Path(str(files("chatcore_http_assets") / name)),
         filename=name,
         media_type=_ASSETS[name],
         content_disposition_type="inline",
@@ -113,12 +113,3 @@ def _page(title: str, parts: dict[str, str], prefix: str) -> Response[str]:
     placed = {name: part.replace("{prefix}", prefix) for name, part in parts.items()}
     content = _PAGE.format(title=escape(title), **placed)
     return Response(content, media_type=MediaType.HTML, headers=_PAGE_HEADERS)
-
-
-@cache
-def _folder() -> Path:
-    """Where the assets lie, found without importing the package that they belong to."""
-    spec = find_spec("fastapi_offline")
-    if spec is None or spec.origin is None:
-        raise RuntimeError("The assets of the documentation pages are missing. Install chatcore[http].")
-    return Path(spec.origin).with_name("static")

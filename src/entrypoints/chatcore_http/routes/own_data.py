@@ -9,7 +9,6 @@ from typing import Any
 from dishka.integrations.litestar import FromDishka
 from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromQuery
 
 from chatcore import Caller, ExportOwnData, ImportConversations, SessionWatch
@@ -20,7 +19,7 @@ from chatcore_app import Settings
 from chatcore_http import json_lines, schemas
 from chatcore_http.body_limits import streamed
 from chatcore_http.media import IMPORTS
-from chatcore_http.routing import AnyRequest, described, private_router
+from chatcore_http.routing import AnyRequest, answering, described, private_router
 from chatcore_http.streams import Stream
 
 MEDIA_TYPE = "application/jsonl"
@@ -49,7 +48,7 @@ _FILES = {
 @get(
     "/me/export",
     description=described(ExportOwnData),
-    responses={200: ResponseSpec(str, media_type=MEDIA_TYPE, description="A JSON object on each line.")},
+    responses={200: answering(str, "A JSON object on each line.", media_type=MEDIA_TYPE)},
 )
 async def export(
     caller: NamedDependency[Caller],

@@ -6,12 +6,11 @@ import msgspec
 from dishka.integrations.litestar import FromDishka
 from litestar import Response, Router, post
 from litestar.di import NamedDependency
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, JSONBody
 
 from chatcore import Caller, ConversationId, Message, SendMessage
 from chatcore_http.answers import Answers
-from chatcore_http.routing import described, private_router
+from chatcore_http.routing import answering, described, private_router
 from chatcore_http.schemas import Id
 
 
@@ -38,7 +37,7 @@ class Answered(msgspec.Struct, frozen=True):
     "/chat",
     status_code=200,
     description=described(SendMessage),
-    responses={200: ResponseSpec(Answered, description="The reply.")},
+    responses={200: answering(Answered, "The reply.")},
     called={"content": "message", "idempotency_key": "Idempotency-Key"},
 )
 async def chat(
