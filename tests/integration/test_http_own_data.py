@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from chatcore.histories.own import LINES_AT_ONCE, numbered, read
 from chatcore.ports import LLMGateway
 from chatcore_app import Settings
-from chatcore_http.json_lines import LINES_AT_ONCE, imported, numbered
 from chatcore_memory import ScriptedModel
 from integration.http_app import EVENTS, PASSWORD, Answer, Api, api_of, provided, settings_for
 
@@ -376,7 +376,7 @@ async def test_others_have_their_turn_while_lines_are_read(line: bytes) -> None:
         yield body
 
     beside = asyncio.create_task(others())
-    async for _ in imported(chunks()):
+    async for _ in read(chunks()):
         pass
     beside.cancel()
     assert turns >= max(body.count(b"\n") // LINES_AT_ONCE, len(body) // 65536) >= 3

@@ -42,7 +42,7 @@ async def body():
 async def main():
     await asyncio.sleep(0)
     before, lines = largest(), 0
-    histories = Histories(own=None, now=lambda: datetime.now(UTC))
+    histories = Histories(now=lambda: datetime.now(UTC))
     async for line in histories.lines(body()):
         lines += 1
     print(json.dumps({{"lines": lines, "bytes": sent, "grown": largest() - before}}))

@@ -14,7 +14,6 @@ from chatcore.entities import Failure
 from chatcore.errors import ValidationFailed
 from chatcore.histories import Format, Histories, as_markdown, as_openai
 from chatcore.histories import archive as archive_module
-from chatcore.histories.formats import Body, Lines
 from chatcore.use_cases import read_import
 from chatcore.use_cases.own_data import Line
 from histories import (
@@ -48,15 +47,8 @@ async def pieces(content: bytes, step: int = 1000) -> AsyncGenerator[bytes, None
         yield content[at : at + step]
 
 
-async def none_of_our_own(body: Body) -> Lines:
-    async for _ in body:
-        raise AssertionError("it is another product's")
-    for line in list[Line]():
-        yield line
-
-
 def histories(**more: Any) -> Histories:
-    return Histories(own=none_of_our_own, now=lambda: NOW, **more)
+    return Histories(now=lambda: NOW, **more)
 
 
 async def lines_of(content: bytes, format_: Format = Format.AUTO, *, step: int = 1000, **more: Any) -> list[Line]:

@@ -4,17 +4,37 @@ import json
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
+from chatcore.authority import Caller
 from chatcore.entities import Message, MessageId, Role, Status
 from chatcore.errors import Unavailable
 from chatcore.histories.notes import note
-from chatcore.use_cases.own_data import OwnThing
+from chatcore.histories.own import as_lines
+from chatcore.use_cases.own_data import ExportOwnData, OwnThing
 from chatcore.use_cases.read_import import OwnConversation
 
 _ROOT = "root"
 _NAMES = {Role.USER: "User", Role.ASSISTANT: "Assistant", Role.SYSTEM: "System"}
 _STATUSES = {Status.COMPLETE: "finished_successfully", Status.WRITING: "in_progress", Status.INTERRUPTED: "in_progress"}
+
+
+class ExportFormat(StrEnum):
+    CHATCORE = "chatcore"
+    OPENAI = "openai"
+    MARKDOWN = "markdown"
+
+
+def exported(export: ExportOwnData, caller: Caller, format_: ExportFormat) -> AsyncGenerator[bytes, None]:
+    """Everything that the caller owns in our own format, or their conversations in another one."""
+    match format_:
+        case ExportFormat.CHATCORE:
+            return as_lines(export(caller=caller), session=caller.session.id)
+        case ExportFormat.OPENAI:
+            return as_openai(export(caller=caller, branches=True))
+        case ExportFormat.MARKDOWN:
+            return as_markdown(export(caller=caller, branches=True))
 
 
 async def as_openai(things: AsyncGenerator[OwnThing, None]) -> AsyncGenerator[bytes, None]:

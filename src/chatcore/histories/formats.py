@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import IO, Any, TypeAlias
 
 from chatcore.errors import FieldError, ValidationFailed
-from chatcore.histories import chatgpt, deepseek, librechat, open_webui
+from chatcore.histories import chatgpt, deepseek, librechat, open_webui, own
 from chatcore.histories.archive import Archive, Unpackable, spooled
 from chatcore.histories.json_items import Fields, Item, JsonItems, NotJson, Wanted
 from chatcore.histories.notes import members, text_in
@@ -62,9 +62,8 @@ _PRODUCTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Histories:
-    """Reads a history of any format. `own`: what reads chatcore's own export."""
+    """Reads a history of any format."""
 
-    own: Callable[[Body], Lines]
     now: Callable[[], datetime]
     longest: int | None = None
     """Bytes that are unpacked of one archive."""
@@ -108,7 +107,7 @@ class Histories:
 
     async def _read(self, body: Body, format_: Format) -> Lines:
         is_own = format_ is Format.CHATCORE
-        async with aclosing(self.own(body) if is_own else self._foreign(body, _PRODUCTS[format_])) as lines:
+        async with aclosing(own.read(body) if is_own else self._foreign(body, _PRODUCTS[format_])) as lines:
             async for line in lines:
                 yield line
         if not is_own:

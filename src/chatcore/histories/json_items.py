@@ -48,6 +48,14 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Plain(Text):
+    """A string as `Text`, or a number, true or false; None in the place of a list or an object."""
+
+    def of(self, value: Any) -> Any:
+        return super().of(value) if isinstance(value, str | list | dict) else value
+
+
+@dataclass(frozen=True)
 class Anything:
     """Any value, as `json.loads` gives it."""
 

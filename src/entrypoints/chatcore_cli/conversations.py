@@ -11,11 +11,10 @@ from dishka import AsyncContainer
 
 from chatcore import FindUser, ImportConversations, Imported
 from chatcore.authority import Vouched
-from chatcore.histories import Format
+from chatcore.histories import Format, Histories
 from chatcore.ports import Clock
 from chatcore.use_cases.own_data import Line
 from chatcore_cli.running import run
-from chatcore_http import json_lines
 
 if TYPE_CHECKING:
     from click._termui_impl import ProgressBar  # it has no public name
@@ -31,9 +30,7 @@ def conversations() -> None:
 @conversations.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--user", required=True, help="Whose they become: a username or an e-mail address.")
-@click.option(
-    "--format", "format_", default="auto", show_default=True, type=click.Choice([format_.value for format_ in Format])
-)
+@click.option("--format", "format_", default="auto", show_default=True, type=_FORMATS)
 def import_file(file: Path, user: str, format_: str) -> None:
     """Import a history: chatcore's own export, or that of ChatGPT (a file or the archive), Open WebUI, LibreChat
     or DeepSeek.
@@ -49,7 +46,7 @@ def import_file(file: Path, user: str, format_: str) -> None:
 
 async def _import(container: AsyncContainer, file: Path, user: str, format_: Format) -> Imported:
     owner = await (await container.get(FindUser))(name=user)
-    histories = json_lines.histories(await container.get(Clock))
+    histories = Histories(now=(await container.get(Clock)).now)
     import_own = await container.get(ImportConversations)
     with file.open("rb") as opened, _bar(file) as bar:
         async with aclosing(_told(histories.file(opened, format_), opened, bar)) as lines:

@@ -2,23 +2,13 @@
 
 from typing import Any
 
-from chatcore_http import json_lines
+from chatcore.histories.own import LONGEST_LINE
 from chatcore_http.examples import EVENT_STREAM, EXPORT
-from chatcore_http.json_lines import LONGEST_LINE
 
 FORM = "application/x-www-form-urlencoded"
 
 Json = dict[str, Any]
 
-LINES = (
-    json_lines.ExportHeader,
-    json_lines.ExportedUser,
-    json_lines.ExportedSession,
-    json_lines.ExportedModelConfig,
-    json_lines.ExportedConversation,
-    json_lines.ExportedMessage,
-    json_lines.ExportEnd,
-)
 _OPENAI: list[Json] = [{"title": "Why is the sky blue?", "mapping": {}, "current_node": "root"}]
 
 STREAM: Json = {

@@ -25,7 +25,7 @@ from litestar.types.internal_types import PathParameterDefinition
 from chatcore import Authenticate, errors
 from chatcore.bounds import Bound, Email, OneOf, Range, Text
 from chatcore_app import Settings
-from chatcore_http import json_lines, media, schemas
+from chatcore_http import export_lines, media, schemas
 from chatcore_http.auth import COMPONENTS
 from chatcore_http.errors import status_of
 from chatcore_http.examples import EXAMPLES
@@ -62,7 +62,7 @@ _EVENTS = {
     "reply.failed": schemas.ReplyFailed,
 }
 
-_WITH_SHAPES = (schemas, json_lines, system, rag_api, v1_chats, sessions_envelope)
+_WITH_SHAPES = (schemas, export_lines, system, rag_api, v1_chats, sessions_envelope)
 _TOO_LARGE: Error = (413, "payload_too_large", "The request body is too large.")
 _AT_THE_SOCKET: set[Error] = {(it.status, it.code, it.detail) for it in REFUSALS}
 _LARGEST = 2**63 - 1
@@ -337,11 +337,11 @@ def _event() -> Json:
 def _line() -> Json:
     return {
         "description": "One line of an export, by its `kind`. Of an import, conversations and messages are taken over.",
-        "anyOf": [{"$ref": f"#/components/schemas/{kind.__name__}"} for kind in media.LINES],
+        "anyOf": [{"$ref": f"#/components/schemas/{kind.__name__}"} for kind in export_lines.LINES],
         "discriminator": {
             "propertyName": "kind",
             "mapping": {
-                str(kind.__struct_config__.tag): f"#/components/schemas/{kind.__name__}" for kind in media.LINES
+                str(kind.__struct_config__.tag): f"#/components/schemas/{kind.__name__}" for kind in export_lines.LINES
             },
         },
     }

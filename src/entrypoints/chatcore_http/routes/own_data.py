@@ -1,9 +1,6 @@
 """Everything that one owns: away in several formats, and conversations back, also those of other products."""
 
-from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from dishka.integrations.litestar import FromDishka
@@ -12,11 +9,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from chatcore import Caller, ExportOwnData, ImportConversations, SessionWatch
-from chatcore.histories import Format, as_markdown, as_openai
+from chatcore.histories import ExportFormat, Format, Histories, exported
 from chatcore.ports import Clock
-from chatcore.use_cases.own_data import OwnThing
 from chatcore_app import Settings
-from chatcore_http import json_lines, schemas
+from chatcore_http import schemas
 from chatcore_http.body_limits import streamed
 from chatcore_http.media import IMPORTS
 from chatcore_http.routing import AnyRequest, answering, described, private_router
@@ -25,23 +21,10 @@ from chatcore_http.streams import Stream
 MEDIA_TYPE = "application/jsonl"
 _UNPACKED = 4  # times as much as may be sent
 
-
-class ExportFormat(StrEnum):
-    CHATCORE = "chatcore"
-    OPENAI = "openai"
-    MARKDOWN = "markdown"
-
-
-@dataclass(frozen=True)
-class _File:
-    written: Callable[[AsyncGenerator[OwnThing, None]], AsyncGenerator[bytes, None]]
-    media_type: str
-    name: str
-
-
 _FILES = {
-    ExportFormat.OPENAI: _File(as_openai, "application/json", "conversations.json"),
-    ExportFormat.MARKDOWN: _File(as_markdown, "text/markdown", "chatcore-export.md"),
+    ExportFormat.CHATCORE: (MEDIA_TYPE, "chatcore-export.jsonl"),
+    ExportFormat.OPENAI: ("application/json", "conversations.json"),
+    ExportFormat.MARKDOWN: ("text/markdown", "chatcore-export.md"),
 }
 
 
@@ -57,20 +40,14 @@ async def export(
     format: FromQuery[ExportFormat] = ExportFormat.CHATCORE,  # noqa: A002 - as the client says it
 ) -> Response[Any]:
     """`openai`: the conversations as ChatGPT exports them; `markdown`: for reading."""
-    file = _FILES.get(format)
-    if file is None:
-        things = export_own_data(caller=caller)
-        lines = json_lines.exported(things, session=caller.session.id)
-        return _stream(lines, watch, caller, MEDIA_TYPE, "chatcore-export.jsonl")
-    things = export_own_data(caller=caller, branches=True)
-    return _stream(file.written(things), watch, caller, file.media_type, file.name)
-
-
-def _stream(
-    pieces: AsyncGenerator[bytes, None], watch: SessionWatch, caller: Caller, media_type: str, name: str
-) -> Response[Any]:
-    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Stream(pieces, watch.while_alive(caller.session.id), bytes, media_type=media_type, headers=headers)
+    media_type, name = _FILES[format]
+    return Stream(
+        exported(export_own_data, caller, format),
+        watch.while_alive(caller.session.id),
+        bytes,
+        media_type=media_type,
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
 
 
 @post("/import", status_code=200, description=described(ImportConversations), body_content=IMPORTS)
@@ -83,7 +60,7 @@ async def import_conversations(
     settings: FromDishka[Settings],
     format: FromQuery[Format] = Format.AUTO,  # noqa: A002 - as the client says it
 ) -> schemas.Imported:
-    histories = json_lines.histories(clock, longest=_UNPACKED * settings.max_import_bytes)
+    histories = Histories(now=clock.now, longest=_UNPACKED * settings.max_import_bytes)
     async with watch.while_alive(caller.session.id), aclosing(histories.lines(streamed(request), format)) as lines:
         imported = await import_own(by=caller, lines=lines)
     return schemas.Imported.of(imported)

@@ -1,0 +1,250 @@
+"""chatcore's own export, JSON Lines: each line a JSON object with a `kind`, by the names of what it is of."""
+
+import json
+from asyncio import sleep
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import MISSING, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cache
+from typing import Any, get_args, get_type_hints
+
+from chatcore.entities import (
+    Conversation,
+    Failure,
+    Message,
+    MessageId,
+    ModelConfig,
+    Session,
+    SessionId,
+    Usage,
+    User,
+    UserId,
+)
+from chatcore.errors import FieldError, Unavailable, ValidationFailed
+from chatcore.histories.json_items import Fields, Item, JsonItems, NotJson, Plain
+from chatcore.histories.notes import members
+from chatcore.use_cases.own_data import EndOfExport, Line, OwnThing, Unreadable
+from chatcore.use_cases.read_import import OwnConversation
+
+FORMAT, VERSION = "chatcore export", 1
+LONGEST_LINE = 16 * 1024 * 1024
+"""Bytes: the longest message, of which each character may be escaped."""
+LINES_AT_ONCE = 100
+BYTES_AT_ONCE = 64 * 1024
+SLICE = 8 * 1024
+
+USER = ("id", "username", "email", "roles", "is_active", "profile", "created_at", "updated_at")
+SESSION = ("id", "login_time", "logout_time", "last_used_at", "user_agent", "address")
+MODEL_CONFIG = ("id", "model_url", "model_name", "api_key_hint", "created_at", "updated_at")
+CONVERSATION = ("id", "title", "created_at", "updated_at", "titled_by_user")
+MESSAGE = (
+    *("id", "conversation_id", "role", "content", "created_at", "parent_id", "reasoning", "status", "model"),
+    *("usage", "finish_reason", "error"),
+)
+
+_NOBODY = UserId(0)
+_PLAIN = Plain(LONGEST_LINE)
+_READ = ("kind", "format", "version", *CONVERSATION, "current_message_id", *MESSAGE)
+_PARTS: Mapping[str, Any] = {"usage": Usage, "error": Failure}
+_WANTED = Fields(
+    {
+        **dict.fromkeys(_READ, _PLAIN),
+        **{name: Fields({field.name: _PLAIN for field in fields(kind)}) for name, kind in _PARTS.items()},
+    }
+)
+_WORDS = {str: "a string", int: "an integer", bool: "true or false", datetime: "a time with its zone (RFC 3339)"}
+
+
+# ---- out -------------------------------------------------------------------------------------------------
+
+
+async def as_lines(things: AsyncGenerator[OwnThing, None], *, session: SessionId) -> AsyncGenerator[bytes, None]:
+    """`session`: the current one. If the database goes meanwhile the lines end, without the last one."""
+    conversations = messages = 0
+    yield _line("export", format=FORMAT, version=VERSION, exported_at=datetime.now(UTC))
+    try:
+        async with aclosing(things):
+            async for thing in things:
+                conversations += isinstance(thing, OwnConversation)
+                messages += isinstance(thing, Message)
+                yield _shown(thing, session)
+    except Unavailable:
+        return
+    yield _line("end", conversations=conversations, messages=messages)
+
+
+def _shown(thing: OwnThing, session: SessionId) -> bytes:
+    match thing:
+        case User():
+            return _line("user", **_named(USER, thing))
+        case Session():
+            return _line("session", **_named(SESSION, thing), current=thing.id == session)
+        case ModelConfig():
+            return _line("model_config", **_named(MODEL_CONFIG, thing))
+        case OwnConversation(it, current):
+            return _line("conversation", **_named(CONVERSATION, it), config_id=it.config_id, current_message_id=current)
+        case Message():
+            return _line("message", **_named(MESSAGE, thing))
+
+
+def _named(names: Iterable[str], thing: object) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in names}
+
+
+def _line(kind: str, **more: object) -> bytes:
+    line = json.dumps({"kind": kind, **more}, default=_plain, ensure_ascii=False, separators=(",", ":"))
+    return line.encode() + b"\n"
+
+
+def _plain(value: Any) -> object:
+    match value:
+        case datetime():
+            return value.isoformat().replace("+00:00", "Z")
+        case frozenset():
+            return sorted(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        case _:
+            return _named((field.name for field in fields(value)), value)
+
+
+# ---- in --------------------------------------------------------------------------------------------------
+
+
+class _Wrong(ValueError):
+    """What a line has to be, in words for its sender."""
+
+
+async def read(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[Line, None]:
+    """What of an export can be imported, and what cannot be read. Raises `ValidationFailed` if it is no export."""
+    headed = False
+    async with aclosing(numbered(body, longest=LONGEST_LINE)) as lines:
+        async for number, line in lines:
+            if not headed:
+                await _check_header(line or b"")
+                headed = True
+            elif line is None:
+                yield Line(number, Unreadable(f"is longer than {LONGEST_LINE} bytes"))
+            elif line and not line.isspace() and (thing := await _thing(line)) is not None:
+                yield Line(number, thing)
+    if not headed:
+        await _check_header(b"")
+
+
+async def numbered(
+    body: AsyncGenerator[bytes, None], *, longest: int
+) -> AsyncGenerator[tuple[int, bytes | None], None]:
+    """Each line with its number, from 1; None in the place of one that is too long, which is not kept. Others have
+    their turn after at most so many lines, and bytes, even if all of the body is there already."""
+    number, left, too_long = 1, bytearray(), False
+    async with aclosing(_pieces(body)) as pieces:
+        async for piece in pieces:
+            *whole, rest = piece.split(b"\n")
+            for part in whole:
+                fits = not too_long and len(left) + len(part) <= longest
+                yield number, bytes(left + part) if fits else None
+                number, too_long = number + 1, False
+                left.clear()
+                if number % LINES_AT_ONCE == 0:
+                    await sleep(0)
+            too_long = too_long or len(left) + len(rest) > longest
+            if too_long:
+                left.clear()
+            else:
+                left += rest
+    if left or too_long:
+        yield number, None if too_long else bytes(left)
+
+
+async def _pieces(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(body):
+        async for chunk in body:
+            for start in range(0, len(chunk), BYTES_AT_ONCE):
+                yield chunk[start : start + BYTES_AT_ONCE]
+                await sleep(0)
+
+
+async def _check_header(line: bytes) -> None:
+    header: Mapping[str, Any] = {}
+    with suppress(_Wrong):
+        header = await members_of(line)
+    if [header.get(name) for name in ("kind", "format", "version")] != ["export", FORMAT, VERSION]:
+        expected = _line("export", format=FORMAT, version=VERSION, exported_at=None).decode().strip()
+        raise ValidationFailed([FieldError("body", f"must be JSON Lines whose first line is like {expected}")])
+
+
+async def _thing(line: bytes) -> OwnConversation | Message | EndOfExport | Unreadable | None:
+    """None: a kind that is not taken over."""
+    try:
+        found = await members_of(line)
+        match _member(str, found.get("kind"), "kind"):
+            case "conversation":
+                current = _member(MessageId | None, found.get("current_message_id"), "current_message_id")
+                return OwnConversation(_made(Conversation, CONVERSATION, found), current)
+            case "message":
+                message: Message = _made(Message, MESSAGE, found)
+                return message
+            case "end":
+                return EndOfExport()
+            case _:
+                return None
+    except _Wrong as error:
+        return Unreadable(str(error))
+
+
+async def members_of(line: bytes) -> Mapping[str, Any]:
+    """Those that are read of a line of any length, in slices: what is decoded at once holds the event loop. Raise
+    `ValueError`."""
+    items, found = JsonItems(_WANTED), list[Item]()
+    try:
+        for start in range(0, len(line), SLICE):
+            found += items.feed(line[start : start + SLICE])
+            if start:
+                await sleep(0)
+        items.end()
+    except NotJson:
+        raise _Wrong("is no JSON in UTF-8, or is nested too deeply") from None
+    if not line.lstrip().startswith(b"{"):
+        raise _Wrong("is no JSON object")
+    if found[0].why is not None:
+        raise _Wrong(found[0].why)
+    return members(found[0].value)
+
+
+def _made(kind: Any, names: Iterable[str], found: Mapping[str, Any], place: str = "") -> Any:
+    """A dataclass of the members that have these names, or of its defaults."""
+    hints, has_default = _types(kind)
+    if missing := next((name for name in names if name not in found and name not in has_default), None):
+        raise _Wrong(f"{place}{missing}: is required")
+    made = {name: _member(hints[name], found[name], place + name) for name in names if name in found}
+    return kind(**made, **({"user_id": _NOBODY} if "user_id" in hints else {}))
+
+
+@cache
+def _types(kind: Any) -> tuple[Mapping[str, Any], frozenset[str]]:
+    """Of each field, and which have a default."""
+    return get_type_hints(kind), frozenset(field.name for field in fields(kind) if field.default is not MISSING)
+
+
+def _member(hint: Any, value: Any, place: str) -> Any:
+    if alternatives := get_args(hint):  # something, or None
+        return None if value is None else _member(alternatives[0], value, place)
+    kind: Any = getattr(hint, "__supertype__", hint)
+    if kind in _PARTS.values():
+        return _made(kind, [field.name for field in fields(kind)], members(value), f"{place}.")
+    if issubclass(kind, StrEnum):
+        if value not in [*kind]:
+            raise _Wrong(f"{place}: must be one of: {', '.join(kind)}")
+        return kind(value)
+    made = _time_in(value) if kind is datetime else value
+    if type(made) is not kind:
+        raise _Wrong(f"{place}: must be {_WORDS[kind]}")
+    return made
+
+
+def _time_in(value: Any) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return None
+    return None if time.tzinfo is None else time

@@ -1,0 +1,73 @@
+"""The lines of an export, as the OpenAPI document shows them; `chatcore.histories.own` writes and reads them."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from chatcore_http import schemas
+
+_Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class ExportHeader(msgspec.Struct, frozen=True, tag_field="kind", tag="export"):
+    """The first line."""
+
+    format: str
+    version: int
+    exported_at: datetime | None = None
+
+
+class ExportedUser(schemas.User, frozen=True, tag_field="kind", tag="user"):
+    pass
+
+
+class ExportedSession(schemas.Session, frozen=True, tag_field="kind", tag="session"):
+    pass
+
+
+class ExportedModelConfig(schemas.ModelConfig, frozen=True, tag_field="kind", tag="model_config"):
+    pass
+
+
+class ExportedConversation(msgspec.Struct, frozen=True, tag_field="kind", tag="conversation"):
+    """`current_message_id`: the last message of the branch that is shown."""
+
+    id: schemas.Id
+    title: str
+    created_at: _Moment
+    updated_at: _Moment
+    titled_by_user: bool = False
+    config_id: int | None = None
+    current_message_id: int | None = None
+
+
+class ExportedMessage(msgspec.Struct, frozen=True, tag_field="kind", tag="message"):
+    """Stands after its conversation, and after the message that it follows."""
+
+    id: schemas.Id
+    conversation_id: schemas.Id
+    role: Literal["system", "user", "assistant"]
+    content: str
+    created_at: _Moment
+    parent_id: int | None = None
+    reasoning: str | None = None
+    status: Literal["complete", "writing", "stopped", "failed", "interrupted"] = "complete"
+    model: str | None = None
+    usage: schemas.Usage | None = None
+    finish_reason: Literal["stop", "length", "content_filter", "tool_calls", "error"] | None = None
+    error: schemas.Failure | None = None
+
+
+class ExportEnd(msgspec.Struct, frozen=True, tag_field="kind", tag="end"):
+    """The last line, without which the export is not complete. How many lines of each kind there are."""
+
+    conversations: int = 0
+    messages: int = 0
+
+
+LINES: tuple[type[msgspec.Struct], ...] = (
+    *(ExportHeader, ExportedUser, ExportedSession, ExportedModelConfig),
+    *(ExportedConversation, ExportedMessage, ExportEnd),
+)
