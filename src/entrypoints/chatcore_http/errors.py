@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from litestar.types import HTTPScope, Receive, Send
 from chatcore import errors
 from chatcore.entities import INTERNAL, Message
 from chatcore_http.field_names import called, renamed
+from chatcore_http.json_schema import Json, reference_to
 from chatcore_http.request_limit import LIMITED
 from chatcore_http.schemas import FieldProblem, Problem
 
@@ -169,3 +171,45 @@ def exception_handlers() -> dict[int | type[Exception], Any]:
         RecursionError: _too_deep,
         Exception: _server_error,
     }
+
+
+# ---- in the OpenAPI document -----------------------------------------------------------------------------
+
+Error = tuple[int, str, str]  # status, code, detail
+
+TOO_LARGE: Error = (413, *_HTTP_CODES[413])
+
+
+def described_problems(failures: Iterable[Error]) -> Json:
+    """The responses of an operation that can fail so."""
+    by_status: dict[int, dict[str, str]] = {}
+    for status, code, detail in sorted(failures):
+        by_status.setdefault(status, {})[code] = detail
+    return {str(status): _problem(status, details) for status, details in by_status.items()}
+
+
+def _problem(status: int, details: Mapping[str, str]) -> Json:
+    """`details`: a sentence for each code that can come with this status."""
+    title = HTTPStatus(status).phrase
+    examples = {code: {"value": _problem_example(status, title, code, detail)} for code, detail in details.items()}
+    codes = {"properties": {"code": {"enum": list(details)}}}
+    response: Json = {
+        "description": title + ": " + ", ".join(f"`{code}`" for code in details),
+        "content": {
+            "application/problem+json": {
+                "schema": {"allOf": [{"$ref": reference_to(Problem)}, codes]},
+                "examples": examples,
+            }
+        },
+    }
+    if header := {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}.get(status):
+        response["headers"] = {header: {"schema": {"type": "string"}}}
+    return response
+
+
+def _problem_example(status: int, title: str, code: str, detail: str) -> Json:
+    problem: Json = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
+    if code == errors.ValidationFailed.code:
+        problem["detail"] = "name_of_the_field: what it should have been"
+        problem["errors"] = [{"field": "name_of_the_field", "message": "what it should have been"}]
+    return problem

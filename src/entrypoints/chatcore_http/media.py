@@ -1,25 +1,27 @@
 """What is sent or answered and is no plain JSON, as the OpenAPI document shows it."""
 
-from typing import Any
-
 from chatcore.histories.own import LONGEST_LINE
+from chatcore_http import schemas
 from chatcore_http.examples import EVENT_STREAM, EXPORT
+from chatcore_http.export_lines import LINES
+from chatcore_http.json_schema import Json, one_of, reference_to
 
 FORM = "application/x-www-form-urlencoded"
 
-Json = dict[str, Any]
 
 _OPENAI: list[Json] = [{"title": "Why is the sky blue?", "mapping": {}, "current_node": "root"}]
 
 STREAM: Json = {
-    "schema": {
-        "type": "string",
-        "description": "Server-Sent Events: `event` is the type, `id` the cursor `<reply id>:<offset>`, and `data` the "
-        "JSON of one `Event`. The response ends after the reply's last event.",
-        "contentMediaType": "text/event-stream",
-        "contentSchema": {"$ref": "#/components/schemas/Event"},
-    },
-    "example": EVENT_STREAM,
+    "text/event-stream": {
+        "schema": {
+            "type": "string",
+            "description": "Server-Sent Events: `event` is the type, `id` the cursor `<reply id>:<offset>`, and `data` "
+            "the JSON of one `Event`. The response ends after the reply's last event.",
+            "contentMediaType": "text/event-stream",
+            "contentSchema": {"$ref": "#/components/schemas/Event"},
+        },
+        "example": EVENT_STREAM,
+    }
 }
 JSON_LINES: Json = {
     "schema": {
@@ -60,4 +62,27 @@ IMPORTS: Json = {
 
 
 def form_of(shape: type) -> Json:
-    return {FORM: {"schema": {"$ref": f"#/components/schemas/{shape.__name__}"}}}
+    return {FORM: {"schema": {"$ref": reference_to(shape)}}}
+
+
+SCHEMAS: Json = {
+    "Event": one_of(
+        "One event of a reply. `offset`: how many code points of the reply the reader has after it.",
+        "type",
+        {
+            "reply.started": schemas.ReplyStarted,
+            "reply.reasoning": schemas.ReplyText,
+            "reply.delta": schemas.ReplyText,
+            "conversation.titled": schemas.ConversationTitled,
+            "reply.completed": schemas.ReplyEnded,
+            "reply.stopped": schemas.ReplyEnded,
+            "reply.interrupted": schemas.ReplyEnded,
+            "reply.failed": schemas.ReplyFailed,
+        },
+    ),
+    "ExportLine": one_of(
+        "One line of an export, by its `kind`. Of an import, conversations and messages are taken over.",
+        "kind",
+        {str(kind.__struct_config__.tag): kind for kind in LINES},
+    ),
+}

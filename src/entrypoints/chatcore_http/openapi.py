@@ -3,15 +3,14 @@
 The framework knows the paths, the parameters and the bodies. What an operation is called, how it can fail and what
 its parameters and the fields of its body must be is read off the use case behind it: its name, `raises` and `bounds`.
 What else a handler asks for may have `raises` too; what it raises itself, its route names in `may_raise`. Schemas are
-msgspec's, which keep docstrings.
+msgspec's, which keep docstrings; what is no plain JSON is in `media`, and a route's `answer_content`.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from http import HTTPStatus
-from types import ModuleType
-from typing import Any, get_args, get_type_hints
+from typing import get_type_hints
 
 import msgspec
 from litestar import Litestar, Router
@@ -23,20 +22,18 @@ from litestar.types import Method
 from litestar.types.internal_types import PathParameterDefinition
 
 from chatcore import Authenticate, errors
-from chatcore.bounds import Bound, Email, OneOf, Range, Text
+from chatcore.errors import Raises
 from chatcore_app import Settings
 from chatcore_http import export_lines, media, schemas
 from chatcore_http.auth import COMPONENTS
-from chatcore_http.errors import status_of
+from chatcore_http.errors import TOO_LARGE, Error, described_problems, status_of
 from chatcore_http.examples import EXAMPLES
 from chatcore_http.field_names import called
 from chatcore_http.http_protocol import REFUSALS
+from chatcore_http.json_schema import NULL, REFERENCE, Json, facets, referred, without_null
 from chatcore_http.request_limit import WATCHED_PATHS
 from chatcore_http.routes import system
 from chatcore_http.systems import rag_api, sessions_envelope, v1_chats
-
-Json = dict[str, Any]
-Error = tuple[int, str, str]  # status, code, detail
 
 _DESCRIPTION = """A multi-user AI chat backend: streamed replies that outlive their connection.
 
@@ -51,20 +48,7 @@ _ENVELOPE = """
 - Every JSON answer comes as `data` of `{"code": 1, "message": "success", "data"}`, a problem as that of
   `{"code": 0, "message": "its detail", "data"}`, both as `application/json`."""
 
-_EVENTS = {
-    "reply.started": schemas.ReplyStarted,
-    "reply.reasoning": schemas.ReplyText,
-    "reply.delta": schemas.ReplyText,
-    "conversation.titled": schemas.ConversationTitled,
-    "reply.completed": schemas.ReplyEnded,
-    "reply.stopped": schemas.ReplyEnded,
-    "reply.interrupted": schemas.ReplyEnded,
-    "reply.failed": schemas.ReplyFailed,
-}
-
 _WITH_SHAPES = (schemas, export_lines, system, rag_api, v1_chats, sessions_envelope)
-_TOO_LARGE: Error = (413, "payload_too_large", "The request body is too large.")
-_AT_THE_SOCKET: set[Error] = {(it.status, it.code, it.detail) for it in REFUSALS}
 _LARGEST = 2**63 - 1
 
 
@@ -85,38 +69,46 @@ def describe(settings: Settings, routers: Sequence[Router]) -> Json:
         logging_config=None,
     )
     document: Json = app.openapi_schema.to_schema()
-    paths: Json = {}
-    shapes = _schemas()
-    for path, method, handler in _in_order(_handlers(app)):
-        operation = document["paths"][path][method.lower()]
-        _inline_choices(operation, document["components"]["schemas"])
-        _complete(operation, handler, path, shapes)
+    found, document["components"]["schemas"] = document["components"]["schemas"], _schemas()
+    described, document["paths"] = document["paths"], {}
+    for path, method, handler in _handlers(app):
+        operation = described[path][method.lower()]
+        _Operation(operation, handler, path).complete(found, document["components"]["schemas"])
         if enveloped:
             operation["responses"] = deepcopy(operation["responses"])  # parts of them are the same for every document
             sessions_envelope.describe_enveloped(operation["responses"])
-        paths.setdefault(path, {})[method.lower()] = operation
-    document["paths"] = paths
-    document["components"]["schemas"] = shapes
+        document["paths"].setdefault(path, {})[method.lower()] = operation
     return document
 
 
-def _handlers(app: Litestar) -> Iterator[tuple[str, Method, HTTPRouteHandler]]:
-    for route in app.routes:
-        if isinstance(route, HTTPRoute):
-            for method, (handler, _) in sorted(route.route_handler_map.items()):
-                if handler.resolve_include_in_schema():
-                    yield route.path_format, method, handler
+def shapes() -> dict[str, type[msgspec.Struct]]:
+    """All of the wire, by the name that the document has for them."""
+    found = ((module, thing) for module in _WITH_SHAPES for thing in vars(module).values() if isinstance(thing, type))
+    return {
+        thing.__name__: thing
+        for module, thing in found
+        if issubclass(thing, msgspec.Struct) and thing.__module__ == module.__name__ and thing.__name__[0] != "_"
+    }
 
 
-def _in_order(
-    found: Iterable[tuple[str, Method, HTTPRouteHandler]],
-) -> Iterator[tuple[str, Method, HTTPRouteHandler]]:
+def _schemas() -> Json:
+    _, found = msgspec.json.schema_components(shapes().values(), ref_template=REFERENCE)
+    for name, example in EXAMPLES.items():
+        found[name]["examples"] = [example]
+    return dict(sorted({**found, **media.SCHEMAS}.items()))
+
+
+def _handlers(app: Litestar) -> Sequence[tuple[str, Method, HTTPRouteHandler]]:
     """As the routes were given. The paths of one handler, which the framework keeps as a set, by name."""
-    by_handler: dict[object, list[tuple[str, Method, HTTPRouteHandler]]] = {}
-    for item in found:
-        by_handler.setdefault(item[2].fn, []).append(item)
-    for items in by_handler.values():
-        yield from sorted(items, key=lambda item: item[0])
+    found = [
+        (route.path_format, method, handler)
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for method, (handler, _) in sorted(route.route_handler_map.items())
+        if handler.resolve_include_in_schema()
+    ]
+    order = [handler.fn for _, _, handler in found]
+    return sorted(found, key=lambda item: (order.index(item[2].fn), item[0]))
 
 
 def _operation_id(handler: HTTPRouteHandler, _: Method, parts: list[str | PathParameterDefinition]) -> str:
@@ -127,221 +119,80 @@ def _operation_id(handler: HTTPRouteHandler, _: Method, parts: list[str | PathPa
     return "_".join(fixed)
 
 
-# ---- operations ------------------------------------------------------------------------------------------
+class _Operation:
+    """What the framework says of an operation, to be completed."""
 
+    def __init__(self, operation: Json, handler: HTTPRouteHandler, path: str) -> None:
+        """`handler` is looked at as it was before dishka wrapped it. The use case is the first one that it asks for."""
+        self._operation = operation
+        self._handler = handler
+        self._path = path
+        self._asked_for = list(get_type_hints(getattr(handler.fn, "__dishka_orig_func__", handler.fn)).values())
+        of_core = (kind for kind in self._asked_for if getattr(kind, "__module__", "").startswith("chatcore.use_cases"))
+        use_case, names = next(of_core, None), called(handler)
+        self._name: str = use_case.__name__ if use_case else handler.handler_name
+        self._bounds = {names.get(name, name): bound for name, bound in getattr(use_case, "bounds", {}).items()}
 
-def _complete(operation: Json, handler: HTTPRouteHandler, path: str, shapes: Json) -> None:
-    use_case, names = _use_case_of(handler), called(handler)
-    bounds = {names.get(name, name): bound for name, bound in getattr(use_case, "bounds", {}).items()}
-    operation["summary"] = _words(use_case.__name__ if use_case else handler.handler_name)
-    del operation["deprecated"]
-    if content := handler.opt.get("body_content"):
-        operation["requestBody"] = {"content": content, "required": True}
-    if "requestBody" in operation:
-        _complete_body(operation["requestBody"], bounds, shapes)
-    for parameter in operation.get("parameters", ()):
-        _complete_parameter(parameter, bounds.get(parameter["name"]))
-    operation["responses"] = {
-        **dict(_successes(operation["responses"])),
-        **_problems(_errors(operation, path, handler)),
-    }
+    def complete(self, found: Json, shapes: Json) -> None:
+        """`found`: the framework's schemas, of which parameters that are one of a few words have theirs."""
+        operation, content = self._operation, self._handler.opt.get("body_content")
+        operation["summary"] = re.sub(r"(?<!^)(?=[A-Z])", " ", self._name).capitalize()
+        del operation["deprecated"]
+        for parameter in operation.get("parameters", ()):
+            self._complete_parameter(parameter, found)
+        if content:
+            operation["requestBody"] = {"content": content, "required": True}
+        if body := operation.get("requestBody"):
+            self._complete_body(body, shapes)
+        operation["responses"] = {**dict(self._successes()), **described_problems(self._errors())}
 
+    def _complete_parameter(self, parameter: Json, found: Json) -> None:
+        """A parameter cannot be null, only absent."""
+        for useless in ("deprecated", "allowEmptyValue", "allowReserved"):
+            parameter.pop(useless, None)
+        schema = without_null(parameter["schema"])
+        schema = {**schema, **found.get(referred(schema), {})}
+        for useless in ("$ref", "title", "description"):
+            schema.pop(useless, None)
+        for facet in {"minimum", "maximum"} & schema.keys():
+            schema[facet] = min(int(schema[facet]), _LARGEST)  # the framework's are floats
+        parameter["schema"] = schema | facets(self._bounds.get(parameter["name"]))
 
-def _inline_choices(operation: Json, found: Json) -> None:
-    """A parameter that is one of a few words has them, where the framework has a reference to a schema."""
-    for parameter in operation.get("parameters", ()):
-        name = parameter["schema"].get("$ref", "").rpartition("/")[2]
-        parameter["schema"] = {**parameter["schema"], **found.get(name, {})}
-        parameter["schema"].pop("$ref", None)
-        parameter["schema"].pop("title", None)
+    def _complete_body(self, body: Json, shapes: Json) -> None:
+        """A body that may be null may also be absent; nobody needs to send null."""
+        for content in body["content"].values():
+            if "oneOf" in content["schema"]:
+                content["schema"] = without_null(content["schema"])
+                body["required"] = False
+            for name, schema in shapes.get(referred(content["schema"]), {}).get("properties", {}).items():
+                part: Json = next((part for part in schema.get("anyOf", ()) if part != NULL), schema)
+                part.update(facets(self._bounds.get(name)))
 
+    def _successes(self) -> Iterator[tuple[str, Json]]:
+        for status, response in self._operation["responses"].items():
+            if status.startswith("2"):
+                response.pop("headers", None)
+                if response["description"] == HTTPStatus(int(status)).description:
+                    response["description"] = HTTPStatus(int(status)).phrase
+                if "content" in response:
+                    response["content"].update(self._handler.opt.get("answer_content", {}))
+                yield status, response
 
-def _use_case_of(handler: HTTPRouteHandler) -> type | None:
-    """The first one that the handler asks for."""
-    kinds = _asked_for(handler)
-    return next((kind for kind in kinds if getattr(kind, "__module__", "").startswith("chatcore.use_cases")), None)
-
-
-def _asked_for(handler: HTTPRouteHandler) -> list[Any]:
-    """By the handler as it was before dishka wrapped it."""
-    return list(get_type_hints(getattr(handler.fn, "__dishka_orig_func__", handler.fn)).values())
-
-
-def _words(name: str) -> str:
-    """`SendMessage`: Send message."""
-    return re.sub(r"(?<!^)(?=[A-Z])", " ", name).capitalize()
-
-
-def _complete_body(body: Json, bounds: Mapping[str, Bound[Any]], shapes: Json) -> None:
-    """A body that may be null may also be absent; nobody needs to send null."""
-    for content in body["content"].values():
-        if "oneOf" in content["schema"]:
-            content["schema"] = _without_null(content["schema"])
-            body["required"] = False
-        shape = shapes.get(content["schema"].get("$ref", "").rpartition("/")[2], {})
-        for name, schema in shape.get("properties", {}).items():
-            if name in bounds:
-                _bounded(schema).update(_facets(bounds[name]))
-
-
-def _bounded(schema: Json) -> Json:
-    """The part of a field's schema that is not null."""
-    parts: list[Json] = [part for part in schema.get("anyOf", ()) if part != {"type": "null"}]
-    return parts[0] if parts else schema
-
-
-def _facets(bound: Bound[Any]) -> Json:
-    """A bound in the words of JSON Schema."""
-    match bound:
-        case Range(minimum, maximum):
-            return {"minimum": minimum, "maximum": maximum}
-        case OneOf(words):
-            return {"enum": sorted(words)}
-        case Text(minimum, maximum):
-            least = {"minLength": minimum} if minimum else {}
-            form = {"pattern": f"^{bound.pattern}$"} if isinstance(bound, Email) else {}
-            return {**least, "maxLength": maximum, **form}
-        case _:
-            return {}
-
-
-def _complete_parameter(parameter: Json, bound: Bound[Any] | None) -> None:
-    schema = parameter["schema"] = _without_null(parameter["schema"])
-    for useless in ("deprecated", "allowEmptyValue", "allowReserved"):
-        parameter.pop(useless, None)
-    schema.pop("description", None)
-    for facet in {"minimum", "maximum"} & schema.keys():
-        schema[facet] = min(int(schema[facet]), _LARGEST)  # the framework's are floats
-    schema.update(_facets(bound) if bound is not None else {})
-
-
-def _without_null(schema: Json) -> Json:
-    """A parameter cannot be null, only absent."""
-    others = [other for other in schema.get("oneOf", ()) if other != {"type": "null"}]
-    if len(others) != 1:
-        return schema
-    return {**{name: value for name, value in schema.items() if name != "oneOf"}, **others[0]}
-
-
-def _successes(responses: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
-    for status, response in responses.items():
-        if not status.startswith("2"):
-            continue
-        response.pop("headers", None)
-        if response["description"] == HTTPStatus(int(status)).description:
-            response["description"] = HTTPStatus(int(status)).phrase
-        if "text/event-stream" in response.get("content", ()) or _is_chat(response):
-            response["content"]["text/event-stream"] = media.STREAM
-        if "application/jsonl" in response.get("content", ()):
-            response["content"] = media.EXPORTS
-        yield status, response
-
-
-def _is_chat(response: Json) -> bool:
-    json = response.get("content", {}).get("application/json", {})
-    return bool(json.get("schema") == {"$ref": "#/components/schemas/Chat"})
-
-
-# ---- problems --------------------------------------------------------------------------------------------
-
-
-def _errors(operation: Json, path: str, handler: HTTPRouteHandler) -> set[Error]:
-    """How it can fail: what is declared by whatever it asks for, and what every operation of its kind shares."""
-    found: set[type[errors.ChatcoreError]] = {
-        kind for asked in _asked_for(handler) for kind in getattr(asked, "raises", ())
-    }
-    found |= set(handler.opt.get("may_raise", ()))
-    places = {parameter["in"] for parameter in operation.get("parameters", ())}
-    if operation.get("security"):
-        found |= set(Authenticate.raises)
-    if path.startswith("/admin/"):
-        found.add(errors.Forbidden)
-    if "path" in places:
-        found.add(errors.NotFound)
-    if "requestBody" in operation:
-        found.add(errors.Unavailable)  # too many that are not complete
-    if "requestBody" in operation or places - {"path"}:
-        found.add(errors.ValidationFailed)
-    if path not in WATCHED_PATHS:
-        found.add(errors.RateLimited)
-    shared = _AT_THE_SOCKET | ({_TOO_LARGE} if "requestBody" in operation else set[Error]())
-    return shared | {(status_of(kind), kind.code, kind.default_detail) for kind in found if hasattr(kind, "code")}
-
-
-def _problems(failures: Iterable[Error]) -> Json:
-    by_status: dict[int, dict[str, str]] = {}
-    for status, code, detail in sorted(failures):
-        by_status.setdefault(status, {})[code] = detail
-    return {str(status): _problem(status, details) for status, details in by_status.items()}
-
-
-def _problem(status: int, details: Mapping[str, str]) -> Json:
-    """`details`: a sentence for each code that can come with this status."""
-    title = HTTPStatus(status).phrase
-    examples = {code: {"value": _problem_example(status, title, code, detail)} for code, detail in details.items()}
-    codes = {"properties": {"code": {"enum": list(details)}}}
-    response: Json = {
-        "description": title + ": " + ", ".join(f"`{code}`" for code in details),
-        "content": {
-            "application/problem+json": {
-                "schema": {"allOf": [{"$ref": "#/components/schemas/Problem"}, codes]},
-                "examples": examples,
-            }
-        },
-    }
-    if header := {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}.get(status):
-        response["headers"] = {header: {"schema": {"type": "string"}}}
-    return response
-
-
-def _problem_example(status: int, title: str, code: str, detail: str) -> Json:
-    problem: Json = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
-    if code == errors.ValidationFailed.code:
-        problem["detail"] = "name_of_the_field: what it should have been"
-        problem["errors"] = [{"field": "name_of_the_field", "message": "what it should have been"}]
-    return problem
-
-
-# ---- schemas ---------------------------------------------------------------------------------------------
-
-
-def shapes() -> dict[str, type[msgspec.Struct]]:
-    """All of the wire, by the name that the document has for them."""
-    found = (shape for module in _WITH_SHAPES for shape in vars(module).values() if _is_shape(shape, module))
-    return {shape.__name__: shape for shape in found}
-
-
-def _schemas() -> Json:
-    _, found = msgspec.json.schema_components(shapes().values(), ref_template="#/components/schemas/{name}")
-    for name, example in EXAMPLES.items():
-        found[name]["examples"] = [example]
-    return dict(sorted({**found, "Event": _event(), "ExportLine": _line()}.items()))
-
-
-def _is_shape(thing: object, module: ModuleType) -> bool:
-    if not isinstance(thing, type) or thing.__module__ != module.__name__:
-        return False
-    return issubclass(thing, msgspec.Struct) and not thing.__name__.startswith("_")
-
-
-def _event() -> Json:
-    kinds = [{"$ref": f"#/components/schemas/{kind.__name__}"} for kind in get_args(schemas.Event)]
-    mapping = {name: f"#/components/schemas/{kind.__name__}" for name, kind in _EVENTS.items()}
-    return {
-        "description": "One event of a reply. `offset`: how many code points of the reply the reader has after it.",
-        "anyOf": kinds,
-        "discriminator": {"propertyName": "type", "mapping": mapping},
-    }
-
-
-def _line() -> Json:
-    return {
-        "description": "One line of an export, by its `kind`. Of an import, conversations and messages are taken over.",
-        "anyOf": [{"$ref": f"#/components/schemas/{kind.__name__}"} for kind in export_lines.LINES],
-        "discriminator": {
-            "propertyName": "kind",
-            "mapping": {
-                str(kind.__struct_config__.tag): f"#/components/schemas/{kind.__name__}" for kind in export_lines.LINES
-            },
-        },
-    }
+    def _errors(self) -> set[Error]:
+        """How it can fail: what is declared by whatever it asks for, and what every operation of its kind shares."""
+        has_body, places = "requestBody" in self._operation, {it["in"] for it in self._operation.get("parameters", ())}
+        found = {error for kind in self._asked_for for error in getattr(kind, "raises", ())}
+        found |= {*self._handler.opt.get("may_raise", ())}
+        shared: tuple[tuple[bool, Raises], ...] = (
+            ("security" in self._operation, Authenticate.raises),
+            (self._path.startswith("/admin/"), (errors.Forbidden,)),
+            ("path" in places, (errors.NotFound,)),
+            (has_body, (errors.Unavailable,)),  # too many that are not complete
+            (has_body or bool(places - {"path"}), (errors.ValidationFailed,)),
+            (self._path not in WATCHED_PATHS, (errors.RateLimited,)),
+        )
+        found |= {error for holds, raised in shared if holds for error in raised}
+        of_server = {(it.status, it.code, it.detail) for it in REFUSALS} | ({TOO_LARGE} if has_body else set[Error]())
+        return of_server | {
+            (status_of(kind), kind.code, kind.default_detail) for kind in found if hasattr(kind, "code")
+        }

@@ -23,10 +23,14 @@ from chatcore.bounds import check
 from chatcore.errors import FieldError
 from chatcore_http import schemas
 from chatcore_http.answers import Answers
+from chatcore_http.media import STREAM
 from chatcore_http.routing import AnyRequest, PathId, answering, described, private_router
 from chatcore_http.sse import EventStream
 
-_CHAT = {200: answering(schemas.Chat, "The reply, or a stream of events if that was asked for.")}
+_CHAT: dict[str, Any] = {
+    "responses": {200: answering(schemas.Chat, "The reply, or a stream of events if that was asked for.")},
+    "answer_content": STREAM,
+}
 _CURSOR = re.compile(r"(\d{1,18}):(\d{1,18})")
 Offset = Annotated[int, QueryParameter(description="How many code points of the reply the reader has.")]
 
@@ -35,7 +39,7 @@ Offset = Annotated[int, QueryParameter(description="How many code points of the 
     ["/{conversation_id:int}/chat", "/{conversation_id:int}/messages"],
     status_code=200,
     description=described(SendMessage),
-    responses=_CHAT,
+    **_CHAT,
     called={"idempotency_key": "Idempotency-Key"},
 )
 async def chat(
@@ -61,7 +65,7 @@ async def chat(
     "/{conversation_id:int}/regenerate",
     status_code=200,
     description=described(RegenerateReply),
-    responses=_CHAT,
+    **_CHAT,
 )
 async def regenerate(
     conversation_id: PathId,
@@ -85,7 +89,7 @@ async def regenerate(
     "/{conversation_id:int}/messages/{message_id:int}/edit",
     status_code=200,
     description=described(EditMessage),
-    responses=_CHAT,
+    **_CHAT,
 )
 async def edit(
     conversation_id: PathId,
@@ -109,6 +113,7 @@ async def edit(
 @get(
     "/{conversation_id:int}/reply",
     description=described(FollowReply),
+    answer_content=STREAM,
     responses={
         200: answering(str, "The reply's events.", media_type="text/event-stream"),
         204: answering(

@@ -14,7 +14,7 @@ from chatcore.ports import Clock
 from chatcore_app import Settings
 from chatcore_http import schemas
 from chatcore_http.body_limits import streamed
-from chatcore_http.media import IMPORTS
+from chatcore_http.media import EXPORTS, IMPORTS
 from chatcore_http.routing import AnyRequest, answering, described, private_router
 from chatcore_http.streams import Stream
 
@@ -32,6 +32,7 @@ _FILES = {
     "/me/export",
     description=described(ExportOwnData),
     responses={200: answering(str, "A JSON object on each line.", media_type=MEDIA_TYPE)},
+    answer_content=EXPORTS,
 )
 async def export(
     caller: NamedDependency[Caller],

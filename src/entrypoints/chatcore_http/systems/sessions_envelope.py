@@ -4,7 +4,7 @@ Its other routes are those under /auth: login takes `userid`, and whoever is sig
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import msgspec
 from dishka.integrations.litestar import DishkaRouter, FromDishka
@@ -13,9 +13,8 @@ from litestar.params import JSONBody
 
 from chatcore import CreateAccount, Profile
 from chatcore_http import schemas
+from chatcore_http.json_schema import Json, reference_to
 from chatcore_http.routing import AnyRequest, client_of, described
-
-Json = dict[str, Any]
 
 
 class UserRegistration(msgspec.Struct, frozen=True):
@@ -112,7 +111,7 @@ def routers() -> list[Router]:
 
 # ---- in the OpenAPI document -----------------------------------------------------------------------------
 
-_WITH_USER_INFO = {f"#/components/schemas/{name}" for name in ("User", "Tokens")}
+_WITH_USER_INFO = {reference_to(shape) for shape in (schemas.User, schemas.Tokens)}
 
 
 def describe_enveloped(responses: Json) -> None:
@@ -127,7 +126,7 @@ def describe_enveloped(responses: Json) -> None:
 
 def _success(schema: Json) -> Json:
     if schema.get("$ref") in _WITH_USER_INFO:
-        schema = {"allOf": [schema, {"$ref": f"#/components/schemas/{WithUserInfo.__name__}"}]}
+        schema = {"allOf": [schema, {"$ref": reference_to(WithUserInfo)}]}
     return _schema({"const": 1}, {"const": "success"}, schema)
 
 

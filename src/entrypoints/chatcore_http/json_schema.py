@@ -1,0 +1,52 @@
+"""What the OpenAPI document says in the words of JSON Schema."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from chatcore.bounds import Bound, Email, OneOf, Range, Text
+
+Json = dict[str, Any]
+
+REFERENCE = "#/components/schemas/{name}"
+NULL = {"type": "null"}
+
+
+def reference_to(shape: type) -> str:
+    return REFERENCE.format(name=shape.__name__)
+
+
+def without_null(schema: Json) -> Json:
+    others = [other for other in schema.get("oneOf", ()) if other != NULL]
+    if len(others) != 1:
+        return schema
+    return {**{name: value for name, value in schema.items() if name != "oneOf"}, **others[0]}
+
+
+def referred(schema: Json) -> str:
+    """The name of the schema that it refers to, if it does."""
+    return str(schema.get("$ref", "").rpartition("/")[2])
+
+
+def facets(bound: Bound[Any] | None) -> Json:
+    """A bound in the words of JSON Schema."""
+    match bound:
+        case Range(minimum, maximum):
+            return {"minimum": minimum, "maximum": maximum}
+        case OneOf(words):
+            return {"enum": sorted(words)}
+        case Text(minimum, maximum):
+            least = {"minLength": minimum} if minimum else {}
+            form = {"pattern": f"^{bound.pattern}$"} if isinstance(bound, Email) else {}
+            return {**least, "maxLength": maximum, **form}
+        case _:
+            return {}
+
+
+def one_of(description: str, tag: str, kinds: Mapping[str, type]) -> Json:
+    """Schemas, by what the field `tag` says."""
+    references = {name: reference_to(kind) for name, kind in kinds.items()}
+    return {
+        "description": description,
+        "anyOf": [{"$ref": reference} for reference in dict.fromkeys(references.values())],
+        "discriminator": {"propertyName": tag, "mapping": references},
+    }
