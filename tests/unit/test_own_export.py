@@ -89,9 +89,9 @@ async def test_what_is_not_said_is_as_ever() -> None:
         ({"kind": "message"}, "id: is required"),
         ({"id": 1}, "kind: must be a string"),
         ([MESSAGE], "is no JSON object"),
-        ("text", "is no JSON in UTF-8, or is nested too deeply"),
-        (b'{"kind": "message"', "is no JSON in UTF-8, or is nested too deeply"),
-        (b'{"kind": ' + b"[" * 40_000, "is no JSON in UTF-8, or is nested too deeply"),
+        ("text", "is no JSON"),
+        (b'{"kind": "message"', "is no JSON"),
+        (b'{"kind": ' + b"[" * 40_000, "is no JSON"),
     ],
 )
 async def test_what_is_wrong_is_named(line: Any, why: str) -> None:

@@ -203,7 +203,7 @@ async def members_of(line: bytes) -> Mapping[str, Any]:
                 await sleep(0)
         items.end()
     except NotJson:
-        raise _Wrong("is no JSON in UTF-8, or is nested too deeply") from None
+        raise _Wrong("is no JSON") from None
     if not line.lstrip().startswith(b"{"):
         raise _Wrong("is no JSON object")
     if found[0].why is not None:
