@@ -36,8 +36,9 @@ from chatcore import (
     UserId,
     Vouched,
 )
+from chatcore_demo import DEMO_ENDPOINT, DemoModel
 from chatcore_demo.model import ANSWER
-from chatcore_memory import DEMO_ENDPOINT, DemoModel, PlainCipher
+from chatcore_memory import PlainCipher
 from chatcore_sql import Database
 
 PAGE = 200

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chatcore import Message, OwnConversation, Role, Status
 from chatcore.entities import Failure, FinishReason, Usage
-from chatcore.histories import json_items, own
+from chatcore.histories import own
 from chatcore.use_cases.own_data import EndOfExport, Line, Unreadable
 from chatcore_http import export_lines, schemas
 
@@ -156,6 +156,6 @@ async def test_no_more_is_decoded_at_once_than_a_slice(part: str, monkeypatch: p
 
     content = part * ((own.LONGEST_LINE - 100) // len(json.dumps(part)))
     line = json.dumps({"content": content}).encode()
-    monkeypatch.setattr(json_items.json, "loads", counting)
+    monkeypatch.setattr(json, "loads", counting)
     assert (await own.members_of(line))["content"] == content
     assert max(sizes, default=0) <= own.SLICE + 16
