@@ -24,7 +24,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help run dev migrate test fuzz chaos cluster bench check lint types walls composed locked lock audit clean
+.PHONY: help run dev migrate test fuzz chaos cluster bench docs check lint types walls composed locked lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,10 @@ cluster: $(VENV)/.developing ## Three servers on Galera and on Group Replication
 
 bench: $(VENV)/.developing ## Measure: BENCH=relay (a stream's CPU), list, history, replies (MariaDB, PostgreSQL), sign_ins, hostile
 	$(BIN)/python bench/$(BENCH).py $(ARGS)
+
+docs: $(VENV)/.developing ## Build the site of docs/ in site/; a link to a missing page or heading fails
+	$(BIN)/sphinx-build -W --keep-going -n -q -d $(VENV)/.doctrees docs site
+	@echo "Open site/index.html"
 
 check: lint types walls composed locked ## Lint, format, types, the walls between packages, compose and lock files
 
@@ -100,8 +104,8 @@ audit: $(VENV)/.developing ## Known holes in what requirements.lock names; one t
 	@$(INDEX) $(BIN)/uv tool run -q --cache-dir $(VENV)/.uv-cache pip-audit --strict --disable-pip --require-hashes \
 		-r requirements.lock $(ARGS)
 
-clean: ## Remove the virtual environment and the caches; the data in var/ stays
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## Remove the virtual environment, the site and the caches; the data in var/ stays
+	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # ---- what is installed: each of these files is the mark of a step that was completed ------------------------------
 

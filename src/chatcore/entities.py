@@ -189,7 +189,7 @@ class Failure:
     detail: str
 
 
-INTERNAL = Failure(code="internal", detail="Internal server error. The server's log says more.")
+INTERNAL = Failure(code="internal", detail="Internal server error.")
 """A fault of chatcore itself, or of its database: not the model's."""
 
 

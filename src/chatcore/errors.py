@@ -1,39 +1,39 @@
-"""Everything that chatcore raises on purpose, as one tree.
+"""All errors that chatcore raises on purpose, as one tree.
 
     ChatcoreError
     ├── ValidationFailed           a value breaks a rule; names the fields
-    ├── ModelNotConfigured         nothing says which model should answer
+    ├── ModelNotConfigured         no model is configured
     ├── Unauthenticated            no valid session behind the request
     │   ├── InvalidCredentials     unknown name or wrong password: the same error for both
-    │   └── InsufficientUserAuthentication   the password check is too long ago (RFC 9470)
+    │   └── InsufficientUserAuthentication   the last password check is too long ago (RFC 9470)
     ├── Forbidden
     │   └── AccountDisabled
-    ├── NotFound                   missing, or somebody else's: the two look the same
+    ├── NotFound                   missing, or another user's: the two look the same
     ├── Conflict
     │   ├── UsernameTaken
     │   ├── EmailTaken
-    │   ├── LastAdmin              nobody would be left who may administer
-    │   └── ConversationBusy       a reply is being written there already
-    ├── IdempotencyKeyReused       the same key came with another body
-    ├── StorageFull                the user has as much stored as one may
-    ├── RateLimited                this was tried too often, or too much of it goes on at once
-    ├── Unavailable                a part of the system is down or draining; try again later
-    │   └── Contention             the database gave this unit of work up for another's sake: nothing of it is stored
-    └── ModelError                 the model failed; what it had said is kept
+    │   ├── LastAdmin              no active administrator would remain
+    │   └── ConversationBusy       a reply is in progress there
+    ├── IdempotencyKeyReused       the key was sent with another body
+    ├── StorageFull                the user's storage is full
+    ├── RateLimited                too many attempts, or too many at once
+    ├── Unavailable                a part of the system is down or shutting down; try again later
+    │   └── Contention             the database rolled the unit of work back because of another: nothing is stored
+    └── ModelError                 the model failed; its partial text is kept
         ├── ModelUnauthorized      the endpoint refused the key
         ├── ModelPaymentRequired   the account there has no credit left
-        ├── ModelNotFound          no such model or URL at the endpoint
+        ├── ModelNotFound          the endpoint has no such model or URL
         ├── ModelRateLimited
         ├── ModelRefused           the endpoint refused this request
         ├── ModelContextLength     the conversation is longer than the model's context
-        ├── ModelEmpty             it finished without an answer
-        ├── ModelUnavailable       unreachable, or failing by itself
-        ├── ModelProtocolError     it answered, but not as an OpenAI-compatible stream
-        ├── ModelURLRefused        the URL may not be called from here
+        ├── ModelEmpty             the model finished without an answer
+        ├── ModelUnavailable       unreachable, or failing
+        ├── ModelProtocolError     the answer is not an OpenAI-compatible stream
+        ├── ModelURLRefused        the server may not call the URL
         └── ModelTimeout
 
-Every class has a stable `code`, the word that clients of any edge may rely on, and an instance has a
-`detail`: a sentence for a person, never with a secret or a foreign server's text in it.
+Every class has a stable `code` for clients, and every instance a `detail`: a sentence for a person, without secrets and
+without text of a foreign server.
 """
 
 from collections.abc import Sequence
@@ -53,12 +53,12 @@ class ChatcoreError(Exception):
 
 
 Raises: TypeAlias = tuple[type[ChatcoreError], ...]
-"""What a use case may raise, as it declares it: a kind stands for all that have its `code`."""
+"""The errors that a use case declares; a class stands for all that have its `code`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One broken rule: the field's name as the caller wrote it, and what it should have been."""
+    """One broken rule: the field's name as the caller wrote it, and what its value must be."""
 
     field: str
     message: str
@@ -107,14 +107,14 @@ class AccountDisabled(Forbidden):
 
 class NotFound(ChatcoreError):
     code = "not_found"
-    default_detail = "There is no such thing."
+    default_detail = "Not found."
 
 
 class Conflict(ChatcoreError):
-    """What was asked for collides with what is there."""
+    """The request conflicts with what is stored."""
 
     code = "conflict"
-    default_detail = "This collides with what is already there."
+    default_detail = "This conflicts with what is stored."
 
 
 class UsernameTaken(Conflict):
@@ -134,17 +134,17 @@ class LastAdmin(Conflict):
 
 class TooManyModelConfigs(Conflict):
     code = "too_many_model_configs"
-    default_detail = "You have as many model configurations as one may have. Delete those that you no longer need."
+    default_detail = "You have the maximum number of model configurations. Delete one first."
 
 
 class ConversationBusy(Conflict):
     code = "conversation_busy"
-    default_detail = "A reply is being written in this conversation. Wait for it or stop it."
+    default_detail = "A reply is in progress in this conversation. Wait for it or stop it."
 
 
 class IdempotencyKeyReused(ChatcoreError):
     code = "idempotency_key_reused"
-    default_detail = "This idempotency key was used for something else. Take a new one for a new message."
+    default_detail = "This idempotency key was sent with another body. Use a new key for a new message."
 
 
 class StorageFull(ChatcoreError):
@@ -153,10 +153,10 @@ class StorageFull(ChatcoreError):
 
 
 class RateLimited(ChatcoreError):
-    """`retry_after`: whole seconds after which another try makes sense."""
+    """`retry_after`: whole seconds to wait before another attempt."""
 
     code = "rate_limited"
-    default_detail = "Too many tries. Wait a while."
+    default_detail = "Too many attempts. Try again later."
 
     def __init__(self, detail: str | None = None, retry_after: int = 60) -> None:
         self.retry_after = retry_after
@@ -164,7 +164,7 @@ class RateLimited(ChatcoreError):
 
 
 class Unavailable(ChatcoreError):
-    """`retry_after`: whole seconds after which another try makes sense."""
+    """`retry_after`: whole seconds to wait before another attempt."""
 
     code = "unavailable"
     default_detail = "The service is not available right now. Try again shortly."
@@ -175,20 +175,20 @@ class Unavailable(ChatcoreError):
 
 
 class ReadOnly(Unavailable):
-    """The database answers and takes no changes, as while another server takes its place."""
+    """The database answers but is read-only, as during a fail-over."""
 
-    default_detail = "The service takes no changes right now. Try again shortly."
+    default_detail = "The service accepts no changes right now. Try again shortly."
 
 
 class Contention(Unavailable):
-    """The database rolled a unit of work back that stood in another's way, or let it wait too long for a lock.
-    Nothing of it has happened, so it may be run again (`shielding.retry_on_contention`)."""
+    """The database rolled a unit of work back, because of a deadlock or a lock held too long by another. Nothing of it
+    is stored, so it can run again (`shielding.retry_on_contention`)."""
 
-    default_detail = "Too much happens to this at once. Try again shortly."
+    default_detail = "Too many changes to this at once. Try again shortly."
 
 
 class ModelError(ChatcoreError):
-    """The model failed. The reply keeps what had been said and stores `code` and `detail`."""
+    """The model failed. The reply keeps its partial text and stores `code` and `detail`."""
 
     code = "model_unavailable"
     default_detail = "The model is not available."
@@ -206,7 +206,7 @@ class ModelPaymentRequired(ModelError):
 
 class ModelNotFound(ModelError):
     code = "model_not_found"
-    default_detail = "The model endpoint knows no such model or URL."
+    default_detail = "The model endpoint has no such model or URL."
 
 
 class ModelRateLimited(ModelError):
@@ -221,7 +221,7 @@ class ModelRefused(ModelError):
 
 class ModelContextLength(ModelError):
     code = "model_context_length"
-    default_detail = "The conversation is too long for this model. Begin a new one, or take a model with more context."
+    default_detail = "The conversation is too long for this model. Start a new one, or use a model with more context."
 
 
 class ModelEmpty(ModelError):
@@ -241,7 +241,7 @@ class ModelProtocolError(ModelError):
 
 class ModelURLRefused(ModelError):
     code = "model_url_refused"
-    default_detail = "This model URL may not be called from here."
+    default_detail = "The server may not call this model URL."
 
 
 class ModelTimeout(ModelError):

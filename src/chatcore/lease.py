@@ -149,7 +149,7 @@ class Lease:
             pulse = await self._ask()
             if pulse is None:
                 await self._join()
-                _log.warning("this process was taken for dead; it goes on as worker %d", self.id)
+                _log.warning("this process was taken for dead; it continues as worker %d", self.id)
                 for work in self._works:
                     work.lost()
                 return
@@ -233,4 +233,4 @@ class Lease:
         async with self._unit_of_work() as work:
             await work.workers.expire(worker_id, longer_than=length)
             await work.commit()
-        _log.warning("worker %d has not been heard of for %s: its work is ended", worker_id, length)
+        _log.warning("worker %d has been silent for %s: ending its replies", worker_id, length)

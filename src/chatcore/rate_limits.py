@@ -1,6 +1,6 @@
-"""How often things may be done, by whom; what of these rules an installation wants, it sets.
+"""Rate limits, which an installation sets.
 
-Every try counts, whether it succeeds or not: who knows one password cannot buy tries at another account with it.
+Every attempt counts, whether it succeeds or not: a known password buys no attempts at another account.
 """
 
 import hashlib
@@ -17,21 +17,20 @@ from chatcore.errors import RateLimited, Unavailable
 from chatcore.ports import Rate, RateLimiter
 
 ACCOUNTS_PER_ADDRESS = 5
-"""So many times the tries at one account may come from one address, for all accounts together."""
+"""An address may make this many times the attempts at one account, at all accounts together."""
 
 BUSY_FOR = 5
-"""Seconds after which another try makes sense for whom too many replies are being written."""
+"""`Retry-After` when a user has too many replies in progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RateLimits:
-    """A rule that is None does not hold, and without a `limiter` none does.
+    """None is no limit; without a `limiter` only `replies` holds.
 
-    `sign_in`: tries at one account from one address, and per user those with the current password; others go on from
-    another address meanwhile. `register`: accounts from one address, and other names for one, which tell who is there
-    as well; those also per user. `send`: messages, edits and regenerated replies of one user. `search`: pages
-    of one user's searches. `requests`: whatever comes from one address. `replies`: how many may be written for one
-    user at once.
+    `sign_in`: attempts at one account from one address, and per user those with the current password. `register`: new
+    accounts, and changes of username or e-mail, which also reveal taken names, from one address; those changes also per
+    user. `send`: messages, edits and regenerated replies of one user. `search`: pages of one user's searches.
+    `requests`: all requests from one address. `replies`: replies in progress for one user.
     """
 
     limiter: RateLimiter | None = None
@@ -43,48 +42,48 @@ class RateLimits:
     replies: int | None = None
 
     async def try_address(self, address: str) -> None:
-        """For a sign-in, before anything is looked up. Raises `RateLimited`."""
+        """Count a sign-in, before any lookup. Raise `RateLimited`."""
         if self.sign_in is not None:
             wide = Rate(self.sign_in.times * ACCOUNTS_PER_ADDRESS, self.sign_in.seconds)
             await self._hit(wide, "sign-in", network_of(address), address=address)
 
     async def try_account(self, user_id: UserId | None, name: str, address: str) -> None:
-        """For a sign-in. One account is one, by whichever of its names; `name`: of one that there is not. Raises
+        """Count a sign-in to an account, whichever of its names it uses; `user_id` is None for an unknown `name`. Raise
         `RateLimited`."""
         unknown = hashlib.sha256(identity_key(name).encode(errors="replace")).hexdigest()
         account = unknown if user_id is None else str(user_id)
         await self._hit(self.sign_in, "sign-in", account, network_of(address), address=address)
 
     async def try_password(self, user_id: UserId) -> None:
-        """Of somebody who is signed in. Raises `RateLimited`."""
+        """Count a check of a signed-in user's password. Raise `RateLimited`."""
         await self._hit(self.sign_in, "password", str(user_id), user_id=user_id)
 
     async def try_register(self, address: str) -> None:
-        """Raises `RateLimited`."""
+        """Raise `RateLimited`."""
         await self._hit(self.register, "register", network_of(address), address=address)
 
     async def try_rename(self, user_id: UserId, address: str) -> None:
-        """Raises `RateLimited`."""
+        """Raise `RateLimited`."""
         await self._hit(self.register, "rename", str(user_id), user_id=user_id)
         await self.try_register(address)
 
     async def try_send(self, user_id: UserId) -> None:
-        """Raises `RateLimited`."""
+        """Raise `RateLimited`."""
         await self._hit(self.send, "send", str(user_id), user_id=user_id)
 
     async def try_search(self, user_id: UserId) -> None:
-        """Raises `RateLimited`."""
+        """Raise `RateLimited`."""
         await self._hit(self.search, "search", str(user_id), user_id=user_id)
 
     async def try_request(self, address: str) -> None:
-        """Raises `RateLimited`."""
+        """Raise `RateLimited`."""
         await self._hit(self.requests, "requests", network_of(address), address=address)
 
     def check_replies(self, user_id: UserId, writing: int) -> None:
-        """`writing`: how many replies are being written, with the new one. Raises `RateLimited`."""
+        """`writing`: replies in progress, the new one included. Raise `RateLimited`."""
         if self.replies is not None and writing > self.replies:
             audit.record("rate_limited", rule="replies", user_id=user_id)
-            raise RateLimited("Too many replies are being written for you. Wait for one or stop it.", BUSY_FOR)
+            raise RateLimited("You have too many replies in progress. Wait for one or stop it.", BUSY_FOR)
 
     async def _hit(self, rate: Rate | None, rule: str, *who: str, **told: object) -> None:
         if rate is None or self.limiter is None:
@@ -99,8 +98,8 @@ UNLIMITED = RateLimits()
 
 
 class AtOnce:
-    """Lets each user have at most so many of something going on at once in this process, and all together `in_all`.
-    Something may weigh more than one; the first may weigh anything. `what`: its name in the audit log."""
+    """Limit how many of something run at once in this process: `most` per user, `in_all` together. One may weigh more
+    than 1; the first may weigh anything. `what`: its name in the audit log."""
 
     def __init__(self, what: str, most: int, *, in_all: int | None = None) -> None:
         self._what, self._most, self._in_all = what, most, in_all
@@ -108,12 +107,12 @@ class AtOnce:
 
     @contextmanager
     def one_more(self, user_id: UserId, *, weight: int = 1) -> Generator[None, None, None]:
-        """Raises `RateLimited`, `Unavailable`."""
+        """Raise `RateLimited`, `Unavailable`."""
         if self._going_on[user_id] + weight > max(self._most, weight):
             audit.record("rate_limited", rule=self._what, user_id=user_id)
-            raise RateLimited(f"Too many {self._what} go on for you. Wait for one to end.", BUSY_FOR)
+            raise RateLimited(f"You have too many {self._what} in progress. Wait for one to end.", BUSY_FOR)
         if self._in_all is not None and self._going_on.total() >= self._in_all:
-            raise Unavailable(f"Too many {self._what} go on. Try again later.", retry_after=60)
+            raise Unavailable(f"Too many {self._what} are in progress. Try again later.", retry_after=60)
         self._going_on[user_id] += weight
         try:
             yield
@@ -123,7 +122,7 @@ class AtOnce:
 
 
 def network_of(address: str) -> str:
-    """Whose address it is: of IPv6 one party has at least a /64 (RFC 6177), and what is no address stays as it is."""
+    """Return the network of one party: an IPv4 address, or an IPv6 /64 (RFC 6177). Other text is returned as it is."""
     return _network_of(address[:64])
 
 

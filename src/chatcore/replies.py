@@ -185,7 +185,7 @@ class Replies(LeasedWork):
         except ModelError as failure:
             status, error = Status.FAILED, _noted(job, failure)
         except Exception:
-            _log.exception("reply %d failed for a reason that is not the model's", live.reply.id)
+            _log.exception("reply %d failed: internal error, not the model's", live.reply.id)
             status, error = Status.FAILED, INTERNAL
         live.writer = None
         if live.verdict is not None:

@@ -30,7 +30,7 @@ class Titles:
         except (ModelError, TimeoutError, Unavailable) as failure:
             _log.info("no title for conversation %d: %s", live.reply.conversation_id, type(failure).__name__)
         except Exception:
-            _log.exception("no title for conversation %d, and not for the model's sake", live.reply.conversation_id)
+            _log.exception("no title for conversation %d: internal error, not the model's", live.reply.conversation_id)
 
     async def _answer(self, endpoint: ModelEndpoint, prompt: Prompt) -> str:
         answer = ""

@@ -301,7 +301,7 @@ async def test_while_the_server_is_read_only_changes_are_refused_and_then_made(
         await asked_as_administrator(server, *READ_ONLY[server.kind])
         for change, body in (("rename", {"title": "Other"}), ("chat", {"content": "Hi"})):
             refused = await ada.post(f"{path}/{change}", body)
-            assert "takes no changes" in refused.unavailable()["detail"]
+            assert "accepts no changes" in refused.unavailable()["detail"]
         (await ada.get("/conversations")).ok()
         ready = await ada.get("/ready")
         assert ready.unavailable()["detail"] == "Not ready: the database is read-only."

@@ -90,7 +90,7 @@ async def test_every_route_is_described(document: Json) -> None:
 async def test_a_description_is_the_use_cases_own_words(document: Json) -> None:
     operation = document["paths"]["/auth/register"]["post"]
     assert operation["summary"] == "Register"
-    assert operation["description"] == "Anybody: makes an account with the role `user` and signs it in."
+    assert operation["description"] == "Create an account with the role `user`, and sign it in. Needs no token."
 
 
 async def test_operation_ids_are_stable_and_each_is_one_operations(document: Json) -> None:

@@ -7,7 +7,7 @@ from dishka import AsyncContainer
 
 from chatcore import ChatDefaults, PasswordPolicy
 from chatcore.ports import UnitOfWorkFactory
-from chatcore_app import Settings, SettingsError, make_container
+from chatcore_app import SettingsError, make_container
 from chatcore_memory import MemoryDatabase
 from integration.http_app import PASSWORD, api_of, provided, settings_for
 
@@ -108,8 +108,3 @@ async def test_the_most_common_passwords_are_refused_in_production(tmp_path: Pat
 async def test_and_only_there(tmp_path: Path) -> None:
     policy = await container_for(tmp_path).get(PasswordPolicy)
     assert policy.rule(COMMON) is None
-
-
-def test_all_settings_are_in_the_readme() -> None:
-    readme = Path(__file__).parents[2].joinpath("README.md").read_text()
-    assert [name for name in Settings.__struct_encode_fields__ if f"`{name}`" not in readme] == []

@@ -8,11 +8,27 @@ ROOT = Path(__file__).parents[2]
 _NAMED = re.compile(r"`([^`]+::[^`]+)`")
 
 
+def read(path: str) -> str:
+    return (ROOT / path).read_text("utf-8")
+
+
+def tables_of(document: str) -> list[list[str]]:
+    """The cells of all rows of all tables, without the tables' heads."""
+    rows = list[list[str]]()
+    for line in document.splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if not line.startswith("|"):
+            continue
+        if all(set(cell) == {"-"} for cell in cells):
+            rows.pop()
+        else:
+            rows.append(cells)
+    return rows
+
+
 def rows_of(document: str, heading: str) -> list[list[str]]:
-    """The cells of the tables under this heading."""
-    part = re.split(r"^## ", document.partition(f"## {heading}\n")[2], flags=re.MULTILINE)[0]
-    lines = [line for line in part.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    """Those under this heading."""
+    return tables_of(re.split(r"^## ", document.partition(f"## {heading}\n")[2], flags=re.MULTILINE)[0])
 
 
 def named_in(cell: str) -> list[str]:

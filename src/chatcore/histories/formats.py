@@ -29,7 +29,7 @@ Lines: TypeAlias = AsyncGenerator[Line, None]
 
 
 class Format(StrEnum):
-    """Of a history: our own export, or another product's. `AUTO`: whichever of them it is."""
+    """The format of an import: chatcore's export, or another product's. `AUTO`: recognise it."""
 
     AUTO = "auto"
     CHATCORE = "chatcore"

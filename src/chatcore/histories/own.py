@@ -1,4 +1,4 @@
-"""chatcore's own export, JSON Lines: each line a JSON object with a `kind`, by the names of what it is of."""
+"""chatcore's own export as JSON Lines: each line is a JSON object with a `kind` and the fields of an entity."""
 
 import json
 from asyncio import sleep
@@ -30,7 +30,7 @@ from chatcore.use_cases.read_import import OwnConversation
 
 FORMAT, VERSION = "chatcore export", 1
 LONGEST_LINE = 16 * 1024 * 1024
-"""Bytes: the longest message, of which each character may be escaped."""
+"""Bytes: the longest message, each character escaped."""
 LINES_AT_ONCE = 100
 BYTES_AT_ONCE = 64 * 1024
 SLICE = 8 * 1024
@@ -61,7 +61,7 @@ _WORDS = {str: "a string", int: "an integer", bool: "true or false", datetime: "
 
 
 async def as_lines(things: AsyncGenerator[OwnThing, None], *, session: SessionId) -> AsyncGenerator[bytes, None]:
-    """`session`: the current one. If the database goes meanwhile the lines end, without the last one."""
+    """`session`: the current one. If the database fails meanwhile, the lines end without the last one."""
     conversations = messages = 0
     yield _line("export", format=FORMAT, version=VERSION, exported_at=datetime.now(UTC))
     try:
@@ -112,11 +112,11 @@ def _plain(value: Any) -> object:
 
 
 class _Wrong(ValueError):
-    """What a line has to be, in words for its sender."""
+    """What a line must be, in words for its sender."""
 
 
 async def read(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[Line, None]:
-    """What of an export can be imported, and what cannot be read. Raises `ValidationFailed` if it is no export."""
+    """Yield what can be imported, and what is unreadable. Raise `ValidationFailed` if this is no export."""
     headed = False
     async with aclosing(numbered(body, longest=LONGEST_LINE)) as lines:
         async for number, line in lines:
@@ -134,8 +134,8 @@ async def read(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[Line, None]:
 async def numbered(
     body: AsyncGenerator[bytes, None], *, longest: int
 ) -> AsyncGenerator[tuple[int, bytes | None], None]:
-    """Each line with its number, from 1; None in the place of one that is too long, which is not kept. Others have
-    their turn after at most so many lines, and bytes, even if all of the body is there already."""
+    """Yield each line with its number, from 1; None instead of a line that is too long. Other tasks have their turn
+    after a bounded number of lines and bytes, even if the whole body has arrived."""
     number, left, too_long = 1, bytearray(), False
     async with aclosing(_pieces(body)) as pieces:
         async for piece in pieces:
@@ -174,7 +174,7 @@ async def _check_header(line: bytes) -> None:
 
 
 async def _thing(line: bytes) -> OwnConversation | Message | EndOfExport | Unreadable | None:
-    """None: a kind that is not taken over."""
+    """Return None for a kind that is not imported."""
     try:
         found = await members_of(line)
         match _member(str, found.get("kind"), "kind"):
@@ -193,7 +193,7 @@ async def _thing(line: bytes) -> OwnConversation | Message | EndOfExport | Unrea
 
 
 async def members_of(line: bytes) -> Mapping[str, Any]:
-    """Those that are read of a line of any length, in slices: what is decoded at once holds the event loop. Raise
+    """Read the needed members of a line of any length, in slices, so that decoding does not hold the event loop. Raise
     `ValueError`."""
     items, found = JsonItems(_WANTED), list[Item]()
     try:
@@ -212,7 +212,7 @@ async def members_of(line: bytes) -> Mapping[str, Any]:
 
 
 def _made(kind: Any, names: Iterable[str], found: Mapping[str, Any], place: str = "") -> Any:
-    """A dataclass of the members that have these names, or of its defaults."""
+    """Make a dataclass from the members of these names, or its defaults."""
     hints, has_default = _types(kind)
     if missing := next((name for name in names if name not in found and name not in has_default), None):
         raise _Wrong(f"{place}{missing}: is required")
@@ -222,7 +222,7 @@ def _made(kind: Any, names: Iterable[str], found: Mapping[str, Any], place: str 
 
 @cache
 def _types(kind: Any) -> tuple[Mapping[str, Any], frozenset[str]]:
-    """Of each field, and which have a default."""
+    """Return the type of each field, and the names of those with a default."""
     return get_type_hints(kind), frozenset(field.name for field in fields(kind) if field.default is not MISSING)
 
 

@@ -1,4 +1,4 @@
-"""Accounts: coming into being, changing, going."""
+"""Accounts: creation, changes, deletion."""
 
 from collections.abc import Container
 from contextlib import suppress
@@ -41,12 +41,11 @@ from chatcore.use_cases.sessions import SessionIssuer, SignedIn, note_sign_in
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PasswordPolicy:
-    """`minimum` code points after NFC (ASVS 6.2.1 asks for at least 8). `blocked` holds lower-case passwords that
-    nobody may choose (ASVS 6.2.4).
+    """`minimum` code points after NFC (ASVS 6.2.1 asks for at least 8). `blocked`: lower-case passwords that are
+    refused (ASVS 6.2.4).
 
-    A sign-in within `recent` lets its session change the account without another password check (RFC 9470), unless
-    `always_ask`. A check of the current password is for the one act that it came with: other holders of the same token
-    gain nothing by it.
+    Within `recent` of its sign-in a session may change the account without another password check (RFC 9470), unless
+    `always_ask`. A check of the current password counts only for the request that carries it.
     """
 
     minimum: int = 8
@@ -63,7 +62,7 @@ class PasswordPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewAccount:
-    """What somebody says of themself, or an operator of somebody. `password` is as `normal_password` makes it."""
+    """An account to create. `password` is the result of `normal_password`."""
 
     username: str
     password: str = field(repr=False)
@@ -77,7 +76,7 @@ ACCOUNT = Bounds(username=USERNAME, email=EMAIL, password=PASSWORD)
 
 @dataclass(frozen=True, kw_only=True)
 class MakeAccount:
-    """What every way of making an account has in common."""
+    """What all ways to create an account share."""
 
     unit_of_work: UnitOfWorkFactory
     passwords: PasswordHasher
@@ -106,7 +105,7 @@ class MakeAccount:
 
     @retry_on_contention
     async def _store(self, new: NewAccount, password_hash: str) -> User:
-        """With nothing beside it."""
+        """Store the account, and nothing else."""
         async with self.unit_of_work() as work:
             user = await self._add(work, new, password_hash, self.clock.now())
             await work.commit()
@@ -115,14 +114,14 @@ class MakeAccount:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRegistration(MakeAccount):
-    """What is common to the ways in which anybody makes an account."""
+    """What the public ways to create an account share."""
 
     limits: RateLimits = UNLIMITED
     bounds: ClassVar[Bounds] = Bounds(**ACCOUNT, **PROFILE)
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, UsernameTaken, EmailTaken, RateLimited)
 
     async def _admitted(self, new: NewAccount, address: str) -> str:
-        """The password's hash, once the account keeps the rules and the address its limit."""
+        """Return the password's hash. Raise `ValidationFailed`, `RateLimited`."""
         self._check(new)
         await self.limits.try_register(address)
         return await self._hash(new)
@@ -130,7 +129,7 @@ class OpenRegistration(MakeAccount):
 
 @dataclass(frozen=True, kw_only=True)
 class CreateAccount(OpenRegistration):
-    """Anybody: makes an account with the role `user`, and signs nobody in."""
+    """Create an account with the role `user`, without a session. Needs no token."""
 
     async def __call__(
         self,
@@ -150,7 +149,7 @@ class CreateAccount(OpenRegistration):
 
 @dataclass(frozen=True, kw_only=True)
 class Register(OpenRegistration):
-    """Anybody: makes an account with the role `user` and signs it in."""
+    """Create an account with the role `user`, and sign it in. Needs no token."""
 
     sessions: SessionIssuer
 
@@ -181,7 +180,7 @@ class Register(OpenRegistration):
 
 @dataclass(frozen=True, kw_only=True)
 class StepUp:
-    """Whether a caller may touch the account itself: the password was checked recently in this session, or is now."""
+    """Check that the caller may change the account: by a recent password check in this session, or by one now."""
 
     passwords: PasswordHasher
     policy: PasswordPolicy
@@ -189,7 +188,7 @@ class StepUp:
     raises: ClassVar[Raises] = (InsufficientUserAuthentication, InvalidCredentials, RateLimited)
 
     async def __call__(self, caller: Caller, current_password: str | None, *, now: datetime) -> bool:
-        """True if the password was checked just now."""
+        """Return whether the password was checked just now."""
         if current_password is not None:
             await self.limits.try_password(caller.user.id)
             given = normal_password(current_password)
@@ -204,7 +203,7 @@ class StepUp:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeUsername:
-    """The caller: takes another name, or another spelling of one's own."""
+    """Change the caller's username, or its spelling."""
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
@@ -229,7 +228,7 @@ class ChangeUsername:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeEmail:
-    """The caller: takes another e-mail address. Works within five minutes of the sign-in, later with the current
+    """Change the caller's e-mail address. Later than five minutes after the sign-in, this needs the current
     password."""
 
     unit_of_work: UnitOfWorkFactory
@@ -259,9 +258,8 @@ class ChangeEmail:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangePassword:
-    """The caller: takes another password. All sessions end, and a new one takes the place of this one: its tokens are
-    the only ones that hold. Works within five minutes of the sign-in, later with the current password, whose check
-    counts as a sign-in for the new session."""
+    """Change the caller's password. All sessions end; the answer has the tokens of a new one. Later than five minutes
+    after the sign-in, this needs the current password, whose check counts as a sign-in for the new session."""
 
     unit_of_work: UnitOfWorkFactory
     passwords: PasswordHasher
@@ -295,8 +293,8 @@ class ChangePassword:
 
 @dataclass(frozen=True, kw_only=True)
 class DeleteAccount:
-    """The caller: deletes the account and all that it owns. Replies that are being written are stopped first. Works
-    within five minutes of the sign-in, later with the current password. The last active administrator stays."""
+    """Delete the caller's account and all that it owns. Replies in progress are stopped first. Later than five minutes
+    after the sign-in, this needs the current password. The last active administrator cannot be deleted."""
 
     unit_of_work: UnitOfWorkFactory
     replies: Replies
@@ -313,17 +311,17 @@ class DeleteAccount:
 
 @dataclass(frozen=True, kw_only=True)
 class Deletion:
-    """Closes a user's account, which nobody finds from then on, and deletes everything that it owned; what takes longer
-    than a few seconds is left to the sweep. What is being written for them is stopped before and after."""
+    """Close a user's account, so that it is not found any more, and delete all that it owned; the sweep deletes what
+    takes longer than a few seconds. Replies in progress are stopped before and after."""
 
     unit_of_work: UnitOfWorkFactory
     replies: Replies
     clock: Clock
 
     async def __call__(self, user_id: UserId, *, by: Authority, role: str | None = None) -> None:
-        """`role`: what the authority needs for it; without one, the user is no administrator.
+        """`role`: the role that the authority needs; None if the user is no administrator.
 
-        Raises `NotFound`, `LastAdmin`; then nothing has been stopped.
+        Raise `NotFound`, `LastAdmin`; then no reply has been stopped.
         """
         await self._order_stops(user_id, by, role)
         await self.replies.stop_all(user_id, within=STOP_BEFORE_DELETION)
@@ -334,7 +332,7 @@ class Deletion:
 
     @retry_on_contention
     async def _order_stops(self, user_id: UserId, by: Authority, role: str | None) -> None:
-        """On that authority; to carry them out needs none."""
+        """Request the stops on this authority; carrying them out needs none."""
         async with acting(self.unit_of_work, by, now=self.clock.now(), role=role) as work:
             if role is not None:
                 await keep_an_admin(work, user_id)
@@ -357,7 +355,7 @@ def _note_change(event: str, caller: Caller, **more: str) -> None:
 
 
 async def keep_an_admin(work: UnitOfWork, leaving: UserId) -> None:
-    """Raises `LastAdmin` if this user is the one who is left, and else sees to it that this stays so until the unit of
-    work is closed. It has to be the unit's first call, after that which confirms its authority."""
+    """Raise `LastAdmin` if this user is the last active administrator. Otherwise another one remains until the unit of
+    work is closed. Call it first in the unit, after the authority is confirmed."""
     if await work.administration.only_admin() == leaving:
         raise LastAdmin

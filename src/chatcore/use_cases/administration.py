@@ -1,8 +1,8 @@
-"""Other people's accounts: for administrators, and for the operator's command.
+"""Administration of accounts: for administrators, and for the operator's command.
 
-What changes something looks in its own transaction whether its authority has the role `admin`, so that a demotion holds
-at once (OWASP ASVS 8.3.1, 8.3.2). Who may read is for the edge to ask. There is always an active administrator: of any
-number who go at once, one stays.
+Each change checks in its own transaction that its authority has the role `admin`, so that a demotion has immediate
+effect (OWASP ASVS 8.3.1, 8.3.2). The edge checks who may read. One active administrator always remains, however many
+leave at once.
 """
 
 from collections.abc import Sequence
@@ -35,14 +35,14 @@ _MISSING = "There is no such user."
 
 @dataclass(frozen=True, kw_only=True)
 class ListUsers:
-    """An administrator: all users, the newest first, or those with a text in the username or the e-mail address."""
+    """List users, newest first; `q`: only those with this in the username or e-mail address."""
 
     unit_of_work: UnitOfWorkFactory
     bounds: ClassVar[Bounds] = Bounds(limit=PAGE["limit"], q=Text(0, MAX_NAME))
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed)
 
     async def __call__(self, *, q: str = "", before: UserId | None = None, limit: int = 20) -> Page[User]:
-        """`before`: the last one of the page before."""
+        """`before`: the last user of the previous page."""
         self.bounds.check(limit=limit, q=q)
         async with self.unit_of_work(read_only=True) as work:
             found = await work.administration.users(containing=q, before=before, limit=limit + 1)
@@ -51,7 +51,7 @@ class ListUsers:
 
 @dataclass(frozen=True, kw_only=True)
 class FindUser:
-    """The operator, at the server: the user with this username or e-mail address."""
+    """Return the user with this username or e-mail address. For the operator's command."""
 
     unit_of_work: UnitOfWorkFactory
     raises: ClassVar[Raises] = (*ANYTIME, NotFound)
@@ -66,7 +66,7 @@ class FindUser:
 
 @dataclass(frozen=True, kw_only=True)
 class ListSessionsOfUser:
-    """An administrator: a user's sign-ins, the latest first, also those that have ended."""
+    """List a user's sessions, ended ones included, latest sign-in first."""
 
     unit_of_work: UnitOfWorkFactory
     bounds: ClassVar[Bounds] = PAGE
@@ -82,8 +82,8 @@ class ListSessionsOfUser:
 
 @dataclass(frozen=True, kw_only=True)
 class DisableUser:
-    """An administrator: a user can no longer sign in, and all their sessions end (OWASP ASVS 7.4.2). Replies that are
-    being written go on, and nothing is deleted."""
+    """Disable a user: end all their sessions and refuse sign-ins (OWASP ASVS 7.4.2). Replies in progress continue, and
+    nothing is deleted."""
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
@@ -91,7 +91,7 @@ class DisableUser:
 
     @retry_on_contention
     async def __call__(self, *, by: Authority, user_id: UserId) -> User:
-        """Disabling who is disabled changes nothing."""
+        """A disabled user is left as they are."""
         now = self.clock.now()
         async with acting(self.unit_of_work, by, now=now, role=ADMIN_ROLE) as work:
             await keep_an_admin(work, user_id)
@@ -107,8 +107,8 @@ class DisableUser:
 
 @dataclass(frozen=True, kw_only=True)
 class EnableUser:
-    """An administrator: a user who was disabled can sign in again. Sessions of before stay ended, also one that began
-    while the user was being disabled."""
+    """Let a disabled user sign in again. Earlier sessions stay ended, also one that began while the user was being
+    disabled."""
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
@@ -116,7 +116,7 @@ class EnableUser:
 
     @retry_on_contention
     async def __call__(self, *, by: Authority, user_id: UserId) -> User:
-        """Enabling who is enabled changes nothing."""
+        """An enabled user is left as they are."""
         now = self.clock.now()
         async with acting(self.unit_of_work, by, now=now, role=ADMIN_ROLE) as work:
             user = await _enabled(work, await _existing(work, user_id), now=now)
@@ -127,7 +127,7 @@ class EnableUser:
 
 @dataclass(frozen=True, kw_only=True)
 class ListRoles:
-    """An administrator: the roles that there are to grant, and what each is for."""
+    """List the roles that can be granted, with their descriptions."""
 
     unit_of_work: UnitOfWorkFactory
     raises: ClassVar[Raises] = ANYTIME
@@ -163,7 +163,7 @@ class _RoleChange:
 
 @dataclass(frozen=True, kw_only=True)
 class GrantRole(_RoleChange):
-    """An administrator: gives a user a role, which holds from their next request on."""
+    """Grant a role to a user, with effect from their next request."""
 
     raises: ClassVar[Raises] = (*ADMINISTERING, ValidationFailed, NotFound)
 
@@ -173,8 +173,7 @@ class GrantRole(_RoleChange):
 
 @dataclass(frozen=True, kw_only=True)
 class RevokeRole(_RoleChange):
-    """An administrator: takes a role from a user, from their next request on. The last active administrator stays
-    one."""
+    """Revoke a user's role, with effect from their next request. The last active administrator keeps `admin`."""
 
     raises: ClassVar[Raises] = (*ADMINISTERING, ValidationFailed, NotFound, LastAdmin)
 
@@ -184,7 +183,7 @@ class RevokeRole(_RoleChange):
 
 @dataclass(frozen=True, kw_only=True)
 class RevokeSessionsOfUser:
-    """An administrator: ends all sessions of a user; their tokens are worth nothing from then on (OWASP ASVS 7.4.5)."""
+    """End all sessions of a user (OWASP ASVS 7.4.5). When the request is answered, their tokens are refused."""
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
@@ -202,8 +201,8 @@ class RevokeSessionsOfUser:
 
 @dataclass(frozen=True, kw_only=True)
 class DeleteUser:
-    """An administrator: deletes a user with everything they own. Replies that are being written are stopped first. The
-    last active administrator stays."""
+    """Delete a user and all that they own. Replies in progress are stopped first. The last active administrator cannot
+    be deleted."""
 
     unit_of_work: UnitOfWorkFactory
     replies: Replies
@@ -224,7 +223,7 @@ class DeleteUser:
 
 @dataclass(frozen=True, kw_only=True)
 class CreateAdmin(MakeAccount):
-    """The operator, at the server: makes an administrator, or one of a user who is there already."""
+    """Create an administrator, or promote an existing user. For the operator's command."""
 
     bounds: ClassVar[Bounds] = ACCOUNT
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, UsernameTaken, EmailTaken, NotFound)
@@ -240,7 +239,7 @@ class CreateAdmin(MakeAccount):
 
     @retry_on_contention
     async def promote(self, *, name: str) -> User:
-        """Gives the user with this username or e-mail address the role, and enables them; the password stays."""
+        """Grant `admin` to the user with this username or e-mail address, and enable them. The password stays."""
         now = self.clock.now()
         async with self.unit_of_work() as work:
             await work.administration.lock()

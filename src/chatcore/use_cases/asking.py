@@ -1,4 +1,4 @@
-"""What every way of asking a model has in common."""
+"""What sending, editing and regenerating share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -38,9 +38,9 @@ MISSING = "There is no such conversation."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatDefaults:
-    """What holds where a request says nothing. `model`: the server's own endpoint, if it has one.
+    """Defaults for requests. `model`: the server's own endpoint, if it has one.
 
-    `model_titles`: a new conversation's title is asked of the model, beside the first reply.
+    `model_titles`: ask the model for a new conversation's title, beside the first reply.
     """
 
     model: ModelEndpoint | None = None
@@ -53,7 +53,7 @@ class ChatDefaults:
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """What one request may choose, within `OPTIONS`. `config_id`: one of the owner's configurations."""
+    """Options of one request, within `OPTIONS`. `config_id`: one of the owner's configurations."""
 
     config_id: ModelConfigId | None = None
     system: str | None = None
@@ -67,7 +67,7 @@ CONTENT = Text(1, 200_000)
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """The stored message and the reply to it, which is being written."""
+    """The stored message, and the reply to it, in progress."""
 
     message: Message
     reply: Message
@@ -75,8 +75,8 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a reply needs that was looked up before anything was locked. `history` ends with `last`, the message that is
-    followed; its older texts are empty where they do not fit into the prompt."""
+    """What a reply needs, looked up before anything is locked. `history` ends with `last`, the message to continue; its
+    older texts are empty where they do not fit into the prompt."""
 
     endpoint: ModelEndpoint
     history: Sequence[Message] = ()
@@ -88,8 +88,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class AskModel:
-    """What sending, editing and regenerating share: a plan is made, and then a reply is stored, claimed and begun in
-    one transaction, whose lock others wait for no longer than that takes."""
+    """Plan a reply; then store, claim and begin it in one short transaction, which holds the conversation's lock."""
 
     unit_of_work: UnitOfWorkFactory
     replies: Replies
@@ -125,7 +124,7 @@ class AskModel:
         return conversation
 
     def _check_free(self, conversation: Conversation) -> None:
-        """Before any work. Raises `ConversationBusy`, `RateLimited`."""
+        """Refuse early. Raise `ConversationBusy`, `RateLimited`."""
         if conversation.writing_reply_id is not None:
             raise ConversationBusy
         self._check_replies(conversation.user_id)
@@ -136,12 +135,12 @@ class AskModel:
     async def _plan(
         self, work: UnitOfWork, conversation: Conversation, options: ChatOptions, history: Sequence[Message]
     ) -> Plan:
-        """`history`: what is followed."""
+        """`history`: the messages that the reply continues."""
         chosen = options.config_id or conversation.config_id
         return Plan(await self._endpoint(work, conversation.user_id, chosen), history)
 
     async def _path_to(self, work: UnitOfWork, conversation: Conversation, last: MessageId | None) -> Sequence[Message]:
-        """What precedes a message never changes."""
+        """Return the messages up to `last`, which never change."""
         if last is None:
             return ()
         this, before = (conversation.user_id, conversation.id), MessageId(last + 1)
@@ -157,7 +156,7 @@ class AskModel:
         before: MessageId | None = None,
         among: Sequence[MessageId] | None = None,
     ) -> Sequence[Message]:
-        """As much of the active branch, or of a path, as a prompt may need."""
+        """Return as much of the active branch, or of a path, as a prompt may need."""
         limits = self.defaults.limits
         return await work.messages.told(
             conversation.user_id,
@@ -180,7 +179,7 @@ class AskModel:
         named: Idempotency | None = None,
         siblings: tuple[MessageId, ...] = (),
     ) -> Sent:
-        """A new message at the end of the active branch, and the reply to it. `siblings`: those that are there."""
+        """Add a message to the end of the active branch, and begin the reply. `siblings`: the existing ones."""
         message = await work.messages.add(
             conversation.user_id,
             conversation.id,
@@ -206,7 +205,7 @@ class AskModel:
         *,
         siblings: tuple[MessageId, ...] = (),
     ) -> Sent:
-        """The reply to the last message of the plan, which is that of the active branch. Commits."""
+        """Begin the reply to the last message of the plan, which ends the active branch. Commit."""
         now, owner, message = self.clock.now(), conversation.user_id, plan.history[-1]
         reply = await work.messages.add(
             owner,
@@ -239,7 +238,7 @@ class AskModel:
     async def _make_last(
         self, work: UnitOfWork, owner: UserId, conversation_id: ConversationId, message_id: MessageId | None
     ) -> None:
-        """The active branch shall end with this message. None: it shall be empty."""
+        """Make the active branch end with this message; None: make it empty."""
         fork, path = message_id, tuple[MessageId, ...]()
         if message_id is not None:
             last = await work.messages.last(owner, conversation_id, before=MessageId(message_id + 1))

@@ -1,4 +1,4 @@
-"""Talking to a model: send, edit, regenerate, follow, stop."""
+"""Replies of a model: send, edit, regenerate, follow, stop."""
 
 import hashlib
 from collections.abc import AsyncGenerator
@@ -37,22 +37,20 @@ from chatcore.use_cases.asking import CONTENT, MISSING, OPTIONS, AskModel, ChatO
 
 NO_OPTIONS = ChatOptions()
 AFTER = Range(0, 2**53)
-"""Code points: no reply has more, and JavaScript counts no further."""
+"""Code points: JavaScript counts no further, and no reply has more."""
 _REMEMBERED = timedelta(hours=24)
 _PLANS = 3  # that may be overtaken by others' messages in the same conversation
 
 
 @dataclass(frozen=True, kw_only=True)
 class SendMessage(AskModel):
-    """The owner: says something and has a model reply.
+    """Send a message and start the model's reply. The reply continues if the client disconnects.
 
-    When it returns, the message is stored and the reply is being written, whoever stays to read it. The model is
-    the request's, else the conversation's, else the newest that the owner configured, else the server's. Without a
-    conversation one is begun in the same transaction, titled for good with the first 50 characters; the sent message
-    tells its id.
+    The model is the request's, else the conversation's, else the user's newest configuration, else the server's.
+    Without a conversation one is created in the same transaction, titled with the first 50 characters of the message.
 
-    Sending again with the same `idempotency_key` within 24 hours gives the same message and reply, and nothing is
-    sent twice; with other content or options it is refused.
+    The same `Idempotency-Key` and body within 24 hours give the same message and reply, and nothing is sent twice. The
+    same key with another body is refused.
     """
 
     bounds: ClassVar[Bounds] = Bounds(content=CONTENT, idempotency_key=Text(1, 255), **OPTIONS)
@@ -67,8 +65,8 @@ class SendMessage(AskModel):
         options: ChatOptions = NO_OPTIONS,
         idempotency_key: str | None = None,
     ) -> Sent:
-        """An `idempotency_key` needs a conversation. What is refused leaves nothing behind, no conversation either;
-        so it is while `Replies` shut down, which is `Unavailable`."""
+        """An `idempotency_key` needs a conversation. A refused send stores nothing, not even a conversation. Raise
+        `Unavailable` also while `Replies` shut down."""
         self._check(options, content=content, idempotency_key=idempotency_key)
         if idempotency_key is not None and conversation_id is None:
             check(FieldError("idempotency_key", "needs a conversation to be unique in"))
@@ -122,7 +120,7 @@ class SendMessage(AskModel):
         worker_id: WorkerId,
         named: Idempotency | None,
     ) -> Sent | None:
-        """None: the branch does not end any more where the plan follows it."""
+        """Return None if the branch no longer ends where the plan continues it."""
         owner = by.owner
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             conversation = await self._lock(work, owner, conversation_id)
@@ -151,8 +149,8 @@ class SendMessage(AskModel):
 
 @dataclass(frozen=True, kw_only=True)
 class EditMessage(AskModel):
-    """The owner: says something else in the place of an earlier message and has a model reply, in a branch of its own.
-    The earlier message and all that followed it stay as they are: its siblings."""
+    """Send another message in the place of an earlier one, in a new branch, and start the model's reply. The earlier
+    message and all that follows it stay; the two are siblings."""
 
     async def __call__(
         self,
@@ -163,7 +161,7 @@ class EditMessage(AskModel):
         content: str,
         options: ChatOptions = NO_OPTIONS,
     ) -> Sent:
-        """As `SendMessage`. A message that is not a user's is not found."""
+        """As `SendMessage`. Raise `NotFound` for a message that is not a user's."""
         self._check(options, content=content)
         await self.limits.try_send(by.owner)
         return await shielded(self._edit(by, conversation_id, message_id, content, options))
@@ -196,8 +194,8 @@ class EditMessage(AskModel):
 
 @dataclass(frozen=True, kw_only=True)
 class RegenerateReply(AskModel):
-    """The owner: has a model reply once more to a message that has a reply, in a branch of its own. The earlier reply
-    and all that followed it stay as they are: its siblings."""
+    """Start another reply to a message, in a new branch. The earlier reply and all that follows it stay; the two are
+    siblings."""
 
     bounds: ClassVar[Bounds] = OPTIONS
 
@@ -236,7 +234,7 @@ class RegenerateReply(AskModel):
     async def _question(
         self, work: UnitOfWork, conversation: Conversation, message_id: MessageId | None
     ) -> tuple[Message, tuple[MessageId, ...]]:
-        """The message to reply to, and what follows it."""
+        """Return the message to reply to, and the ids of the messages that follow it."""
         owner, conversation_id = conversation.user_id, conversation.id
         if message_id is None:
             named = await work.messages.last_reply(owner, conversation_id)
@@ -251,7 +249,7 @@ class RegenerateReply(AskModel):
         return question, reply.siblings if reply else await self._after(work, question)
 
     async def _after(self, work: UnitOfWork, message: Message) -> tuple[MessageId, ...]:
-        """What follows a message. Where no reply does, it may still be messages that somebody added."""
+        """Return the ids of the messages that follow one: replies, or messages that were added."""
         reply = await work.messages.reply_to(message.user_id, message.conversation_id, message.id)
         if reply is not None:
             return reply.siblings
@@ -261,7 +259,7 @@ class RegenerateReply(AskModel):
 
 @dataclass(frozen=True, kw_only=True)
 class FollowReply:
-    """The owner: reads a reply from any offset on, while it is being written and for ever after."""
+    """Stream a reply from an offset on, in progress or ended."""
 
     replies: Replies
     bounds: ClassVar[Bounds] = Bounds(after=AFTER)
@@ -291,8 +289,7 @@ class FollowReply:
 
 @dataclass(frozen=True, kw_only=True)
 class StopReply:
-    """The owner: stops the reply that is being written; what it had said is kept. If none is, the last one is
-    returned unchanged."""
+    """Stop the reply in progress, and keep its text. Without one, return the last reply unchanged."""
 
     unit_of_work: UnitOfWorkFactory
     replies: Replies
@@ -321,7 +318,7 @@ class StopReply:
 
     @retry_on_contention
     async def _order(self, by: Owner, reply: Message) -> None:
-        """On that authority; to carry it out needs none."""
+        """Request the stop on this authority; carrying it out needs none."""
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             await work.conversations.request_stop(by.owner, reply.conversation_id, reply.id)
             await work.commit()

@@ -45,12 +45,12 @@ _TITLE = Bounds(title=Text(1, MAX_TITLE))
 
 
 MOST_USED = 1000
-"""Conversations that may be used between two pages of a list without any being missed."""
+"""How many conversations may be used between two pages of a list without any being missed."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListCursor:
-    """A place in a list as it was at `since`: below a conversation that was last used at `updated_at`."""
+    """A place in the list as it was at `since`: after the conversation `id`, last used at `updated_at`."""
 
     since: datetime
     updated_at: datetime
@@ -59,19 +59,19 @@ class ListCursor:
 
 @dataclass(frozen=True, slots=True)
 class ListPage(Page[Conversation]):
-    """`next` asks for what follows, in the order of the first page, whatever is used meanwhile; None: nothing does."""
+    """`next`: the cursor of the next page, in the order of the first page; None at the end."""
 
     next: ListCursor | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListConversations:
-    """The owner: one's conversations, the most recently used first. By cursor, one that is used between two pages is
-    neither missed nor shown twice; one that is begun meanwhile is not among them."""
+    """List the user's conversations, most recently used first. With `cursor`, a conversation that is used between two
+    pages is neither missed nor repeated, and one that is created meanwhile is left out."""
 
     unit_of_work: UnitOfWorkFactory
     walks: AtOnce = field(init=False, default_factory=lambda: AtOnce("pages by cursor", 4))
-    """A cursor from long ago has the database look at all that was used since."""
+    """For an old cursor the database reads all conversations that were used since."""
     bounds: ClassVar[Bounds] = PAGE
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, RateLimited)
 
@@ -91,7 +91,7 @@ class ListConversations:
     async def _below(
         self, work: UnitOfWork, owner: UserId, cursor: ListCursor, limit: int
     ) -> list[tuple[Conversation, datetime]]:
-        """Those that have stayed where they were, and those that were below and are used since."""
+        """Return those that kept their place, and those that were below the cursor and have been used since."""
         place = (cursor.updated_at, cursor.id)
         stayed = await work.conversations.list_below(owner, updated_at=place[0], before=place[1], limit=limit)
         used = await work.conversations.used_since(owner, cursor.since, limit=MOST_USED)
@@ -108,7 +108,7 @@ def _list_page(placed: list[tuple[Conversation, datetime]], limit: int, since: d
 
 @dataclass(frozen=True, kw_only=True)
 class CreateConversation:
-    """The owner: begins a conversation. Without a title it takes one from its first message."""
+    """Create a conversation. Without a title it gets one from its first message."""
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
@@ -131,7 +131,7 @@ class CreateConversation:
 
 @dataclass(frozen=True, kw_only=True)
 class RenameConversation:
-    """The owner: gives a title, which nothing but another rename changes."""
+    """Set a conversation's title, which only another rename changes."""
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
@@ -152,7 +152,7 @@ class RenameConversation:
 
 @dataclass(frozen=True, kw_only=True)
 class DeleteConversation:
-    """The owner: deletes it with its messages. A reply that is being written there is stopped first."""
+    """Delete a conversation with its messages. A reply in progress is stopped first."""
 
     unit_of_work: UnitOfWorkFactory
     replies: Replies
@@ -160,7 +160,7 @@ class DeleteConversation:
     raises: ClassVar[Raises] = (*CHANGING, NotFound)
 
     async def __call__(self, *, by: Owner, conversation_id: ConversationId) -> None:
-        """Of a long one the rest is deleted later, and cannot be seen until then."""
+        """The rest of a long conversation is deleted later, and is not visible until then."""
         stopped: MessageId | None = None
         while isinstance(done := await self._delete(by, conversation_id, stopped), Message):
             stopped = done.id
@@ -172,7 +172,7 @@ class DeleteConversation:
 
     @retry_on_contention
     async def _delete(self, by: Owner, conversation_id: ConversationId, stopped: MessageId | None) -> Message | int:
-        """How much is deleted, or a reply that has to be stopped first; that it stops is ordered."""
+        """Return how many rows are deleted, or a reply that must stop first, whose stop is requested."""
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             conversation = await work.conversations.lock(by.owner, conversation_id)
             if conversation is None:
@@ -194,7 +194,7 @@ class DeleteConversation:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """`messages` are oldest first; `next_before_id` asks for the page before them, None if there is none."""
+    """`messages` are oldest first. `next_before_id`: the cursor of the page before them, None if there is none."""
 
     conversation: Conversation
     messages: Sequence[Message]
@@ -207,8 +207,8 @@ class History:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadHistory:
-    """The owner: the newest messages of the active branch, or those before a given one: as many as have at most 4 MiB
-    of text together, but at least one. A reply that is being written shows what of it has reached the log."""
+    """Return the newest messages of the active branch, or those before `before_id`, oldest first. A page has at most
+    4 MiB of text, but at least one message. A reply in progress has the text that has reached the log."""
 
     unit_of_work: UnitOfWorkFactory
     bounds: ClassVar[Bounds] = Bounds(limit=Range(1, 200))
@@ -231,12 +231,12 @@ class ReadHistory:
 
 @dataclass(frozen=True, kw_only=True)
 class AddMessage:
-    """The owner: puts a message of any role at the end of the active branch, without a model being asked: a history
-    that was made elsewhere, message by message.
+    """Append a message of any role to the active branch, without asking a model, to upload a history message by
+    message.
 
-    An assistant's message is a reply like any other from then on, which can be followed and written again where it
-    answers a user's message. A system message is told to the model in its place, after the server's own. The first
-    user message gives a conversation without a title its title.
+    An assistant's message is then a reply like any other: it can be followed and, where it answers a user's message,
+    regenerated. A system message is in the prompt at its place, after the server's own. The first user message gives an
+    untitled conversation its title.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -279,8 +279,8 @@ class AddMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class SwitchBranch:
-    """The owner: shows another branch of a conversation, the one that goes through a given message to the newest one
-    below it. The next message goes there too. Nothing is lost, and a reply that is being written goes on."""
+    """Make another branch of a conversation the active one: the branch through `message_id` to the newest message below
+    it. The next message is added there. Nothing is deleted, and a reply in progress continues."""
 
     unit_of_work: UnitOfWorkFactory
     read_history: ReadHistory
@@ -288,7 +288,7 @@ class SwitchBranch:
     raises: ClassVar[Raises] = (*CHANGING, NotFound)
 
     async def __call__(self, *, by: Owner, conversation_id: ConversationId, message_id: MessageId) -> History:
-        """The newest messages of that branch."""
+        """Return the newest messages of that branch."""
         await self._switch(by, conversation_id, message_id)
         return await self.read_history(owner=by.owner, conversation_id=conversation_id)
 

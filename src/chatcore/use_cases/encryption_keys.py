@@ -1,4 +1,4 @@
-"""The change of the encryption key, behind the backs of everybody's sealed API keys (OWASP ASVS 11.2.2, 13.3.4)."""
+"""Rotation of the encryption key of all sealed API keys (OWASP ASVS 11.2.2, 13.3.4)."""
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _COUNT_TO = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rotated:
-    """How far it is: how many were sealed again, and which did not open, because their key is gone."""
+    """The progress: how many keys were sealed again, and which did not open, because their encryption key is gone."""
 
     resealed: int
     unopened: Sequence[ModelConfigId]
@@ -23,10 +23,9 @@ class Rotated:
 
 @dataclass(frozen=True, kw_only=True)
 class RotateKeys:
-    """The operator: seals again with the newest encryption key what older ones have sealed, while users go on.
+    """Seal all API keys again with the newest encryption key, while users continue. For the operator's command.
 
-    A key that its owner changes meanwhile stays as they changed it. Interrupted, it goes on from there when it is
-    called again.
+    A key that its owner changes meanwhile keeps that change. After an interruption, call it again to continue.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -34,7 +33,7 @@ class RotateKeys:
     raises: ClassVar[Raises] = ANYTIME
 
     async def __call__(self, *, batch: int = 100) -> AsyncGenerator[Rotated, None]:
-        """How far it is, after each batch, which is one transaction."""
+        """Yield the progress after each batch, which is one transaction."""
         last: ModelConfigId | None = None
         resealed, unopened = 0, list[ModelConfigId]()
         while configs := await self._some(last, batch):
@@ -69,8 +68,8 @@ class RotateKeys:
 
 @dataclass(frozen=True, kw_only=True)
 class CountOldKeys:
-    """Anybody: how many API keys are sealed with an older encryption key than the newest; 1000 means that many or
-    more. While it is not 0, the older ones have to stay."""
+    """Count the API keys that are sealed with another encryption key than the newest, up to 1000. While it is not 0,
+    the older encryption keys must stay."""
 
     unit_of_work: UnitOfWorkFactory
     cipher: Cipher

@@ -1,4 +1,4 @@
-"""Each user's own model endpoints. A key is sealed before it is stored and opened only to call its endpoint."""
+"""Each user's own model endpoints. A key is sealed before it is stored, and opened only to call its endpoint."""
 
 import asyncio
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
 from chatcore.shielding import retry_on_contention
 
 MAX_CONFIGS = 1000
-"""Of one user: each may have 8 KiB."""
+"""Per user: each may have 8 KiB."""
 
 _MISSING = "There is no such model configuration."
 _MAX_PASTED = 8192  # characters
@@ -47,7 +47,7 @@ _LIST_WITHIN = 5.0  # seconds
 
 @dataclass(frozen=True, kw_only=True)
 class ListModelConfigs:
-    """The owner: one's configurations, the newest first, without their keys."""
+    """List the user's model configurations, newest first, without their keys."""
 
     unit_of_work: UnitOfWorkFactory
     bounds: ClassVar[Bounds] = PAGE
@@ -62,7 +62,7 @@ class ListModelConfigs:
 
 @dataclass(frozen=True, kw_only=True)
 class CreateModelConfig:
-    """The owner: adds an OpenAI-compatible endpoint. The key may be empty; it is sealed and never shown again."""
+    """Add an OpenAI-compatible endpoint. The key may be empty; it is sealed and never shown again."""
 
     unit_of_work: UnitOfWorkFactory
     gateway: LLMGateway
@@ -89,9 +89,9 @@ class CreateModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateModelConfig:
-    """The owner: changes what is given and keeps the rest.
+    """Change the given fields of a model configuration.
 
-    The key goes only where it was meant to go: a URL of another origin without the key sent again forgets the key.
+    A key is only for the origin that it was stored for: a URL of another origin without a new key deletes the key.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -139,7 +139,7 @@ class UpdateModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Whether the model answers; if not, why. `models`: those that its endpoint names."""
+    """Whether the model answers, or why not. `models`: those that its endpoint lists."""
 
     models: Sequence[str] = ()
     failure: Failure | None = None
@@ -147,10 +147,9 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckModelConfig:
-    """The owner: asks the model for one token, with the stored key, since that is what will be used; and the endpoint
-    for its models, if it tells them.
+    """Ask the model for one token, with the stored key, and the endpoint for its list of models.
 
-    It counts as a message does, four checks may go on at once, and each has 30 seconds."""
+    A check counts as a message in the rate limits. A user may run four at once; each has 30 seconds."""
 
     unit_of_work: UnitOfWorkFactory
     gateway: LLMGateway
@@ -161,7 +160,7 @@ class CheckModelConfig:
     raises: ClassVar[Raises] = (*ANYTIME, NotFound, ModelNotConfigured, RateLimited)
 
     async def __call__(self, *, owner: UserId, config_id: ModelConfigId) -> Checked:
-        """A model error is the answer, not raised."""
+        """Return a model error as the answer, without raising it."""
         await self.limits.try_send(owner)
         with self.going_on.one_more(owner):
             return await self._checked(owner, config_id)
@@ -195,7 +194,7 @@ class CheckModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DeleteModelConfig:
-    """The owner: forgets the endpoint and its key. Conversations that used it keep their messages."""
+    """Delete a model configuration and its key. Conversations that used it keep their messages."""
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
@@ -210,7 +209,7 @@ class DeleteModelConfig:
 
 
 def endpoint_of(config: ModelConfig, cipher: Cipher) -> ModelEndpoint:
-    """The endpoint with its key in the open, for one call. Raises `ModelNotConfigured` if the key does not open."""
+    """Return the endpoint with its opened key, for one call. Raise `ModelNotConfigured` if the key does not open."""
     try:
         api_key = cipher.open(config.sealed_key, owner=config.user_id, config_id=config.id) if config.sealed_key else ""
     except ValueError:
@@ -219,7 +218,7 @@ def endpoint_of(config: ModelConfig, cipher: Cipher) -> ModelEndpoint:
 
 
 async def _check_target(gateway: LLMGateway, model_url: str, owner: UserId) -> None:
-    """At once, so that a person sees a mistake where they make it; every call looks again."""
+    """Check early, so that people see a mistake where they make it; every call checks again."""
     allowed = await gateway.may_call(model_url, owner=owner)
     check(None if allowed else FieldError("model_url", "must not lead into a private network"))
 
@@ -231,5 +230,5 @@ def _with_key(config: ModelConfig, api_key: str, cipher: Cipher) -> ModelConfig:
 
 
 def _trimmed(pasted: str) -> str:
-    """Without the blanks and line breaks that come with what is pasted."""
+    """Strip the blanks and line breaks of pasted text."""
     return pasted.strip() if len(pasted) <= _MAX_PASTED else pasted

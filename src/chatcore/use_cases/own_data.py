@@ -1,4 +1,4 @@
-"""Everything that one owns, taken away as a stream of entities, and conversations brought back from one."""
+"""Export of all that a user owns, as a stream of entities, and import of conversations from one."""
 
 import asyncio
 from collections import defaultdict
@@ -20,11 +20,11 @@ from chatcore.use_cases.read_import import OwnConversation, ReadConversation, Re
 T = TypeVar("T")
 
 MAX_REFUSALS = 100
-"""That are told one by one."""
+"""Refusals that are reported one by one."""
 MAX_TAKEN = 10_000
-"""Conversations of which it is told one by one what was taken."""
+"""Stored conversations that are reported one by one."""
 MAX_UNREADABLE = 10_000
-"""Lines that are no part of any export; after so many no more is read."""
+"""Unreadable lines after which an import ends."""
 
 _PAGE = 100
 
@@ -34,17 +34,17 @@ OwnThing: TypeAlias = User | Session | ModelConfig | OwnConversation | Message
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOwnData:
-    """The caller: everything that one owns. The account, the sessions, the model configurations without their keys,
-    and each conversation with its messages of all branches."""
+    """Export all that the caller owns: the account, the sessions, the model configurations without their keys, and each
+    conversation with the messages of all branches."""
 
     unit_of_work: UnitOfWorkFactory
     raises: ClassVar[Raises] = ANYTIME
 
     async def __call__(self, *, caller: Caller, branches: bool = False) -> AsyncGenerator[OwnThing, None]:
-        """`branches`: each conversation comes with its `children`.
+        """`branches`: each conversation has its `children`.
 
-        Page by page, so that neither memory nor a database connection is held for whoever reads slowly. A
-        conversation is followed by its messages, each of which comes after the one that it follows."""
+        Read page by page, so that a slow reader holds neither memory nor a database connection. A conversation is
+        followed by its messages, each after its parent."""
         owner = caller.user.id
         audit.record("data_exported", user_id=owner, session_id=caller.session.id)
         yield caller.user
@@ -72,8 +72,8 @@ class ExportOwnData:
     async def _newest_first(
         self, read: Callable[[UnitOfWork, int], Awaitable[Sequence[T]]], place: Callable[[T], Any]
     ) -> AsyncGenerator[T, None]:
-        """Page by page, each of which begins with the last thing of the one before. Where that is missing, something
-        was deleted meanwhile and has moved the others: they are read from the beginning. None comes twice."""
+        """Read page by page; each begins with the last thing of the one before. Where that is missing, a deletion has
+        moved the others: read from the beginning again. Yield each thing once."""
         offset, shown, before = 0, None, None
         while True:
             async with self.unit_of_work(read_only=True) as work:
@@ -106,7 +106,7 @@ class ExportOwnData:
     async def _conversation(
         self, owner: UserId, conversation_id: ConversationId, branches: bool
     ) -> AsyncGenerator[OwnThing, None]:
-        """Nothing, if it has been deleted meanwhile."""
+        """Yield nothing if the conversation was deleted meanwhile."""
         async with self.unit_of_work(read_only=True) as work:
             conversation = await work.conversations.get(owner, conversation_id)
             current = await work.messages.last(owner, conversation_id)
@@ -142,7 +142,7 @@ def _children(tree: Sequence[Node]) -> Mapping[MessageId | None, Sequence[Messag
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A line that is nothing that could be imported, and why."""
+    """A line that cannot be imported, and why."""
 
     why: str
 
@@ -157,13 +157,12 @@ class RefusedConversation:
 
 @dataclass(frozen=True, slots=True)
 class EndOfExport:
-    """The last line: what came before it was not cut off."""
+    """The last line of a complete export."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of an export, by its number, which another product's has not. Ids in it are those of the export; an owner
-    in it is nobody."""
+    """A line of an export; `number` is None for another product's. Its ids are the export's; its owner is nobody."""
 
     number: int | None
     thing: OwnConversation | Message | Unreadable | RefusedConversation | EndOfExport
@@ -171,7 +170,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A conversation that was stored. `left_out`: what of it was not, and how often."""
+    """A stored conversation. `left_out`: the parts that were not stored, and how often."""
 
     id: ConversationId
     title: str
@@ -181,8 +180,8 @@ class Taken:
 
 @dataclass(slots=True)
 class Imported:
-    """What was stored, and what was not: `refused` tells the first hundred of `refusals`, each of which is the first
-    line of a conversation that prevented that it was stored; `taken` the first ten thousand that were stored."""
+    """The report of an import. `refused`: the first hundred refusals, each with the first line that prevented its
+    conversation from being stored. `taken`: the first ten thousand stored conversations."""
 
     conversations: int = 0
     messages: int = 0
@@ -203,21 +202,20 @@ class Imported:
             self.taken.append(taken)
 
     def stop(self, why: str) -> None:
-        """It is told in any case, and last."""
+        """Add the last refusal, which is always reported."""
         self.refusals += 1
         self.refused.append(Refusal(self.read, why))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportConversations:
-    """The owner: stores the conversations of an export as new ones, with the messages of all their branches and the
-    branch that was shown. Each is stored as a whole or not at all; of one that is refused it is said which line
-    prevented it, and why. Accounts, sessions and configurations are not taken over. What was being written when it was
-    exported is `interrupted`. The same export imported twice makes copies.
+    """Import the conversations of an export as new ones, with all branches and the same active branch. Each is stored
+    whole or not at all; the report has the line and the reason of each refusal. Accounts, sessions and configurations
+    are ignored. Replies that were in progress become `interrupted`. Importing the same export twice makes copies.
 
-    A conversation has at most 10,000 messages with 16 MiB of text, a message at most 7 MiB. After 10,000 lines that
-    cannot be read, or 15 minutes, no more is read: the last refusal says so. An import counts as a message does; a user
-    has one at once, and eight are read at once in all.
+    A conversation has at most 10,000 messages and 16 MiB of text, a message at most 7 MiB. An import ends after 10,000
+    unreadable lines or 15 minutes, which the last refusal reports. It counts as a message in the rate limits; a user
+    may run one at a time, and the server eight.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -228,7 +226,7 @@ class ImportConversations:
     raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, RateLimited, StorageFull)
 
     async def __call__(self, *, by: Owner, lines: AsyncIterator[Line]) -> Imported:
-        """One conversation is held in memory. `ValidationFailed` is what the lines raise that are no export."""
+        """Hold one conversation in memory. `lines` raise `ValidationFailed` if they are no export."""
         await self.limits.try_send(by.owner)
         with self.going_on.one_more(by.owner):
             return await self._imported(by, lines)
@@ -289,7 +287,7 @@ class ImportConversations:
             await shielded(self._store_or_refuse(by, read, imported))
 
     async def _store_or_refuse(self, by: Owner, read: ReadConversation, imported: Imported) -> None:
-        """To its end, so that what is told of it holds."""
+        """Run to the end, so that the report is true."""
         if read.refusal is not None or read.own is None:
             imported.refuse(read.refusal or Refusal(read.line, "belongs to no conversation"))
             return

@@ -1,4 +1,4 @@
-"""Conversations as they are read from an export: what of them can be stored, and how much of it is held meanwhile."""
+"""Reading a conversation from an export, within bounds of memory."""
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
@@ -16,20 +16,20 @@ from chatcore.entities import (
 from chatcore.errors import FieldError
 
 MAX_MESSAGES = 10_000
-"""Of one conversation that is imported: it is stored in one transaction."""
+"""Messages of an imported conversation, which one transaction stores."""
 MAX_BYTES = 16 * 1024 * 1024
-"""In UTF-8, of all texts of one conversation that is imported: it is held in memory until it is stored."""
+"""Text of an imported conversation in UTF-8, which is in memory until it is stored."""
 MAX_MESSAGE_BYTES = 7 * 1024 * 1024
-"""Of one message's texts in UTF-8, as many as a reply can have."""
+"""Text of a message in UTF-8, as much as a reply can have."""
 
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class OwnConversation:
-    """A conversation, and the last message of its active branch: None, if it has no message. `left_out`: of another
-    product's, what is not taken over, and how often. `children`: the ids of what follows each message, or nothing, in
-    the order of their ids; empty if it is not asked for."""
+    """A conversation, and the last message of its active branch, None without messages. `left_out`: parts of another
+    product's that are not imported, and how often. `children`: the ids of the messages that follow each message, or
+    None, in order; empty unless requested."""
 
     conversation: Conversation
     current: MessageId | None
@@ -41,7 +41,7 @@ class OwnConversation:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Of a conversation, by its title and the line that prevented that it was stored, as far as they are known."""
+    """Why a conversation was not stored, with its title and line as far as known."""
 
     line: int | None
     reason: str
@@ -49,8 +49,8 @@ class Refusal:
 
 
 class ReadConversation:
-    """A conversation as far as it has been read, up to the first line that is refused. Texts are held in UTF-8: one
-    emoji makes a string of Python four times as large."""
+    """A conversation as far as it is read, up to the first refused line. Texts are held in UTF-8: one emoji makes a
+    Python string four times as large."""
 
     def __init__(self, line: int | None, own: OwnConversation | None) -> None:
         self.line = line
@@ -86,7 +86,7 @@ class ReadConversation:
 
     @property
     def used_at(self) -> datetime:
-        """When something was said there last, if it does not say a later time itself."""
+        """Return the time of the last message, or the conversation's own if that is later."""
         assert self.own is not None  # noqa: S101 - only what belongs to a conversation is stored
         return max([self.own.conversation.updated_at, *(held.message.created_at for held in self._held)])
 
@@ -100,7 +100,7 @@ class ReadConversation:
             self._held.clear()
 
     def active(self) -> Set[MessageId]:
-        """The way from the branch's last message to the top; of an unknown one, from the newest message."""
+        """Return the path from the branch's last message, or else from the newest one, to the top."""
         assert self.own is not None  # noqa: S101 - only what belongs to a conversation is stored
         found, at = set[MessageId](), self.own.current
         if at not in self._parents:
@@ -125,7 +125,7 @@ class ReadConversation:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A message whose texts are those that stand beside it."""
+    """A message whose texts are held beside it."""
 
     message: Message
     content: bytes

@@ -1,4 +1,4 @@
-"""Finding again what was said."""
+"""Search in titles and messages."""
 
 import asyncio
 import time
@@ -17,8 +17,8 @@ from chatcore.texts import Needle, excerpt_of
 
 @dataclass(frozen=True, slots=True)
 class SearchCursor:
-    """How far a search is: among the titles, or among the messages, which come after all titles. `before`: the id of
-    the last one that was looked at; None: none of them was."""
+    """How far a search is: in the titles, or in the messages, which follow all titles. `before`: the id of the last one
+    that was searched; None: none yet."""
 
     messages: bool = False
     before: int | None = None
@@ -26,7 +26,7 @@ class SearchCursor:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """`next`: where the search goes on; None: it is over. There may be few hits on a page, or none, and more after."""
+    """`next`: where the search continues; None at the end. A page may have few hits, or none, before the end."""
 
     hits: Sequence[Hit]
     next: SearchCursor | None
@@ -34,37 +34,36 @@ class SearchPage:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConversations:
-    """The owner: what has a text in it, of the titles of one's conversations and then of one's messages in all their
-    branches, the newest first. The text is found wherever it stands, in capitals or not. A title is left out where the
-    conversation's first message has the text as well: most titles are its beginning. Each hit shows at most 240
-    characters around the text.
+    """Search a text in the user's titles, then in the messages of all branches, regardless of case, newest first. A
+    title is left out if the first message of its conversation has the text too: most titles are its beginning. Each
+    hit shows at most 240 characters around the text.
 
-    A page looks at no more than some thousand of one's own titles and messages, and at most 8 MiB of them, and takes
-    about a second. It may therefore have few hits or none although more follow: `has_more` and `next_cursor` say so.
+    A page searches at most 5,000 titles, 5,000 messages and 8 MiB, in about a second. It may have few hits, or none,
+    while `has_more` is true: `next_cursor` continues.
     """
 
     unit_of_work: UnitOfWorkFactory
     limits: RateLimits = UNLIMITED
     searches: AtOnce = field(default_factory=lambda: AtOnce("searches", 2, in_all=50))
     connections: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
-    """To the database, that searches use at once: so many of the pool's, for which the other searches wait."""
+    """Database connections that all searches may use at once."""
     titles: ClassVar[int] = 5000
-    """That are looked at for a page."""
+    """Titles that are searched for a page."""
     within: ClassVar[int] = 625
-    """Messages that are looked at with one statement."""
+    """Messages that one statement searches."""
     max_bytes: ClassVar[int] = 1024 * 1024
-    """Of text, likewise."""
+    """Text that one statement searches."""
     statements: ClassVar[int] = 8
-    """For a page."""
+    """Statements for a page."""
     seconds: ClassVar[float] = 1.0
-    """After which no other statement begins."""
+    """Seconds after which no other statement begins."""
     bounds: ClassVar[Bounds] = Bounds(q=Text(1, 200), limit=PAGE["limit"])
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, RateLimited)
 
     async def __call__(
         self, *, owner: UserId, q: str, cursor: SearchCursor = SearchCursor(), limit: int = 20
     ) -> SearchPage:
-        """`Unavailable` also while too many others search."""
+        """Raise `Unavailable` also while too many others search."""
         self.bounds.check(q=q, limit=limit)
         await self.limits.try_search(owner)
         with self.searches.one_more(owner):

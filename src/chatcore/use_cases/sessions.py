@@ -1,7 +1,7 @@
-"""Signing in and out, and knowing who asks.
+"""Signing in and out, and authenticating requests.
 
-An access token proves nothing for longer than its session: user and session are looked up on every request, so
-that signing out, disabling and demotion hold at once. A refresh token is 256 random bits, stored as its SHA-256
+An access token is only as good as its session: each request looks up user and session, so that signing out, disabling
+and demotion have immediate effect. A refresh token is 256 random bits, stored as its SHA-256
 and exchanged once. Its successor is an HMAC of it, so that two tabs that refresh at the same moment get the same
 one without any token being stored (RFC 9700 §4.14.2 for rotation and reuse detection).
 """
@@ -40,7 +40,7 @@ _TRIES = 5  # of a sign-in whose hash was replaced meanwhile, which happens once
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionPolicy:
-    """How long things live. `refresh_secret` derives successors: changing it costs nobody their session.
+    """Lifetimes. `refresh_secret` derives successors of refresh tokens; a change of it ends no session.
 
     A session lives at least as long as an access token.
     """
@@ -54,7 +54,7 @@ class SessionPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedIn:
-    """A session and the tokens for it. `expires_in` is the access token's, in seconds."""
+    """A session and its tokens. `expires_in`: seconds that the access token lives."""
 
     user: User
     session: Session
@@ -65,13 +65,13 @@ class SignedIn:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionIssuer:
-    """Makes sessions and tokens inside somebody else's unit of work."""
+    """Make sessions and tokens inside a given unit of work."""
 
     signer: TokenSigner
     policy: SessionPolicy
 
     async def open(self, work: UnitOfWork, user: User, *, user_agent: str, address: str, now: datetime) -> SignedIn:
-        """A new session for a user whose password has just been checked."""
+        """Open a session for a user whose password has just been checked."""
         session = Session(
             id=_new_id(),
             user_id=user.id,
@@ -87,8 +87,8 @@ class SessionIssuer:
     async def renewed(
         self, work: UnitOfWork, user: User, session: Session, *, checked: bool, now: datetime
     ) -> SignedIn:
-        """A new session in the place of one that has ended, and for as long as that would have lived. `checked`: the
-        password has just been checked."""
+        """Open a session that replaces an ended one and expires when that would have. `checked`: the password has just
+        been checked."""
         session = replace(
             session,
             id=_new_id(),
@@ -138,10 +138,10 @@ class SessionIssuer:
 
 @dataclass(frozen=True, kw_only=True)
 class SignIn:
-    """Anybody: a username or an e-mail address and the password open a new session.
+    """Open a session with a username or an e-mail address, and the password. Needs no token.
 
-    An unknown name and a wrong password give the same error after the same time; that an account is disabled is
-    told only to who knows its password. A hash of older parameters is replaced on the way.
+    An unknown name and a wrong password give the same error after the same time. `account_disabled` needs the right
+    password. A password hash with older parameters is replaced.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -182,7 +182,7 @@ class SignIn:
 
     @retry_on_contention
     async def _open(self, user: User, rehashed: str | None, user_agent: str, address: str) -> SignedIn | None:
-        """None: the password was changed since it was verified, or hashed anew, or the user disabled or deleted."""
+        """Return None if, since the check, the password or its hash changed or the user was disabled or deleted."""
         now = self.clock.now()
         async with self.unit_of_work() as work:
             if not await self._still(work, user, rehashed, now):
@@ -199,10 +199,10 @@ class SignIn:
 
 @dataclass(frozen=True, kw_only=True)
 class Refresh:
-    """Whoever holds a refresh token: exchanges it for its successor and a new access token.
+    """Exchange a refresh token for its successor and a new access token. Needs no access token.
 
-    Within `grace` of the exchange, and while the successor is unused, the same token gets the same successor again.
-    Any other use of a token that was used before ends the whole session: one of the two users stole it.
+    Within ten seconds of the exchange, and while the successor is unused, the same token gets the same successor again.
+    Any other use of a spent token ends the whole session: one of its two users stole it.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -247,7 +247,7 @@ class Refresh:
 
 @dataclass(frozen=True, kw_only=True)
 class Authenticate:
-    """Whoever holds an access token: who they are, as of now, in one query. Use is noted at most once a minute."""
+    """Return the user of an access token, as of now. The session's last use is noted at most once a minute."""
 
     unit_of_work: UnitOfWorkFactory
     signer: TokenSigner
@@ -276,9 +276,9 @@ class Authenticate:
 
 @dataclass(frozen=True, kw_only=True)
 class SignOut:
-    """The caller: ends this session; when it returns, its tokens are worth nothing.
+    """End the caller's session. When the request is answered, its tokens are refused.
 
-    A refresh token that comes along has its session ended too, if it is the caller's own.
+    With a refresh token of another session of the same user, that session ends too.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -303,7 +303,7 @@ class SignOut:
 
 @dataclass(frozen=True, kw_only=True)
 class ListSessions:
-    """The caller: one's sign-ins, the latest first, also those that have ended."""
+    """List the caller's sessions, ended ones included, latest sign-in first."""
 
     unit_of_work: UnitOfWorkFactory
     bounds: ClassVar[Bounds] = PAGE
@@ -318,7 +318,7 @@ class ListSessions:
 
 @dataclass(frozen=True, kw_only=True)
 class RevokeSession:
-    """The caller: ends one of one's sessions; its tokens are worth nothing from then on."""
+    """End one of the caller's sessions. When the request is answered, its tokens are refused."""
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
@@ -326,7 +326,7 @@ class RevokeSession:
 
     @retry_on_contention
     async def __call__(self, *, caller: Caller, session_id: SessionId) -> None:
-        """Ending one that has ended changes nothing."""
+        """An ended session is left as it is."""
         if len(session_id) > _LONGEST_ID:
             raise NotFound("There is no such session.")
         now = self.clock.now()
@@ -340,7 +340,7 @@ class RevokeSession:
 
 @dataclass(frozen=True, kw_only=True)
 class RevokeOtherSessions:
-    """The caller: ends all of one's sessions but this one."""
+    """End all of the caller's sessions but this one."""
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock
@@ -360,7 +360,7 @@ def _new_id() -> SessionId:
 
 
 def digest_of(token: str) -> bytes:
-    """What is stored of a refresh token."""
+    """Return what is stored of a refresh token."""
     return hashlib.sha256(_bytes_of(token)).digest()
 
 
@@ -376,13 +376,13 @@ def note_sign_in(event: str, signed_in: SignedIn) -> None:
 
 
 def _note_failure(user: User | None, reason: str, user_agent: str, address: str) -> None:
-    """Without the name that was given: it may be a password, typed into the wrong field."""
+    """Record no name: it may be a password, typed into the wrong field."""
     user_id = user.id if user else None
     audit.record("sign_in_failed", user_id=user_id, address=address, user_agent=user_agent, reason=reason)
 
 
 def _bytes_of(token: str) -> bytes:
-    """Of one that is longer than ours are, only so much that it is none of ours."""
+    """Return the token's bytes, cut off where it is longer than any of ours."""
     return token[:_LONGEST_TOKEN].encode(errors="replace")
 
 

@@ -1,4 +1,4 @@
-"""Accounts that come from another system, with the passwords that they have there."""
+"""Import of accounts from another system, with their password hashes."""
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -21,7 +21,7 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
-    """A row by its line's number: an account as it is there, or why there is none to be read."""
+    """A row with its line number: an account, or why it is unreadable."""
 
     line: int
     user: NewUser | str
@@ -35,7 +35,7 @@ class RefusedRow:
 
 @dataclass(slots=True)
 class UsersImported:
-    """What became of the rows so far. `there` and `refused` are those of the last batch; the numbers are of all."""
+    """The progress. `there` and `refused` are of the last batch, the numbers of all."""
 
     added: int = 0
     there_already: int = 0
@@ -46,11 +46,11 @@ class UsersImported:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportUsers:
-    """The operator, at the server: makes accounts of rows, in batches of one transaction each. Who is there already, by
-    the username, is left as they are, so that an import may be run again. A row that breaks a rule is refused, and no
-    other row with it; so is one whose username is that of somebody else but for capitals.
+    """Create accounts from rows, in batches of one transaction each. For the operator's command.
 
-    Passwords are known by the other system's hashes, and hashed anew when their owners first sign in.
+    Existing usernames are skipped, so that an import may run again. A row that breaks a rule is refused alone, and so
+    is one whose username differs from an existing one only in case. Passwords keep the other system's hashes, which are
+    replaced when their owners first sign in.
     """
 
     unit_of_work: UnitOfWorkFactory
@@ -60,7 +60,7 @@ class ImportUsers:
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed)
 
     async def __call__(self, *, rows: Iterable[UserRow], batch: int = 500) -> AsyncGenerator[UsersImported, None]:
-        """After each batch how far it is."""
+        """Yield the progress after each batch."""
         self.bounds.check(batch=batch)
         imported, left = UsersImported(), iter(rows)
         while some := list(islice(left, batch)):

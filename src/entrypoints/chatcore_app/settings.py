@@ -1,8 +1,7 @@
-"""What an operator may set: environment variables, then a `.env` file in the working directory, then defaults.
+"""The operator's settings: environment variables, then a `.env` file in the working directory, then defaults.
 
-A name is the field's in capitals. Blanks and a pair of quotes around a value, which some readers of such files leave
-there, are no part of it. An empty value counts as not set, but for SYSTEM_PROMPT: no prompt is one too.
-Whatever is wrong is said at once, in sentences that name the variable.
+A setting's name is its field's in capitals. Blanks and a pair of quotes around a value are removed. An empty value
+counts as not set, except for SYSTEM_PROMPT, where it means no prompt. Errors are sentences that name the variable.
 """
 
 import os
@@ -48,7 +47,7 @@ _FALSE = frozenset({"false", "no", "off", "0", "f", "n"})
 
 
 class SettingsError(Exception):
-    """The settings do not hold together; the message tells a person what to set."""
+    """The settings are invalid; the message says what to set."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
@@ -178,7 +177,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         }
 
     def _missing_secrets(self) -> Iterator[str]:
-        """All of them: whoever sets up a server makes them at one go."""
+        """Name all of them, so that an operator makes them in one go."""
         if len(self.secret_key) < 32:
             yield "SECRET_KEY must have at least 32 characters. Make one: openssl rand -hex 32."
         if self.refresh_secret_key and len(self.refresh_secret_key) < 32:
@@ -258,7 +257,7 @@ def _check_network(proxy: str) -> None:
 
 
 def _check_not_everything(name: str, networks: Sequence[str]) -> None:
-    """Whoever names the whole internet trusts anybody, or lets users call whatever the server can reach."""
+    """Refuse nearly the whole internet: it would trust anybody, or let users call all that the server can reach."""
     for text in networks:
         found = _WIDE.search(text)
         if found and int(found[1]) < _LEAST_BITS:
@@ -348,7 +347,7 @@ def _file_values(path: Path) -> dict[str, str]:
 
 
 def _development_secrets(data_dir: Path) -> dict[str, str]:
-    """Made once, readable by their owner only. Whoever comes second takes what the first has made."""
+    """Make secrets once, readable only by their owner. A second process uses what the first has made."""
     path = data_dir / "secrets.env"
     with suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(

@@ -69,7 +69,7 @@ class Accepting:
             self._waiting.setdefault(network_of(address[0]), deque()).append(connection)
 
     def _rest(self, error: OSError) -> None:
-        _log.error("for a moment no connection can be accepted: %s", error.strerror)
+        _log.error("cannot accept connections for a moment: %s", error.strerror)
         self._loop.remove_reader(self._listening)
         self._pause = self._loop.call_later(_PAUSE, self._loop.add_reader, self._listening, self._accept)
 

@@ -24,19 +24,19 @@ _FORMATS = click.Choice([format_.value for format_ in Format])
 
 @click.group()
 def conversations() -> None:
-    """What users have talked about."""
+    """Users' conversations."""
 
 
 @conversations.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--user", required=True, help="Whose they become: a username or an e-mail address.")
+@click.option("--user", required=True, help="The new owner: a username or an e-mail address.")
 @click.option("--format", "format_", default="auto", show_default=True, type=_FORMATS)
 def import_file(file: Path, user: str, format_: str) -> None:
     """Import a history: chatcore's own export, or that of ChatGPT (a file or the archive), Open WebUI, LibreChat
     or DeepSeek.
 
-    All branches are taken. It is told of each conversation how many messages it has and what was left out. The exit
-    status is 1 if a conversation was refused.
+    All branches are imported. The report has the number of messages of each conversation and what was left out. The
+    exit status is 1 if a conversation was refused.
     """
     imported = run(lambda container: _import(container, file, user, Format(format_)))
     _tell(imported)
@@ -60,7 +60,7 @@ def _bar(file: Path) -> "ProgressBar[int]":
 async def _told(
     lines: AsyncGenerator[Line, None], opened: IO[bytes], bar: "ProgressBar[int]"
 ) -> AsyncGenerator[Line, None]:
-    """How far the file has been read."""
+    """Show how far the file is read."""
     done = 0
     async with aclosing(lines):
         async for line in lines:

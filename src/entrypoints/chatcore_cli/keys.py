@@ -28,8 +28,8 @@ def generate() -> None:
 def rotate(batch: int) -> None:
     """Seal all API keys again with the first of ENCRYPTION_KEYS.
 
-    Servers may go on meanwhile, once all of them have that key in their ENCRYPTION_KEYS. Interrupted, it goes on from
-    there when it is run again. When nothing is left on old keys, those can be taken out of ENCRYPTION_KEYS.
+    Servers may run meanwhile, once all of them have that key in their ENCRYPTION_KEYS. After an interruption, run it
+    again to continue. When nothing is left on old keys, remove those from ENCRYPTION_KEYS.
     """
     unopened, left = run(lambda container: _rotate(container, batch))
     if unopened:
@@ -43,7 +43,7 @@ def rotate(batch: int) -> None:
 
 
 async def _rotate(container: AsyncContainer, batch: int) -> tuple[tuple[ModelConfigId, ...], int]:
-    """What did not open, and how many are left."""
+    """Return the keys that did not open, and how many are left."""
     rotate_keys, count_old_keys = await container.get(RotateKeys), await container.get(CountOldKeys)
     resealed, unopened = 0, tuple[ModelConfigId, ...]()
     async with aclosing(rotate_keys(batch=batch)) as batches:

@@ -85,7 +85,7 @@ async def _sessions(container: AsyncContainer, name: str) -> None:
 @users.command()
 @click.argument("name")
 def disable(name: str) -> None:
-    """Let a user sign in no more, and end all their sessions."""
+    """Refuse a user's sign-ins, and end all their sessions."""
     user = run(lambda container: _changed(container, name, DisableUser))
     click.echo(f"{user.username} is disabled, and all their sessions have ended.")
 
@@ -93,7 +93,7 @@ def disable(name: str) -> None:
 @users.command()
 @click.argument("name")
 def enable(name: str) -> None:
-    """Let a user who was disabled sign in again."""
+    """Let a disabled user sign in again."""
     user = run(lambda container: _changed(container, name, EnableUser))
     click.echo(f"{user.username} is enabled.")
 
@@ -102,7 +102,7 @@ def enable(name: str) -> None:
 @click.argument("name")
 @_role
 def grant(name: str, role: str) -> None:
-    """Give a user a role."""
+    """Grant a role to a user."""
     _tell_roles(run(lambda container: _changed(container, name, GrantRole, role=role)))
 
 
@@ -110,7 +110,7 @@ def grant(name: str, role: str) -> None:
 @click.argument("name")
 @_role
 def revoke(name: str, role: str) -> None:
-    """Take a role from a user. The last active administrator stays one."""
+    """Revoke a user's role. The last active administrator keeps admin."""
     _tell_roles(run(lambda container: _changed(container, name, RevokeRole, role=role)))
 
 
@@ -118,7 +118,7 @@ def revoke(name: str, role: str) -> None:
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(name: str, yes: bool) -> None:
-    """Delete a user with everything they own. It cannot be undone."""
+    """Delete a user and all that they own. This cannot be undone."""
     user = run(lambda container: _found(container, name))
     if not yes:
         click.confirm(f"Delete {user.username} (id {user.id}) with everything they own?", abort=True, err=True)
@@ -185,19 +185,19 @@ def _password() -> str:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--batch", default=500, show_default=True, type=click.IntRange(1, 10_000), help="Users per transaction.")
 def import_users(file: Path, batch: int) -> None:
-    """Make accounts of the rows of a file: CSV with a header, or JSON Lines.
+    """Create accounts from the rows of a file: CSV with a header, or JSON Lines.
 
-    Columns: username, password_hash (bcrypt, Argon2, or SHA-256 in hex), and if there are such email, roles (separated
-    by spaces), is_active, created_at (ISO 8601), user_name, country, job, phone, init_cn_level. Whoever is there
-    already, by the username, is left as they are, so that it may be run again. A username that is another one's but for
-    capitals is refused. The exit status is 1 if a row was refused.
+    Columns: username, password_hash (bcrypt, Argon2, or SHA-256 in hex) and, optionally, email, roles (separated by
+    spaces), is_active, created_at (ISO 8601), user_name, country, job, phone, init_cn_level. Existing usernames are
+    skipped, so that the import may run again. A username that differs from an existing one only in case is refused. The
+    exit status is 1 if a row was refused.
     """
     if run(lambda container: _import(container, file, batch)):
         sys.exit(1)
 
 
 async def _import(container: AsyncContainer, file: Path, batch: int) -> int:
-    """How many rows were refused."""
+    """Return how many rows were refused."""
     import_users = await container.get(ImportUsers)
     report = _Report()
     with UserFile(file) as source, click.progressbar(length=source.size, label="Importing", file=sys.stderr) as bar:
@@ -213,7 +213,7 @@ async def _import(container: AsyncContainer, file: Path, batch: int) -> int:
 
 
 class _Report:
-    """Names the first few of those who were there already; whatever was refused is told at once."""
+    """Prints refused rows at once, and at the end the first few of the skipped ones."""
 
     def __init__(self) -> None:
         self.added = self.there_already = self.refusals = 0

@@ -1,4 +1,4 @@
-"""What goes out to whoever has asked a model: events, or JSON once the reply has ended."""
+"""The answers to a chat: the event stream, or JSON once the reply has ended."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -17,7 +17,7 @@ from chatcore_http.sse import EventStream
 
 
 class Answers:
-    """Nothing goes out any more when the caller's session has ended; the reply is written to its end in any case."""
+    """An answer stops when the caller's session ends; the reply continues."""
 
     raises: ClassVar[Raises] = (ModelError, *ModelError.__subclasses__())
 
@@ -26,13 +26,13 @@ class Answers:
         self._watch = watch
 
     async def chat(self, sent: Sent, caller: Caller, request: AnyRequest, *, stream: bool) -> Response[Any]:
-        """As a stream if the body or the header `Accept` asks for one."""
+        """Return a stream if the body or the header `Accept` asks for one."""
         if stream or "text/event-stream" in request.headers.get("accept", ""):
             return EventStream(self._follow(sent)(), self._watch.while_alive(caller.session.id))
         return await self.json(sent, caller, schemas.Chat.of)
 
     async def json(self, sent: Sent, caller: Caller, shape: Callable[[Message, Message], object]) -> Response[Any]:
-        """`shape` makes the JSON of the message and the reply to it. A reply that failed is a problem."""
+        """`shape` makes the JSON of the message and its reply. A failed reply is a problem."""
         async with self._watch.while_alive(caller.session.id):
             reply = await _end_of(self._follow(sent)(after=int(AFTER.maximum)))
         return failed_reply(reply) if reply.status is Status.FAILED else Response(shape(sent.message, reply))

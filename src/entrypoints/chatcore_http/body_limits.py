@@ -29,7 +29,7 @@ async def refuse_compressed(request: Request[Any, Any, Any]) -> Response[bytes] 
     codings = ",".join(request.headers.getall("content-encoding", ()))
     if all(coding.strip().lower() in ("", "identity") for coding in codings.split(",")):
         return None
-    detail = "Compressed bodies are not accepted, whatever their size. Send it without Content-Encoding."
+    detail = "Compressed bodies are not accepted. Send the body without Content-Encoding."
     return problem_response(413, "payload_too_large", detail, headers={"Accept-Encoding": "identity"})
 
 

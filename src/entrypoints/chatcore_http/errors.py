@@ -40,16 +40,17 @@ STATUS: dict[type[errors.ChatcoreError], int] = {
 _HTTP_CODES = {
     400: ("validation_failed", "The request is not valid."),
     404: ("not_found", "There is no such route."),
-    405: ("method_not_allowed", "This route does not answer to this method."),
+    405: ("method_not_allowed", "This route does not support this method."),
     408: ("request_timeout", "The request's body did not arrive in time."),
     413: ("payload_too_large", "The request body is too large."),
 }
+_INTERNAL_DETAIL = "Internal server error. Quote the X-Request-ID when you report it."
 _ABSENT = re.compile(r"Missing required \w+ parameter '([^']+)'")
 _MISSING = re.compile(r"missing required field `([^`]+)`")
 
 
 class ClientLeft(Exception):
-    """Before its request was complete."""
+    """The client left before its request was complete."""
 
 
 def status_of(error: type[errors.ChatcoreError]) -> int:
@@ -67,7 +68,7 @@ def problem_response(
 
 
 async def send_problem(problem: Response[bytes], scope: HTTPScope, receive: Receive, send: Send) -> None:
-    """For who stands before the framework."""
+    """Send a problem from outside the framework."""
     answer = ASGIResponse(
         body=problem.content,
         status_code=problem.status_code,
@@ -78,7 +79,7 @@ async def send_problem(problem: Response[bytes], scope: HTTPScope, receive: Rece
 
 
 def failed_reply(reply: Message) -> Response[bytes]:
-    """The answer to a JSON chat whose reply failed. What the model had said is in the history."""
+    """Return the answer to a JSON chat whose reply failed. Its partial text is in the history."""
     assert reply.error is not None  # noqa: S101 - a failed reply says why
     status = {errors.ModelTimeout.code: 504, INTERNAL.code: 500}.get(reply.error.code, 502)
     return problem_response(status, reply.error.code, reply.error.detail, reply_id=reply.id)
@@ -104,17 +105,17 @@ def _chatcore_error(request: Request[Any, Any, Any], error: errors.ChatcoreError
 
 
 def _challenge(request: Request[Any, Any, Any], error: errors.Unauthenticated) -> str:
-    """RFC 6750 §3, RFC 9470 §3: an error code only for who sent a token."""
+    """RFC 6750 §3, RFC 9470 §3: an error code only for requests with a token."""
     if isinstance(error, errors.InsufficientUserAuthentication):
         return 'Bearer error="insufficient_user_authentication"'
     return 'Bearer error="invalid_token"' if "authorization" in request.headers else "Bearer"
 
 
 def _validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
-    """The framework's findings on parameters and bodies, in our words and with the field's name."""
+    """Translate the framework's errors of parameters and bodies, with the field's name."""
     found = error.extra if isinstance(error.extra, list) else []
     if any(item.get("source") == "path" for item in found):
-        return problem_response(404, "not_found", "There is no such thing.")
+        return problem_response(404, errors.NotFound.code, errors.NotFound.default_detail)
     problems = [_field_problem(str(item.get("key", "")), str(item.get("message", ""))) for item in found]
     if absent := _ABSENT.match(error.detail):
         problems.append(FieldProblem(absent[1], "is required"))
@@ -142,7 +143,7 @@ def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Re
 
 
 def _client_left(_: Request[Any, Any, Any], error: ClientLeft) -> Response[bytes]:
-    """For the log alone."""
+    """Only the log has this."""
     return problem_response(400, "client_left", "The request was not complete when its client left.")
 
 
@@ -158,7 +159,7 @@ def _too_deep(request: Request[Any, Any, Any], error: RecursionError) -> Respons
 
 def _server_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem_response(500, INTERNAL.code, INTERNAL.detail)
+    return problem_response(500, INTERNAL.code, _INTERNAL_DETAIL)
 
 
 def exception_handlers() -> dict[int | type[Exception], Any]:
@@ -210,6 +211,6 @@ def _problem(status: int, details: Mapping[str, str]) -> Json:
 def _problem_example(status: int, title: str, code: str, detail: str) -> Json:
     problem: Json = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
     if code == errors.ValidationFailed.code:
-        problem["detail"] = "name_of_the_field: what it should have been"
-        problem["errors"] = [{"field": "name_of_the_field", "message": "what it should have been"}]
+        problem["detail"] = "name_of_the_field: what it must be"
+        problem["errors"] = [{"field": "name_of_the_field", "message": "what it must be"}]
     return problem

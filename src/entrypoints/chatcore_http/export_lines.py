@@ -32,7 +32,7 @@ class ExportedModelConfig(schemas.ModelConfig, frozen=True, tag_field="kind", ta
 
 
 class ExportedConversation(msgspec.Struct, frozen=True, tag_field="kind", tag="conversation"):
-    """`current_message_id`: the last message of the branch that is shown."""
+    """`current_message_id`: the last message of the active branch."""
 
     id: schemas.Id
     title: str
@@ -44,7 +44,7 @@ class ExportedConversation(msgspec.Struct, frozen=True, tag_field="kind", tag="c
 
 
 class ExportedMessage(msgspec.Struct, frozen=True, tag_field="kind", tag="message"):
-    """Stands after its conversation, and after the message that it follows."""
+    """Follows its conversation and its parent."""
 
     id: schemas.Id
     conversation_id: schemas.Id
@@ -61,7 +61,7 @@ class ExportedMessage(msgspec.Struct, frozen=True, tag_field="kind", tag="messag
 
 
 class ExportEnd(msgspec.Struct, frozen=True, tag_field="kind", tag="end"):
-    """The last line, without which the export is not complete. How many lines of each kind there are."""
+    """The last line of a complete export, with the number of lines of each kind."""
 
     conversations: int = 0
     messages: int = 0

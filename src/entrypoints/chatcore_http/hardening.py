@@ -1,4 +1,4 @@
-"""What every answer says to browsers, and that production speaks over HTTPS alone."""
+"""Security headers of every response, and the refusal of plain HTTP in production."""
 
 from collections.abc import Awaitable, Iterable
 from ipaddress import IPv6Address, ip_address
@@ -10,7 +10,7 @@ from chatcore_app import Settings
 from chatcore_http.errors import problem_response, send_problem
 from chatcore_http.request_limit import WATCHED_PATHS
 
-HTTPS_REQUIRED = "HTTPS is required. A proxy that speaks it for this server has to be named in TRUSTED_PROXIES."
+HTTPS_REQUIRED = "HTTPS is required. If a proxy terminates TLS for this server, name it in TRUSTED_PROXIES."
 
 ALWAYS = {
     b"x-content-type-options": b"nosniff",
@@ -25,9 +25,9 @@ _FORWARDED = {b"x-forwarded-for", b"x-forwarded-proto"}
 
 
 class SecurityHeaders:
-    """Around the whole application, unknown routes and errors included. An answer's own headers come first, but what
-    a request with a token gets is never stored by anybody (OWASP ASVS 5.0, 3.4 and 14.3.2). A platform that looks
-    whether the server lives asks it directly, without TLS: it is told."""
+    """Wraps the whole application, unknown routes and errors included. A response's own headers win, but no response to
+    a request with a token may be cached (OWASP ASVS 5.0, 3.4 and 14.3.2). The watched paths answer without TLS, for
+    platforms that ask directly."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
@@ -60,9 +60,9 @@ def _hardened(given: Iterable[tuple[bytes, bytes]], *, private: bool, secure: bo
 
 
 def in_the_clear(scope: HTTPScope | WebSocketScope, settings: Settings) -> bool:
-    """Whether this is to be refused: in production what comes neither over TLS nor from this machine itself.
+    """Return whether to refuse this: in production, what arrives neither over TLS nor from this machine itself.
 
-    TLS may end at a trusted proxy, which says so. What such a proxy on this machine passes on is not from here."""
+    TLS may end at a trusted proxy, which says so. Requests that a proxy on this machine forwards are not from here."""
     if settings.environment != "production" or scope["scheme"] in ("https", "wss"):
         return False
     passed_on = settings.trusted_proxies and not _FORWARDED.isdisjoint(name for name, _ in scope["headers"])

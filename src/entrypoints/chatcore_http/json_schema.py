@@ -1,4 +1,4 @@
-"""What the OpenAPI document says in the words of JSON Schema."""
+"""JSON Schema, for the OpenAPI document."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,12 +23,12 @@ def without_null(schema: Json) -> Json:
 
 
 def referred(schema: Json) -> str:
-    """The name of the schema that it refers to, if it does."""
+    """Return the name of the schema that this one refers to, if any."""
     return str(schema.get("$ref", "").rpartition("/")[2])
 
 
 def facets(bound: Bound[Any] | None) -> Json:
-    """A bound in the words of JSON Schema."""
+    """Return a bound as JSON Schema."""
     match bound:
         case Range(minimum, maximum):
             return {"minimum": minimum, "maximum": maximum}
@@ -43,7 +43,7 @@ def facets(bound: Bound[Any] | None) -> Json:
 
 
 def one_of(description: str, tag: str, kinds: Mapping[str, type]) -> Json:
-    """Schemas, by what the field `tag` says."""
+    """Return a union of schemas, told apart by the field `tag`."""
     references = {name: reference_to(kind) for name, kind in kinds.items()}
     return {
         "description": description,

@@ -1,4 +1,4 @@
-"""What is sent or answered and is no plain JSON, as the OpenAPI document shows it."""
+"""Media types other than JSON, for the OpenAPI document."""
 
 from chatcore.histories.own import LONGEST_LINE
 from chatcore_http import schemas
@@ -27,7 +27,7 @@ JSON_LINES: Json = {
     "schema": {
         "type": "string",
         "description": f"JSON Lines: on each line one `ExportLine`, at most {LONGEST_LINE} bytes. The first is "
-        "an `ExportHeader`; a conversation is followed by its messages, each after the one that it follows; the last "
+        "an `ExportHeader`; a conversation is followed by its messages, each after its parent; the last "
         "is an `ExportEnd`.",
         "contentMediaType": "application/jsonl",
         "contentSchema": {"$ref": "#/components/schemas/ExportLine"},
@@ -58,7 +58,7 @@ IMPORTS: Json = {
         "example": "PK\u0003\u0004",
     },
 }
-"""Which of them it is, is told by `format`, or by what comes first; the Content-Type is not looked at."""
+"""`format`, or the beginning of the body, decides which it is; the Content-Type does not."""
 
 
 def form_of(shape: type) -> Json:
@@ -67,7 +67,7 @@ def form_of(shape: type) -> Json:
 
 SCHEMAS: Json = {
     "Event": one_of(
-        "One event of a reply. `offset`: how many code points of the reply the reader has after it.",
+        "One event of a reply. `offset`: how many code points of the reply the client has after it.",
         "type",
         {
             "reply.started": schemas.ReplyStarted,
@@ -81,7 +81,7 @@ SCHEMAS: Json = {
         },
     ),
     "ExportLine": one_of(
-        "One line of an export, by its `kind`. Of an import, conversations and messages are taken over.",
+        "One line of an export, by its `kind`. An import reads conversations and messages.",
         "kind",
         {str(kind.__struct_config__.tag): kind for kind in LINES},
     ),

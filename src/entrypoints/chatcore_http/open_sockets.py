@@ -1,8 +1,8 @@
-"""The WebSockets that are open: how frames come in and go out, and how each of them ends.
+"""The open WebSockets: receiving and sending frames, and closing.
 
-A connection ends in its own task, by an exception that says how: `Closed` with a code, `WebSocketDisconnect` when the
-client has gone. Whoever else wants it to end (a session is over, the server shuts down) has that exception raised
-there: `Connection.interrupt`.
+A connection ends in its own task, by an exception: `Closed` with a code, or `WebSocketDisconnect` when the client has
+left. Other tasks end it (a session has ended, the server shuts down) by raising that exception there:
+`Connection.interrupt`.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ UNAUTHENTICATED, FORBIDDEN, NO_CONVERSATION = 4401, 4403, 4404
 GOING_AWAY, TOO_LARGE, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1009, 1011, 1013  # RFC 6455 §7.4, IANA's registry
 
 TAKEN_WITHIN = 20.0
-"""Seconds. A client that takes nothing for so long has gone, whatever its network says."""
+"""Seconds after which a client that reads nothing counts as gone."""
 
 TOLD_WITHIN = 2.0
-"""Seconds for telling all connections at once that the server shuts down."""
+"""Seconds to tell all connections that the server shuts down."""
 
 _log = logging.getLogger("chatcore.http")
 _encoder = msgspec.json.Encoder()
 
 
 class Closed(Exception):
-    """The connection is to be closed with this code. A client is told the reason's first 123 bytes (RFC 6455 §5.5)."""
+    """Close the connection with this code. The client gets the reason's first 123 bytes (RFC 6455 §5.5)."""
 
     def __init__(self, code: int, reason: str) -> None:
         self.code = code
@@ -42,7 +42,7 @@ class Closed(Exception):
 
 
 class Connection:
-    """One WebSocket, as its own task has it."""
+    """One WebSocket, for its own task."""
 
     def __init__(self, socket: WebSocket[Any, Any, Any], *, max_bytes: int) -> None:
         self.task = _current_task()
@@ -53,41 +53,41 @@ class Connection:
         self._ending = False
 
     async def receive(self) -> str | bytes:
-        """The next frame. Raises `Closed` if it is too large, and `WebSocketDisconnect`."""
+        """Return the next frame. Raise `Closed` if it is too large, and `WebSocketDisconnect`."""
         message: Any = await self._socket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(detail="The client has gone.", code=message["code"])
         text: str | None = message.get("text")
         frame: str | bytes = message["bytes"] if text is None else text
         if len(frame.encode() if isinstance(frame, str) else frame) > self._max_bytes:
-            raise Closed(TOO_LARGE, f"A frame may have {self._max_bytes} bytes.")
+            raise Closed(TOO_LARGE, f"A frame may have at most {self._max_bytes} bytes.")
         return frame
 
     async def tell(self, event: object) -> None:
-        """One frame of JSON. Raises `WebSocketDisconnect`."""
+        """Send one frame of JSON. Raise `WebSocketDisconnect`."""
         await _taken(self._socket.send_text(_encoder.encode(event)))
 
     def run_beside(self, work: Coroutine[Any, Any, None]) -> None:
-        """In a task of its own, in the place of the one before. What it raises ends the connection."""
+        """Run this in a task of its own, instead of the previous one. An error there ends the connection."""
         self._cancel_beside()
         self._beside = asyncio.create_task(work, name="chatcore socket")
         self._beside.add_done_callback(self._pass_on)
 
     def interrupt(self, error: Exception) -> None:
-        """Has `error` raised in the connection's task, wherever that is, unless it is ending already."""
+        """Raise `error` in the connection's task, unless that is ending already."""
         if self._interruption is None and not self._ending:
             self._interruption = error
             self.task.cancel()
 
     def take_leave(self, error: Exception) -> None:
-        """As `interrupt`, once what runs beside has come to its end."""
+        """As `interrupt`, after what runs beside has ended."""
         if self._beside is None or self._beside.done():
             self.interrupt(error)
         else:
             self._beside.add_done_callback(lambda _: self.interrupt(error))
 
     async def end(self, error: BaseException) -> None:
-        """Tells the client why. Raises a cancellation that is not ours."""
+        """Tell the client why. Raise a cancellation that is not ours."""
         self._ending = True
         self._cancel_beside()
         if isinstance(error, asyncio.CancelledError) and self._interruption and not self.task.uncancel():
@@ -101,7 +101,7 @@ class Connection:
                 await self._close(TRY_AGAIN_LATER, error.detail)
             case Exception():
                 _log.error("%s failed", self._socket.scope["path"], exc_info=error)
-                await self._close(INTERNAL_ERROR, "Something went wrong here. The log tells what.")
+                await self._close(INTERNAL_ERROR, "Internal server error.")
             case _:
                 raise error
 
@@ -147,7 +147,7 @@ class OpenSockets:
         subprotocol: str | None,
         max_bytes: int,
     ) -> None:
-        """Accepts it and does `work` with it. What is raised there ends the connection and goes no further."""
+        """Accept the connection and do `work` with it. An error there ends the connection and is not raised."""
         connection = Connection(socket, max_bytes=max_bytes)
         self._open.add(connection)
         try:
@@ -164,8 +164,8 @@ class OpenSockets:
             raise _going_away()
 
     async def close(self, *, within: float) -> None:
-        """Ends them all with 1001, and whatever comes later. Who is being told something hears it out, if that takes
-        no longer than `within` seconds."""
+        """Close all connections, and later ones, with 1001. A reply that a connection follows may end first, `within`
+        seconds."""
         self._closing = True
         going_away, tasks = _going_away(), [connection.task for connection in self._open]
         for connection in self._open:

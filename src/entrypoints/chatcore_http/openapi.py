@@ -1,9 +1,9 @@
 """The OpenAPI document.
 
-The framework knows the paths, the parameters and the bodies. What an operation is called, how it can fail and what
-its parameters and the fields of its body must be is read off the use case behind it: its name, `raises` and `bounds`.
-What else a handler asks for may have `raises` too; what it raises itself, its route names in `may_raise`. Schemas are
-msgspec's, which keep docstrings; what is no plain JSON is in `media`, and a route's `answer_content`.
+The framework knows the paths, parameters and bodies. An operation's summary, errors and bounds are those of its
+use case: its name, `raises` and `bounds`. Other dependencies of a handler may have `raises` too; a route's `may_raise`
+has the handler's own errors. Schemas are msgspec's, with their docstrings. Media types other than JSON are in `media`,
+and in a route's `answer_content`.
 """
 
 import re
@@ -38,14 +38,14 @@ from chatcore_http.systems import rag_api, sessions_envelope, v1_chats
 _DESCRIPTION = """A multi-user AI chat backend: streamed replies that outlive their connection.
 
 - Register or sign in, and send the `access_token` as `Authorization: Bearer …`; in `/docs`, **Authorize** does that.
-- An error is a problem (RFC 9457) of the type `application/problem+json`; its `code` is stable.{envelope}
-- Every response carries `X-Request-ID`: the client's own, or a new one.
-- Dates are RFC 3339 in UTC; fields that are not named here are ignored.
-- A conversation over one connection: the WebSocket `/conversations/ws/{id}`, with the same events as the streams.
+- Errors are problems (RFC 9457), `application/problem+json`; `code` is stable.{envelope}
+- Every response has `X-Request-ID`: the client's own, or a new one.
+- Dates are RFC 3339 in UTC. Fields that are not named here are ignored.
+- The WebSocket `/conversations/ws/{id}` carries a conversation over one connection, with the events of the streams.
 """
 
 _ENVELOPE = """
-- Every JSON answer comes as `data` of `{"code": 1, "message": "success", "data"}`, a problem as that of
+- Every JSON answer is `data` of `{"code": 1, "message": "success", "data"}`, every problem `data` of
   `{"code": 0, "message": "its detail", "data"}`, both as `application/json`."""
 
 _WITH_SHAPES = (schemas, export_lines, system, rag_api, v1_chats, sessions_envelope)
@@ -53,7 +53,7 @@ _LARGEST = 2**63 - 1
 
 
 def describe(settings: Settings, routers: Sequence[Router]) -> Json:
-    """The document for these routers, which must be nobody else's."""
+    """Return the document for these routers, which must be new ones."""
     enveloped = settings.response_envelope == "code"
     app = Litestar(
         route_handlers=routers,
@@ -82,7 +82,7 @@ def describe(settings: Settings, routers: Sequence[Router]) -> Json:
 
 
 def shapes() -> dict[str, type[msgspec.Struct]]:
-    """All of the wire, by the name that the document has for them."""
+    """Return all shapes of the wire, by their names in the document."""
     found = ((module, thing) for module in _WITH_SHAPES for thing in vars(module).values() if isinstance(thing, type))
     return {
         thing.__name__: thing
@@ -99,7 +99,7 @@ def _schemas() -> Json:
 
 
 def _handlers(app: Litestar) -> Sequence[tuple[str, Method, HTTPRouteHandler]]:
-    """As the routes were given. The paths of one handler, which the framework keeps as a set, by name."""
+    """Keep the routes' order; sort the paths of one handler, which the framework keeps as a set."""
     found = [
         (route.path_format, method, handler)
         for route in app.routes
@@ -112,7 +112,7 @@ def _handlers(app: Litestar) -> Sequence[tuple[str, Method, HTTPRouteHandler]]:
 
 
 def _operation_id(handler: HTTPRouteHandler, _: Method, parts: list[str | PathParameterDefinition]) -> str:
-    """The path's fixed parts, `auth_config_update`; where it ends in a parameter or has none, the handler's name."""
+    """Return the path's fixed parts, `auth_config_update`, with the handler's name if it ends in a parameter."""
     fixed = [part.replace("-", "_") for part in parts if isinstance(part, str)]
     if not fixed or not isinstance(parts[-1], str):
         fixed.append(handler.handler_name)
@@ -120,10 +120,10 @@ def _operation_id(handler: HTTPRouteHandler, _: Method, parts: list[str | PathPa
 
 
 class _Operation:
-    """What the framework says of an operation, to be completed."""
+    """Completes the framework's description of an operation."""
 
     def __init__(self, operation: Json, handler: HTTPRouteHandler, path: str) -> None:
-        """`handler` is looked at as it was before dishka wrapped it. The use case is the first one that it asks for."""
+        """Look at `handler` as before dishka wrapped it. The use case is the first one among its dependencies."""
         self._operation = operation
         self._handler = handler
         self._path = path
@@ -134,7 +134,7 @@ class _Operation:
         self._bounds = {names.get(name, name): bound for name, bound in getattr(use_case, "bounds", {}).items()}
 
     def complete(self, found: Json, shapes: Json) -> None:
-        """`found`: the framework's schemas, of which parameters that are one of a few words have theirs."""
+        """`found`: the framework's schemas, which enumerations among the parameters refer to."""
         operation, content = self._operation, self._handler.opt.get("body_content")
         operation["summary"] = re.sub(r"(?<!^)(?=[A-Z])", " ", self._name).capitalize()
         del operation["deprecated"]
@@ -147,7 +147,7 @@ class _Operation:
         operation["responses"] = {**dict(self._successes()), **described_problems(self._errors())}
 
     def _complete_parameter(self, parameter: Json, found: Json) -> None:
-        """A parameter cannot be null, only absent."""
+        """Remove null: a parameter can only be absent."""
         for useless in ("deprecated", "allowEmptyValue", "allowReserved"):
             parameter.pop(useless, None)
         schema = without_null(parameter["schema"])
@@ -159,7 +159,7 @@ class _Operation:
         parameter["schema"] = schema | facets(self._bounds.get(parameter["name"]))
 
     def _complete_body(self, body: Json, shapes: Json) -> None:
-        """A body that may be null may also be absent; nobody needs to send null."""
+        """Make a body that may be null optional instead."""
         for content in body["content"].values():
             if "oneOf" in content["schema"]:
                 content["schema"] = without_null(content["schema"])
@@ -179,7 +179,7 @@ class _Operation:
                 yield status, response
 
     def _errors(self) -> set[Error]:
-        """How it can fail: what is declared by whatever it asks for, and what every operation of its kind shares."""
+        """Return the errors that its dependencies declare, and those that all operations of its kind share."""
         has_body, places = "requestBody" in self._operation, {it["in"] for it in self._operation.get("parameters", ())}
         found = {error for kind in self._asked_for for error in getattr(kind, "raises", ())}
         found |= {*self._handler.opt.get("may_raise", ())}

@@ -1,4 +1,4 @@
-"""Which pages a browser may speak for: our own, and those of CORS_ORIGINS."""
+"""The pages that may act for a user: our own, and those of CORS_ORIGINS."""
 
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -86,4 +86,4 @@ class RefusedPreflights:
             return "This method is not used."
         asked = {name.strip().lower() for name in headers.get("access-control-request-headers", "").split(",")}
         granted = self.cors.preflight_headers["Access-Control-Allow-Headers"].lower().split(", ")
-        return None if asked <= {"", *granted} else "Not all of these headers may be sent."
+        return None if asked <= {"", *granted} else "At least one of these headers may not be sent."

@@ -1,4 +1,4 @@
-"""How many requests an address may send: looked at before the token is, and before anything of the body is read."""
+"""The limit of requests per address, checked before the token and the body."""
 
 from typing import Any, cast
 
@@ -12,7 +12,7 @@ LIMITED = "chatcore.limited"
 """In the scope of a request without a route: that it is one too many."""
 
 WATCHED_PATHS = ("/health", "/ready")
-"""Whoever watches the server may do so as often as it likes, and comes from the address of a proxy perhaps."""
+"""No limit for monitors, which may share a proxy's address."""
 
 
 class RequestLimit:

@@ -17,7 +17,7 @@ PathId = Annotated[int, PathParameter(ge=0, le=2**63 - 1)]
 
 
 def matching(pattern: str, description: str, **more: Any) -> QueryParameter:
-    """A parameter of a query that matches all of a regular expression, here and in JavaScript."""
+    """Return a query parameter that matches a whole regular expression, here and in JavaScript."""
     return QueryParameter(pattern=f"^{pattern}{_END}", description=description, **more)
 
 
@@ -27,24 +27,24 @@ class Client(TypedDict):
 
 
 def client_of(request: AnyRequest) -> Client:
-    """What a session remembers of who opened it."""
+    """Return what a session stores of the client that opened it."""
     return Client(user_agent=request.headers.get("user-agent", ""), address=address_of(request))
 
 
 def described(use_case: type) -> str:
-    """A use case's own words, for the API documentation."""
+    """Return a use case's docstring, for the API document."""
     return inspect.getdoc(use_case) or ""
 
 
 def answering(shape: type | None, description: str, **more: Any) -> ResponseSpec:
-    """An answer for the API documentation, without the examples that the framework would make up: with a package that
-    production does without."""
+    """Return an answer for the API document, without the framework's made-up examples, which need a package that
+    production does not have."""
     return ResponseSpec(shape, description=description, generate_examples=False, **more)
 
 
 def private_router(path: str, handlers: list[Any], *, tag: str, role: str | None = None, **more: Any) -> Router:
-    """Routes that belong to the signed-in user, whom they get as `caller`; of a role, if one is named. `more`: for the
-    router."""
+    """Make a router for signed-in users, with this role if given; handlers get the user as `caller`. `more`: options of
+    the router."""
     return DishkaRouter(
         path=path,
         route_handlers=handlers,

@@ -1,4 +1,4 @@
-"""The JSON shapes of the wire, each beside the way from its entity. Fields that are not named here are ignored."""
+"""The JSON shapes of the wire, each with the way from its entity. Other fields are ignored."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
@@ -31,7 +31,7 @@ Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 
 class Said(msgspec.Struct, frozen=True, rename={"text": "message"}):
-    """An action without a result."""
+    """The answer of an action without a result."""
 
     text: str
 
@@ -63,7 +63,7 @@ class Tokens(msgspec.Struct, frozen=True):
     user: User
     access_token: str
     refresh_token: str
-    expires_in: Annotated[int, Meta(description="Seconds that the access token lives.")]
+    expires_in: Annotated[int, Meta(description="Lifetime of the access token in seconds.")]
     token_type: Literal["bearer"] = "bearer"
 
     @classmethod
@@ -83,7 +83,7 @@ class Registration(msgspec.Struct, frozen=True):
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """One of `username`, `email` and `userid`, which takes either."""
+    """Exactly one of `username`, `email` and `userid` (a username or an e-mail address)."""
 
     password: Annotated[str, Meta(examples=["correct horse battery"])]
     username: Annotated[str, Meta(examples=["alice"])] | None = None
@@ -96,7 +96,7 @@ class RefreshRequest(msgspec.Struct, frozen=True):
 
 
 class CookieRefresh(msgspec.Struct, frozen=True):
-    """Without a token the cookie's is taken."""
+    """Without a token, the cookie's is used."""
 
     refresh_token: str | None = None
 
@@ -124,7 +124,7 @@ class AccountDeletion(msgspec.Struct, frozen=True):
 
 
 class Session(Shape, frozen=True):
-    """`current`: the one through which this was asked."""
+    """`current`: the session of this request."""
 
     id: str
     login_time: datetime
@@ -152,7 +152,7 @@ class Users(msgspec.Struct, frozen=True):
 
 
 class AccountRole(Shape, frozen=True):
-    """What an account may do: who grants it names it."""
+    """A role that an account can have."""
 
     name: str
     description: str
@@ -168,7 +168,7 @@ class RoleChange(msgspec.Struct, frozen=True):
 
 
 class ModelConfig(Shape, frozen=True):
-    """The key itself is never shown; the hint is its last four characters."""
+    """The key itself is never shown; `api_key_hint` is its last four characters."""
 
     id: int
     model_url: str
@@ -185,7 +185,7 @@ class ModelConfigs(Listing[ModelConfig], frozen=True):
 class NewModelConfig(msgspec.Struct, frozen=True):
     model_url: Annotated[str, Meta(examples=["https://api.openai.com/v1"])]
     model_name: Annotated[str, Meta(examples=["gpt-4o-mini"])]
-    api_key: Annotated[str, Meta(description="May be empty for an endpoint that asks for none.")]
+    api_key: Annotated[str, Meta(description="Empty for an endpoint that needs none.")]
 
 
 class ModelConfigChange(msgspec.Struct, frozen=True):
@@ -195,7 +195,7 @@ class ModelConfigChange(msgspec.Struct, frozen=True):
 
 
 class ModelCheck(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whether the endpoint answers: with the models that it offers, or why not."""
+    """Whether the endpoint answers: its models, or the error."""
 
     ok: bool
     models: list[str] | UnsetType = UNSET
@@ -218,7 +218,7 @@ class Conversation(Shape, frozen=True):
 
 
 class Conversations(msgspec.Struct, frozen=True):
-    """`next_cursor` asks for the next page as it was when the first one was asked for."""
+    """`next_cursor`: send it as `cursor` for the next page of the list as it was at the first request."""
 
     items: list[Conversation]
     has_more: bool
@@ -233,12 +233,12 @@ class Conversations(msgspec.Struct, frozen=True):
 
 
 def written(cursor: ListCursor) -> str:
-    """In microseconds since 1970, and the id."""
+    """Write microseconds since 1970, and the id."""
     return f"{_microseconds(cursor.since)}-{_microseconds(cursor.updated_at)}-{cursor.id}"
 
 
 def read_cursor(text: str) -> ListCursor:
-    """Of a text of at most 17, 17 and 19 digits. Raises `ValidationFailed` for an id that there cannot be."""
+    """Read a text of at most 17, 17 and 19 digits. Raise `ValidationFailed` for an impossible id."""
     since, updated_at, id_ = (int(part) for part in text.split("-"))
     check(None if id_ < 2**63 else FieldError("cursor", "must be a next_cursor"))
     moments = [_EPOCH + timedelta(microseconds=each) for each in (since, updated_at)]
@@ -270,7 +270,7 @@ class Failure(Shape, frozen=True):
 
 
 class _Message(Shape, frozen=True, kw_only=True):
-    """All but the text."""
+    """A message without its text."""
 
     id: int
     conversation_id: int
@@ -286,15 +286,16 @@ class _Message(Shape, frozen=True, kw_only=True):
 
 
 class Message(_Message, frozen=True, kw_only=True):
-    """`parent_id`: the message that it follows. `siblings`: the ids of all that follow the same one, its own too."""
+    """`parent_id`: the message that this one follows. `siblings`: the ids of all messages with this parent, its own
+    included."""
 
     content: str
     reasoning: str | None
 
 
 class EndedReply(_Message, frozen=True, kw_only=True):
-    """As a message. `content` and `reasoning` are null if the text has more than 10,000 code points: the client has it
-    from the events before, up to the `offset` of this one."""
+    """A message. `content` and `reasoning` are null if the text has more than 10,000 code points: the client has it
+    from the events before."""
 
     content: str | None
     reasoning: str | None
@@ -319,7 +320,7 @@ class MessageRef(Shape, frozen=True):
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """Without a message it is the conversation's title that has the text in it.
+    """A message, or with `message` null a title, that has the text.
 
     `excerpt`: at most 240 characters of the message or title, from its character `excerpt_start` on, counted from 0.
     `hit_start`: where in the excerpt the text starts. `score`: how well it fits; null while hits are not ranked.
@@ -339,7 +340,7 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Hits(msgspec.Struct, frozen=True):
-    """`has_more`: there is more to look at, whether or not something will be found; `next_cursor` asks for it."""
+    """`has_more`: there is more to search, with or without hits; `next_cursor` continues."""
 
     items: list[Hit]
     has_more: bool
@@ -355,7 +356,7 @@ class Hits(msgspec.Struct, frozen=True):
 
 
 class Refusal(Shape, frozen=True):
-    """Why a conversation was not stored. `line`: that of our own export, from 1, which prevented it."""
+    """Why a conversation was not stored. `line`: the line of chatcore's export, from 1, that prevented it."""
 
     line: int | None
     title: str | None
@@ -363,7 +364,7 @@ class Refusal(Shape, frozen=True):
 
 
 class TakenConversation(Shape, frozen=True):
-    """A conversation that was stored. `left_out`: what of another product's was not, and how often."""
+    """A stored conversation. `left_out`: parts of another product's that were not stored, and how often."""
 
     id: Id
     title: str
@@ -372,8 +373,8 @@ class TakenConversation(Shape, frozen=True):
 
 
 class Imported(Shape, frozen=True):
-    """How much was stored, how many conversations were refused, and of the first hundred of those why; of the first ten
-    thousand that were stored what of them was."""
+    """What was stored: `taken` has the first 10,000 conversations. `refusals` counts the others; `refused` has 100 of
+    them."""
 
     conversations: int
     messages: int
@@ -383,13 +384,13 @@ class Imported(Shape, frozen=True):
 
 
 class Asking(msgspec.Struct, frozen=True, kw_only=True):
-    """What one request to a model may choose."""
+    """Options of one request to a model."""
 
     config_id: Id | None = None
     system: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
-    stream: Annotated[bool, Meta(description="As `Accept: text/event-stream`.")] = False
+    stream: Annotated[bool, Meta(description="As `Accept: text/event-stream`: answer with the event stream.")] = False
 
     @property
     def options(self) -> ChatOptions:
@@ -406,19 +407,19 @@ class Send(Asking, frozen=True, kw_only=True):
 
 
 class Regenerate(Asking, frozen=True, kw_only=True):
-    """`message_id`: the reply to be written again, or the message to reply to; else it is the last reply."""
+    """`message_id`: the reply to regenerate, or the message to reply to; default: the last reply."""
 
     message_id: Id | None = None
 
 
 class Branch(msgspec.Struct, frozen=True):
-    """`message_id`: a message of the branch; the newest message below it becomes its end."""
+    """`message_id`: a message of the branch, which ends with the newest message below it."""
 
     message_id: Id
 
 
 class Chat(msgspec.Struct, frozen=True):
-    """The message as stored, and the reply once it has ended."""
+    """The stored message, and the ended reply."""
 
     message: Message
     reply: Message

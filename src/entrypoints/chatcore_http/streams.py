@@ -75,7 +75,7 @@ class _Telling(ASGIResponse):
             await super().__call__(scope, receive, send)
 
     async def send_body(self, send: Send, receive: Receive) -> None:
-        """Of a session that has ended, whoever takes nothing any more has the connection closed in the middle."""
+        """Close the connection in the middle if the session ends while the client reads nothing."""
         async with asyncio.TaskGroup() as tasks:
             telling = tasks.create_task(self._tell(send))
             leaving = tasks.create_task(_left(receive))

@@ -270,7 +270,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self._fragments = 1 if first else self._fragments
         self._this_turn += 1
         if self._frames_left < 0:
-            self._end(POLICY_VIOLATION, f"Too many frames: {FRAMES_PER_SECOND} a second may come.")
+            self._end(POLICY_VIOLATION, f"Too many frames: at most {FRAMES_PER_SECOND} per second.")
         return not self._ended
 
     # ---- the end ---------------------------------------------------------------------------------------------

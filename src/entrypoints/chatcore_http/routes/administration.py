@@ -1,4 +1,4 @@
-"""/admin: other people's accounts, for the role `admin`."""
+"""/admin: all accounts, for the role `admin`."""
 
 from typing import Annotated, Any
 
@@ -29,7 +29,7 @@ from chatcore_http.routing import PathId, described, matching, private_router
 async def list_users(
     users: FromDishka[ListUsers],
     q: FromQuery[str] = "",
-    cursor: Annotated[str, matching("[0-9]{0,19}", "The `next_cursor` before it.")] = "",
+    cursor: Annotated[str, matching("[0-9]{0,19}", "The `next_cursor` of the previous page.")] = "",
     limit: FromQuery[int] = 20,
 ) -> schemas.Users:
     page = await users(q=q, before=UserId(int(cursor)) if cursor else None, limit=limit)

@@ -69,7 +69,7 @@ async def refresh_with_cookie(
     cookie: FromDishka[RefreshCookie],
     data: JSONBody[schemas.CookieRefresh | None] = None,
 ) -> Response[schemas.Tokens]:
-    """In the place of `refresh`, with REFRESH_COOKIE."""
+    """The route instead of `refresh`, with REFRESH_COOKIE."""
     token = data.refresh_token if data else None
     if token is None:
         token = cookie.token_of(request)

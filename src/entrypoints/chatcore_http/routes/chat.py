@@ -1,4 +1,4 @@
-"""/conversations/{id}: talking."""
+"""/conversations/{id}: messages and replies."""
 
 import re
 from typing import Annotated, Any
@@ -28,11 +28,11 @@ from chatcore_http.routing import AnyRequest, PathId, answering, described, priv
 from chatcore_http.sse import EventStream
 
 _CHAT: dict[str, Any] = {
-    "responses": {200: answering(schemas.Chat, "The reply, or a stream of events if that was asked for.")},
+    "responses": {200: answering(schemas.Chat, "The ended reply, or the event stream on request.")},
     "answer_content": STREAM,
 }
 _CURSOR = re.compile(r"(\d{1,18}):(\d{1,18})")
-Offset = Annotated[int, QueryParameter(description="How many code points of the reply the reader has.")]
+Offset = Annotated[int, QueryParameter(description="Code points of the reply that the client has.")]
 
 
 @post(
@@ -117,7 +117,7 @@ async def edit(
     responses={
         200: answering(str, "The reply's events.", media_type="text/event-stream"),
         204: answering(
-            None, "There never was a reply, or it has ended where `Last-Event-ID` is: do not connect again."
+            None, "The conversation never had a reply, or the reply ended at `Last-Event-ID`: do not reconnect."
         ),
     },
 )
@@ -152,7 +152,7 @@ async def stop(
 
 
 def _cursor(last_event_id: str) -> tuple[MessageId, int]:
-    """The `id` of the last event that a client has seen: the reply and the offset after that event."""
+    """Read the `id` of the last event that a client has seen: the reply, and the offset after that event."""
     found = _CURSOR.fullmatch(last_event_id)
     check(None if found else FieldError("Last-Event-ID", "must be the id of an event, such as 12:345"))
     assert found is not None  # noqa: S101 - checked above

@@ -1,4 +1,4 @@
-"""/conversations: what there is."""
+"""/conversations: lists, histories, search."""
 
 from typing import Annotated, Any
 
@@ -27,11 +27,13 @@ from chatcore_http import schemas
 from chatcore_http.routing import PathId, described, matching, private_router
 
 _ID: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1, "pattern": None, "one_of": None}
-BeforeId = Annotated[str | None, matching("[0-9]{0,19}", "A message's id.", schema_extra=_ID)]
-ListCursorText = Annotated[
-    str, matching("([0-9]{1,17}-[0-9]{1,17}-[0-9]{1,19})?", "The `next_cursor` before it, instead of `offset`.")
+BeforeId = Annotated[
+    str | None, matching("[0-9]{0,19}", "The page has messages older than this one.", schema_extra=_ID)
 ]
-Cursor = Annotated[str, matching("([tm][0-9]{0,19})?", "The `next_cursor` before it.")]
+ListCursorText = Annotated[
+    str, matching("([0-9]{1,17}-[0-9]{1,17}-[0-9]{1,19})?", "Instead of `offset`: the previous page's `next_cursor`.")
+]
+Cursor = Annotated[str, matching("([tm][0-9]{0,19})?", "The `next_cursor` of the previous page.")]
 
 
 @get("/", description=described(ListConversations))
@@ -55,7 +57,7 @@ async def search(
     cursor: Cursor = "",
     limit: FromQuery[int] = 20,
 ) -> schemas.Hits:
-    """Titles are `t`, messages `m`, and the number is the last one's that was looked at."""
+    """A cursor is `t` (titles) or `m` (messages) and the id of the last one that was searched."""
     start = SearchCursor(messages=cursor.startswith("m"), before=int(cursor[1:]) if cursor[1:] else None)
     page = await search_conversations(owner=caller.user.id, q=q or "", cursor=start, limit=limit)
     return schemas.Hits.of(page, limit=limit)
@@ -128,7 +130,7 @@ async def branch(
 
 
 def _message_id(number: str) -> MessageId:
-    """`?before_id=` with nothing behind it is as good as none, which is why it comes as text."""
+    """Read an id that may be empty in the query (`?before_id=`), and is therefore text."""
     check(None if 1 <= int(number) < 2**63 else FieldError("before_id", "must be the id of a message"))
     return MessageId(int(number))
 

@@ -68,7 +68,7 @@ _START = """SwaggerUIBundle({
 
 
 def routers(title: str, describe: Callable[[], dict[str, Any]]) -> list[Router]:
-    """`describe` makes the OpenAPI document, in a thread and once, when somebody asks for it."""
+    """`describe` makes the OpenAPI document, once and in a thread, at the first request."""
     described = cache(describe)
 
     @lru_cache(maxsize=_PREFIXES)

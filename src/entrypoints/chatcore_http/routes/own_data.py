@@ -1,4 +1,4 @@
-"""Everything that one owns: away in several formats, and conversations back, also those of other products."""
+"""Export of all that a user owns, in several formats, and import of conversations, also of other products."""
 
 from contextlib import aclosing
 from typing import Any

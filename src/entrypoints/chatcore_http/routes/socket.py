@@ -1,7 +1,7 @@
-"""WS /conversations/ws/{id}: a conversation over one connection, as `wire.md` says.
+"""WS /conversations/ws/{id}: a conversation over one connection (docs/wire.md).
 
-The token comes in the first frame or as a subprotocol, never in the URL, where logs would keep it. It is looked at
-once; after that the connection lives as long as its session, which every frame is checked against.
+The token is in the first frame or a subprotocol, never in the URL, which logs would keep. It is checked once; then the
+connection lives as long as its session, which each frame checks.
 """
 
 import asyncio
@@ -53,10 +53,10 @@ from chatcore_http.schemas import Id, event_of
 from chatcore_http.ws_protocol import lift_bounds
 
 AUTH_WITHIN = 5.0
-"""Seconds for the first frame, if the token did not come with the handshake."""
+"""Seconds for the first frame, if the handshake has no token."""
 
 _BEARER = "bearer."
-_MAX_DETAIL = 200  # characters: what is said of a frame may quote it
+_MAX_DETAIL = 200  # characters: a detail may quote the frame
 
 
 class Auth(msgspec.Struct, frozen=True, tag="auth"):
@@ -76,7 +76,7 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
 
 
 class Attach(msgspec.Struct, frozen=True, tag="attach"):
-    """`after`: how many code points of the reply the client has."""
+    """`after`: the offset to read from."""
 
     after: Annotated[int, Meta(ge=AFTER.minimum, le=AFTER.maximum)] = 0
 
@@ -123,7 +123,7 @@ async def _converse(
 
 
 def _check_way(socket: WebSocket[Any, Any, Any], settings: Settings) -> None:
-    """A browser tells where a page comes from; another site's page must not speak with our user's tokens."""
+    """Refuse plain HTTP in production, and pages of other origins, which must not use our users' tokens."""
     if in_the_clear(socket.scope, settings):
         raise Closed(FORBIDDEN, HTTPS_REQUIRED)
     if not is_welcome(socket.headers, settings):
@@ -138,7 +138,7 @@ async def _signed_in(connection: Connection, authenticate: Authenticate, offered
                 token = _token_in(await connection.receive())
         return await authenticate(access_token=token)
     except TimeoutError as error:
-        raise Closed(UNAUTHENTICATED, "No token has come in time.") from error
+        raise Closed(UNAUTHENTICATED, "The token did not arrive in time.") from error
     except (Unauthenticated, Forbidden, ValidationFailed) as error:
         raise Closed(UNAUTHENTICATED, error.detail) from error
 
@@ -151,9 +151,9 @@ def _token_in(data: str | bytes) -> str:
 
 
 def _frame_of(data: str | bytes) -> Frame:
-    """Raises `ValidationFailed`."""
+    """Raise `ValidationFailed`."""
     if isinstance(data, bytes):
-        raise ValidationFailed(detail="The frame is not valid: JSON comes in text frames, not in binary ones.")
+        raise ValidationFailed(detail="The frame is not valid: send JSON in text frames, not in binary ones.")
     try:
         frame: Frame = _decoder.decode(data)
     except RecursionError:
@@ -172,7 +172,7 @@ async def _check_conversation(read_history: ReadHistory, caller: Caller, convers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Talk:
-    """What is said on one connection. At most one reply is followed at a time: a newer wish replaces an older one."""
+    """The frames of one connection. It follows one reply at a time: a newer send or attach replaces an older one."""
 
     connection: Connection
     signed_in: Callable[[], Awaitable[None]]
@@ -183,7 +183,7 @@ class _Talk:
     stop_reply: StopReply
 
     async def run(self) -> None:
-        """Until the connection ends."""
+        """Run until the connection ends."""
         while True:
             await self._take(await self.connection.receive())
 
@@ -206,7 +206,7 @@ class _Talk:
             case Attach():
                 self._follow(None, after=frame.after)
             case Auth():
-                raise ValidationFailed(detail="You are signed in already.")
+                raise ValidationFailed(detail="The connection is signed in already.")
 
     async def _send(self, frame: Send) -> None:
         sent = await self.send_message(
@@ -231,7 +231,7 @@ class _Talk:
                 await self._tell_error(NotFound("No reply was ever written in this conversation."))
 
     async def _tell_events(self, reply_id: MessageId | None, after: int) -> bool:
-        """False if there are none."""
+        """Return whether there were any."""
         told = False
         events = self.follow_reply(
             owner=self.caller.owner, conversation_id=self.conversation_id, reply_id=reply_id, after=after

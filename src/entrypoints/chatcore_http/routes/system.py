@@ -1,4 +1,4 @@
-"""What this is, and whether it works."""
+"""The server's name, version and health."""
 
 from typing import Annotated, Literal
 
@@ -22,8 +22,8 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """`old_keys`: how many API keys are sealed with an older encryption key than the newest, counted up to 1000; null
-    if that is not known. It says that `chatcore keys rotate` is due, not that anything is wrong."""
+    """`old_keys`: how many API keys are sealed with another encryption key than the newest, counted up to 1000; null if
+    unknown. More than 0 means that `chatcore keys rotate` is due."""
 
     old_keys: int | None
     status: Literal["ready"] = "ready"
@@ -31,19 +31,19 @@ class Ready(msgspec.Struct, frozen=True):
 
 @get("/")
 async def about(settings: FromDishka[Settings]) -> About:
-    """Anybody: name and version."""
+    """Return the server's name and version. Needs no token."""
     return About(settings.app_name, settings.app_version)
 
 
 @get("/health")
 async def health() -> Health:
-    """Anybody: the process answers. Asks nothing of any other part."""
+    """Show that the process answers, without asking any other part. Needs no token."""
     return Health("healthy")
 
 
 @get("/ready")
 async def ready(readiness: FromDishka[Readiness], count_old_keys: FromDishka[CountOldKeys]) -> Ready:
-    """Anybody: every part that a request needs answers; else 503, naming the part."""
+    """Check every part that requests need; if one fails, answer 503 with its name. Needs no token."""
     for part, check in readiness.checks.items():
         try:
             await check()

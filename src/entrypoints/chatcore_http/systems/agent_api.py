@@ -1,4 +1,4 @@
-"""System D: the chat of system A, and one's conversations, under /agent."""
+"""System D: the chat of system A, and the user's conversations, under /agent."""
 
 from dishka.integrations.litestar import FromDishka
 from litestar import Router, delete, get

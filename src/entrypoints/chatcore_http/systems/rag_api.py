@@ -1,4 +1,4 @@
-"""System A: one route to talk, with a conversation or without one."""
+"""System A: one route to chat, with a conversation or without one."""
 
 from typing import Annotated, Any, Self
 
@@ -15,14 +15,14 @@ from chatcore_http.schemas import Id
 
 
 class Saying(msgspec.Struct, frozen=True):
-    """Without `conversation_id` a conversation is begun, titled with the message's first 50 characters."""
+    """Without `conversation_id` a conversation is created; its title is the first 50 characters of the message."""
 
     message: Annotated[str, msgspec.Meta(examples=["Why is the sky blue?"])]
     conversation_id: Id | None = None
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """The message as stored, and the text of the reply once it has ended."""
+    """The stored message, and the text of the ended reply."""
 
     conversation_id: int
     message: str

@@ -1,6 +1,6 @@
-"""System E: /user/register, and what RESPONSE_ENVELOPE=code adds to answers, the user by this system's names.
+"""System E: /user/register, and `user_info` in the answers of RESPONSE_ENVELOPE=code.
 
-Its other routes are those under /auth: login takes `userid`, and whoever is signed in is so by the session table.
+Its other routes are those under /auth: login reads `userid`, and the session table decides who is signed in.
 """
 
 from datetime import datetime
@@ -18,7 +18,7 @@ from chatcore_http.routing import AnyRequest, client_of, described
 
 
 class UserRegistration(msgspec.Struct, frozen=True):
-    """`userid` is the name to sign in with, `user_name` the one that is shown."""
+    """`userid` is the name to sign in with, `user_name` the displayed name."""
 
     userid: Annotated[str, msgspec.Meta(examples=["alice"])]
     password: Annotated[str, msgspec.Meta(examples=["correct horse battery"])]
@@ -41,7 +41,7 @@ class UserRegistration(msgspec.Struct, frozen=True):
 
 
 class UserInfo(msgspec.Struct, frozen=True):
-    """`user_name`: the one that is shown; who gave none is shown by their `userid`."""
+    """`user_name`: the displayed name, or the `userid` if there is none."""
 
     user_id: int
     userid: str
@@ -68,7 +68,7 @@ class UserInfo(msgspec.Struct, frozen=True):
 
 
 class WithUserInfo(msgspec.Struct, frozen=True):
-    """What every answer that is a user, or a user's tokens, also has in the envelope."""
+    """What the envelope adds to an answer that is a user or a user's tokens."""
 
     user_info: UserInfo
 
@@ -90,7 +90,7 @@ async def register_user(
 
 
 def with_user_info(response: Response[object]) -> Response[object]:
-    """After each handler, where answers are enveloped."""
+    """Add it after each handler, where answers have an envelope."""
     match response.content:
         case schemas.User() as user:
             response.content = _with_info(user, user)

@@ -1,4 +1,4 @@
-"""System C, under /v1: accounts, and chats to which messages of any role are uploaded without a model being asked."""
+"""System C, under /v1: accounts, and chats with uploaded messages of any role."""
 
 from typing import Annotated, Literal
 from urllib.parse import parse_qs
@@ -38,7 +38,7 @@ class Welcome(msgspec.Struct, frozen=True):
 
 
 class PasswordGrant(msgspec.Struct, frozen=True):
-    """A form as RFC 6749 §4.3.2 has it; its other fields are ignored."""
+    """The form of RFC 6749 §4.3.2; other fields are ignored."""
 
     username: Annotated[str, msgspec.Meta(examples=["alice"], description="Or the e-mail address.")]
     password: Annotated[str, msgspec.Meta(examples=["correct horse battery"])]
@@ -68,7 +68,7 @@ class NewMessage(msgspec.Struct, frozen=True):
 
 @get("/")
 async def welcome(settings: FromDishka[Settings]) -> Welcome:
-    """Anybody: a welcome, which shows that the server runs."""
+    """Return a welcome, which shows that the server runs. Needs no token."""
     return Welcome(f"Welcome to {settings.app_name}.")
 
 

@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""The examples of README.md and docs/ work as they stand there."""
 
 import os
 import re
@@ -17,11 +17,12 @@ from integration.databases import new_database
 pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+TOUR = ROOT / "docs/tour.md"
 
 
-def blocks(language: str, after: str, before: str = "") -> list[str]:
-    part = README.partition(after)[2]
+def blocks(document: Path, language: str, after: str, before: str = "") -> list[str]:
+    part = document.read_text("utf-8").partition(after)[2]
     part = part.partition(before)[0] if before else part
     return re.findall(rf"^```{language}\n(.*?)^```$", part, re.MULTILINE | re.DOTALL)
 
@@ -49,28 +50,38 @@ def server(tmp_path: Path) -> Iterator[str]:
             output.close()
 
 
-def test_the_walkthrough(server: str, tmp_path: Path) -> None:
-    script = "\n".join(blocks("sh", "<!-- walkthrough", "<!-- end of walkthrough -->"))
-    assert script.count("curl ") >= 9
+def said_by(script: str, server: str, folder: Path) -> str:
     environ = {**os.environ, "CHATCORE": server}
     done = subprocess.run(
-        ["sh", "-e"], input=script, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        ["sh", "-e"], input=script, env=environ, cwd=folder, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
-    assert '"username":"alice"' in done.stdout
-    assert "You asked: “Why is the sky blue? 🌈”" in done.stdout
-    assert "event: reply.started" in done.stdout
-    assert '"offset":12,' in done.stdout
-    assert "event: reply.completed" in done.stdout
-    assert "[4, 5]\n" in done.stdout
-    assert "[1, 6]\n" in done.stdout
-    assert "You asked: “Why is the sea blue? 🌊”" not in done.stdout  # what comes back is the first branch
-    assert '"model_name":"llama3.2"' in done.stdout
+    return done.stdout
+
+
+def test_the_round_trip(server: str, tmp_path: Path) -> None:
+    (script,) = blocks(README, "sh", "<!-- round trip -->", "<!-- end of round trip -->")
+    assert "You asked: “Why is the sky blue? 🌈”" in said_by(script, server, tmp_path)
+
+
+def test_the_walkthrough(server: str, tmp_path: Path) -> None:
+    script = "\n".join(blocks(TOUR, "sh", "<!-- walkthrough", "<!-- end of walkthrough -->"))
+    assert script.count("curl ") >= 9
+    said = said_by(script, server, tmp_path)
+    assert '"username":"alice"' in said
+    assert "You asked: “Why is the sky blue? 🌈”" in said
+    assert "event: reply.started" in said
+    assert '"offset":12,' in said
+    assert "event: reply.completed" in said
+    assert "[4, 5]\n" in said
+    assert "[1, 6]\n" in said
+    assert "You asked: “Why is the sea blue? 🌊”" not in said  # what comes back is the first branch
+    assert '"model_name":"llama3.2"' in said
 
 
 @pytest.mark.parametrize("kind", ["mysql", "postgresql"])
 def test_two_servers_one_of_which_is_killed(kind: str, tmp_path: Path) -> None:
-    script = "\n".join(blocks("sh", "<!-- two servers", "<!-- end of two servers -->"))
+    script = "\n".join(blocks(TOUR, "sh", "<!-- two servers", "<!-- end of two servers -->"))
     commands = Path(sys.executable).parent
     with new_database(kind, tmp_path) as url, ExitStack() as stack:
         environ = {
@@ -116,7 +127,7 @@ def end_all_of(shell: "subprocess.Popen[str]") -> None:
 
 
 def test_the_library_in_an_environment_without_the_http_packages(tmp_path: Path) -> None:
-    (example,) = blocks("python", "<!-- embedded")
+    (example,) = blocks(README, "python", "<!-- embedded -->")
     uv = [sys.executable, "-m", "uv", "--no-config", "-q"]
     subprocess.run([*uv, "venv", "--python", sys.executable, tmp_path / "venv"], check=True)
     python = tmp_path / "venv/bin/python"
@@ -130,3 +141,16 @@ def test_the_library_in_an_environment_without_the_http_packages(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     assert "You asked: “Hello from another program 👋”" in done.stdout
     assert done.stdout.endswith("['complete', 'complete']\n")
+
+
+def test_the_site_is_built_without_a_warning_and_needs_no_other_host(tmp_path: Path) -> None:
+    """A link to a page or heading that is missing is a warning."""
+    build = (sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", "-d", tmp_path / "doctrees")
+    done = subprocess.run([*build, ROOT / "docs", tmp_path / "site"], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    pages = list((tmp_path / "site").glob("*.html"))
+    assert {page.stem for page in (ROOT / "docs").glob("*.md")} <= {page.stem for page in pages}
+    for page in pages:
+        loaded = re.findall(r'<(?:script|link|img|iframe)\b[^>]*?(?:src|href)="([^"]*)"', page.read_text("utf-8"))
+        assert loaded
+        assert [url for url in loaded if "//" in url] == []
