@@ -1,13 +1,21 @@
-"""The OpenAI client, told to do no more than is asked of it. Importing this module takes about a second."""
+"""The openai package makes each request of an endpoint's URL, key and question, and an error of what is no success.
+
+It retries nothing, follows no redirect and takes no proxy from the environment; the body of a success is read past it,
+for speed. Importing this module takes about a second.
+"""
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import cast
+from urllib.parse import parse_qsl
 
 import httpx2
-from openai import AsyncOpenAI, AsyncStream, Omit, omit
+from openai import APIStatusError, AsyncOpenAI, AsyncStream, Omit, omit
 
 from chatcore.errors import ModelUnauthorized, ModelURLRefused
 from chatcore.ports import ModelEndpoint, Prompt
@@ -82,13 +90,13 @@ class ChatClient:
                 return body
 
     async def _ask(self, endpoint: ModelEndpoint, asked: Mapping[str, object], deadline: float) -> Body:
-        client, query = self._client_for(endpoint.url)
         calling_until.set(deadline)
-        with asking_for(endpoint.owner):
-            response = await client.post(  # `chat.completions.create` first looks through it all: half a millisecond
-                "/chat/completions" + query,
+        with asking_for(endpoint.owner), _refusals():
+            # `chat.completions.create` first looks through it all: half a millisecond
+            response = await self._client_for(endpoint.url).post(
+                "/chat/completions",
                 body=asked,
-                options={"headers": _credentials(endpoint.api_key, by_name=bool(query))},
+                options={"headers": _credentials(endpoint)},
                 cast_to=httpx2.Response,
                 stream=True,
                 stream_cls=AsyncStream[object],
@@ -97,12 +105,11 @@ class ChatClient:
 
     async def list_models(self, endpoint: ModelEndpoint) -> Body:
         """Return the answer to the question which models there are. Raise `Refusal`."""
-        client, query = self._client_for(endpoint.url)
         calling_until.set(self._time() + self._total_timeout)
-        with asking_for(endpoint.owner):
-            response = await client.get(
-                "/models" + query,
-                options={"headers": _credentials(endpoint.api_key, by_name=bool(query))},
+        with asking_for(endpoint.owner), _refusals():
+            response = await self._client_for(endpoint.url).get(
+                "/models",
+                options={"headers": _credentials(endpoint)},
                 cast_to=httpx2.Response,
                 stream=True,
                 stream_cls=AsyncStream[object],
@@ -112,25 +119,50 @@ class ChatClient:
     async def aclose(self) -> None:
         await self._http.aclose()
 
-    def _new_client(self, url: str) -> tuple[AsyncOpenAI, str]:
-        """The client for a URL, and the URL's query, which follows each path (Azure's `?api-version=`)."""
-        base, mark, query = url.partition("?")
+    def _new_client(self, url: str) -> AsyncOpenAI:
+        """The client for a URL, whose query goes with each path (Azure's `?api-version=`)."""
+        base, _, query = url.partition("?")
         try:
-            client = AsyncOpenAI(
-                api_key="in each call", base_url=base, http_client=self._http, max_retries=0, timeout=None
+            return AsyncOpenAI(
+                api_key="in each call",
+                base_url=base,
+                default_query=dict(parse_qsl(query, keep_blank_values=True)),
+                http_client=self._http,
+                max_retries=0,
+                timeout=None,
             )
         except httpx2.InvalidURL:
             raise ModelURLRefused from None
-        return client, mark + query
 
 
-def _credentials(api_key: str, *, by_name: bool) -> Mapping[str, str | Omit]:
-    """The key as a bearer token, or as Azure wants it."""
-    if not (api_key.isascii() and api_key.isprintable()):
+def _credentials(endpoint: ModelEndpoint) -> Mapping[str, str | Omit]:
+    """The key as a bearer token, or as Azure, whose URLs have a query, wants it."""
+    key = endpoint.api_key
+    if not (key.isascii() and key.isprintable()):
         raise ModelUnauthorized("The API key has characters that cannot be sent.")
-    if by_name and api_key:
-        return {"Authorization": omit, "api-key": api_key}
-    return {"Authorization": f"Bearer {api_key}" if api_key else omit}
+    if key and endpoint.url.partition("?")[2]:
+        return {"Authorization": omit, "api-key": key}
+    return {"Authorization": f"Bearer {key}" if key else omit}
+
+
+@contextmanager
+def _refusals() -> Generator[None, None, None]:
+    try:
+        yield
+    except APIStatusError as error:
+        refused = error.response
+        raise Refusal(error.status_code, refused.content, _seconds(refused.headers.get("Retry-After", ""))) from None
+
+
+def _seconds(retry_after: str) -> float | None:
+    """From a number or a date (RFC 9110 §10.2.3)."""
+    try:
+        if retry_after.strip().replace(".", "", 1).isdecimal():
+            return float(retry_after)
+        at = parsedate_to_datetime(retry_after)
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
 def _body_of(response: httpx2.Response) -> Body:

@@ -1,7 +1,8 @@
 """The HTTP underneath the OpenAI client: httpx2's transport interface on an aiohttp session.
 
-aiohttp reads a stream with less than half the work that httpx2's own transport needs. What goes wrong leaves here as a
-`ModelError`, which httpx2 and the OpenAI client let pass.
+aiohttp reads a stream with less than half the work that httpx2's own transport needs. What goes wrong before there is
+an answer leaves here as a `ModelError`, which httpx2 and the OpenAI client let pass; of an answer without success the
+client makes its own error.
 """
 
 import asyncio
@@ -9,8 +10,6 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 from contextvars import ContextVar
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 
 import aiohttp
@@ -20,7 +19,6 @@ import yarl
 from chatcore.errors import ModelError, ModelProtocolError, ModelTimeout, ModelUnavailable, ModelURLRefused
 from chatcore_openai._internals import TooMuch, Turns, allow, meter
 from chatcore_openai.egress import Egress
-from chatcore_openai.failures import Refusal
 from chatcore_openai.guard import GuardedResolver, Refused, guarded_socket
 from chatcore_openai.names import Names, NameTimeout
 from chatcore_openai.reply import CUT
@@ -40,7 +38,7 @@ _TROUBLE = (aiohttp.ClientError, OSError, TimeoutError)
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
-    """Makes each request once. Knows no proxies, cookies or redirects, and reads no body but that of a success.
+    """Makes each request once. Knows no proxies, cookies or redirects.
 
     Times are in seconds: `connect_timeout` until a connection stands, name look-up and TLS included, `idle_timeout`
     without a word (`Body.since`), `calling_until` to the last byte. `max_raw_bytes` bounds a body with
@@ -94,7 +92,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         except (KeyError, ValueError):  # a URL that only looks like one
             raise ModelURLRefused from None
         if not 200 <= response.status < 300:
-            raise await _refusal_in(response)
+            return await _without_success(response)
         if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
             response.close()
             raise ModelProtocolError("The model endpoint compressed its answer, which it was asked not to do.")
@@ -201,25 +199,16 @@ class Body(httpx2.AsyncByteStream):
             self._timer = self._loop.call_at(self._next_look(), self._look)
 
 
-async def _refusal_in(response: aiohttp.ClientResponse) -> Refusal:
+async def _without_success(response: aiohttp.ClientResponse) -> httpx2.Response:
+    """With the beginning of its body, as it came."""
     body = b""
     with suppress(*_TROUBLE):
         async with asyncio.timeout(_REFUSED_WITHIN):
             while len(body) < _MAX_REFUSAL and (data := await response.content.read(_MAX_REFUSAL)):
                 body += data
     response.close()
-    return Refusal(response.status, body[:_MAX_REFUSAL], _retry_after(response.headers.get("Retry-After", "")))
-
-
-def _retry_after(header: str) -> float | None:
-    """Seconds, from a number or a date (RFC 9110 §10.2.3)."""
-    try:
-        if header.strip().replace(".", "", 1).isdecimal():
-            return float(header)
-        at = parsedate_to_datetime(header)
-    except (ValueError, OverflowError):
-        return None
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    headers = {"Retry-After": response.headers.get("Retry-After", "")}  # no encoding: what is compressed stays so
+    return httpx2.Response(response.status, headers=headers, content=body[:_MAX_REFUSAL])
 
 
 def _failure_of(error: Exception) -> ModelError:
