@@ -9,12 +9,7 @@ from typing import Any
 import chatcore
 from chatcore import ChatcoreError, StepUp
 
-USE_CASES: list[Any] = [
-    kind
-    for kind in map(vars(chatcore).get, chatcore.__all__)
-    if isinstance(kind, type) and kind.__module__.startswith("chatcore.use_cases") and "__call__" in vars(kind)
-    if kind is not StepUp  # which is part of others
-]
+USE_CASES: list[Any] = [kind for kind in chatcore.USE_CASES.values() if kind is not StepUp]  # which is part of others
 
 
 class Undeclared(AssertionError):

@@ -2,16 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import pytest
 
-from chatcore import Status, Vouched
+from chatcore import Caller, Conversation, ModelConfig, SignedIn, Status, Vouched
 from chatcore.errors import Contention, NotFound, Unauthenticated, Unavailable
 from chatcore.shielding import TRIES, retry_on_contention
 from chatcore_memory import Stall
 from unit.world import PASSWORD, World, everything_has_ended
-
-Call = Callable[[], Awaitable[object]]
 
 
 @pytest.fixture(autouse=True)
@@ -80,82 +79,83 @@ async def test_a_pause_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None
 # ---- the use cases ---------------------------------------------------------------------------------------
 
 
-async def calls_of(world: World) -> dict[str, Call]:
-    """Every use case that writes and needs no `Replies`, ready to be called once each."""
+@dataclass(frozen=True)
+class Scene:
+    """Three users; the first has a conversation and two configurations, and signed in twice."""
+
+    world: World
+    ada: SignedIn
+    caller: Caller
+    second: SignedIn
+    grace: SignedIn
+    other: Caller
+    joan: SignedIn
+    config: ModelConfig
+    doomed: ModelConfig
+    conversation: Conversation
+
+    @property
+    def by(self) -> Vouched:
+        return Vouched(self.ada.user.id)
+
+
+@pytest.fixture
+async def scene(world: World) -> Scene:
     ada, grace, joan = [await world.signed_in(name) for name in ("ada", "grace", "joan")]
     caller, other = await world.caller(ada), await world.caller(grace)
     second = await world.sign_in(name="ada", password=PASSWORD)
-    config = await world.config(ada.user.id)
-    doomed = await world.config(ada.user.id)
-    by = Vouched(ada.user.id)
-    conversation = await world.create_conversation(by=by)
-    return {
-        "register": lambda: world.register(username="new", password=PASSWORD),
-        "sign in": lambda: world.sign_in(name="ada", password=PASSWORD),
-        "refresh": lambda: world.refreshed(joan),
-        "sign out": lambda: world.sign_out(caller=other, refresh_token=grace.refresh_token),
-        "revoke session": lambda: world.revoke_session(caller=caller, session_id=second.session.id),
-        "revoke others": lambda: world.revoke_other_sessions(caller=caller),
-        "change username": lambda: world.change_username(caller=caller, username="lovelace"),
-        "change email": lambda: world.change_email(caller=caller, email="new@example.org", current_password=PASSWORD),
-        "change password": lambda: world.change_password(caller=caller, password="another horse"),
-        "create config": lambda: world.config(ada.user.id),
-        "update config": lambda: world.update_model_config(by=by, config_id=config.id, model_name="other"),
-        "delete config": lambda: world.delete_model_config(by=by, config_id=doomed.id),
-        "create conversation": lambda: world.create_conversation(by=by, config_id=config.id),
-        "rename": lambda: world.rename_conversation(by=by, conversation_id=conversation.id, title="x"),
-        "authenticate": lambda: later(world, lambda: world.caller(ada)),
-    }
+    config, doomed = await world.config(ada.user.id), await world.config(ada.user.id)
+    conversation = await world.create_conversation(by=Vouched(ada.user.id))
+    return Scene(world, ada, caller, second, grace, other, joan, config, doomed, conversation)
 
 
-async def later(world: World, call: Call) -> object:
+async def later(scene: Scene) -> object:
     """So much later that the session's use is noted again."""
-    world.clock.advance(120)
-    return await call()
+    scene.world.clock.advance(120)
+    return await scene.world.caller(scene.ada)
 
 
-USE_CASES = (
-    "register",
-    "sign in",
-    "refresh",
-    "sign out",
-    "revoke session",
-    "revoke others",
-    "change username",
-    "change email",
-    "change password",
-    "create config",
-    "update config",
-    "delete config",
-    "create conversation",
-    "rename",
-    "authenticate",
-)
-
-
-async def test_the_list_is_whole(world: World) -> None:
-    assert tuple(await calls_of(world)) == USE_CASES
+CALLS: dict[str, Callable[[Scene], Awaitable[object]]] = {
+    "register": lambda it: it.world.register(username="new", password=PASSWORD),
+    "sign in": lambda it: it.world.sign_in(name="ada", password=PASSWORD),
+    "refresh": lambda it: it.world.refreshed(it.joan),
+    "sign out": lambda it: it.world.sign_out(caller=it.other, refresh_token=it.grace.refresh_token),
+    "revoke session": lambda it: it.world.revoke_session(caller=it.caller, session_id=it.second.session.id),
+    "revoke others": lambda it: it.world.revoke_other_sessions(caller=it.caller),
+    "change username": lambda it: it.world.change_username(caller=it.caller, username="lovelace"),
+    "change email": lambda it: it.world.change_email(
+        caller=it.caller, email="new@example.org", current_password=PASSWORD
+    ),
+    "change password": lambda it: it.world.change_password(caller=it.caller, password="another horse"),
+    "create config": lambda it: it.world.config(it.ada.user.id),
+    "update config": lambda it: it.world.update_model_config(by=it.by, config_id=it.config.id, model_name="other"),
+    "delete config": lambda it: it.world.delete_model_config(by=it.by, config_id=it.doomed.id),
+    "create conversation": lambda it: it.world.create_conversation(by=it.by, config_id=it.config.id),
+    "rename": lambda it: it.world.rename_conversation(by=it.by, conversation_id=it.conversation.id, title="x"),
+    "authenticate": later,
+}
+"""Every use case that writes and needs no `Replies`, once each."""
 
 
 @pytest.mark.parametrize("after", range(5))
-@pytest.mark.parametrize("name", USE_CASES)
-async def test_a_use_case_gets_through(world: World, name: str, after: int) -> None:
-    call = (await calls_of(world))[name]
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_use_case_gets_through(scene: Scene, name: str, after: int) -> None:
+    world = scene.world
     commits = world.storage.commits
     world.database.contend(TRIES - 1, after=after)
-    await call()
+    await CALLS[name](scene)
     assert world.storage.commits == commits + 1
 
 
-@pytest.mark.parametrize("name", USE_CASES)
-async def test_a_use_case_that_never_gets_through_is_unavailable(world: World, name: str) -> None:
-    call = (await calls_of(world))[name]
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_use_case_that_never_gets_through_is_unavailable(scene: Scene, name: str) -> None:
+    world = scene.world
     commits = world.storage.commits
     world.database.contend(TRIES)
     with pytest.raises(Contention):
-        await call()
+        await CALLS[name](scene)
     assert world.storage.commits == commits
-    await call()
+    await CALLS[name](scene)
     assert world.storage.commits == commits + 1
 
 

@@ -21,7 +21,7 @@ from litestar.routes import HTTPRoute
 from litestar.types import Method
 from litestar.types.internal_types import PathParameterDefinition
 
-from chatcore import Authenticate, errors
+from chatcore import USE_CASES, Authenticate, errors
 from chatcore.errors import Raises
 from chatcore_app import Settings
 from chatcore_http import export_lines, media, schemas
@@ -128,8 +128,8 @@ class _Operation:
         self._handler = handler
         self._path = path
         self._asked_for = list(get_type_hints(getattr(handler.fn, "__dishka_orig_func__", handler.fn)).values())
-        of_core = (kind for kind in self._asked_for if getattr(kind, "__module__", "").startswith("chatcore.use_cases"))
-        use_case, names = next(of_core, None), called(handler)
+        use_case = next((kind for kind in self._asked_for if kind in USE_CASES.values()), None)
+        names = called(handler)
         self._name: str = use_case.__name__ if use_case else handler.handler_name
         self._bounds = {names.get(name, name): bound for name, bound in getattr(use_case, "bounds", {}).items()}
 
