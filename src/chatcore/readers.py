@@ -33,7 +33,9 @@ class Readers:
     mirrors: Mirrors
     silence: float
     _holding: AtOnce = field(default_factory=lambda: AtOnce("readers of long replies", _AT_ONCE))
-    _finding: WeakValueDictionary[UserId, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    _finding: WeakValueDictionary[UserId, asyncio.Lock] = field(
+        default_factory=WeakValueDictionary[UserId, asyncio.Lock]
+    )
 
     def follow(
         self,

@@ -69,15 +69,16 @@ def describe(settings: Settings, routers: Sequence[Router]) -> Json:
         logging_config=None,
     )
     document: Json = app.openapi_schema.to_schema()
-    found, document["components"]["schemas"] = document["components"]["schemas"], _schemas()
-    described, document["paths"] = document["paths"], {}
+    paths: dict[str, Json] = {}
+    all_schemas = _schemas()
     for path, method, handler in _handlers(app):
-        operation = described[path][method.lower()]
-        _Operation(operation, handler, path).complete(found, document["components"]["schemas"])
+        operation = document["paths"][path][method.lower()]
+        _Operation(operation, handler, path).complete(document["components"]["schemas"], all_schemas)
         if enveloped:
             operation["responses"] = deepcopy(operation["responses"])  # parts of them are the same for every document
             sessions_envelope.describe_enveloped(operation["responses"])
-        document["paths"].setdefault(path, {})[method.lower()] = operation
+        paths.setdefault(path, {})[method.lower()] = operation
+    document["paths"], document["components"]["schemas"] = paths, all_schemas
     return document
 
 
@@ -100,7 +101,7 @@ def _schemas() -> Json:
 
 def _handlers(app: Litestar) -> Sequence[tuple[str, Method, HTTPRouteHandler]]:
     """Keep the routes' order; sort the paths of one handler, which the framework keeps as a set."""
-    found = [
+    found: list[tuple[str, Method, HTTPRouteHandler]] = [
         (route.path_format, method, handler)
         for route in app.routes
         if isinstance(route, HTTPRoute)

@@ -137,7 +137,8 @@ class Session(Shape, frozen=True):
     @classmethod
     def seen_from(cls, current: entities.SessionId, session: entities.Session) -> Self:
         named: dict[str, Any] = {name: getattr(session, name, None) for name in cls.__struct_fields__}
-        return cls(**{**named, "current": session.id == current})
+        named["current"] = session.id == current
+        return cls(**named)
 
 
 class Sessions(Listing[Session], frozen=True):
