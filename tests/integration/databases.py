@@ -44,6 +44,8 @@ behind_a_pooler = pytest.param(POOLER, marks=pytest.mark.postgresql)
 """PostgreSQL behind PgBouncer in transaction mode: for what shows that nothing depends on a session of the server's."""
 only_servers = pytest.mark.parametrize("database_url", [_MARKED["mysql"], _MARKED["postgresql"]], indirect=True)
 """For what a SQLite file cannot have: more than one process."""
+on_one_server = pytest.mark.parametrize("database_url", [_MARKED[kind] for kind in KINDS[1:2]], indirect=True)
+"""For what such processes do among themselves, whatever their server."""
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import ClientConnectorError
 
 from chatcore_sql import Database
-from integration.databases import SERVERS, execute, new_database, only_servers
+from integration.databases import KINDS, execute, new_database, on_one_server, only_servers
 from integration.http_app import EVENTS, Api, EventStream, client_of, text_of
 from integration.model_server import STALL, Gate, ModelServer, chunk, stream
 from integration.processes import Server, children_of, run, serving, start
@@ -161,7 +161,7 @@ async def test_when_a_worker_dies_its_replies_end_and_another_one_comes(database
         assert f"worker {first} has died" in ended_all.stderr
 
 
-@only_servers
+@on_one_server
 async def test_without_their_supervisor_workers_finish_what_they_write_and_leave(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -185,7 +185,7 @@ async def test_without_their_supervisor_workers_finish_what_they_write_and_leave
 # ---- all leave -------------------------------------------------------------------------------------------
 
 
-@only_servers
+@on_one_server
 @pytest.mark.parametrize("to_all", [False, True], ids=["SIGTERM", "SIGINT to each, as a terminal sends it"])
 async def test_all_workers_drain(database_url: str, tmp_path: Path, to_all: bool) -> None:
     gate = Gate()
@@ -215,7 +215,7 @@ async def test_a_sqlite_file_is_served_by_one_process(tmp_path: Path) -> None:
     check_sentence(await run(tmp_path, "serve", WORKERS="2"), "WORKERS must be 1 with SQLite")
 
 
-@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize("kind", KINDS[1:2])
 def test_what_prevents_a_start_is_said_once(kind: str, tmp_path: Path) -> None:
     async def refused() -> None:
         given = {"DATABASE_URL": url, "WORKERS": str(WORKERS), "PORT": "0"}
@@ -232,7 +232,7 @@ def test_what_prevents_a_start_is_said_once(kind: str, tmp_path: Path) -> None:
         asyncio.run(refused())
 
 
-@only_servers
+@on_one_server
 async def test_who_interrupts_a_start_is_told_nothing(database_url: str, tmp_path: Path) -> None:
     for pause in (0.0, 0.2, 0.5, 1.0):
         process = await start(tmp_path, "serve", DATABASE_URL=database_url, WORKERS="2", PORT="0")
@@ -245,7 +245,7 @@ async def test_who_interrupts_a_start_is_told_nothing(database_url: str, tmp_pat
         assert (process.returncode, stderr.decode()) == (0, ""), pause
 
 
-@only_servers
+@on_one_server
 async def test_a_worker_that_cannot_be_started_again_is_tried_until_it_can(database_url: str, tmp_path: Path) -> None:
     """An operator's mistake while the others serve: it is said in the log, and nothing else ends."""
     async with ModelServer() as model, working(tmp_path, database_url, model, WORKERS="2") as workers:
