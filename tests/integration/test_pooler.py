@@ -13,7 +13,8 @@ from sqlalchemy import text
 from chatcore.errors import Unavailable
 from chatcore.ports import LLMGateway
 from chatcore_memory import ScriptedModel, Stall
-from chatcore_sql import Database, postgresql
+from chatcore_sql import Database
+from chatcore_sql.dialects import postgresql
 from chatcore_sql.statements import SingleReads, Transaction
 from contracts.storage.base import stored_conversation, stored_user, the_conversation
 from integration.databases import POOLER, behind_a_pooler, empty, execute, new_database

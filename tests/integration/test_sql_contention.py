@@ -33,7 +33,6 @@ from chatcore.shielding import retry_on_contention
 from chatcore_demo import DEMO_ENDPOINT
 from chatcore_memory import HandClock, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel
 from chatcore_sql import Database
-from chatcore_sql import database as module
 from chatcore_sql.failures import is_gone, meaning
 from contracts.storage.base import NOW, stored_conversation, stored_user, the_conversation
 from contracts.storage.workers import buried
@@ -44,7 +43,7 @@ NEW_PASSWORD = "another horse"
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOCK_TIMEOUT", 1)
+    monkeypatch.setattr("chatcore_sql.dialects.base.LOCK_TIMEOUT", 1)
 
 
 only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -3,15 +3,18 @@
 import asyncio
 import os
 import socket
+import struct
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from chatcore.entities import Conversation, ConversationId, MessageId, Status, UserId
 from chatcore.errors import EmailTaken, NotFound, Unavailable, UsernameTaken
@@ -82,7 +85,7 @@ async def test_a_read_goes_to_the_driver_and_not_through_sqlalchemy(
     user = await stored_user(database.unit_of_work, "ada")
     conversation = await stored_conversation(database.unit_of_work, user)
     reply = await stored_reply(database.unit_of_work, conversation)
-    monkeypatch.setattr(SingleReads, "_by_sqlalchemy", None)
+    monkeypatch.setattr(Connection, "execute", None)
     async with database.unit_of_work(read_only=True) as work:
         assert await work.conversations.get(user.id, conversation.id) is not None
         assert await work.messages.get(user.id, conversation.id, reply.id) == reply
@@ -91,6 +94,48 @@ async def test_a_read_goes_to_the_driver_and_not_through_sqlalchemy(
         assert await work.workers.silent(longer_than=timedelta(seconds=5)) == []
         assert await work.unfinished.orphans(limit=10) == []
         assert await work.unfinished.of(user.id) == []
+
+
+async def test_a_read_that_is_refused_is_sent_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = list[str]()
+    monkeypatch.setattr(type(database._dialect), "fetch", counted(database._dialect.fetch, sent))
+    for _ in range(2):
+        with pytest.raises(DBAPIError, match="nowhere"):
+            await SingleReads(database._reading).rows(text("SELECT nothing FROM nowhere"))
+    assert len(sent) == 2
+    assert idle(database)
+
+
+@only_servers
+@pytest.mark.parametrize(
+    "error", [RuntimeError("the handler is closed"), IndexError(), struct.error(), ConnectionResetError()]
+)
+async def test_a_read_is_sent_again_where_its_driver_loses_its_connection(
+    database: Database, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = list[str]()
+    await stored_user(database.unit_of_work, "ada")
+    monkeypatch.setattr(type(database._dialect), "fetch", counted(database._dialect.fetch, sent, error))
+    assert await the_user(database) is not None
+    assert len(sent) == 2
+    assert idle(database)
+    monkeypatch.setattr(type(database._dialect), "fetch", counted(database._dialect.fetch, sent, error, error))
+    with pytest.raises(Unavailable):
+        await the_user(database)
+    assert idle(database)
+
+
+def counted(fetch: Callable[..., Awaitable[Any]], sent: list[str], *errors: Exception) -> Callable[..., Awaitable[Any]]:
+    """The texts that are sent, the first of which meet the errors."""
+    left = list(errors)
+
+    async def fetch_and_tell(_: object, connection: Any, text: str, arguments: Any) -> Any:
+        sent.append(text)
+        if left:
+            raise left.pop()
+        return await fetch(connection, text, arguments)
+
+    return fetch_and_tell
 
 
 @only_servers
@@ -179,11 +224,11 @@ async def test_the_server_ends_a_statement_that_takes_too_long(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Here it is given up before that, and the server would go on with it; a change of the schema may take longer."""
-    monkeypatch.setattr(module, "STATEMENT_TIMEOUT", 1)
+    monkeypatch.setattr("chatcore_sql.dialects.base.STATEMENT_TIMEOUT", 1)
     sleep = "SELECT SLEEP" if database_url.startswith("mysql") else "SELECT pg_sleep"
 
     def change(connection: Connection) -> None:
-        with schema._alone(connection, "BEGIN", Naming()):
+        with schema._alone(connection, Naming()):
             connection.exec_driver_sql(f"{sleep}(2)")
 
     async with asyncio.timeout(20), Database(database_url) as impatient:

@@ -62,6 +62,33 @@ def test_no_statement_is_put_together_from_text() -> None:
     assert sorted(set(raw)) == ["schema.py exec_driver_sql", "statements.py exec_driver_sql"]
 
 
+SQL = SOURCE / "adapters/chatcore_sql"
+DATABASES = {"sqlite", "mysql", "mariadb", "postgresql"}
+
+
+def test_no_module_asks_which_database_it_is() -> None:
+    """What differs is in the databases' own modules; migrations are as they were."""
+    asked = [
+        f"{file.name}:{node.lineno}"
+        for file in sorted(SQL.glob("*.py"))
+        for node in ast.walk(ast.parse(file.read_bytes()))
+        if isinstance(node, ast.Compare)
+        and DATABASES & {part.value for part in (node.left, *node.comparators) if isinstance(part, ast.Constant)}
+    ]
+    assert asked == []
+
+
+def test_what_is_private_in_a_library_is_used_in_one_module() -> None:
+    used = [
+        f"{file.name}:{node.lineno} {ast.unparse(node)}"
+        for file in sorted(SQL.rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_bytes()))
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
+        if ast.unparse(node.value) not in ("self", "cls") and file.name != "_internals.py"
+    ]
+    assert used == []
+
+
 def loops_of(file: Path) -> Iterator[tuple[ast.AsyncFunctionDef, ast.AsyncFor]]:
     """Each `async for`, and the function that it stands in."""
     for function in ast.walk(ast.parse(file.read_bytes())):

@@ -22,10 +22,10 @@ from chatcore.entities import (
     storable,
 )
 from chatcore.ports import Administration, NewUser, SealedKeys
-from chatcore_sql.model_configs import BY_KEY, CONFIG, config_from
-from chatcore_sql.queries import Query
+from chatcore_sql.dialects.mysql import BY_KEY
+from chatcore_sql.model_configs import CONFIG, config_from
 from chatcore_sql.search import escaped
-from chatcore_sql.statements import Row, Statements
+from chatcore_sql.statements import Query, Row, Statements
 from chatcore_sql.tables import LARGEST_ID, Id, conversations, model_configs, roles, user_roles, user_storage, users
 from chatcore_sql.users import AT_ONCE, USER, taken, user_from
 
@@ -85,7 +85,7 @@ _LIST = (
 _REPLACE = (
     update(model_configs)
     .where(_m.user_id == bindparam("owner"), _m.id == bindparam("config"), _m.sealed_key == bindparam("known"))
-    .with_hint(BY_KEY, dialect_name="mysql")
+    .with_hint(**BY_KEY)
 )
 
 

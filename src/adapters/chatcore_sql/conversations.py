@@ -23,8 +23,10 @@ from sqlalchemy import (
 from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, UserId, WorkerId
 from chatcore.ports import ConversationRepo, Matches
 from chatcore.storage import CONVERSATION_BYTES, StorageLedger
+from chatcore_sql.dialects.mysql import BY_KEY, by_index
+from chatcore_sql.functions import HighestFirst
 from chatcore_sql.mapped import Mapped
-from chatcore_sql.pages import LIMIT, HighestFirst, newest_first, oldest_first
+from chatcore_sql.pages import LIMIT, newest_first, oldest_first
 from chatcore_sql.search import find
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.storage import SIZE_OF_MESSAGES
@@ -49,7 +51,8 @@ _LIST_BELOW = (
     .order_by(_c.updated_at.desc(), _c.id.desc())
     .limit(LIMIT)
 )
-_IN_ORDER = "FORCE INDEX (ix_messages_user_id_conversation_id_active_id)"
+# Of a conversation with a good part of all messages, MySQL would rather walk the primary key in search of them.
+IN_ORDER = by_index("ix_messages_user_id_conversation_id_active_id")
 _m = messages.c
 
 
@@ -57,7 +60,7 @@ def _last_until_then(*, active: bool) -> ScalarSelect[int]:
     """Found from the newest on: no more is read than was said since."""
     return (
         select(_m.id)
-        .with_hint(messages, _IN_ORDER, dialect_name="mysql")
+        .with_hint(messages, **IN_ORDER)
         .where(
             _m.user_id == _c.user_id,
             _m.conversation_id == _c.id,
@@ -87,14 +90,14 @@ _TIMES = select(_m.id, _m.created_at, _m.ended_at).where(_m.user_id == bindparam
 _OWN_BY_ID = (
     select(*CONVERSATION)
     .where(_c.closed_at.is_(None))
-    .with_hint(conversations, "FORCE INDEX (uq_conversations_user_id_id)", dialect_name="mysql")
+    .with_hint(conversations, **by_index("uq_conversations_user_id_id"))
 )
 _BY_ID = oldest_first(_OWN_BY_ID, {_c.user_id: bindparam("owner")}, _c.id).limit(LIMIT)
 _NEWEST = newest_first(_OWN_BY_ID, {_c.user_id: bindparam("owner")}, _c.id).limit(LIMIT)
 CONVERSATIONS = _OPEN.where(_c.id.in_(bindparam("conversations", expanding=True)))
 # By the primary key alone: where MySQL locks an index entry first that somebody with the row's lock has to change,
 # the two wait for each other.
-_UPDATE = update(conversations).where(*THIS_CONVERSATION).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
+_UPDATE = update(conversations).where(*THIS_CONVERSATION).with_hint(**BY_KEY)
 _PROPOSE_TITLE = _UPDATE.where(_c.titled_by_user.is_(false()))
 _CLAIM = _UPDATE.where(_c.writing_reply_id.is_(None))
 _OF_REPLY = _UPDATE.where(_c.writing_reply_id == bindparam("reply"))
@@ -103,7 +106,7 @@ _REQUEST_STOP = _OF_REPLY.values(stop_requested=True)
 _DELETE = delete(conversations).where(*_THIS_OR_CLOSED)
 # First looked for, then deleted by key: a range that is deleted locks what lies beside it.
 _SOME_MESSAGES = newest_first(
-    select(_m.id).with_hint(messages, _IN_ORDER, dialect_name="mysql"),
+    select(_m.id).with_hint(messages, **IN_ORDER),
     {
         _m.user_id: bindparam("owner"),
         _m.conversation_id: bindparam("conversation"),

@@ -1,28 +1,27 @@
 """The database: its engines and pools, its schema, its units of work."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from math import inf
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
-from sqlalchemy import NullPool, event, literal_column, select
+from sqlalchemy import NullPool, event
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.util import greenlet_spawn
 
 from chatcore.errors import ReadOnly
 from chatcore.ports import UnitOfWork
 from chatcore.shielding import shielded
 from chatcore.storage import MAX_STORAGE_BYTES
 from chatcore_sql import schema
+from chatcore_sql._internals import greenlet_spawn
+from chatcore_sql.dialects import DIALECTS
+from chatcore_sql.dialects.base import CONNECT_TIMEOUT
 from chatcore_sql.failures import discard_what_is_gone
 from chatcore_sql.file_lock import FileLock
 from chatcore_sql.naming import Naming
 from chatcore_sql.parameters import Asked, asked_by
 from chatcore_sql.pool import Pool
-from chatcore_sql.postgresql import set_up as set_up_postgresql
-from chatcore_sql.queries import Query
-from chatcore_sql.sqlite import set_up as set_up_sqlite
 from chatcore_sql.statements import URGENT_WITHIN, SingleReads, Transaction, Work, answer
 from chatcore_sql.unit_of_work import SqlUnitOfWork
 from chatcore_sql.unreachable import located
@@ -32,29 +31,8 @@ T = TypeVar("T")
 
 POOL_TIMEOUT = 5  # seconds to wait for a free connection
 WRITER_TIMEOUT = 25  # and for SQLite's only writer, which a burst of sends shares
-CONNECT_TIMEOUT = 5  # seconds
 URGENT = 2  # connections: one for the lease, and one for the text of replies, which may take its time
-LOCK_TIMEOUT = 5  # seconds to wait for a row that another transaction has locked
-STATEMENT_TIMEOUT = 35  # seconds, after which it has been given up here, and the server would go on (MySQL: only reads)
-IDLE_TIMEOUT = 5  # seconds that a transaction may say nothing: then its process is gone, and its locks shall go too
 RECYCLE_AFTER = 1800  # seconds; sooner than servers and the firewalls before them drop what is idle
-
-# MySQL and MariaDB give the isolation level different names; each reads only the comment that is meant for it.
-# TRADITIONAL refuses what does not fit, where a lax server would cut it.
-_MYSQL_SESSION = (
-    "SET /*!80000 transaction_isolation = */ /*M! tx_isolation = */ 'READ-COMMITTED', "
-    "/*M! idle_transaction_timeout = {idle}, */ innodb_lock_wait_timeout = {lock}, "
-    "/*!80000 max_execution_time = {statement}000 */ /*M! max_statement_time = {statement} */, "
-    "time_zone = '+00:00', sql_mode = 'TRADITIONAL', group_concat_max_len = 1048576"
-)
-_POSTGRESQL_SESSION = {"timezone": "UTC"}
-
-_TAKES_CHANGES: Mapping[str, Query] = {
-    "sqlite": select(literal_column("1")),
-    # From MariaDB 12 on, it may be a word.
-    "mysql": select(literal_column("CONCAT(@@global.read_only) IN ('0', 'OFF') AND NOT @@global.innodb_read_only")),
-    "postgresql": select(literal_column("current_setting('transaction_read_only') = 'off'")),
-}
 
 
 class Database:
@@ -82,27 +60,46 @@ class Database:
         """
         asked = asked_by(engine_url(url))
         need_driver(asked.url)
+        self._dialect = DIALECTS[asked.url.get_backend_name()]
         self._naming = Naming(prefix, schema)
-        self._naming.check(asked.url.get_backend_name())
-        file = sqlite_file(asked.url)
-        self._lock = FileLock(file) if file else None
-        size, urgent = _shared_out(pool_size, asked.connections)
-        self._reading = self._writing = self._pool(asked, size)
-        self._urgent = self._pool(asked, urgent, connect_within=URGENT_WITHIN) if urgent else self._writing
+        self._naming.check(self._dialect)
         self._place = asked.place
         self._max_storage = max_storage
-        self._begin = "BEGIN"
-        if asked.url.get_backend_name() == "sqlite":
+        file = sqlite_file(asked.url)
+        self._lock = FileLock(file) if file else None
+        if self._dialect.is_server:
+            size, urgent = _shared_out(pool_size, asked.connections)
+            self._reading = self._writing = self._pool(asked, size)
+            self._urgent = self._pool(asked, urgent, connect_within=URGENT_WITHIN) if urgent else self._writing
+        else:
             # One writer at a time is SQLite's rule; a pool of one queues them fairly, where SQLite lets them poll.
             # In memory, the one connection is the database, and readers queue too.
             self._writing = self._urgent = self._pool(asked, 1, timeout=WRITER_TIMEOUT)
             self._reading = self._pool(asked, pool_size) if file else self._writing
-            self._begin = "BEGIN IMMEDIATE"
 
-    def _pool(self, asked: Asked, size: int, **times: float) -> Pool:
-        pool = _pool(asked, size, **times)
-        self._naming.apply(pool.engine)
-        return pool
+    def _pool(
+        self, asked: Asked, size: int, *, timeout: float | None = None, connect_within: float | None = None
+    ) -> Pool:
+        engine = create_async_engine(
+            asked.url,
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+            poolclass=NullPool,  # connections are kept by `Pool`
+            pool_reset_on_return=None,
+            hide_parameters=True,
+            connect_args={**self._dialect.arguments(), **asked.connect},
+        ).sync_engine
+        if self._dialect.is_server:
+            event.listen(engine, "handle_error", discard_what_is_gone)
+        self._dialect.set_up(engine)
+        self._naming.apply(engine)
+        return Pool(
+            engine,
+            size,
+            timeout=POOL_TIMEOUT if timeout is None else timeout,
+            connect_within=2 * (asked.timeout or CONNECT_TIMEOUT) if connect_within is None else connect_within,
+            recycle_after=RECYCLE_AFTER if self._dialect.is_server else inf,
+        )
 
     async def __aenter__(self) -> Self:
         if self._lock:
@@ -131,9 +128,9 @@ class Database:
             yield SqlUnitOfWork(SingleReads(self._reading), max_storage=self._max_storage)
             return
         if urgent and self._urgent is not self._writing:
-            transaction = Transaction(self._urgent, self._begin, within=URGENT_WITHIN)
+            transaction = Transaction(self._urgent, self._dialect.begin, within=URGENT_WITHIN)
         else:
-            transaction = Transaction(self._writing, self._begin)
+            transaction = Transaction(self._writing, self._dialect.begin)
         try:
             yield SqlUnitOfWork(transaction, max_storage=self._max_storage)
         finally:
@@ -151,7 +148,7 @@ class Database:
 
     async def check(self) -> None:
         """Raises `Unavailable` unless the database answers, `ReadOnly` unless it takes changes."""
-        row = await SingleReads(self._writing).first(_TAKES_CHANGES[self._writing.engine.dialect.name])
+        row = await SingleReads(self._writing).first(self._dialect.takes_changes)
         if row is None or not row[0]:
             await shielded(self._writing.close())  # others may be to another server, or be told something else
             raise ReadOnly
@@ -161,11 +158,11 @@ class Database:
 
         Raises `DatabaseUnreachable`, as do the next two.
         """
-        await self._alter(lambda it: schema.upgrade(it, self._begin, self._naming))
+        await self._alter(lambda it: schema.upgrade(it, self._naming))
 
     async def downgrade(self, revision: str = "base") -> None:
         """Takes the schema, and the data with it, back to a revision; `base` is an empty database."""
-        await self._alter(lambda it: schema.downgrade(it, self._begin, self._naming, revision))
+        await self._alter(lambda it: schema.downgrade(it, self._naming, revision))
 
     async def is_migrated(self) -> bool:
         """Whether the schema is at the newest revision, which is the one that this code needs."""
@@ -195,52 +192,3 @@ def _shared_out(pool_size: int, connections: int | None) -> tuple[int, int]:
         return pool_size, URGENT
     urgent = min(URGENT, connections // 2)
     return min(pool_size, connections - urgent), urgent
-
-
-def _pool(asked: Asked, size: int, *, timeout: float | None = None, connect_within: float | None = None) -> Pool:
-    url = asked.url
-    sqlite = url.get_backend_name() == "sqlite"
-    engine = create_async_engine(
-        url,
-        isolation_level="AUTOCOMMIT",
-        skip_autocommit_rollback=True,
-        poolclass=NullPool,  # connections are kept by `Pool`
-        pool_reset_on_return=None,
-        hide_parameters=True,
-        connect_args={**_connect_args(url.get_backend_name()), **asked.connect},
-    ).sync_engine
-    if sqlite:
-        set_up_sqlite(engine)
-    else:
-        event.listen(engine, "handle_error", discard_what_is_gone)
-    if url.get_backend_name() == "postgresql":
-        set_up_postgresql(engine, session=_POSTGRESQL_SESSION, transaction=_postgresql_transaction())
-    return Pool(
-        engine,
-        size,
-        timeout=POOL_TIMEOUT if timeout is None else timeout,
-        connect_within=2 * (asked.timeout or CONNECT_TIMEOUT) if connect_within is None else connect_within,
-        recycle_after=inf if sqlite else RECYCLE_AFTER,
-    )
-
-
-def _connect_args(backend: str) -> dict[str, Any]:
-    match backend:
-        case "sqlite":
-            return {"timeout": LOCK_TIMEOUT}
-        case "mysql":
-            session = _MYSQL_SESSION.format(idle=IDLE_TIMEOUT, lock=LOCK_TIMEOUT, statement=STATEMENT_TIMEOUT)
-            return {"autocommit": True, "connect_timeout": CONNECT_TIMEOUT, "init_command": session}
-        case _:
-            return {"timeout": CONNECT_TIMEOUT}
-
-
-def _postgresql_transaction() -> Mapping[str, str]:
-    return {
-        "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT}s",
-        "lock_timeout": f"{LOCK_TIMEOUT}s",
-        "statement_timeout": f"{STATEMENT_TIMEOUT}s",
-        # One plan whatever the values. Where one owner has nearly everything, the plan for that owner walks the primary
-        # key in search of their rows.
-        "plan_cache_mode": "force_generic_plan",
-    }

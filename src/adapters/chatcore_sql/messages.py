@@ -42,10 +42,12 @@ from chatcore.errors import IdempotencyKeyReused
 from chatcore.ports import PAGE_BYTES, Hit, Idempotency, Matches, MessageRef, MessageRepo, Node
 from chatcore.storage import StorageLedger, size_of, text_size
 from chatcore.texts import excerpt_of, fitting, utf8_length
-from chatcore_sql.conversations import CONVERSATION, CONVERSATIONS, THIS_CONVERSATION, conversation_from
+from chatcore_sql.conversations import CONVERSATION, CONVERSATIONS, IN_ORDER, THIS_CONVERSATION, conversation_from
 from chatcore_sql.cuts import packed, unpacked
+from chatcore_sql.dialects.mysql import by_index
 from chatcore_sql.failures import violates
-from chatcore_sql.pages import LIMIT, LowestFirst, Values, newest_first, oldest_first, sized
+from chatcore_sql.functions import LowestFirst
+from chatcore_sql.pages import LIMIT, Values, newest_first, oldest_first, sized
 from chatcore_sql.search import find
 from chatcore_sql.statements import Row, Statements
 from chatcore_sql.storage import CONTENT_SIZE, TEXT_SIZE
@@ -107,17 +109,13 @@ _REPLY_TO = (
     .order_by(LowestFirst(_m.id))
     .limit(1)
 )
-# Of a conversation with a good part of all messages, MySQL would rather walk the primary key in search of them.
-_IN_ORDER = "FORCE INDEX (ix_messages_user_id_conversation_id_active_id)"
 _LAST_REPLY = select(*MESSAGE).where(
     *_OF_CONVERSATION,
     _m.id
     == func.coalesce(
         select(conversations.c.writing_reply_id).where(*THIS_CONVERSATION).scalar_subquery(),
         newest_first(
-            select(_other.id)
-            .with_hint(_OTHER, _IN_ORDER, dialect_name="mysql")
-            .where(_other.role == Role.ASSISTANT.value),
+            select(_other.id).with_hint(_OTHER, **IN_ORDER).where(_other.role == Role.ASSISTANT.value),
             {
                 _other.user_id: bindparam("owner"),
                 _other.conversation_id: bindparam("conversation"),
@@ -129,12 +127,10 @@ _LAST_REPLY = select(*MESSAGE).where(
         .scalar_subquery(),
     ),
 )
-_TREE = (
-    select(_m.id, _m.parent_id, _m.active).with_hint(messages, _IN_ORDER, dialect_name="mysql").where(*_OF_CONVERSATION)
-)
+_TREE = select(_m.id, _m.parent_id, _m.active).with_hint(messages, **IN_ORDER).where(*_OF_CONVERSATION)
 _DEACTIVATE = (
     update(messages)
-    .with_hint(_IN_ORDER, dialect_name="mysql")
+    .with_hint(**IN_ORDER)
     .where(*_OF_CONVERSATION, _m.active == true(), _m.id > bindparam("after"))
     .values(active=False)
 )
@@ -147,7 +143,7 @@ _ACTIVE: Values = {_m.user_id: bindparam("owner"), _m.conversation_id: bindparam
 
 def _branch(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
     """The newest of the active branch."""
-    hinted = select(*columns).with_hint(messages, _IN_ORDER, dialect_name="mysql")
+    hinted = select(*columns).with_hint(messages, **IN_ORDER)
     return newest_first(hinted, _ACTIVE, _m.id).limit(LIMIT)
 
 
@@ -187,16 +183,14 @@ _TOLD_AMONG = _told(select(*_HEAD).where(*_THESE).limit(LIMIT).subquery("heads")
 
 # Of each half of the branches the index has the order; of both together a page is taken.
 _BY_ID = oldest_first(
-    select(_m.id, TEXT_SIZE.label("size")).with_hint(messages, _IN_ORDER, dialect_name="mysql"),
+    select(_m.id, TEXT_SIZE.label("size")).with_hint(messages, **IN_ORDER),
     {**_ACTIVE, _m.active: bindparam("active", type_=Boolean)},
     _m.id,
 ).limit(LIMIT)
 _ALL_OF_THESE = select(*MESSAGE_ALONE).where(*_THESE)
 
 _OWN = newest_first(
-    select(_m.id, CONTENT_SIZE.label("size")).with_hint(
-        messages, "FORCE INDEX (ix_messages_user_id_id)", dialect_name="mysql"
-    ),
+    select(_m.id, CONTENT_SIZE.label("size")).with_hint(messages, **by_index("ix_messages_user_id_id")),
     {_m.user_id: bindparam("owner")},
     _m.id,
 )

@@ -7,6 +7,7 @@ from sqlalchemy import Integer, bindparam, delete, insert, select, update
 
 from chatcore.entities import ModelConfig, ModelConfigId, UserId
 from chatcore.ports import ModelConfigRepo
+from chatcore_sql.dialects.mysql import BY_KEY
 from chatcore_sql.mapped import Mapped
 from chatcore_sql.pages import LIMIT, newest_first
 from chatcore_sql.statements import Statements
@@ -23,9 +24,8 @@ _NEWEST = _NEWEST_FIRST.limit(1)
 _GET = select(*CONFIG).where(*_THIS)
 # On MySQL all who change a row find it by its primary key: who comes by another index has its entry first, and the two
 # wait for each other.
-BY_KEY = "FORCE INDEX (PRIMARY)"
-_LOCK = _GET.with_hint(model_configs, BY_KEY, dialect_name="mysql").with_for_update()
-_SAVE = update(model_configs).where(*_THIS).with_hint(BY_KEY, dialect_name="mysql")
+_LOCK = _GET.with_hint(model_configs, **BY_KEY).with_for_update()
+_SAVE = update(model_configs).where(*_THIS).with_hint(**BY_KEY)
 _DELETE = delete(model_configs).where(*_THIS)
 
 

@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Engine, Table, event
+from sqlalchemy import Engine, Table
 from sqlalchemy.sql import quoted_name
+
+from chatcore_sql._internals import renamed
+from chatcore_sql.dialects import Dialect
 
 MAX_PREFIX = 12  # characters; the longest name of an index has 51, and PostgreSQL tells names apart by the first 63
 _PREFIX = re.compile(rf"([A-Za-z_][A-Za-z0-9_]{{0,{MAX_PREFIX - 1}}})?")
@@ -38,26 +40,18 @@ class Naming:
         if self.schema is not None and not _SCHEMA.fullmatch(self.schema):
             raise ValueError("a schema's name is at most 63 letters, digits and _, with no digit first")
 
-    def check(self, backend: str) -> None:
+    def check(self, dialect: Dialect) -> None:
         """Raise `ValueError` if such a database has no schemas."""
-        if self.schema is not None and backend != "postgresql":
+        if self.schema is not None and not dialect.has_schemas:
             raise ValueError("schemas are PostgreSQL's; of MySQL and MariaDB, name another database in the URL")
 
     def apply(self, engine: Engine) -> None:
         """Have all statements on `tables.metadata` that this engine runs written with these names."""
         if self.prefix or self.schema:
-            event.listen(engine, "connect", lambda *_: self._apply(engine.dialect.identifier_preparer), once=True)
+            renamed(engine, self._table, self._schema)
 
-    def _apply(self, preparer: Any) -> None:
-        """A dialect may make its preparer when it first meets the server, so that it is there only then."""
-        quote, schema_of = preparer.quote, preparer.schema_for_object
+    def _table(self, name: str) -> str:
+        return f"{self.prefix}{name}" if isinstance(name, TableName) else name
 
-        def named(name: str) -> str:
-            return str(quote(f"{self.prefix}{name}" if isinstance(name, TableName) else name))
-
-        def placed(part: object) -> str | None:
-            ours = isinstance(part, Table) and isinstance(part.name, TableName)
-            found: str | None = schema_of(part)
-            return self.schema if ours else found
-
-        preparer.quote, preparer.schema_for_object = named, placed
+    def _schema(self, part: object) -> str | None:
+        return self.schema if isinstance(part, Table) and isinstance(part.name, TableName) else None

@@ -9,43 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, ColumnElement, Integer, Select, Subquery, bindparam, func, or_, select
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
+from chatcore_sql.functions import HighestFirst, LowestFirst
 from chatcore_sql.tables import Id
 
 LIMIT = bindparam("limit", type_=Integer)
 
 Values = Mapping[Column[Any], ColumnElement[Any]]
-
-
-class HighestFirst(FunctionElement[int]):
-    inherit_cache = True
-
-
-class LowestFirst(FunctionElement[int]):
-    inherit_cache = True
-
-
-@compiles(HighestFirst)
-def _descending(element: HighestFirst, compiler: SQLCompiler, **options: Any) -> str:
-    return f"{compiler.process(element.clauses, **options)} DESC"
-
-
-@compiles(HighestFirst, "postgresql")
-def _nulls_last(element: HighestFirst, compiler: SQLCompiler, **options: Any) -> str:
-    return f"{compiler.process(element.clauses, **options)} DESC NULLS LAST"
-
-
-@compiles(LowestFirst)
-def _ascending(element: LowestFirst, compiler: SQLCompiler, **options: Any) -> str:
-    return compiler.process(element.clauses, **options)
-
-
-@compiles(LowestFirst, "postgresql")
-def _nulls_first(element: LowestFirst, compiler: SQLCompiler, **options: Any) -> str:
-    return f"{compiler.process(element.clauses, **options)} NULLS FIRST"
 
 
 def newest_first(query: Select[*tuple[Any, ...]], values: Values, column: Column[Any]) -> Select[*tuple[Any, ...]]:

@@ -1,19 +1,14 @@
 """The connections of one database, each of which one unit of work has at a time."""
 
 import asyncio
-import struct
 import time
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.util import greenlet_spawn
 
 from chatcore.shielding import shielded
+from chatcore_sql._internals import CUT_OFF, greenlet_spawn
 from chatcore_sql.failures import is_full
-
-_CUT_OFF = (RuntimeError, IndexError, struct.error)
-"""Raised by asyncmy if the connection ends within the handshake, when it looks at a socket or bytes that are gone."""
-
 
 FULL_FOR = 2.0
 """Seconds for which a server that gives no more connections is not asked for more, while there are some to wait for."""
@@ -115,7 +110,7 @@ class Pool:
 def _connect(engine: Engine) -> Connection:
     try:
         return engine.connect()
-    except _CUT_OFF as error:
+    except CUT_OFF as error:
         raise ConnectionError("the server went away while it was greeted") from error
 
 

@@ -1,31 +1,34 @@
 """A SELECT outside of any transaction, without SQLAlchemy's way of executing it.
 
 That way costs twice what the drivers need for a short query (`bench/list.py`). So a query is compiled by SQLAlchemy
-once, its types convert what goes in and what comes out, and the driver is given the text.
+once, its types convert what goes in and what comes out, and the driver is given the text. A query whose text depends
+on its values goes SQLAlchemy's way.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any
 
-from sqlalchemy import Connection, Dialect, Select, TextClause
+from sqlalchemy import Connection, Dialect, Select
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
-Row: TypeAlias = Sequence[Any]
-Query: TypeAlias = Select[*tuple[Any, ...]] | TextClause
+from chatcore_sql._internals import greenlet_spawn, raise_as_sqlalchemy
+from chatcore_sql.dialects import dialect_of
+from chatcore_sql.dialects.base import Query, Row
 
 
-async def fetch(connection: Connection, query: Query, values: Mapping[str, object]) -> Sequence[Row] | None:
-    """All rows; None for a query whose text depends on its values.
-
-    Raises the driver's own errors, and leaves the connection to whoever knows what to do with it then.
-    """
+async def fetch(connection: Connection, query: Query, values: Mapping[str, object]) -> Sequence[Row]:
+    """All rows. Raises SQLAlchemy's errors, and leaves the connection to whoever knows what to do with it then."""
     prepared = _prepared(query, connection.dialect)
     if not prepared.fixed:
-        return None
-    run = _RUN[connection.dialect.name]
-    return prepared.results(await run(connection.connection, prepared.text, prepared.arguments(values)))
+        return await greenlet_spawn(lambda: connection.execute(query, values).all())
+    try:
+        rows = await dialect_of(connection).fetch(connection.connection, prepared.text, prepared.arguments(values))
+    except Exception as error:
+        await greenlet_spawn(raise_as_sqlalchemy, connection, prepared.text, error)
+        raise
+    return prepared.results(rows)
 
 
 class _Prepared:
@@ -63,27 +66,3 @@ def _type(type_: Any, dialect: Dialect) -> TypeEngine[Any]:
 
 
 _prepared = lru_cache(maxsize=256)(_Prepared)  # more than there are
-
-
-async def _asyncmy(connection: Any, text: str, arguments: Sequence[object]) -> Sequence[Row]:
-    async with connection.driver_connection.cursor() as cursor:
-        await cursor.execute(text, arguments)
-        rows: Sequence[Row] = await cursor.fetchall()
-        return rows
-
-
-async def _asyncpg(connection: Any, text: str, arguments: Sequence[object]) -> Sequence[Row]:
-    rows: Sequence[Row] = await connection.dbapi_connection.fetch(text, arguments)
-    return rows
-
-
-async def _aiosqlite(connection: Any, text: str, arguments: Sequence[object]) -> Sequence[Row]:
-    rows: Sequence[Row] = await connection.driver_connection.execute_fetchall(text, arguments)
-    return rows
-
-
-_RUN: dict[str, Callable[[Any, str, Sequence[object]], Awaitable[Sequence[Row]]]] = {
-    "mysql": _asyncmy,
-    "postgresql": _asyncpg,
-    "sqlite": _aiosqlite,
-}

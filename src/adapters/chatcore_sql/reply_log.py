@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from sqlalchemy import Select, and_, bindparam, delete, or_, select
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from chatcore.entities import MessageId, UserId
 from chatcore.ports import Cursor, LogEntry, ReplyLog, TextKind
@@ -14,21 +13,7 @@ from chatcore_sql.tables import reply_log
 
 _r = reply_log.c
 _THIS = (_r.user_id == bindparam("owner"), _r.reply_id == bindparam("reply"))
-_MYSQL = mysql.insert(reply_log)
-_POSTGRESQL = postgresql.insert(reply_log)
-_SQLITE = sqlite.insert(reply_log)
 _LAST = 2**31 - 1  # of the column's type
-_KEY = reply_log.primary_key.columns
-_GIVEN = ("kind", "text", "cuts")
-_APPEND = {
-    "mysql": _MYSQL.on_duplicate_key_update({name: _MYSQL.inserted[name] for name in _GIVEN}),
-    "postgresql": _POSTGRESQL.on_conflict_do_update(
-        index_elements=_KEY, set_={name: _POSTGRESQL.excluded[name] for name in _GIVEN}
-    ),
-    "sqlite": _SQLITE.on_conflict_do_update(
-        index_elements=_KEY, set_={name: _SQLITE.excluded[name] for name in _GIVEN}
-    ),
-}
 _READ = select(_r.text_offset, _r.kind, _r.text, _r.cuts).where(*_THIS).order_by(_r.text_offset)
 _DELETE = delete(reply_log).where(*_THIS)
 
@@ -42,7 +27,7 @@ class SqlReplyLog(ReplyLog):
             (entry.user_id, entry.reply_id, entry.offset, entry.kind.value, entry.text, packed(entry.cuts))
             for entry in entries
         ]
-        await self._statements.insert_or_replace_all(_APPEND, rows)
+        await self._statements.insert_or_replace_all(reply_log, rows)
 
     async def read(self, owner: UserId, reply_id: MessageId) -> Sequence[LogEntry]:
         rows = await self._statements.rows(_READ, owner=owner, reply=reply_id)

@@ -12,52 +12,30 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, inspect
 
+from chatcore_sql.dialects import DIALECTS, dialect_of
 from chatcore_sql.migrations import revisions
 from chatcore_sql.naming import Naming
 from chatcore_sql.tables import metadata
 from chatcore_sql.unreachable import UnfitError
-from chatcore_sql.url import engine_url, names_mariadb
+from chatcore_sql.url import engine_url, scheme_of
 
 _SCRIPTS = "chatcore_sql:migrations"
-_LOCK_KEY = 0x63686174636F7265  # "chatcore"
-_LIMIT = "/*!80000 max_execution_time */ /*M! max_statement_time */"  # each reads the comment that is meant for it
-_LOCK = {
-    "mysql": (
-        "SET @chatcore_limit = /*!80000 @@max_execution_time */ /*M! @@max_statement_time */",
-        f"SET {_LIMIT} = 0",
-        "SELECT GET_LOCK(LEFT(CONCAT('chatcore ', DATABASE()), 64), 86400)",
-    ),
-    "postgresql": (
-        "SET LOCAL lock_timeout = 0",
-        "SET LOCAL statement_timeout = 0",
-        f"SELECT pg_advisory_xact_lock({_LOCK_KEY})",
-    ),
-}
-"""A change of the schema may take as long as it takes, and wait for another. In PostgreSQL all this ends with the
-transaction: behind a pooler the session is not ours."""
-
-_UNLOCK = {
-    "mysql": (
-        "SELECT RELEASE_LOCK(LEFT(CONCAT('chatcore ', DATABASE()), 64))",
-        f"SET {_LIMIT} = @chatcore_limit",
-    ),
-}
 
 
-def upgrade(connection: Connection, begin: str, naming: Naming) -> None:
+def upgrade(connection: Connection, naming: Naming) -> None:
     """Raises `UnfitError` for a database that cannot keep every text, or has other tables under the names of ours."""
-    _check_encoding(connection)
-    with _alone(connection, begin, naming):
+    dialect_of(connection).check_fit(connection)
+    with _alone(connection, naming):
         if not naming.prefix:
             revisions.adopt(connection)
         _check_names(connection, naming)
         command.upgrade(_config(naming, connection=connection), "head")
 
 
-def downgrade(connection: Connection, begin: str, naming: Naming, revision: str) -> None:
+def downgrade(connection: Connection, naming: Naming, revision: str) -> None:
     """By a revision's former name, leave the database to an earlier version. Raises `UnfitError` if that could not go
     on with it."""
-    with _alone(connection, begin, naming):
+    with _alone(connection, naming):
         former = revisions.is_former(revision)
         if former and naming.prefix:
             raise UnfitError("has a prefix before its tables, which earlier versions do not know")
@@ -77,12 +55,15 @@ def migration_script(url: str, start: str = "base", *, prefix: str = "", schema:
 
     Raises `ValueError` for a URL, a prefix or a schema that is none, `LookupError` for a revision that is none.
     """
-    backend = engine_url(url).get_backend_name()
+    dialect = DIALECTS[engine_url(url).get_backend_name()]
     naming = Naming(prefix, schema)
-    naming.check(backend)
-    options = {"is_mariadb": names_mariadb(url)} if backend == "mysql" else {}
-    script = {"dialect_name": backend, "dialect_opts": options, "transactional_ddl": backend != "mysql"}
-    first = [*_entering(schema), *(() if prefix else revisions.adoption_script(backend, start))]
+    naming.check(dialect)
+    script = {
+        "dialect_name": dialect.name,
+        "dialect_opts": dialect.unasked(scheme_of(url)),
+        "transactional_ddl": dialect.transactional_ddl,
+    }
+    first = [*_entering(schema), *(() if prefix else revisions.adoption_script(dialect.name, start))]
     written = StringIO()
     try:
         config = _config(naming, script=script, first=first, written=written)
@@ -90,20 +71,6 @@ def migration_script(url: str, start: str = "base", *, prefix: str = "", schema:
     except CommandError as error:
         raise LookupError(str(error)) from None
     return written.getvalue()
-
-
-def _check_encoding(connection: Connection) -> None:
-    """PostgreSQL's is the database's, for all tables. Of MySQL's, each table says its own, and the collations of
-    PostgreSQL make no difference: no statement goes by the order or the case of a text."""
-    if connection.dialect.name != "postgresql":
-        return
-    encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
-    if encoding != "UTF8":
-        raise UnfitError(
-            f"has the encoding {encoding}, which cannot keep every text. Make one that can, with CREATE DATABASE name "
-            "ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0, and name it in the URL; pg_dump and pg_restore take "
-            "along what is there."
-        )
 
 
 def is_current(connection: Connection, naming: Naming) -> bool:
@@ -140,21 +107,21 @@ def _check_names(connection: Connection, naming: Naming) -> None:
 
 
 @contextmanager
-def _alone(connection: Connection, begin: str, naming: Naming) -> Generator[None, None, None]:
+def _alone(connection: Connection, naming: Naming) -> Generator[None, None, None]:
     """In a transaction, where the database can change a schema in one (not MySQL), and under the lock.
 
     A SQLite file has its lock already; what fails ends with its connection.
     """
-    dialect = connection.dialect.name
+    dialect = dialect_of(connection)
     try:
-        connection.exec_driver_sql(begin)
-        for statement in _LOCK.get(dialect, ()):
+        connection.exec_driver_sql(dialect.begin)
+        for statement in dialect.lock:
             connection.exec_driver_sql(statement)
         for statement in _entering(naming.schema, there=_is_there(connection, naming.schema)):
             connection.exec_driver_sql(statement)
         yield
         connection.exec_driver_sql("COMMIT")
-        for statement in _UNLOCK.get(dialect, ()):
+        for statement in dialect.unlock:
             connection.exec_driver_sql(statement)
     except BaseException:
         connection.invalidate()

@@ -16,16 +16,19 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Delete, Dialect, Insert, Update
+from sqlalchemy import Connection, Delete, Insert, Table, Update
+from sqlalchemy.engine import Dialect as SQLAlchemyDialect
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.util import greenlet_spawn
 
 from chatcore.errors import Contention, Unavailable
 from chatcore.shielding import shielded
+from chatcore_sql._internals import LostError, greenlet_spawn
+from chatcore_sql.dialects import DIALECTS, dialect_of
+from chatcore_sql.dialects.base import Query as Query
+from chatcore_sql.dialects.base import Row as Row
 from chatcore_sql.failures import FAILURES, in_its_own_words, meaning
 from chatcore_sql.pool import Pool
-from chatcore_sql.queries import Query, fetch
-from chatcore_sql.queries import Row as Row
+from chatcore_sql.queries import fetch
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -54,8 +57,8 @@ async def answer(work: Awaitable[T], *, within: float | None = None, patiently: 
 
 
 @lru_cache(maxsize=16)  # more than there are
-def _text(statement: Insert, dialect: Dialect) -> str:
-    return statement.compile(dialect=dialect).string
+def _upsert(table: Table, dialect: SQLAlchemyDialect) -> str:
+    return DIALECTS[dialect.name].upsert(table).compile(dialect=dialect).string
 
 
 class Statements(ABC):
@@ -92,16 +95,14 @@ class Statements(ABC):
         if rows:
             await self._write(lambda connection: connection.execute(statement, rows).close())
 
-    async def insert_or_replace_all(self, by_dialect: Mapping[str, Insert], rows: Sequence[tuple[object, ...]]) -> None:
-        """As `insert_all`, of a statement that each database writes in its own way. The rows have a value for each of
-        the table's columns, in their order, as the driver takes it: SQLAlchemy, which would take as long as all else
-        that is done with them, looks at none.
+    async def insert_or_replace_all(self, table: Table, rows: Sequence[tuple[object, ...]]) -> None:
+        """As `insert_all`; a row takes the place of the one with its key. The rows have a value for each of the table's
+        columns, in their order, as the driver takes it: SQLAlchemy, which would take as long as all else that is done
+        with them, looks at none.
         """
         if rows:
             await self._write(
-                lambda connection: connection.exec_driver_sql(
-                    _text(by_dialect[connection.dialect.name], connection.dialect), rows
-                ).close()
+                lambda connection: connection.exec_driver_sql(_upsert(table, connection.dialect), rows).close()
             )
 
     async def change(self, statement: Update | Delete, **values: object) -> int:
@@ -125,30 +126,19 @@ class SingleReads(Statements):
         raise RuntimeError("this unit of work is read-only")
 
     async def _rows(self, query: Query, values: Mapping[str, object]) -> Sequence[Row]:
-        connection = await self._pool.take()
         try:
-            rows = await fetch(connection, query, values)
-        except BaseException as error:
-            await self._leave(connection)
-            if not isinstance(error, Exception):
-                raise
-            rows = None  # whatever it was: SQLAlchemy, asked again, knows what that means
-        else:
-            self._pool.give(connection)
-        return await self._by_sqlalchemy(query, values) if rows is None else rows
-
-    async def _by_sqlalchemy(self, query: Query, values: Mapping[str, object]) -> Sequence[Row]:
-        try:
-            return await self._once_by_sqlalchemy(query, values)
+            return await self._once(query, values)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-        return await self._once_by_sqlalchemy(query, values)  # the pool has been emptied of what had died in it
+        except LostError:
+            pass
+        return await self._once(query, values)  # the pool has been emptied of what had died in it
 
-    async def _once_by_sqlalchemy(self, query: Query, values: Mapping[str, object]) -> Sequence[Row]:
+    async def _once(self, query: Query, values: Mapping[str, object]) -> Sequence[Row]:
         connection = await self._pool.take()
         try:
-            rows = await greenlet_spawn(lambda: connection.execute(query, values).all())
+            rows = await fetch(connection, query, values)
         except BaseException:
             await self._leave(connection)
             raise
@@ -156,8 +146,8 @@ class SingleReads(Statements):
         return rows
 
     async def _leave(self, connection: Connection) -> None:
-        """A server's answer may be under way still. SQLite's connections do one thing after the other."""
-        if connection.dialect.name == "sqlite" and not connection.invalidated:
+        """An answer may be under way still."""
+        if dialect_of(connection).can_go_on(connection):
             self._pool.give(connection)
         else:
             await self._pool.discard(connection)
@@ -242,7 +232,7 @@ class Transaction(Statements):
             return
         if connection.invalidated:
             await self._pool.discard(connection)
-        elif statement == "ROLLBACK" and _has_rolled_back(connection):
+        elif statement == "ROLLBACK" and dialect_of(connection).has_rolled_back(connection):
             self._pool.give(connection)
         else:
             self._pool.give(await self._said(connection, statement))
@@ -255,9 +245,3 @@ class Transaction(Statements):
             await self._pool.discard(connection)
             raise
         return connection
-
-
-def _has_rolled_back(connection: Connection) -> bool:
-    """SQLite does so by itself, where its disk is full or fails, and refuses to do it twice."""
-    driver: Any = connection.connection.driver_connection
-    return connection.dialect.name == "sqlite" and not driver.in_transaction

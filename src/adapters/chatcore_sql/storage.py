@@ -5,29 +5,15 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, FromClause, Select, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import GenericFunction
 
 from chatcore.errors import Contention, StorageFull
 from chatcore.storage import CONVERSATION_BYTES, MESSAGE_BYTES, StorageChange, StorageLedger
+from chatcore_sql.functions import octet_length
 from chatcore_sql.statements import Statements
 from chatcore_sql.tables import conversations, messages, user_storage, users
 
 _s = user_storage.c
 _m = messages.c
-
-
-class octet_length(GenericFunction[int]):  # noqa: N801 - as in SQL
-    """Of a text in UTF-8."""
-
-    type = BigInteger()
-    inherit_cache = True
-
-
-@compiles(octet_length, "sqlite")
-def _in_sqlite(element: octet_length, compiler: Any, **how: Any) -> str:
-    return f"length(CAST({compiler.process(element.clauses, **how)} AS BLOB))"
-
 
 # A process of an earlier version, which is still running, does not say how long its texts are.
 CONTENT_SIZE = func.coalesce(_m.content_bytes, octet_length(_m.content))

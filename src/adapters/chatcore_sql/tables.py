@@ -29,7 +29,7 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects import mysql
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import TypeDecorator
 
 from chatcore_sql.naming import TableName
 
@@ -40,11 +40,8 @@ UNKNOWN_KEY = "unknown"  # what sealed a key before that was written down
 class Id(TypeDecorator[int]):
     """A BIGINT. To ask for a number that does not fit is to ask for something that is not there, not an error."""
 
-    impl = BigInteger
+    impl = BigInteger().with_variant(Integer(), "sqlite")  # where only an INTEGER key numbers rows
     cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[int]:
-        return Integer() if dialect.name == "sqlite" else BigInteger()  # only an INTEGER key numbers rows in SQLite
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
         return value if value is None or 0 <= value <= LARGEST_ID else -1
@@ -53,11 +50,8 @@ class Id(TypeDecorator[int]):
 class Moment(TypeDecorator[datetime]):
     """An aware datetime, in UTC, to the microsecond."""
 
-    impl = DateTime
+    impl = DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql")
     cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[datetime]:
-        return mysql.DATETIME(fsp=6) if dialect.name == "mysql" else DateTime(timezone=True)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is not None and value.tzinfo is None:

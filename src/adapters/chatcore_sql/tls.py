@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any
 
+from chatcore_sql.dialects import Dialect
+
 
 class Mode(IntEnum):
     """In the order of strictness; where a URL asks for two, the stricter one holds."""
@@ -53,37 +55,6 @@ _MODES = {
     "verifyidentity": Mode.VERIFY_IDENTITY,
 }
 _FOR_NODE = re.compile(r'\{("minversion":"tlsv1\.2",?)?("rejectunauthorized":(?P<verify>true|false))?\}')
-_MODES_SAID = {
-    "mysql": "DISABLED, REQUIRED, VERIFY_CA or VERIFY_IDENTITY",
-    "postgresql": "disable, prefer, require, verify-ca or verify-full",
-}
-# What each database, and other clients of it, call the parameters.
-NAMES: Mapping[str, Mapping[str, str]] = {
-    "mysql": {
-        "ssl": "ssl",
-        "mode": "ssl-mode",
-        "ca": "ssl-ca",
-        "cert": "ssl-cert",
-        "key": "ssl-key",
-        "accept": "sslaccept",
-        "verify": "ssl_verify_cert",
-        "identity": "ssl_verify_identity",
-        "server": "ssl-verify-server-cert",
-        "go": "tls",
-        "use": "useSSL",
-        "need": "requireSSL",
-        "java": "verifyServerCertificate",
-    },
-    "postgresql": {
-        "ssl": "ssl",
-        "mode": "sslmode",
-        "ca": "sslrootcert",
-        "cert": "sslcert",
-        "key": "sslkey",
-        "accept": "sslaccept",
-        "binding": "channel_binding",
-    },
-}
 
 
 def _if_true(mode: Mode) -> Mapping[str, Mode | None]:
@@ -109,21 +80,21 @@ _MEANINGS_SAID = {
 }
 
 
-def tls_argument(backend: str, given: Mapping[str, str]) -> dict[str, Any]:
-    """The driver's argument for those of the parameters that are `NAMES`; empty if there are none.
+def tls_argument(dialect: Dialect, given: Mapping[str, str]) -> Mapping[str, Any]:
+    """The driver's argument for those of the parameters that are `Dialect.tls`; empty if there are none.
 
     Raises `ValueError`, which names the parameter, if one does not hold.
     """
-    names = NAMES[backend]
+    names = dialect.tls
     asked = {part: given[part] for part in names if part in given}
     meant = _meant(asked, names)
     if not asked.keys() - _MEANINGS.keys() and not meant:
         return {}
-    mode = _mode(asked, names, _MODES_SAID[backend], may_prefer=backend == "postgresql")
+    mode = _mode(asked, dialect)
     if mode == Mode.DISABLE:
         if meant:
             raise ValueError(f"the URL's {names['mode']} allows no TLS, and another of its parameters asks for it")
-        return {"ssl": False} if backend == "postgresql" else {}
+        return dialect.no_tls
     mode = max([mode, *meant])
     return {"ssl": "prefer" if mode == Mode.PREFER else _context(mode, asked, names)}
 
@@ -140,10 +111,11 @@ def _meant(asked: Mapping[str, str], names: Mapping[str, str]) -> list[Mode]:
     return found
 
 
-def _mode(given: Mapping[str, str], names: Mapping[str, str], said: str, *, may_prefer: bool) -> Mode:
+def _mode(given: Mapping[str, str], dialect: Dialect) -> Mode:
     asked = [_mode_named(given[part]) for part in ("ssl", "mode") if part in given]
-    if None in asked or (Mode.PREFER in asked and not may_prefer):
-        raise ValueError(f"the URL's {names['mode']} must be {said}; its ssl may also be true or false")
+    if None in asked or (Mode.PREFER in asked and not dialect.tls_may_be_preferred):
+        name = dialect.tls["mode"]
+        raise ValueError(f"the URL's {name} must be {dialect.tls_modes}; its ssl may also be true or false")
     mode = max((one for one in asked if one is not None), default=Mode.REQUIRE)
     if mode == Mode.PREFER and given.keys() & {"ca", "cert", "key"}:
         raise ValueError("the URL's sslmode=prefer may fall back to no TLS; it goes without certificates")

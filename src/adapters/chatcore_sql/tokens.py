@@ -9,6 +9,7 @@ from sqlalchemy import Integer, bindparam, delete, insert, select, update
 from chatcore.authority import Caller
 from chatcore.entities import RefreshToken, Session, SessionId, UserId, storable
 from chatcore.ports import TokenStore
+from chatcore_sql.dialects.mysql import by_index
 from chatcore_sql.mapped import Mapped
 from chatcore_sql.statements import Statements
 from chatcore_sql.tables import refresh_tokens, sessions, user_roles, users
@@ -28,7 +29,7 @@ _HOLD = (
     select(_s.id)
     .select_from(users.join(sessions))
     .prefix_with("STRAIGHT_JOIN", dialect="mysql")
-    .with_hint(sessions, "FORCE INDEX (uq_sessions_user_id_id)", dialect_name="mysql")
+    .with_hint(sessions, **by_index("uq_sessions_user_id_id"))
     .where(
         users.c.id == bindparam("user"),
         users.c.is_active,
@@ -67,20 +68,18 @@ _REVOKE = _UPDATE.where(_s.logout_time.is_(None))
 _REVOKE_OTHERS = (
     update(sessions)
     .where(_s.user_id == bindparam("user"), _s.id != bindparam("session"), _s.logout_time.is_(None))
-    .with_hint("FORCE INDEX (uq_sessions_user_id_id)", dialect_name="mysql")
+    .with_hint(**by_index("uq_sessions_user_id_id"))
 )
 _REVOKE_ALL = (
     update(sessions)
     .where(_s.user_id == bindparam("user"), _s.logout_time.is_(None))
-    .with_hint("FORCE INDEX (uq_sessions_user_id_id)", dialect_name="mysql")
+    .with_hint(**by_index("uq_sessions_user_id_id"))
 )
 _ADD_TOKEN = insert(refresh_tokens)
 _TOKEN_OF = select(*_TOKEN).where(_t.digest == bindparam("token"))
 # Whoever makes or ends tokens of a session has its row, so that none is made while all are being ended. On MySQL also
 # the index entry that a new token refers to: where somebody else has that first, the two wait for each other.
-_LOCK = (
-    select(_s.id).with_hint(sessions, "FORCE INDEX (uq_sessions_user_id_id)", dialect_name="mysql").with_for_update()
-)
+_LOCK = select(_s.id).with_hint(sessions, **by_index("uq_sessions_user_id_id")).with_for_update()
 _LOCK_OF_TOKEN = _LOCK.where(
     _s.user_id == select(_t.user_id).where(_t.digest == bindparam("token")).scalar_subquery(),
     _s.id == select(_t.session_id).where(_t.digest == bindparam("token")).scalar_subquery(),

@@ -8,18 +8,10 @@ from urllib.parse import unquote
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-_DRIVERS = {
-    "sqlite": "sqlite+aiosqlite",
-    "mysql": "mysql+asyncmy",
-    "mariadb": "mysql+asyncmy",  # which of the two it is, the server says itself
-    "postgres": "postgresql+asyncpg",
-    "postgresql": "postgresql+asyncpg",
-}
-# The driver is ours, whichever other clients name in `scheme+driver`; and Ruby's and PHP's schemes.
-_OTHER_DRIVERS = re.compile(
-    "|(aio|py)sqlite|asyncmy|(aio|py)mysql|mysql(db|client)|(mysql|mariadb)connector|asyncpg|psycopg.*|pg8000"
-)
-_OTHER_SCHEMES = {"sqlite3": "sqlite", "mysql2": "mysql", "pgsql": "postgresql"}
+from chatcore_sql.dialects import DIALECTS
+
+_DIALECTS = {scheme: dialect for dialect in DIALECTS.values() for scheme in dialect.schemes}
+_OTHER_DRIVERS = re.compile("|".join(["", *(dialect.other_drivers for dialect in DIALECTS.values())]))
 _FORMS = "sqlite:///, mysql://, mariadb:// or postgresql://"
 # What stands around a URL where providers print it: in a shell's command, or in a line of settings.
 _AROUND = re.compile(r"\s*(?:psql\s+|(?:export\s+)?[A-Z_]*DATABASE_URL\s*=\s*)?['\"]?\s*(.*?)[\s'\";]*", re.DOTALL)
@@ -36,7 +28,7 @@ def engine_url(url: str) -> URL:
     (in memory), `mysql://`, `mariadb://`, `postgres://`, `postgresql://`.
     """
     parsed = _parsed(url)
-    parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
+    parsed = parsed.set(drivername=_DIALECTS[parsed.drivername].driver)
     file = sqlite_file(parsed)
     return parsed.set(database=str(file)) if file else parsed
 
@@ -49,16 +41,16 @@ def need_driver(url: URL) -> None:
         raise ModuleNotFoundError(f"this database needs the driver {driver}: {install}", name=driver)
 
 
-def names_mariadb(url: str) -> bool:
-    """Whether the URL says MariaDB. It matters only where the server cannot be asked."""
-    return _parsed(url).drivername == "mariadb"
+def scheme_of(url: str) -> str:
+    """Return the URL's scheme, of which `Dialect.unasked` makes what a server would say."""
+    return _parsed(url).drivername
 
 
 def sqlite_file(url: URL) -> Path | None:
     """The absolute path of the file. None: a server, or in memory."""
-    if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
-        return Path(url.database).resolve()
-    return None
+    if DIALECTS[url.get_backend_name()].is_server or url.database in (None, "", ":memory:"):
+        return None
+    return Path(url.database).resolve()
 
 
 def _parsed(url: str) -> URL:
@@ -78,24 +70,22 @@ def _parsed(url: str) -> URL:
 
 
 def _with_scheme(text: str) -> str:
-    """With one of `_DRIVERS`, without another client's driver."""
+    """With one of `_DIALECTS`, without another client's driver."""
     found = _SCHEME.match(text)
     if not found:
         raise ValueError(f"not a database URL; it starts with {_FORMS}, as in mysql://user:password@host/name")
     scheme, _, driver = found[1].lower().partition("+")
-    scheme = _OTHER_SCHEMES.get(scheme, scheme)
-    if scheme not in _DRIVERS or not _OTHER_DRIVERS.fullmatch(driver):
+    if scheme not in _DIALECTS or not _OTHER_DRIVERS.fullmatch(driver):
         raise ValueError(f"a database URL starts with {_FORMS}, not {found[0]}")
     return f"{scheme}://{text[found.end() :]}"
 
 
 def _with_host(url: URL, host: str) -> URL:
-    postgresql = url.drivername.startswith("postgres")
-    if "," in host and not postgresql:
+    dialect = _DIALECTS[url.drivername]
+    if "," in host and not dialect.several_hosts:
         raise ValueError("a MySQL or MariaDB URL names one host; in front of several stands a proxy")
     if not host.startswith("/") and "," not in host:
         return url.set(host=host or None)
-    name = "host" if postgresql else "unix_socket"
-    if name in url.query:
+    if dialect.socket in url.query:
         raise ValueError("the URL says twice where the database is")
-    return url.set(host=None).update_query_dict({name: host})
+    return url.set(host=None).update_query_dict({dialect.socket: host})

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from chatcore.entities import MAX_NAME, Profile, User, UserId, identity_key, storable
 from chatcore.errors import EmailTaken, UsernameTaken
 from chatcore.ports import UserRepo
+from chatcore_sql.dialects.mysql import BY_KEY, by_index
 from chatcore_sql.failures import violates
 from chatcore_sql.mapped import Mapped
 from chatcore_sql.pages import LIMIT, newest_first
@@ -55,20 +56,20 @@ _CONVERSATIONS = select(_c.id).where(_c.user_id == bindparam("user")).order_by(_
 _LOCK_CONVERSATIONS = (
     select(_c.id)
     .where(_c.user_id == bindparam("user"), _c.id.in_(bindparam("conversations", expanding=True)))
-    .with_hint(conversations, "FORCE INDEX (PRIMARY)", dialect_name="mysql")
+    .with_hint(conversations, **BY_KEY)
     .with_for_update()
 )
-_CLOSE = _UPDATE.where(_u.closed_at.is_(None)).with_hint("FORCE INDEX (PRIMARY)", dialect_name="mysql")
+_CLOSE = _UPDATE.where(_u.closed_at.is_(None)).with_hint(**BY_KEY)
 _DELETE_ROLES = delete(user_roles).where(user_roles.c.user_id == bindparam("user"))
 _DELETE_SESSIONS = delete(sessions).where(sessions.c.user_id == bindparam("user"))
 # First looked for, then deleted by key: a range that is deleted locks what lies beside it.
 _SOME_MESSAGES = newest_first(
-    select(_m.id).with_hint(messages, "FORCE INDEX (ix_messages_user_id_id)", dialect_name="mysql"),
+    select(_m.id).with_hint(messages, **by_index("ix_messages_user_id_id")),
     {_m.user_id: bindparam("user")},
     _m.id,
 ).limit(LIMIT)
 _SOME_CONVERSATIONS = newest_first(
-    select(_c.id).with_hint(conversations, "FORCE INDEX (uq_conversations_user_id_id)", dialect_name="mysql"),
+    select(_c.id).with_hint(conversations, **by_index("uq_conversations_user_id_id")),
     {_c.user_id: bindparam("user")},
     _c.id,
 ).limit(LIMIT)

@@ -2,14 +2,12 @@
 
 from collections.abc import Collection, Sequence, Set
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy import BigInteger, and_, bindparam, delete, insert, select, true, update
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 
 from chatcore.entities import Message, MessageId, Status, UserId, WorkerId
 from chatcore.ports import Heartbeat, UnfinishedReplies, Workers
+from chatcore_sql.functions import Now
 from chatcore_sql.messages import MESSAGE_ALONE, message_from
 from chatcore_sql.statements import Statements
 from chatcore_sql.tables import conversations, messages, workers
@@ -20,34 +18,11 @@ _w = workers.c
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-
-class _Now(FunctionElement[int]):
-    """The database's own time, in microseconds since 1970."""
-
-    type = BigInteger()
-    inherit_cache = True
-
-
-@compiles(_Now, "mysql")
-def _now_of_mysql(*_: Any, **__: Any) -> str:
-    return "CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED)"
-
-
-@compiles(_Now, "postgresql")
-def _now_of_postgresql(*_: Any, **__: Any) -> str:
-    return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
-
-
-@compiles(_Now, "sqlite")
-def _now_of_sqlite(*_: Any, **__: Any) -> str:
-    return "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
-
-
 _THIS = _w.id == bindparam("worker")
-_RENEWED_BEFORE = _w.renewed_at < _Now() - bindparam("silence", type_=BigInteger)
+_RENEWED_BEFORE = _w.renewed_at < Now() - bindparam("silence", type_=BigInteger)
 
-_JOIN = insert(workers).values(renewed_at=_Now())
-_RENEW = update(workers).where(_THIS).values(renewed_at=_Now())
+_JOIN = insert(workers).values(renewed_at=Now())
+_RENEW = update(workers).where(_THIS).values(renewed_at=Now())
 _PULSE = (
     select(_w.renewed_at, _c.writing_reply_id)
     .select_from(workers.outerjoin(conversations, and_(_c.writing_worker_id == _w.id, _c.stop_requested == true())))

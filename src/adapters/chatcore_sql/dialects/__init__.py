@@ -1,0 +1,16 @@
+"""The kinds of databases: what differs between them is in their modules, and nowhere else."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, Engine
+
+from chatcore_sql.dialects.base import Dialect as Dialect
+from chatcore_sql.dialects.mysql import MySQL
+from chatcore_sql.dialects.postgresql import PostgreSQL
+from chatcore_sql.dialects.sqlite import SQLite
+
+DIALECTS: Mapping[str, Dialect] = {each.name: each for each in (SQLite(), MySQL(), PostgreSQL())}
+
+
+def dialect_of(place: Connection | Engine) -> Dialect:
+    return DIALECTS[place.dialect.name]

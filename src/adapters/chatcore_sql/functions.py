@@ -1,0 +1,42 @@
+"""Parts of statements that not every database writes in the same way; its own is in its module of `dialects/`."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement, GenericFunction
+
+
+class Now(FunctionElement[int]):
+    """The database's own time, in microseconds since 1970."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+class octet_length(GenericFunction[int]):  # noqa: N801 - as in SQL
+    """Of a text in UTF-8."""
+
+    type = BigInteger()
+    inherit_cache = True
+
+
+class HighestFirst(FunctionElement[int]):
+    """An order of numbers that are never NULL."""
+
+    inherit_cache = True
+
+
+class LowestFirst(FunctionElement[int]):
+    inherit_cache = True
+
+
+@compiles(HighestFirst)
+def _descending(element: HighestFirst, compiler: SQLCompiler, **options: Any) -> str:
+    return f"{compiler.process(element.clauses, **options)} DESC"
+
+
+@compiles(LowestFirst)
+def _ascending(element: LowestFirst, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(element.clauses, **options)
