@@ -120,3 +120,12 @@ def test_a_command_is_one_that_there_is(line: str, tmp_path: Path, monkeypatch: 
         assert found is not None
         command = found
     command.make_context(command.name, arguments)  # which raises for an argument or option that it has not
+
+
+# ---- files ---------------------------------------------------------------------------------------------------
+
+
+def test_the_files_that_contributors_change_are_there() -> None:
+    files = [row[0].strip("`") for row in tables_of(read("docs/contributing.md"))]
+    assert files
+    assert [file for file in files if not (ROOT / file).exists()] == []

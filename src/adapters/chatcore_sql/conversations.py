@@ -32,6 +32,7 @@ from chatcore_sql.statements import Row, Statements
 from chatcore_sql.storage import SIZE_OF_MESSAGES
 from chatcore_sql.tables import LARGEST_ID, Id, Moment, conversations, messages, reply_log
 
+_NEW = ConversationId(0)
 _c = conversations.c
 _MAPPED = Mapped(Conversation, conversations)
 CONVERSATION, conversation_from = _MAPPED.columns, _MAPPED.from_row
@@ -124,26 +125,22 @@ class SqlConversationRepo(ConversationRepo):
         self._ledger = ledger
 
     async def add(self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
-        titled_by_user = title != ""
-        conversation_id = await self._statements.insert(
-            _ADD,
+        conversation = Conversation(
+            id=_NEW,
             user_id=owner,
             title=title,
-            titled_by_user=titled_by_user,
+            titled_by_user=title != "",
             config_id=config_id,
             created_at=now,
             updated_at=now,
         )
-        self._ledger.ask(owner, CONVERSATION_BYTES)
-        return Conversation(
-            id=conversation_id,
-            user_id=owner,
-            title=title,
-            titled_by_user=titled_by_user,
-            config_id=config_id,
-            created_at=now,
-            updated_at=now,
-        )
+        return await self._stored(conversation)
+
+    async def _stored(self, conversation: Conversation, **more: object) -> Conversation:
+        """`more`: columns that are no fields."""
+        conversation_id = await self._statements.insert(_ADD, **_MAPPED.values(conversation), **more)
+        self._ledger.ask(conversation.user_id, CONVERSATION_BYTES)
+        return replace(conversation, id=conversation_id)
 
     async def get(self, owner: UserId, conversation_id: ConversationId) -> Conversation | None:
         row = await self._statements.first(_GET, owner=owner, conversation=conversation_id)
@@ -183,18 +180,8 @@ class SqlConversationRepo(ConversationRepo):
         return [conversation_from(row) for row in rows]
 
     async def restore(self, conversation: Conversation) -> Conversation:
-        conversation_id = await self._statements.insert(
-            _ADD,
-            user_id=conversation.user_id,
-            title=conversation.title,
-            titled_by_user=conversation.titled_by_user,
-            config_id=None,
-            created_at=conversation.created_at,
-            updated_at=conversation.updated_at,
-            used_before=conversation.updated_at,
-        )
-        self._ledger.ask(conversation.user_id, CONVERSATION_BYTES)
-        return replace(conversation, id=conversation_id, config_id=None, writing_reply_id=None)
+        restored = replace(conversation, config_id=None, writing_reply_id=None)
+        return await self._stored(restored, used_before=conversation.updated_at)
 
     async def titled(
         self, owner: UserId, text: str, *, before: ConversationId | None, limit: int, within: int

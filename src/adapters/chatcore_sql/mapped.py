@@ -1,4 +1,4 @@
-"""Entities from rows, by name: a field has a column of its name."""
+"""Entities from and to rows, by name: a field has a column of its name."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -19,6 +19,10 @@ class Mapped(Generic[T]):
         self._entity = entity
         self._names = [field.name for field in fields(entity) if field.name in table.c]
         self.columns: tuple[Column[Any], ...] = tuple(table.c[name] for name in self._names)
+
+    def values(self, entity: T) -> dict[str, Any]:
+        """For an insert, which gives the id."""
+        return {name: getattr(entity, name) for name in self._names if name != "id"}
 
     def from_row(self, row: Sequence[Any], **more: Any) -> T:
         """From these columns. `more`: fields that are none."""

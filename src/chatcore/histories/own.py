@@ -38,7 +38,8 @@ SLICE = 8 * 1024
 USER = ("id", "username", "email", "roles", "is_active", "profile", "created_at", "updated_at")
 SESSION = ("id", "login_time", "logout_time", "last_used_at", "user_agent", "address")
 MODEL_CONFIG = ("id", "model_url", "model_name", "api_key_hint", "created_at", "updated_at")
-CONVERSATION = ("id", "title", "created_at", "updated_at", "titled_by_user")
+_NOT_EXPORTED = ("user_id", "config_id", "writing_reply_id")
+CONVERSATION = tuple(field.name for field in fields(Conversation) if field.name not in _NOT_EXPORTED)
 MESSAGE = (
     *("id", "conversation_id", "role", "content", "created_at", "parent_id", "reasoning", "status", "model"),
     *("usage", "finish_reason", "error"),

@@ -1,8 +1,12 @@
 """What the API documentation shows of each schema: one user, one conversation, one reply."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
+
+from chatcore import entities
+from chatcore_http import schemas
 
 _THEN = "2026-03-14T09:26:53Z"
 _LATER = "2026-03-14T09:27:21Z"
@@ -42,13 +46,17 @@ _MODEL_CONFIG = {
     "created_at": _THEN,
     "updated_at": _THEN,
 }
-_CONVERSATION = {
-    "id": 7,
-    "title": "Why is the sky blue?",
-    "config_id": None,
-    "created_at": _THEN,
-    "updated_at": _LATER,
-}
+_CONVERSATION: dict[str, Any] = msgspec.to_builtins(
+    schemas.Conversation.of(
+        entities.Conversation(
+            id=entities.ConversationId(7),
+            user_id=entities.UserId(1),
+            title="Why is the sky blue?",
+            created_at=datetime.fromisoformat(_THEN),
+            updated_at=datetime.fromisoformat(_LATER),
+        )
+    )
+)
 _MESSAGE = {
     "id": 11,
     "conversation_id": 7,

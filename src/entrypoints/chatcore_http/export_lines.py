@@ -31,15 +31,10 @@ class ExportedModelConfig(schemas.ModelConfig, frozen=True, tag_field="kind", ta
     pass
 
 
-class ExportedConversation(msgspec.Struct, frozen=True, tag_field="kind", tag="conversation"):
+class ExportedConversation(schemas.Conversation, frozen=True, tag_field="kind", tag="conversation"):
     """`current_message_id`: the last message of the active branch."""
 
-    id: schemas.Id
-    title: str
-    created_at: _Moment
-    updated_at: _Moment
     titled_by_user: bool = False
-    config_id: int | None = None
     current_message_id: int | None = None
 
 
