@@ -168,6 +168,9 @@ def test_the_core_needs_nothing_but_python(built: Path, tmp_path: Path) -> None:
     run(python, "-Ic", "import chatcore, chatcore_memory", cwd=tmp_path)
     missing = run(python, "-Ic", "import chatcore_http", cwd=tmp_path, fails=True)
     assert "ModuleNotFoundError" in missing
+    missing = run(python, "-Ic", "import chatcore_sql", cwd=tmp_path, fails=True)
+    sentence = "chatcore_sql needs sqlalchemy: install chatcore[sqlite], chatcore[mysql] or chatcore[postgresql]"
+    assert missing.splitlines()[-1] == f"ModuleNotFoundError: {sentence}"
 
 
 def test_an_editable_install_reads_the_sources_and_has_the_command(tmp_path: Path) -> None:

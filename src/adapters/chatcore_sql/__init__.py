@@ -11,10 +11,16 @@ Needs the extra of the database that it opens, `chatcore[sqlite]`, `chatcore[mys
 parameters of `chatcore_sql.tls`. Each statement is built once, beside the repository that uses it.
 """
 
-from chatcore_sql.database import Database
-from chatcore_sql.file_lock import DatabaseInUse
-from chatcore_sql.naming import Naming
-from chatcore_sql.schema import migration_script
-from chatcore_sql.unreachable import DatabaseUnreachable
+try:
+    from chatcore_sql.database import Database
+    from chatcore_sql.file_lock import DatabaseInUse
+    from chatcore_sql.naming import Naming
+    from chatcore_sql.schema import migration_script
+    from chatcore_sql.unreachable import DatabaseUnreachable
+except ModuleNotFoundError as missing:
+    if missing.name not in ("alembic", "sqlalchemy"):
+        raise
+    extras = "chatcore[sqlite], chatcore[mysql] or chatcore[postgresql]"
+    raise ModuleNotFoundError(f"chatcore_sql needs {missing.name}: install {extras}", name=missing.name) from None
 
 __all__ = ["Database", "DatabaseInUse", "DatabaseUnreachable", "Naming", "migration_script"]
