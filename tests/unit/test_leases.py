@@ -388,7 +388,7 @@ async def test_text_that_was_logged_twice_is_read_once(world: World) -> None:
         await chat.send()
         await first.reached()
         events = chat.seen_from(other).follow()
-        world.storage.fail_once(after=True)
+        world.storage.fail_once(after=True, urgent=True)
         await read_until(events, "Hel")
         first.release()
         await logged(world, chat, "Hello")

@@ -425,7 +425,7 @@ async def test_a_part_whose_answer_was_lost_is_written_over(world: World, monkey
         world.model.then(begin, Delta(reasoning="Hmm"), "Hello w", middle, "orld", end)
         await chat.send()
         await begin.reached()
-        world.storage.fail_once(after=True)
+        world.storage.fail_once(after=True, urgent=True)
         begin.release()
         await middle.reached()
         await world.storage.refused.wait()

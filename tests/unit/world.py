@@ -356,6 +356,7 @@ class Storage(UnitOfWorkFactory):
         self.before_commit: Callable[[], Awaitable[None]] = nothing
         self.after_commit: Callable[[], Awaitable[None]] = nothing
         self.refused = asyncio.Event()
+        self._failing: tuple[bool, ...] | None = None
         self._inner = inner
 
     @asynccontextmanager
@@ -365,7 +366,7 @@ class Storage(UnitOfWorkFactory):
         try:
             self.check_way()
             async with self._inner(read_only=read_only, urgent=urgent) as work:
-                yield work if read_only else cast(UnitOfWork, Unit(work, self))
+                yield work if read_only else cast(UnitOfWork, Unit(work, self, urgent))
         except Unavailable:
             self.refused.set()
             raise
@@ -381,25 +382,24 @@ class Storage(UnitOfWorkFactory):
 
         self.before_unit = hold
 
-    def fail_once(self, *, after: bool) -> None:
-        """The next commit fails; `after`: it takes place, and its answer is lost."""
+    def fail_once(self, *, after: bool, urgent: bool = False) -> None:
+        """The next commit fails: of an `urgent` unit, which is the process's own, or of another one. `after`: it takes
+        place, and its answer is lost."""
+        self._failing = after, urgent
 
-        async def fail() -> None:
-            self.before_commit = self.after_commit = nothing
+    def fail(self, *how: bool) -> None:
+        if self._failing == how:
+            self._failing = None
             raise Unavailable
-
-        if after:
-            self.after_commit = fail
-        else:
-            self.before_commit = fail
 
 
 class Unit:
     """A writing unit, whose repositories but two are as they are."""
 
-    def __init__(self, inner: UnitOfWork, storage: Storage) -> None:
+    def __init__(self, inner: UnitOfWork, storage: Storage, urgent: bool) -> None:
         self._inner = inner
         self._storage = storage
+        self._urgent = urgent
         self.messages = CheckedMessages(inner.messages, storage)
         self.reply_log = CheckedLog(inner.reply_log, storage)
 
@@ -407,10 +407,12 @@ class Unit:
         return getattr(self._inner, name)
 
     async def commit(self) -> None:
+        self._storage.fail(False, self._urgent)
         await self._storage.before_commit()
         self._storage.check_way()
         await self._inner.commit()
         self._storage.commits += 1
+        self._storage.fail(True, self._urgent)
         await self._storage.after_commit()
 
 
