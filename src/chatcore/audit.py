@@ -1,16 +1,16 @@
-"""The audit log: who did what to accounts, sessions and keys, one event each, on the logger `chatcore.audit`.
+"""The audit log: changes of accounts, sessions and keys, one event each, on the logger `chatcore.audit`.
 
-An event is the message of its log record (`record.msg`), and so any handler of the standard library can take it:
-with its fields, or as a line of text. It never holds a password, a token or a key, and no field can fake another one
-or another line: what is not printable is escaped, and texts are cut.
+An event is the message of its log record (`record.msg`), so that any handler of the standard library can read its
+fields, or write it as a line of text. It never has a password, a token or a key, and no field can forge another field
+or line: unprintable characters are escaped, and texts are cut.
 
     account_created    user_id session_id (None: not signed in) address user_agent; by the operator: user_id
     sign_in            user_id session_id address user_agent
-    sign_in_failed     user_id (None: there is no such account) address user_agent reason
+    sign_in_failed     user_id (None: unknown account) address user_agent reason
     sign_out           user_id session_id
-    password_failed    user_id session_id           the current password of somebody who is signed in was wrong
+    password_failed    user_id session_id           a signed-in user gave a wrong current password
     refresh            user_id session_id
-    refresh_reused     user_id session_id           the session has been ended
+    refresh_reused     user_id session_id           the session was ended
     session_revoked    user_id session_id by_session_id
     sessions_revoked   user_id by_session_id        all but that one; by an administrator: user_id, all of them
     username_changed   user_id session_id username
@@ -18,16 +18,15 @@ or another line: what is not printable is escaped, and texts are cut.
     password_changed   user_id session_id
     account_deleted    user_id session_id; by an administrator: user_id
     account_imported   user_id roles
-    data_exported      user_id session_id           it has begun to go out
+    data_exported      user_id session_id           the export has begun
     data_imported      user_id conversations messages
-    user_disabled      user_id                      all their sessions have ended too
+    user_disabled      user_id                      all their sessions were ended too
     user_enabled       user_id
     model_key_refused  user_id model_host
     role_changed       user_id, and the role that was granted or revoked
     rate_limited       rule, and user_id or address
 
-Which administrator it was is for the edge to say, which knows who asks: over HTTP every line that is logged while an
-administrator's request is served has `by_user_id`.
+The edge adds the administrator: over HTTP every line logged during an administrator's request has `by_user_id`.
 """
 
 import json
@@ -36,14 +35,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 LONGEST = 200
-"""Characters of a text; the rest is cut off."""
+"""Maximum characters of a text."""
 
 _log = logging.getLogger("chatcore.audit")
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """As a text: its name and `field=value`, where a value is JSON."""
+    """As text: the name and `field=value`, each value as JSON."""
 
     name: str
     fields: Mapping[str, int | str | None]
@@ -53,7 +52,7 @@ class AuditEvent:
 
 
 def record(name: str, **fields: object) -> None:
-    """After what it tells of has been stored."""
+    """Record an event, after its change is stored."""
     tame = {
         field: value if value is None or isinstance(value, int) else _tame(str(value))
         for field, value in fields.items()

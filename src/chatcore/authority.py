@@ -1,9 +1,9 @@
-"""In whose name something is changed, and whether they still may.
+"""The authority on which a transaction changes something.
 
-What was read when a request arrived is only good for refusing: its body may come minutes later. So each transaction
-that changes something begins by confirming the authority that it acts on (`acting`), and whatever takes that authority
-away waits until the transaction is over. Once a sign-out, a revocation or a change of the password has been answered,
-nothing is committed on the authority of before.
+What was read when a request arrived is only good for refusing: its body may arrive minutes later. Each transaction that
+changes something first confirms its authority (`acting`), and anything that would end that authority waits until the
+transaction is over. Once a sign-out, a revocation or a change of password is answered, nothing commits on the earlier
+authority.
 """
 
 from abc import ABC, abstractmethod
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from chatcore.ports import UnitOfWork, UnitOfWorkFactory
 
 ANYTIME: Raises = (Unavailable,)
-"""What any use case may raise: it needs the database."""
+"""Errors of every use case, which needs the database."""
 CHANGING: Raises = (*ANYTIME, Unauthenticated, AccountDisabled)
-"""What any may raise that changes something of its owner's."""
+"""Errors of every use case that changes an owner's data."""
 ADMINISTERING: Raises = (*CHANGING, Forbidden)
-"""What any may raise that needs a role."""
+"""Errors of every use case that needs a role."""
 
 
 class Authority(ABC):
-    """An immutable value that may change something. Each kind knows what it rests on."""
+    """An immutable value that permits changes. Each kind confirms itself."""
 
     __slots__ = ()
 
     @abstractmethod
     async def confirm(self, work: "UnitOfWork", *, now: datetime, role: str | None, alone: bool) -> None:
-        """Return if this authority holds and has the role; it then holds until the unit of work is closed. `alone`: no
-        other unit confirms an authority of this user meanwhile.
+        """Confirm that this authority is valid and has the role; it stays valid until the unit of work is closed.
+        `alone`: no other unit confirms an authority of this user meanwhile.
 
-        Raises `Unauthenticated`, `AccountDisabled`, `Forbidden`.
+        Raise `Unauthenticated`, `AccountDisabled`, `Forbidden`.
         """
 
 
@@ -61,7 +61,7 @@ class Owner(Authority):
 
 @dataclass(frozen=True, slots=True)
 class Caller(Owner):
-    """A user, and the session through which they ask, as they were when they were looked up."""
+    """A user and their session, as of the lookup."""
 
     user: User
     session: Session
@@ -83,7 +83,7 @@ class Caller(Owner):
 
 @dataclass(frozen=True, slots=True)
 class Vouched(Owner):
-    """A user for whom the embedding program vouches. There is no session that could end."""
+    """A user for whom the embedding program vouches. No session can end it."""
 
     owner_id: UserId
 
@@ -92,25 +92,25 @@ class Vouched(Owner):
         return self.owner_id
 
     async def confirm(self, work: "UnitOfWork", *, now: datetime, role: str | None, alone: bool) -> None:
-        """Nothing that is stored here can take it away."""
+        """Always valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operator(Authority):
-    """The operator, at the server: whoever can start the command can do anything."""
+    """The operator at the server, who may do anything."""
 
     async def confirm(self, work: "UnitOfWork", *, now: datetime, role: str | None, alone: bool) -> None:
-        """Nothing that is stored here can take it away."""
+        """Always valid."""
 
 
 @asynccontextmanager
 async def acting(
     unit_of_work: "UnitOfWorkFactory", by: Authority, *, now: datetime, role: str | None = None, alone: bool = False
 ) -> AsyncGenerator["UnitOfWork", None]:
-    """A writing unit of work whose authority is confirmed before anything else. `alone`: it changes an account or its
+    """Open a writing unit of work, and confirm the authority first. `alone`: the unit changes an account or its
     sessions.
 
-    Raises what `Authority.confirm` raises.
+    Raise what `Authority.confirm` raises.
     """
     async with unit_of_work() as work:
         await by.confirm(work, now=now, role=role, alone=alone)
@@ -121,10 +121,10 @@ async def acting(
 async def planning(
     unit_of_work: "UnitOfWorkFactory", by: Authority, *, now: datetime, role: str | None = None
 ) -> AsyncGenerator["UnitOfWork", None]:
-    """A read-only unit of work for what is looked up before `acting`. What it does not find may have gone with the
-    account, so the authority is judged before that is said.
+    """Open a read-only unit of work for lookups before `acting`. What is missing may be gone with the account, so
+    confirm the authority before raising `NotFound`.
 
-    Raises what `Authority.confirm` raises.
+    Raise what `Authority.confirm` raises.
     """
     try:
         async with unit_of_work(read_only=True) as work:

@@ -1,5 +1,5 @@
-"""What the parameters of the use cases must be. A bound is spelled once, as data: the use case that declares it checks
-it, and the edges describe it to their users."""
+"""Bounds of the use cases' parameters, as data: the use case that declares a bound checks it, and the edges describe it
+to their users."""
 
 import re
 import unicodedata
@@ -16,24 +16,24 @@ V = TypeVar("V", contravariant=True)
 
 
 def check(*broken: FieldError | None) -> None:
-    """Raises `ValidationFailed` with every rule that is broken, if any is."""
+    """Raise `ValidationFailed` with every broken rule, if any."""
     errors = [error for error in broken if error is not None]
     if errors:
         raise ValidationFailed(errors)
 
 
 class Bound(ABC, Generic[V]):
-    """What one value must be."""
+    """A rule for one value."""
 
     __slots__ = ()
 
     @abstractmethod
     def broken(self, value: V, field: str) -> FieldError | None:
-        """None, or what is wrong with the value that the caller calls `field`."""
+        """Return the error of this value, which the caller calls `field`, or None."""
 
 
 class Bounds(Mapping[str, Bound[Any]]):
-    """What the parameters of a use case must be, by their names: `Bounds(limit=Range(1, 100))`."""
+    """The bounds of a use case's parameters, by name: `Bounds(limit=Range(1, 100))`."""
 
     def __init__(self, **bounds: Bound[Any]) -> None:
         self._bounds = bounds
@@ -48,12 +48,12 @@ class Bounds(Mapping[str, Bound[Any]]):
         return len(self._bounds)
 
     def broken(self, **values: object) -> Iterator[FieldError | None]:
-        """For `check`. None is a value that was not given."""
+        """Yield results for `check`. None is an absent value."""
         for name, value in values.items():
             yield None if value is None else self[name].broken(value, name)
 
     def check(self, **values: object) -> None:
-        """Raises `ValidationFailed`."""
+        """Raise `ValidationFailed`."""
         check(*self.broken(**values))
 
 
@@ -118,7 +118,7 @@ class Username(Text):
 
 
 class Email(Text):
-    """The form `local@domain.tld` (RFC 5321); whether it exists is not asked."""
+    """The form `local@domain.tld` (RFC 5321); its existence is not checked."""
 
     __slots__ = ()
     pattern: ClassVar[str] = r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,187}\.[^\s@.\x00-\x1f\x7f]{2,}"

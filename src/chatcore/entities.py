@@ -1,7 +1,7 @@
-"""What chatcore knows about: frozen values. What they must be is said in `bounds`.
+"""The entities of chatcore: frozen values. Their rules are in `bounds`.
 
 Times are aware datetimes in UTC. Text is Unicode and its lengths are counted in code points. No text holds
-NUL or a lone surrogate: the one cannot be stored by PostgreSQL, the other cannot be encoded.
+NUL or a lone surrogate: PostgreSQL cannot store the one, and the other cannot be encoded.
 """
 
 import re
@@ -40,7 +40,7 @@ _NOBODYS_PASSWORD = "\ud800"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What a user tells about themself; every part is optional and at most 200 characters."""
+    """A user's profile; every part is optional and at most 200 characters."""
 
     user_name: str | None = None
     country: str | None = None
@@ -51,7 +51,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class AccountRole:
-    """One of `ROLES`, and what it is for, in a sentence."""
+    """One of `ROLES`, with its description in a sentence."""
 
     name: str
     description: str
@@ -95,7 +95,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshToken:
-    """What is stored of a refresh token: the SHA-256 of it, never the token. `used_at`: when it was exchanged."""
+    """A stored refresh token: its SHA-256, never the token. `used_at`: when it was exchanged."""
 
     digest: bytes = field(repr=False)
     session_id: SessionId
@@ -125,9 +125,9 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """`writing_reply_id` is the claim: the one reply that is being written there, if any.
+    """`writing_reply_id` is the claim: the one reply in progress there, if any.
 
-    `titled_by_user`: the title is the user's own, and nobody else changes it.
+    `titled_by_user`: the title is the user's own, and only the user changes it.
     """
 
     id: ConversationId
@@ -141,7 +141,7 @@ class Conversation:
 
 
 class Role(StrEnum):
-    """Who speaks in a message (not what an account may do: that is `User.roles`)."""
+    """The author of a message (the permissions of an account are `User.roles`)."""
 
     SYSTEM = "system"
     USER = "user"
@@ -149,7 +149,7 @@ class Role(StrEnum):
 
 
 class Status(StrEnum):
-    """How far a message is. Everything but `WRITING` is final."""
+    """The state of a message. All but `WRITING` are final."""
 
     COMPLETE = "complete"
     WRITING = "writing"
@@ -159,11 +159,11 @@ class Status(StrEnum):
 
 
 SPOKEN = frozenset({Status.COMPLETE, Status.STOPPED, Status.INTERRUPTED})
-"""What a model is told of in its prompt."""
+"""Messages with these states are in prompts."""
 
 
 class FinishReason(StrEnum):
-    """Why a model ended its answer, in OpenAI's words. `ERROR`: it broke down."""
+    """Why a model ended its answer, as OpenAI names it. `ERROR`: it failed."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -183,22 +183,22 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why a reply failed: a stable code and a sentence."""
+    """Why a reply failed: a stable code, and a sentence."""
 
     code: str
     detail: str
 
 
 INTERNAL = Failure(code="internal", detail="Internal server error.")
-"""A fault of chatcore itself, or of its database: not the model's."""
+"""An error of chatcore or its database, not of the model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One message; an assistant's message is a reply. The reply's text is `reasoning`, then `content`.
 
-    `parent_id` is the message that it follows: of a reply, the user's message that it answers. `siblings` are the ids
-    of all messages that follow the same one, its own among them, oldest first: the conversation's branches.
+    `parent_id` is the message that it follows: for a reply, the user's message that it answers. `siblings` are the ids
+    of all messages with this parent, its own included, oldest first: the conversation's branches.
     """
 
     id: MessageId
@@ -218,13 +218,13 @@ class Message:
 
     @property
     def length(self) -> int:
-        """Code points of its text: where a reader of all of it has arrived."""
+        """Return the code points of its text: the offset of its end."""
         return len(self.reasoning or "") + len(self.content)
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a listing, and whether more follows it."""
+    """One page of a listing, and whether another follows."""
 
     items: Sequence[T]
     has_more: bool
@@ -238,8 +238,9 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def identity_key(name: str) -> str:
-    """What makes two usernames or two e-mail addresses the same one: NFKC, without case (UAX #31). Of a text that is
-    longer than either may be: a key that no account has and no key contains. Normalising takes quadratic time."""
+    """Return the key by which two usernames or two e-mail addresses are the same: NFKC, without case (UAX #31). For a
+    text over the maximum length, return a key that no account has and no key contains: normalising takes quadratic
+    time."""
     if len(name) > MAX_NAME:
         return _NOBODYS_NAME
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())

@@ -1,7 +1,7 @@
-"""What the reader of a reply sees, in order: started, deltas, ended.
+"""The events of a reply, in order: started, deltas, ended.
 
-`offset` is the reader's cursor after the event: how many code points of the reply (its reasoning, then its
-answer) it has by then. Reading again from there gives exactly the rest.
+`offset` is the reader's cursor after the event: how many code points of the reply (its reasoning, then its answer) the
+reader has. Reading again from there gives exactly the rest.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from chatcore.ports import TextKind
 
 @dataclass(frozen=True, slots=True)
 class ReplyStarted:
-    """First on every attach. `message_id` is the user's message that the reply answers."""
+    """The first event of every reader. `message_id` is the user's message that the reply answers."""
 
     reply_id: MessageId
     offset: int
@@ -21,9 +21,9 @@ class ReplyStarted:
     model: str | None
 
 
-@dataclass(slots=True)  # and not frozen, which makes it three times as dear to make: there are thousands a second
+@dataclass(slots=True)  # not frozen, which would triple the cost of making one: there are thousands a second
 class ReplyDelta:
-    """The next text, never empty. `number`: it is this piece of the reply, from 1 on; 0 if pieces may be joined."""
+    """The next text, never empty. `number`: the number of this piece, from 1; 0 if pieces may be joined."""
 
     reply_id: MessageId
     offset: int
@@ -34,7 +34,7 @@ class ReplyDelta:
 
 @dataclass(frozen=True, slots=True)
 class ConversationTitled:
-    """The model has found a title for the conversation. Only if that is known before the reply's end."""
+    """The model's title for the conversation, if it is known before the reply's end."""
 
     reply_id: MessageId
     offset: int
@@ -43,7 +43,7 @@ class ConversationTitled:
 
 @dataclass(frozen=True, slots=True)
 class ReplyEnded:
-    """Last, once the end is committed. `message.status` says how it ended."""
+    """The last event, after the commit of the end. `message.status` says how it ended."""
 
     reply_id: MessageId
     offset: int
@@ -52,7 +52,7 @@ class ReplyEnded:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Nothing was said for a while; the reply goes on. For an edge that must keep its connection alive."""
+    """No text for a while; the reply continues. For an edge that must keep its connection alive."""
 
     reply_id: MessageId
     offset: int

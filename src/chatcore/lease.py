@@ -1,8 +1,8 @@
 """This process among others that work on one database: its lease, and the expiry of those that are dead.
 
-Long work belongs to the process that does it. A process renews its lease a few times within it. One that has not been
-heard of for a whole lease is dead: another process ends its work. One that was only paused finds its lease gone, joins
-anew, and drops what it was doing.
+Long work belongs to the process that does it. A process renews its lease a few times within its length. One that is
+silent for a whole lease is dead: another process ends its work. One that was only paused finds its lease gone, joins
+anew, and drops its work.
 """
 
 import asyncio
@@ -29,28 +29,28 @@ _RENEWALS_OF_THE_NEW = 20  # as long as it may not expire others yet: the dead m
 _SWEEP_EVERY = 1.0  # seconds
 
 SURE_WITHIN = 0.5
-"""Seconds for the database to confirm what makes a text safe to show: a renewal, or the text's way to the log."""
+"""Seconds for the database to confirm a renewal, or new text in the log, before there is doubt."""
 
 
 class LeasedWork(Protocol):
-    """Work that another process ends when the lease of this one has run out."""
+    """Work that another process ends when this one's lease expires."""
 
     @property
     @abstractmethod
     def is_busy(self) -> bool:
-        """Return whether there is something that somebody may want stopped."""
+        """Return whether there is work that may have to be stopped."""
 
     @abstractmethod
     def stop_these(self, these: Set[MessageId]) -> None:
-        """Stop what somebody, on whichever process, wants stopped."""
+        """Stop these, as requested on whichever process."""
 
     @abstractmethod
     def certain(self) -> None:
-        """Go on: a doubt about the lease has been lifted."""
+        """Continue: the lease is no longer in doubt."""
 
     @abstractmethod
     def lost(self) -> None:
-        """Drop all that belongs to another worker than `Lease.id`: others end it."""
+        """Drop the work of other workers than `Lease.id`: others end it."""
 
     @abstractmethod
     async def end_orphans(self) -> None:
@@ -58,11 +58,11 @@ class LeasedWork(Protocol):
 
 
 class Lease:
-    """Open it once per process, for all its work. `seconds`: the same in all processes. None: no other process ever
-    serves the database, which needs no lease then, and whatever was left there is left by the dead."""
+    """Open it once per process, for all its work. `seconds`: the same in all processes. None: no other process serves
+    the database; no lease is needed, and all earlier processes are dead."""
 
     def __init__(self, unit_of_work: UnitOfWorkFactory, *, seconds: float | None, every: float) -> None:
-        """`every`: seconds between two looks at what is to be stopped."""
+        """`every`: seconds between two readings of the stop requests."""
         self._unit_of_work = unit_of_work
         self._works: list[LeasedWork] = []
         self._every = every
@@ -75,8 +75,8 @@ class Lease:
         self._turn = asyncio.Lock()
         self._keepers: list[asyncio.Task[None]] = []
         self.doubtful_at = 0.0
-        """A time of `time.monotonic`. After it others may have taken this process for dead. Only a confirmed renewal
-        puts it off; one that fails, or is not answered soon, brings it nearer."""
+        """A time of `time.monotonic` after which others may have taken this process for dead. A confirmed renewal moves
+        it on; a failed or slow one brings it nearer."""
 
     @property
     def id(self) -> WorkerId:
@@ -112,7 +112,7 @@ class Lease:
         self._keepers = [asyncio.create_task(keeper, name="chatcore lease") for keeper in keepers]
 
     async def close(self) -> None:
-        """Leave: nobody has to wait for the lease to run out."""
+        """Leave, so that nobody waits for the lease to expire."""
         for keeper in self._keepers:
             await ended(keeper)
         with suppress(Unavailable):
@@ -121,7 +121,7 @@ class Lease:
                 await work.commit()
 
     async def confirmed(self) -> WorkerId:
-        """Return the worker in whose name work is claimed, after a renewal if there is doubt about the lease."""
+        """Return the worker for which work is claimed, after a renewal if the lease is in doubt."""
         if self.in_doubt:
             await self._renew()
         return self.id
@@ -157,7 +157,7 @@ class Lease:
             work.stop_these(pulse.stops)
 
     async def _ask(self) -> Heartbeat | None:
-        """In a short transaction of its own. None: this process was taken for dead. Raise `Unavailable`."""
+        """Renew in a short transaction. Return None if this process was taken for dead. Raise `Unavailable`."""
         if self._length is None:
             return _ALONE
         asked_at = time.monotonic()
@@ -188,7 +188,7 @@ class Lease:
         self._rest(asked_at)
 
     def _doubt(self) -> None:
-        """The database was gone, perhaps for others too: they get a whole lease's time to come back."""
+        """The database was gone, perhaps for others too: give them a whole lease to return."""
         self._steady_since = None
         self.doubtful_at = 0.0
 
@@ -214,8 +214,8 @@ class Lease:
             await work.end_orphans()
 
     async def _expire_the_dead(self, length: timedelta) -> None:
-        """Those whose lease has run out, once this one has renewed its own for a whole lease without a gap: after an
-        outage of the database everybody has been silent."""
+        """Expire workers whose lease is over, if this one has renewed its own for a whole lease without a gap: after an
+        outage of the database all were silent."""
         if not self._is_steady(length):
             return
         async with self._unit_of_work(read_only=True) as work:

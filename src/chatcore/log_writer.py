@@ -22,8 +22,8 @@ Batch = Sequence[tuple[LiveReply, Sequence[LogEntry]]]
 
 
 class LogWriter:
-    """Takes what is new in all live replies to the log, a bounded part to a transaction: after an outage it catches up
-    in parts. The lease has its own transactions, so that this may take its time."""
+    """Takes the new text of all live replies to the log, a bounded part per transaction: after an outage it catches up
+    in parts. The lease has its own transactions, so that a slow log does not delay it."""
 
     def __init__(
         self,
@@ -33,27 +33,27 @@ class LogWriter:
         *,
         on_certainty: Callable[[], object],
     ) -> None:
-        """`on_certainty` is called when a doubt has been lifted, and when more text is safe while it lasts."""
+        """`on_certainty` is called when a doubt ends, and during one when more text is safe."""
         self._unit_of_work = unit_of_work
         self._lease = lease
         self._replies = replies
         self._on_certainty = on_certainty
         self._turn = asyncio.Lock()
         self.doubtful_at = inf
-        """A time of `time.monotonic`. After it what is not in the log might never get there."""
+        """A time of `time.monotonic` after which unlogged text might never reach the log."""
 
     async def write(self) -> None:
-        """All that has been said by now. Raises `Unavailable`."""
+        """Write all text up to now. Raise `Unavailable`."""
         while await self._write_some():
             pass
 
     async def settle(self) -> None:
-        """Waits for a transaction under way: rows of a reply must not come after their deletion."""
+        """Wait for a transaction in progress: a reply's rows must not be written after their deletion."""
         async with self._turn:
             pass
 
     async def _write_some(self) -> bool:
-        """Whether there is more."""
+        """Return whether there is more."""
         async with self._turn:
             pending = [live for live in self._replies.values() if live.is_unlogged]
             batch = _batch_of(pending)
@@ -75,7 +75,7 @@ class LogWriter:
             await self._append_one_by_one(batch)
 
     async def _append_one_by_one(self, batch: Batch) -> None:
-        """A text that the database refuses fails its own reply and no other."""
+        """Append each reply alone: a text that the database refuses fails only its own reply."""
         for live, entries in batch:
             try:
                 await self._append([(live, entries)])
@@ -95,7 +95,7 @@ class LogWriter:
 
     @retry_on_contention
     async def _store(self, worker_id: WorkerId, entries: Sequence[LogEntry]) -> bool:
-        """False: this process was taken for dead, and nothing was written."""
+        """Return False if this process was taken for dead; nothing is written then."""
         async with self._unit_of_work(urgent=True) as work:
             await work.reply_log.append(entries)
             # Last, so that a renewal never waits for the text.
@@ -117,7 +117,7 @@ class LogWriter:
 
 
 def _batch_of(pending: Sequence[LiveReply]) -> Batch:
-    """The short texts first: what a long one has to catch up on does not keep them waiting."""
+    """Take short texts first, so that a long one does not delay them."""
     batch, room = list[tuple[LiveReply, Sequence[LogEntry]]](), _AT_ONCE
     for live in sorted(pending, key=lambda live: live.length - live.logged):
         entries = list[LogEntry]()

@@ -20,7 +20,7 @@ _TEXT = 128 * 1024
 
 
 class Mirrors:
-    """Whatever the number of replies and of their readers, one task asks for what is new, every `every` seconds."""
+    """One task reads what is new of all replies, every `every` seconds."""
 
     def __init__(self, unit_of_work: UnitOfWorkFactory, *, every: float) -> None:
         self._unit_of_work = unit_of_work
@@ -31,7 +31,7 @@ class Mirrors:
 
     @asynccontextmanager
     async def of(self, reply: Message) -> AsyncGenerator[LiveReply, None]:
-        """The reply as its own process has it, about `every` seconds later, while somebody is inside."""
+        """Yield the reply as its own process has it, about `every` seconds later, while the block runs."""
         mirror = self._followed.setdefault(reply.id, LiveReply(reply))
         self._readers[mirror] = self._readers.get(mirror, 0) + 1
         if self._poller is None or self._poller.done():
@@ -101,7 +101,7 @@ class Mirrors:
 
 
 def _continue(mirror: LiveReply, entries: Sequence[LogEntry]) -> bool:
-    """Add what is new in these. False: something is missing before them."""
+    """Add what is new in these. Return False if something is missing before them."""
     complete = all(mirror.extend(entry) for entry in entries)
     if entries:
         mirror.wake()

@@ -1,4 +1,4 @@
-"""What a process does now and then, beside all else."""
+"""Periodic work in the background."""
 
 import asyncio
 import logging

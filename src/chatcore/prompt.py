@@ -1,4 +1,4 @@
-"""What of a conversation is sent to the model."""
+"""The prompt: the part of a conversation that is sent to the model."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from chatcore.ports import Prompt, PromptMessage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptLimits:
-    """At most so many messages, and so many code points in all, besides the system prompt."""
+    """The maximum number of messages, and of their code points, besides the system prompt."""
 
     max_messages: int = 100
     max_chars: int = 48_000
 
     @property
     def max_bytes(self) -> int:
-        """Of what may fit, in UTF-8."""
+        """Return the bytes in UTF-8 that may fit."""
         return 4 * self.max_chars
 
 
@@ -29,20 +29,20 @@ _TITLE_FROM = 2000  # characters of the message
 
 
 def build_title_prompt(content: str) -> Prompt:
-    """Asks for a short title of a conversation that begins with this message."""
+    """Return a prompt for a short title of a conversation that begins with this message."""
     messages = (PromptMessage(Role.SYSTEM, TITLE_REQUEST), PromptMessage(Role.USER, content[:_TITLE_FROM]))
     return Prompt(messages=messages, max_tokens=32)
 
 
 def build_prompt(history: Sequence[Message], *, system: str, limits: PromptLimits) -> tuple[PromptMessage, ...]:
-    """The system prompt (unless empty) and the end of the conversation that fits, oldest first.
+    """Return the system prompt (unless empty) and the end of the conversation that fits, oldest first.
 
-    `history` is oldest first and ends with the user's message, which is sent whatever its length. Replies that
-    failed, are being written or said nothing are left out; no message is ever split; and what is kept does not
-    begin with an answer to a question that was cut off. A system message of the history stays in its place.
+    `history` is oldest first and ends with the user's message, which is sent whatever its length. Failed, unfinished
+    and empty replies are left out; no message is split; the prompt does not begin with an answer to a question that was
+    cut off. A system message of the history keeps its place.
 
-    Messages of one role in a row become one: there are models that refuse a conversation whose roles do not alternate,
-    and an unanswered question would be one for ever.
+    Consecutive messages of one role become one: some models refuse conversations whose roles do not alternate, and an
+    unanswered question would break them for ever.
     """
     kept = list(_newest_that_fit(history, limits))[::-1]
     if kept and kept[0].parent_id is not None:

@@ -1,4 +1,4 @@
-"""Those who read replies: from any place on, while they are being written, here or by another process, and after."""
+"""Readers of replies: from any offset on, in progress here or in another process, or ended."""
 
 import asyncio
 import sys
@@ -24,7 +24,7 @@ _AT_ONCE = 32 * 1024 * 1024  # bytes of ended replies that are held for the read
 
 @dataclass(frozen=True)
 class Readers:
-    """`live`: what this process writes. `silence`: seconds without text after which a reader is told so."""
+    """`live`: the replies of this process. `silence`: seconds without text until readers get a `Silence`."""
 
     unit_of_work: UnitOfWorkFactory
     live: Mapping[MessageId, LiveReply]
@@ -138,7 +138,7 @@ def _started(reply: Message, offset: int) -> ReplyStarted:
 
 
 def _memory_of(reply: Message) -> int:
-    """Bytes. A reader holds the text of a reply that has ended until it has taken it."""
+    """Bytes. A reader holds the text of an ended reply until it has read it."""
     return sys.getsizeof(reply.content) + sys.getsizeof(reply.reasoning)
 
 

@@ -1,4 +1,4 @@
-"""What closed accounts and conversations have left is deleted little by little."""
+"""Deletion of the data of closed accounts and conversations, in batches."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -11,14 +11,14 @@ from chatcore.ports import Clock, UnitOfWorkFactory
 from chatcore.shielding import retry_on_contention
 
 REMOVE_WITHIN = 5.0
-"""Seconds that a request spends on it at most, but for its last batch."""
+"""Seconds that a request spends on it, its last batch excepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """Deletes everything of what is closed, a bounded number of rows in one transaction, so that nobody waits for long.
-    Where one process has ended or been killed, any other goes on. What is not deleted `within` so many seconds is left
-    to the sweep."""
+    """Delete all data of a closed account or conversation, a bounded number of rows per transaction, so that others
+    wait briefly. Any process continues what another has begun. What is not deleted `within` so many seconds is left to
+    the sweep."""
 
     unit_of_work: UnitOfWorkFactory
     clock: Clock

@@ -1,21 +1,21 @@
-"""The life of a reply: written by a task of the process, read by whoever asks, whenever they ask.
+"""The life of a reply: a task of the process writes it, and readers follow it at any time.
 
-A reply belongs to its conversation, not to the connection that asked for it. `Replies` is opened once per process,
-with the application, and owns every reply that is being written there:
+A reply belongs to its conversation, not to the connection that asked for it. `Replies` is opened once per process, with
+the application, and owns the replies in progress there:
 
-- a task per reply consumes the model's stream; it holds no database connection while the model talks;
-- what the model said is at once visible to readers in this process. A reader is only a cursor into the one text of
-  the reply, so that a slow one costs no memory and never slows the writer;
-- about every `flush_every` seconds one transaction, whatever the number of replies, takes new text to the log, and
-  another renews the process's lease and learns which replies somebody elsewhere wants stopped;
-- while it is in doubt whether the process still has its lease, or its text a way to the log, readers get only what is
-  in the log: what was shown is not taken back when others end the reply. What was shown before the doubt may be lost,
-  as of a process that is killed: as a rule the last `flush_every` seconds;
-- readers of a reply that another process writes have a mirror of it, which follows the log;
-- the end is one transaction, and only after its commit do readers see it;
-- whose lease has run out is dead: the others end its replies as `interrupted`, with the text that reached the log. If
-  it was only paused, it finds its lease gone, and writes nothing more of them;
-- leaving drains: no new reply, those in flight get `grace` seconds, the rest become `interrupted`.
+- a task per reply consumes the model's stream, without holding a database connection;
+- readers in this process see text at once. A reader is a cursor into the reply's one text, so that a slow reader costs
+  no memory and does not slow the writer;
+- about every `flush_every` seconds one transaction takes the new text of all replies to the log, and another renews the
+  process's lease and reads the stop requests of other processes;
+- while the lease, or the text's way to the log, is in doubt, readers get only logged text, so that nothing shown is
+  withdrawn when others end the reply. Text shown before the doubt may be lost, as when a process is killed: as a rule
+  that of the last `flush_every` seconds;
+- readers of another process's reply have a mirror, which follows the log;
+- the end is one transaction; readers see it after its commit;
+- a process whose lease has expired is dead: others end its replies as `interrupted`, with the text that reached the
+  log. A process that was only paused finds its lease gone, and writes nothing more of them;
+- closing drains: no new reply, those in progress get `grace` seconds, the rest become `interrupted`.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ from chatcore.titles import Titles
 
 _log = logging.getLogger("chatcore.replies")
 STOP_BEFORE_DELETION = 2.0
-"""Seconds for another process to stop a reply before what it belongs to is deleted under it."""
+"""Seconds for another process to stop a reply before its conversation or account is deleted."""
 
 _STOP_TIMEOUT = 15.0  # how long to wait for another process, or for its end
 _END_TIMEOUT = 5.0  # how long a drain waits, after the grace, for the last transactions
@@ -53,9 +53,9 @@ _END_TIMEOUT = 5.0  # how long a drain waits, after the grace, for the last tran
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyJob:
-    """A stored reply with status `writing`, claimed for a worker, and what to ask which model for it.
+    """A stored reply with status `writing`, claimed for a worker, with its endpoint and prompt.
 
-    `title_prompt`: what to ask it for a title of the conversation beside that, if it wants one.
+    `title_prompt`: the prompt for the conversation's title, if it needs one.
     """
 
     reply: Message
@@ -79,10 +79,10 @@ class Replies(LeasedWork):
         grace: float = 20.0,
         lease: float | None = 5.0,
     ) -> None:
-        """All times are in seconds. `silence`: after how long without text a reader is told that nothing came.
+        """All times are in seconds. `silence`: how long without text until readers get a `Silence`.
 
-        `lease`: after how long without a sign of life other processes take this one for dead; the same in all of them.
-        None: there are no others, and whatever an earlier one left is ended at once.
+        `lease`: how long this process may be silent before others take it for dead; the same in all of them. None:
+        there are no others, and replies of an earlier process are ended at once.
         """
         self._unit_of_work = unit_of_work
         self._gateway = gateway
@@ -103,7 +103,7 @@ class Replies(LeasedWork):
         self._draining = False
 
     async def __aenter__(self) -> Self:
-        """Ends what dead processes left unfinished, keeping the text that reached the log."""
+        """End the replies of dead processes, with the text that reached the log."""
         await self._lease.open()
         self._keep()
         return self
@@ -118,7 +118,7 @@ class Replies(LeasedWork):
         await self._lease.close()
 
     async def drain(self) -> None:
-        """Takes nothing new, lets replies in flight come to their end within `grace`, and interrupts the rest."""
+        """Accept no new reply, let those in progress end within `grace`, and interrupt the rest."""
         self._draining = True
         for task in self._titling:
             task.cancel()
@@ -134,25 +134,25 @@ class Replies(LeasedWork):
 
     @property
     def writing_now(self) -> int:
-        """How many replies this process is writing."""
+        """Return how many replies this process is writing."""
         return len(self._live)
 
     def written_for(self, owner: UserId) -> int:
-        """How many replies this process is writing for one user."""
+        """Return how many replies this process is writing for one user."""
         return sum(live.reply.user_id == owner for live in self._live.values())
 
     async def claimant(self) -> WorkerId:
-        """In whose name a reply that is to be written here is claimed."""
+        """Return the worker for which a reply that this process shall write is claimed."""
         return await self._lease.confirmed()
 
     # ---- writing -----------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def writing(self, job: ReplyJob) -> AsyncGenerator[None, None]:
-        """Around the commit that acknowledges a reply: whoever sees it stored finds it being written here.
+        """Wrap the commit that acknowledges a reply, so that a stored reply is always in progress here.
 
-        Raises `Unavailable` before that commit if the process is shutting down. If the commit fails, nobody knows
-        whether it took place; should the reply turn out to be stored, it is ended as interrupted.
+        Raise `Unavailable` before that commit if the process is shutting down. If the commit fails, it may still have
+        taken place; if the reply turns out to be stored, it is ended as interrupted.
         """
         if self._draining:
             raise Unavailable("The server is shutting down. Try again shortly.")
@@ -193,9 +193,9 @@ class Replies(LeasedWork):
         await self._end(live, status, error)
 
     async def _disown(self, live: LiveReply) -> None:
-        """If the commit that failed took place after all, nobody shall wait for this reply for ever.
+        """End the reply if the failed commit took place after all, so that nobody waits for it.
 
-        A rolled-back id may be given to another message later, so it is the time of creation that tells.
+        Another message may get a rolled-back id later, so compare the time of creation too.
         """
         stored = await self._endings.persist(lambda: self._endings.stored(live.reply))
         if stored is not None and stored.created_at == live.reply.created_at:
@@ -204,7 +204,7 @@ class Replies(LeasedWork):
             live.end(replace(live.reply, status=Status.INTERRUPTED))
 
     async def _end(self, live: LiveReply, status: Status, error: Failure | None) -> None:
-        """Stores how the reply ended, as often as it takes, and only then tells its readers."""
+        """Store the end of the reply, trying until it succeeds, and then tell its readers."""
         live.ending = True
         await self._log.settle()
         if live.lost:
@@ -217,8 +217,8 @@ class Replies(LeasedWork):
     # ---- stopping and reading ----------------------------------------------------------------------------
 
     async def stop(self, reply: Message, *, within: float = _STOP_TIMEOUT) -> Message | None:
-        """Cuts the reply short, whichever process writes it, and waits until that is stored. None: it is not being
-        written, or another process has not answered `within` so many seconds."""
+        """Stop the reply, whichever process writes it, and wait until that is stored. Return None if it is not in
+        progress, or if another process has not answered `within` so many seconds."""
         live = self._live.get(reply.id)
         if live is None:
             return await self._stop_elsewhere(reply, within) if reply.status is Status.WRITING else None
@@ -226,7 +226,7 @@ class Replies(LeasedWork):
         return await self._end_of(live)
 
     async def stop_all(self, owner: UserId, *, within: float = _STOP_TIMEOUT) -> None:
-        """Cuts all of a user's replies short and waits until that is stored."""
+        """Stop all of a user's replies, and wait until that is stored."""
         async with self._unit_of_work(read_only=True) as work:
             replies = {reply.id: reply for reply in await work.unfinished.of(owner)}
         replies |= {live.reply.id: live.reply for live in self._live.values() if live.reply.user_id == owner}
@@ -262,12 +262,11 @@ class Replies(LeasedWork):
         again: bool = False,
         numbered: bool = False,
     ) -> AsyncGenerator[ReplyEvent, None]:
-        """The reply from code point `after` on, until it has ended: the last one of the conversation, or `reply_id`.
-        `numbered`: piece by piece, as the model said it, and `after` counts pieces.
+        """Yield the reply from code point `after` on, until it has ended: the conversation's last one, or `reply_id`.
+        `numbered`: piece by piece, as the model sent it, and `after` counts pieces.
 
-        Nothing at all if there never was a reply, or, for a reader who comes `again`, if it has ended at `after`.
-        Raises `NotFound` for a conversation or reply that is not there. A reply that another process writes comes a
-        little later, and without the conversation's title.
+        Yield nothing if there never was a reply or, with `again`, if it has ended at `after`. Raise `NotFound` for a
+        missing conversation or reply. Another process's reply has a short delay, and no conversation title.
         """
         return self._readers.follow(owner, conversation_id, reply_id, after, again=again, numbered=numbered)
 
@@ -313,7 +312,7 @@ class Replies(LeasedWork):
 
 
 def _uncancel() -> bool:
-    """Takes one cancellation back. Whether there is another one."""
+    """Take one cancellation back. Return whether there is another one."""
     task = asyncio.current_task()
     return task is not None and task.uncancel() > 0
 

@@ -1,4 +1,4 @@
-"""Open connections learn that their session has ended, whoever ended it and on whichever worker."""
+"""Tell open connections that their session has ended, on whichever worker it ended."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Set
@@ -13,8 +13,8 @@ _AT_ONCE = 1000
 
 
 class SessionWatch(Periodic):
-    """`async with` it once per process. Every `every` seconds it asks about all sessions that are watched, a thousand
-    to a query. While the database is gone nothing is known, and the connections stay as they are."""
+    """`async with` it once per process. Every `every` seconds it looks up all watched sessions, a thousand per query.
+    While the database is gone, connections stay open."""
 
     def __init__(self, *, unit_of_work: UnitOfWorkFactory, clock: Clock, every: float = 0.5) -> None:
         super().__init__(every=every)
@@ -24,8 +24,8 @@ class SessionWatch(Periodic):
 
     @contextmanager
     def watching(self, session_id: SessionId, on_end: Callable[[], object]) -> Generator[None, None, None]:
-        """While inside, `on_end` is called, once, when the session has been revoked, has expired or its user has been
-        disabled or deleted. It must not raise."""
+        """Call `on_end` once if, while the block runs, the session is revoked or expires, or its user is disabled or
+        deleted. `on_end` must not raise."""
         self._watched.setdefault(session_id, []).append(on_end)
         try:
             yield
@@ -38,7 +38,7 @@ class SessionWatch(Periodic):
 
     @asynccontextmanager
     async def while_alive(self, session_id: SessionId) -> AsyncGenerator[None, None]:
-        """What waits inside is cancelled when the session ends, and `Unauthenticated` is raised."""
+        """Cancel the block when the session ends, and raise `Unauthenticated`."""
         lifetime = asyncio.timeout(None)
         try:
             async with lifetime:
@@ -50,8 +50,8 @@ class SessionWatch(Periodic):
             raise Unauthenticated("The session has ended.") from None
 
     async def check(self, session_id: SessionId) -> None:
-        """For what is asked on a connection that is open already. Raises `Unauthenticated` if the session has ended:
-        now, not within half a second."""
+        """Check a request on an open connection. Raise `Unauthenticated` if the session has ended, without the delay of
+        the watch."""
         async with self._unit_of_work(read_only=True) as work:
             if not await work.tokens.alive({session_id}, now=self._clock.now()):
                 raise Unauthenticated("The session has ended.")

@@ -1,8 +1,7 @@
-"""What of a user's data counts against their quota, and how much.
+"""The sizes of a user's data, which count against the storage limit.
 
-A conversation has a flat price, its title within it; a message has one besides its texts, which count in UTF-8, the
-sentence of a failure among them. What is asked for is refused where it would be too much; what a model has said is
-stored, and counts, whatever it is.
+A conversation counts a flat size, its title included; a message counts a flat size and its texts in UTF-8, the detail
+of an error included. Requests over the limit are refused; a model's text is always stored, and counts.
 """
 
 from collections import Counter
@@ -29,7 +28,7 @@ def text_size(message: Message) -> int:
 
 @dataclass(frozen=True, slots=True)
 class StorageChange:
-    """`size` may be negative. `limited`: something in it was asked for."""
+    """`size` may be negative. `limited`: a request caused part of it."""
 
     owner: UserId
     size: int
@@ -38,18 +37,18 @@ class StorageChange:
 
 @dataclass(frozen=True, slots=True)
 class StorageLedger:
-    """By how much one unit of work changes what its owners have stored: settled with its commit, so that nothing is
-    stored that was not counted."""
+    """The change of its owners' storage by one unit of work, settled with its commit, so that all that is stored is
+    counted."""
 
     _asked: Counter[UserId] = field(default_factory=Counter[UserId])
     _noted: Counter[UserId] = field(default_factory=Counter[UserId])
 
     def ask(self, owner: UserId, size: int) -> None:
-        """Adds what may be too much."""
+        """Add what may be over the limit."""
         self._asked[owner] += size
 
     def note(self, owner: UserId, size: int) -> None:
-        """Adds what is stored in any case, or takes what is deleted."""
+        """Add what is always stored, or subtract what is deleted."""
         self._noted[owner] += size
 
     def changes(self) -> Iterator[StorageChange]:

@@ -1,4 +1,4 @@
-"""What has expired is deleted now and then, by every process, a little at a time."""
+"""Deletion of expired data in the background, by every process, in small batches."""
 
 from datetime import timedelta
 
@@ -10,10 +10,10 @@ from chatcore.shielding import retry_on_contention
 
 class ExpirySweep(Periodic):
     """`async with` it once per process. About every `every` seconds it deletes sessions and refresh tokens that expired
-    more than `keep` ago, at most `batch` of each in one transaction, and what closed accounts and conversations
-    have left.
+    more than `keep` ago, at most `batch` of each in one transaction, and the data of closed accounts and
+    conversations.
 
-    Any number of processes may do so at once: what one has deleted, another does not find.
+    Any number of processes may do so at once.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class ExpirySweep(Periodic):
         self._batch = batch
 
     async def sweep(self) -> int:
-        """Deletes all that has expired by now. How many rows that were."""
+        """Delete all that has expired by now. Return the number of rows."""
         swept = 0
         while some := await self._some():
             swept += some

@@ -21,7 +21,7 @@ class Titles:
     gateway: LLMGateway
 
     async def give(self, live: LiveReply, endpoint: ModelEndpoint, prompt: Prompt) -> None:
-        """Ask for a title with one short call. Whatever goes wrong, the conversation has a title already."""
+        """Ask for a title with one short call. If that fails, the conversation keeps the title that it has."""
         try:
             async with asyncio.timeout(_TITLE_TIMEOUT):
                 title = await self._answer(endpoint, prompt)

@@ -1,5 +1,6 @@
 """docs/wire.md and docs/systems.md name every route, error, event and close code, and no other."""
 
+import json
 import re
 from functools import cache
 from typing import Any
@@ -67,3 +68,9 @@ def test_each_field_of_an_object_is_named(shape: str) -> None:
     flat = re.sub(r"\{[^}]*\}", "", found[1])
     named = [re.split(r"[|:]", field)[0].strip() for field in flat.split(",")]
     assert sorted(named) == sorted(api_document()["components"]["schemas"][shape]["properties"])
+
+
+def test_the_api_document_is_in_plain_words() -> None:
+    """Nouns and verbs instead of these (docs/contributing.md)."""
+    said = json.dumps(api_document(), ensure_ascii=False)
+    assert re.findall(r"\b(?:[Ww]hoever|one's|somebody|nobody|(?:is|are) told)\b.{0,40}", said) == []
