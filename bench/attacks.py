@@ -71,7 +71,7 @@ async def over_and_over(target: Target, number: int, work: Callable[[], Awaitabl
 
     async def again() -> None:
         while True:
-            with suppress(aiohttp.ClientError, OSError, EOFError, TimeoutError):
+            with suppress(Exception):  # what fails of it is what the server is there for
                 await work()
             await asyncio.sleep(0.001)
 
@@ -130,16 +130,16 @@ async def combining_marks(target: Target) -> None:
     await over_and_over(target, 4, one)
 
 
-async def header_lines(target: Target) -> None:
-    async with connected(target) as (_, writer):
-        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n")
-        await pour(writer, b"a: b\r\n", 60 * MIB)
+def endless(beginning: bytes, more: bytes) -> Attack:
+    async def attack(target: Target) -> None:
+        async def one() -> None:
+            async with connected(target) as (_, writer):
+                writer.write(beginning)
+                await pour(writer, more, 60 * MIB)
 
+        await over_and_over(target, 2, one)
 
-async def long_url(target: Target) -> None:
-    async with connected(target) as (_, writer):
-        writer.write(b"GET /")
-        await pour(writer, b"a", 60 * MIB)
+    return attack
 
 
 async def half_sent_bodies(target: Target) -> None:
@@ -389,8 +389,8 @@ async def large_posts(target: Target) -> None:
 
 ATTACKS: dict[str, tuple[Attack, Attack | None]] = {
     "A1 combining marks in names, addresses, passwords": (combining_marks, None),
-    "A2 60 MiB of header lines": (header_lines, None),
-    "A2 a URL of 60 MiB": (long_url, None),
+    "A2 60 MiB of header lines": (endless(b"GET /health HTTP/1.1\r\nHost: x\r\n", b"a: b\r\n"), None),
+    "A2 a URL of 60 MiB": (endless(b"GET /", b"a"), None),
     "A3 300 half-sent bodies": (half_sent_bodies, None),
     "A3 300 half-sent headers": (half_sent_headers, None),
     "A4 a form of 500,000 fields": (form_fields, None),
