@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chatcore_app import Settings
-from chatcore_http import open_sockets
+from chatcore_http import open_sockets, ws_protocol
 from chatcore_http.app import api_routers
 from chatcore_http.openapi import describe
 from integration.routes import ROUTES, Route
@@ -58,6 +58,7 @@ def test_each_event_is_named() -> None:
 
 def test_each_close_code_is_named() -> None:
     codes = {value for name, value in vars(open_sockets).items() if name.isupper() and isinstance(value, int)}
+    codes |= {ws_protocol.POLICY_VIOLATION, ws_protocol.TOO_LARGE}
     assert {int(row[0]) for row in rows_of(WIRE, "The WebSocket")} == codes
 
 

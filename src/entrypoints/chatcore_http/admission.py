@@ -1,8 +1,7 @@
-"""How many requests of one network are worked on at once.
+"""Limits how many requests of one network are in work at once.
 
-The event loop runs all requests alike, a step of each in turn: one client that sends 800 at once makes everybody wait
-behind 800. Here each network has so many places; its further requests wait for one of them, in line, and nobody else
-waits with them.
+The event loop runs a step of each request in turn: one client that sends 800 at once makes all others wait behind 800.
+Here each network has a number of places; its further requests wait in line for one of them, and other networks do not.
 """
 
 import asyncio
@@ -23,8 +22,8 @@ from chatcore_http.open_sockets import PROTOCOL, TRY_AGAIN_LATER
 from chatcore_http.request_limit import WATCHED_PATHS
 
 PATIENCE = 0.1
-"""Seconds after which a request that has no answer yet waits for something else than the event loop: others of its
-network may have its place."""
+"""Seconds after which a request without an answer waits for something other than the event loop: another request of its
+network gets its place."""
 
 _AT_ONCE = 2  # requests that begin in one turn of the event loop
 _BESIDE = 6  # places beside those for requests that use a database connection each
@@ -34,7 +33,7 @@ _READ = 256 * 1024  # bytes of its body, if it has so many, that the server has 
 
 
 class Line:
-    """One network's requests: who has a place, and who waits for one. It is among `lines` as long as there are any."""
+    """One network's requests, with a place or waiting for one. It is in `lines` while there are any."""
 
     def __init__(self, lines: dict[str, "Line"], name: str, places: int) -> None:
         self._lines = lines
@@ -48,7 +47,7 @@ class Line:
         lines[name] = self
 
     def take(self, who: object) -> bool:
-        """False if there is no free place now, or others wait for it."""
+        """Return False if there is no free place, or others wait for one."""
         if self._waiting or not self._has_room:
             return False
         self._begin(who)
@@ -56,7 +55,7 @@ class Line:
         return True
 
     async def wait(self, who: object, *, first: bool) -> None:
-        """Until `who` has a place. `first`: before all who wait already. Who is cancelled has to `leave`, too."""
+        """Wait for a place. `first`: before all that wait already. A cancelled request must `leave` too."""
         called = self._waiting[who] = asyncio.get_running_loop().create_future()
         if first:
             self._waiting.move_to_end(who, last=False)
@@ -64,7 +63,7 @@ class Line:
         await called
 
     def leave(self, who: object) -> None:
-        """Give the place to the next one, or wait no more."""
+        """Give the place to the next request, or stop waiting."""
         self._waiting.pop(who, None)
         if self._working.pop(who, None) is not None:
             self._call_soon()
@@ -82,7 +81,7 @@ class Line:
             self._soon = asyncio.get_running_loop().call_soon(self._call)
 
     def _call(self) -> None:
-        """Once a turn: let in a few of those who wait. To begin is what costs most, and may be all that there is."""
+        """Once per turn, let in a few waiting requests. Beginning costs most, and may be all the work."""
         self._soon = None
         self._begun = 0
         self._free_what_is_overdue()
@@ -120,9 +119,9 @@ class Line:
 
 
 class Admission:
-    """Around the framework, behind what tells the client's address. A request has a place until its answer begins, but
-    while it waits for its client; so has each frame of a WebSocket. `held` bounds the bytes of what waits: beyond it a
-    request is answered 503."""
+    """Wraps the framework, inside the layer that knows the client's address. A request has a place until its answer
+    begins, except while it waits for its client; so has each frame of a WebSocket. `held` bounds the bytes of waiting
+    requests: beyond it the answer is 503."""
 
     def __init__(self, app: ASGIApp, settings: Settings, held: HeldBytes) -> None:
         self.app = app
@@ -152,12 +151,12 @@ class Admission:
 
     @staticmethod
     def _line_of(scope: HTTPScope | WebSocketScope, network: str) -> str:
-        """Who only looks whether the server lives does not wait for what others at this address have asked for."""
+        """Return whether this is a health check, which does not wait for other requests of its address."""
         return f"{network} watches" if scope["path"] in WATCHED_PATHS else network
 
 
 def _size(scope: HTTPScope | WebSocketScope) -> int:
-    """What it holds while it waits."""
+    """Return the bytes that it holds while it waits."""
     headers = sum(len(name) + len(value) for name, value in scope["headers"])
     return _COST + headers + int(min(announced(scope), _READ))
 
@@ -185,7 +184,7 @@ class _Request:
             line.leave(self)
 
     async def receive(self) -> Any:
-        """What comes in the middle of a request that has begun goes on before those that have not."""
+        """Receive in the middle of a request, which continues before new ones begin."""
         self.leave()
         try:
             message: Any = await self._receive()
@@ -208,7 +207,7 @@ class _Request:
 
 
 async def _refuse(error: Unavailable, scope: HTTPScope | WebSocketScope, receive: Receive, send: Send) -> None:
-    """A WebSocket is opened for it: a page does not get to see another answer."""
+    """Accept a WebSocket to refuse it: a page cannot read any other answer."""
     if scope["type"] == ScopeType.HTTP:
         headers = {"Retry-After": str(error.retry_after)}
         await send_problem(problem_response(503, error.code, error.detail, headers=headers), scope, receive, send)

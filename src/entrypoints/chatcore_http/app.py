@@ -46,13 +46,13 @@ from chatcore_http.systems import agent_api, rag_api, sessions_envelope, v1_chat
 
 
 class Edge(LitestarProvider):
-    """What nobody needs but HTTP."""
+    """Provides what only HTTP needs."""
 
     own = provide_all(Answers, OpenSockets, RefreshCookie, scope=Scope.APP)
 
 
 def create_app(settings: Settings, *providers: Provider) -> Litestar:
-    """The application for these settings. A provider replaces what it provides: a test's model, an embedder's users."""
+    """Return the application for these settings. A provider replaces what it provides, such as a test's model."""
     container = make_container(settings, Edge(), *providers)
     routers = partial(api_routers, settings)
     pages = docs.routers(settings.app_name, lambda: describe(settings, routers()))
@@ -91,7 +91,7 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
 
 
 def api_routers(settings: Settings) -> list[Router]:
-    """New ones at each call: what the OpenAPI document is about."""
+    """Return new routers at each call: those of the OpenAPI document."""
     return [
         *system.routers(),
         *auth.routers(refresh_cookie=settings.refresh_cookie),
@@ -108,7 +108,7 @@ def api_routers(settings: Settings) -> list[Router]:
 
 
 def _cors(settings: Settings) -> CORSConfig | None:
-    """Browser applications of these origins may call, with credentials, and read why a call failed."""
+    """Let browser applications of these origins call with credentials, and read errors."""
     if not settings.cors_origins:
         return None
     return CORSConfig(
@@ -121,7 +121,7 @@ def _cors(settings: Settings) -> CORSConfig | None:
 
 
 def _behind_proxies(app: Any, settings: Settings) -> Any:
-    """Address and scheme are the client's, as a trusted proxy tells them; what anybody else tells is ignored."""
+    """Set address and scheme to the client's, as a trusted proxy reports them; ignore others' headers."""
     return ProxyHeadersMiddleware(app, trusted_hosts=list(settings.trusted_proxies))
 
 

@@ -1,4 +1,4 @@
-"""Who asks. A guard runs before anything of the request is parsed, so that a stranger learns nothing of a route."""
+"""Authentication. Guards run before the request is parsed, so that strangers learn nothing of a route."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -27,13 +27,13 @@ COMPONENTS = Components(
 
 
 async def signed_in(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """The guard of every route that belongs to a user."""
+    """The guard of every route for signed-in users."""
     authenticate = await connection.state.dishka_container.get(Authenticate)
     connection.scope["auth"] = await authenticate(access_token=bearer_token(connection))
 
 
 def require_role(role: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
-    """The guard, after `signed_in`, of routes for those who have this role now, as the database knows them."""
+    """Return a guard, after `signed_in`, for users who have this role now, according to the database."""
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         caller: Caller = connection.scope["auth"]
@@ -45,7 +45,7 @@ def require_role(role: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], Bas
 
 
 def bearer_token(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """RFC 6750 §2.1. Raises `Unauthenticated` if there is none."""
+    """Return the bearer token (RFC 6750 §2.1). Raise `Unauthenticated` if there is none."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated
@@ -53,7 +53,7 @@ def bearer_token(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
 
 
 def address_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """The client's, as far as it is known."""
+    """Return the client's address, as far as it is known."""
     return connection.client.host if connection.client else ""
 
 

@@ -1,6 +1,6 @@
-"""How large a request's body may be, how long it may take, and what is held of those that are not complete.
+"""Limits on the size and the time of a request's body, and on the bytes of incomplete bodies.
 
-The framework itself counts what it reads of a body and answers 413.
+The framework counts the bytes of a body and answers 413.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from chatcore_http.errors import ClientLeft, problem_response
 from chatcore_http.held_bytes import HeldBytes
 
 SLOWEST = 1024
-"""Bytes a second: who sends faster may take as long as it takes."""
+"""Bytes per second: a faster body has no time limit."""
 
 _STREAMED = "chatcore_streamed_body"
 
 
 async def refuse_compressed(request: Request[Any, Any, Any]) -> Response[bytes] | None:
-    """Before a handler, after its guard: a compressed body is too large, for it could become so when it is read."""
+    """Refuse a compressed body as too large, since it could be once unpacked. Runs after the guard."""
     codings = ",".join(request.headers.getall("content-encoding", ()))
     if all(coding.strip().lower() in ("", "identity") for coding in codings.split(",")):
         return None
@@ -34,16 +34,16 @@ async def refuse_compressed(request: Request[Any, Any, Any]) -> Response[bytes] 
 
 
 def streamed(request: Request[Any, Any, Any]) -> AsyncGenerator[bytes, None]:
-    """The pieces of a body, for a handler that keeps none of them."""
+    """Return the pieces of a body, for a handler that keeps none of them."""
     cast("dict[str, Any]", request.scope)[_STREAMED] = True
     return request.stream()
 
 
 class RequestBodies:
-    """Around the whole application. A body that stops arriving is answered 408, and one for which there is no room 503.
+    """Wraps the whole application. A body that stops arriving is answered 408, and one for which there is no room 503.
 
-    An answer may be complete before the request's body is: what is left of a body that keeps the limit is thrown away
-    by the server; with any other the connection is closed.
+    An answer may be complete before the request's body: the server discards the rest of a body within the limit, and
+    closes the connection for any other.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, held: HeldBytes) -> None:
@@ -71,7 +71,7 @@ def announced(scope: Scope) -> float:
 
 
 class _Body:
-    """One request's, and what is sent meanwhile. What came in pieces counts as held until the answer begins.
+    """One request's body, and its answer. Pieces count as held until the answer begins.
 
     `closing`: whether the connection is closed if the answer comes before the body's end.
     """
@@ -88,7 +88,7 @@ class _Body:
         self.closing = False
 
     async def receive(self) -> Any:
-        """Raises `ClientLeft`, an `HTTPException` of 408 and `Unavailable`, but not once the answer has begun."""
+        """Receive. Before the answer begins, raise `ClientLeft`, an `HTTPException` of 408, `Unavailable`."""
         if self._complete:
             return await self._receive()
         try:
@@ -102,7 +102,7 @@ class _Body:
         return message
 
     async def _in_time(self) -> Any:
-        """The next piece. Only the time counts in which the client is waited for."""
+        """Return the next piece. Only the time spent waiting for the client counts."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:

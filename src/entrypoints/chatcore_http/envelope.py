@@ -1,7 +1,7 @@
 """RESPONSE_ENVELOPE=code: every JSON answer as `{"code", "message", "data"}`, for clients that look there first.
 
-The HTTP status stays what it is. `code` is 1 for what went well, with the answer as `data`, and 0 for a problem, which
-is `data` then, with its `detail` as `message`. As the whole is no problem document, its type is `application/json`.
+The HTTP status does not change. `code` is 1 for a success, with the answer as `data`, and 0 for a problem, with the
+problem as `data` and its `detail` as `message`. The whole is no problem document, so its type is `application/json`.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ _DOCUMENT = "/openapi.json"
 
 
 class Envelope:
-    """Around the whole application. Event streams, pages, the OpenAPI document and what is empty pass as they are."""
+    """Wraps the whole application. Event streams, pages, the OpenAPI document and empty answers are unchanged."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""HEAD where monitors and load balancers ask with it."""
+"""HEAD on the paths that monitors and load balancers ask."""
 
 from typing import Any, cast
 
@@ -9,7 +9,7 @@ PATHS = ("/", "/health", "/ready")
 
 
 class HeadRequests:
-    """Before the framework: answered as GET is (RFC 9110 §9.3.2). The server, which knows better, sends no body."""
+    """Wraps the framework: answers HEAD as GET (RFC 9110 §9.3.2). The server sends no body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""What requests hold that are not worked on: those that wait for their turn, and bodies that are not complete."""
+"""The bytes of requests that are not in work: waiting ones, and incomplete bodies."""
 
 from collections import Counter
 from collections.abc import Generator
@@ -10,7 +10,7 @@ _SHARE = 4  # one network may hold the fourth part of all bytes
 
 
 class HeldBytes:
-    """How many bytes are held: of all, and of one network's."""
+    """Counts held bytes, of all networks and of each."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -18,7 +18,7 @@ class HeldBytes:
         self._of = Counter[str]()
 
     def hold(self, network: str, size: int) -> None:
-        """Raises `Unavailable`."""
+        """Raise `Unavailable`."""
         if self._all + size > self._most or self._of[network] + size > self._most // _SHARE:
             raise Unavailable("Too many requests are arriving at once. Try again shortly.")
         self._all += size
@@ -32,7 +32,7 @@ class HeldBytes:
 
     @contextmanager
     def holding(self, network: str, size: int) -> Generator[None, None, None]:
-        """Raises `Unavailable`."""
+        """Raise `Unavailable`."""
         self.hold(network, size)
         try:
             yield

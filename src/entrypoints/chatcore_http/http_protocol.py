@@ -1,7 +1,7 @@
-"""HTTP/1.1 at the socket: how much of a request is read, and how long it is waited for, before the application sees it.
+"""HTTP/1.1 at the socket: limits on the size and the time of a request before the application sees it.
 
-What breaks a limit gets a problem (RFC 9457) and its connection is closed. The time that a body takes is the
-application's to measure (`body_limits`): only it knows when it waits for the client.
+A request over a limit is answered with a problem (RFC 9457), and its connection is closed. The application limits the
+time of a body (`body_limits`): only it knows when it waits for the client.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ from chatcore_http.errors import problem_response
 from chatcore_http.hardening import ALWAYS
 
 MAX_REQUEST_LINE = 8 * 1024
-"""Bytes of the target (RFC 9112 §3 recommends to take at least 8,000 of the line)."""
+"""Bytes of the target (RFC 9112 §3 recommends at least 8,000 for the line)."""
 MAX_HEADERS = 100
 """Fields of a head, and of a chunked body's trailers."""
 
 LINGER_SECONDS = 5.0
 LINGER_BYTES = 32 * 1024 * 1024
-"""How long, and for how much of a request, an answer waits to be read before the connection is closed: who closes while
-data still arrives makes the client's system throw the answer away (RFC 9112 §9.6)."""
+"""How long, and for how many bytes of the request, the connection stays open after an early answer: closing while data
+still arrives makes the client's system discard the answer (RFC 9112 §9.6)."""
 
 _NOTHING = memoryview(b"")  # the empty rest of what was read would keep all of that
 _PIECE = 4 * 1024  # bytes that are parsed before the limits are looked at once more
@@ -55,7 +55,7 @@ _TOO_LONG = _Refusal(414, "uri_too_long", f"The request target is longer than {M
 _TOO_LARGE = _Refusal(431, "headers_too_large", "The headers are too large, or there are too many of them.")
 _TOO_SLOW = _Refusal(408, "request_timeout", "The request did not arrive in time.")
 REFUSALS = (_TOO_SLOW, _TOO_LONG, _TOO_LARGE)
-"""Of a request that is well-formed, whatever it asks for."""
+"""Refusals of well-formed requests, on any path."""
 _ONE_HOST = _Refusal(400, "malformed_request", "A request has exactly one Host header (RFC 9112 §3.2).")
 _MALFORMED = _Refusal(400, "malformed_request", "This is not a valid HTTP/1.1 request.")
 
@@ -65,7 +65,7 @@ class _Refused(Exception):
 
 
 class _Flow(FlowControl):
-    """While what has arrived is not parsed, nobody else resumes reading."""
+    """Reading resumes only when all that has arrived is parsed."""
 
     held = False
 
@@ -83,7 +83,7 @@ class _Flow(FlowControl):
 
 
 class BoundedHTTP(HttpToolsProtocol):
-    """uvicorn's protocol with limits. One request is parsed at a time: what is pipelined behind it waits, unparsed."""
+    """uvicorn's protocol with limits. One request is parsed at a time; pipelined ones wait, unparsed."""
 
     def __init__(
         self,
@@ -132,7 +132,7 @@ class BoundedHTTP(HttpToolsProtocol):
         self._parse()
 
     def _parse(self) -> None:
-        """Parse what has arrived, until that takes long, or until the answer to a whole request is due."""
+        """Parse the received bytes, in bounded time, up to the end of a request."""
         self._findings = 0
         while self._unread and not self._must_wait():
             piece, self._unread = self._unread[:_PIECE], self._unread[_PIECE:]
@@ -168,8 +168,8 @@ class BoundedHTTP(HttpToolsProtocol):
             self._refuse(_TOO_LARGE)
 
     def _ignore_upgrade(self, rest: memoryview) -> None:
-        """Parse the head once more without it: the parser takes no body after an upgrade, and a body that nobody takes
-        would be the next request."""
+        """Parse the head again without the upgrade: the parser reads no body after one, and an unread body would be the
+        next request."""
         method: bytes = self.parser.get_method()  # pyright: ignore[reportOptionalMemberAccess]
         version = self.parser.get_http_version().encode()  # pyright: ignore[reportOptionalMemberAccess]
         kept = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
@@ -206,7 +206,7 @@ class BoundedHTTP(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Also called for trailers, which nobody reads."""
+        """Ignore trailers, for which this is called too."""
         self._findings += 1
         self._headers += 1
         self._header_bytes += len(name) + len(value) + len(": \r\n")
@@ -306,7 +306,7 @@ class BoundedHTTP(HttpToolsProtocol):
     # ---- time --------------------------------------------------------------------------------------------
 
     def _expect_within(self, seconds: float) -> None:
-        """Until `_disarm`; what is expected already keeps its time."""
+        """Start the timer until `_disarm`; a running timer keeps its time."""
         if self._timer is None:
             self._timer = self.loop.call_later(seconds, self._time_is_over)
 
@@ -359,7 +359,7 @@ class BoundedHTTP(HttpToolsProtocol):
         return status + b"".join(b"%b: %b\r\n" % pair for pair in headers) + b"\r\n" + body
 
     def _linger(self) -> None:
-        """Throw away what still comes, for a moment, so that the client gets to read the answer."""
+        """Discard arriving bytes for a moment, so that the client can read the answer."""
         self._lingers = True
         self._unread = _NOTHING
         self._flow.held = False

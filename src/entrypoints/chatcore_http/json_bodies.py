@@ -1,4 +1,4 @@
-"""JSON as it stands. The framework by itself reads a body as it reads a query: with `"1"` for a number, 0 for false."""
+"""Strict JSON bodies. The framework alone reads a body like a query: `"1"` as a number, 0 as false."""
 
 from functools import cache
 from typing import Any
@@ -10,9 +10,9 @@ from litestar.exceptions import SerializationException, ValidationException
 
 class JSONRequest(Request[Any, Any, Any]):
     async def json(self) -> Any:
-        """The body as the type that the handler asks for: nothing is made of what it does not ask for.
+        """Return the body as the type that the handler needs, without making objects of other fields.
 
-        Raises `SerializationException`, `ValidationException` and `UnicodeDecodeError`.
+        Raise `SerializationException`, `ValidationException` and `UnicodeDecodeError`.
         """
         asked = self.route_handler.parsed_data_field
         if asked is None:

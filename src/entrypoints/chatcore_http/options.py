@@ -1,12 +1,12 @@
-"""OPTIONS, where a path has several handlers: the framework's answer names the methods of the first one alone (litestar
-issue 4169, which its version 3 settles)."""
+"""OPTIONS, where a path has several handlers: the framework's answer names only the methods of the first one (litestar
+issue 4169, fixed in its version 3)."""
 
 from litestar import Litestar
 from litestar.routes import HTTPRoute
 
 
 def allow_all_methods(app: Litestar) -> None:
-    """Gives each path an answer to OPTIONS that is made when all its handlers are there."""
+    """Give each path an OPTIONS handler that names the methods of all its handlers."""
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             handlers = [handler for handler in route.route_handlers if "OPTIONS" not in handler.http_methods]

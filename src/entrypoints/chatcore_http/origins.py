@@ -35,8 +35,8 @@ _OPENAI = [
 ]
 _AI_SDK = "X-Vercel-AI-UI-Message-Stream"
 SENDABLE = [*_OWN, *_TRACING, *_COMMON, *_OPENAI, _AI_SDK]
-"""Headers that pages of CORS_ORIGINS may send: ours, and what tracing and browser clients of OpenAI's API, of the AI
-SDK and of event streams add by themselves."""
+"""Headers that pages of CORS_ORIGINS may send: ours, and those that tracing and browser clients of OpenAI's API, of the
+AI SDK and of event streams add."""
 READABLE = ["X-Request-ID", "Retry-After", "WWW-Authenticate", "Content-Disposition", _AI_SDK]
 """Headers that they may read."""
 
@@ -44,15 +44,15 @@ _PORTS = {"http": 80, "https": 443}
 
 
 def is_welcome(headers: Mapping[str, str], settings: Settings) -> bool:
-    """Whether a page of the request's `Origin` may ask in its user's name. Without one no page of a browser asks:
-    browsers send it with every POST and with every WebSocket (Fetch, "append a request Origin header")."""
+    """Return whether a page of the request's `Origin` may act for its user. A request without it is from no page:
+    browsers send it with every POST and every WebSocket (Fetch, "append a request Origin header")."""
     origin = headers.get("origin")
     return origin is None or origin in settings.cors_origins or _is_of(origin, headers.get("host", ""))
 
 
 def _is_of(origin: str, host: str) -> bool:
-    """Whether a page of `origin` was served by `host`. Where neither names a port, which one it is does not matter:
-    behind a proxy that ends TLS the client's scheme is not known."""
+    """Return whether `host` served a page of `origin`. If neither names a port, the scheme does not matter: behind a
+    proxy that terminates TLS the client's scheme is unknown."""
     try:
         page, own = urlsplit(origin), urlsplit(f"//{host}")
         default = _PORTS[page.scheme]
@@ -63,7 +63,7 @@ def _is_of(origin: str, host: str) -> bool:
 
 
 class RefusedPreflights:
-    """Before the framework, which answers the others: a preflight (Fetch §4.8) that is refused is a problem too."""
+    """Wraps the framework: answers refused preflights (Fetch §4.8) with a problem."""
 
     def __init__(self, app: ASGIApp, cors: CORSConfig) -> None:
         self.app = app

@@ -1,7 +1,7 @@
-"""Under a path of another's: behind a proxy that strips a prefix, or mounted in another application.
+"""A path prefix: behind a proxy that strips it, or mounted in another application.
 
-Routes are the same everywhere; what the application says of its own addresses (pages, the API document, the refresh
-cookie's path) begins with the prefix.
+Routes do not change; the application's own URLs (in pages, the API document, the refresh cookie's path) begin with the
+prefix.
 """
 
 import re
@@ -19,8 +19,8 @@ _LONGEST = 200
 
 
 class PathPrefix:
-    """Around the whole application. `X-Forwarded-Prefix` counts from TRUSTED_PROXIES alone, as an address does; ASGI's
-    `root_path` is the server's or the other application's own word."""
+    """Wraps the whole application. `X-Forwarded-Prefix` is believed only from TRUSTED_PROXIES; ASGI's `root_path` is
+    set by the server or the other application."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
@@ -57,11 +57,11 @@ class PathPrefix:
 
 
 def _plain(prefix: str) -> str:
-    """Nothing, if it could be more than a path where it is written down: in a page, a script, a cookie."""
+    """Return the prefix, or nothing if it could be more than a path in a page, a script or a cookie."""
     return prefix if len(prefix) <= _LONGEST and _PREFIX.fullmatch(prefix) else ""
 
 
 def prefix_of(scope: Any) -> str:
-    """Such as `/chat`, or nothing."""
+    """Return the prefix, such as `/chat`, or nothing."""
     prefix: str = scope.get(_SCOPE_KEY, "")
     return prefix

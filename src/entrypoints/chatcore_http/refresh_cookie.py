@@ -1,9 +1,9 @@
-"""REFRESH_COOKIE: a browser keeps the refresh token where no script can read it, and sends it by itself.
+"""REFRESH_COOKIE: a browser keeps the refresh token where no script can read it, and sends it automatically.
 
-It sends it for whatever page asks. So the cookie counts, and is set, only for pages of our own and of CORS_ORIGINS, as
-`Origin` and `Sec-Fetch-Site` tell, which no script can change; SameSite comes on top. It goes to the refresh route
-alone: everything else wants an access token, which no browser sends by itself (RFC 9700 §4.7, OWASP ASVS 5.0, 3.3 and
-3.5.1).
+A browser sends it whichever page makes the request. The cookie therefore counts, and is set, only for pages of our own
+and of CORS_ORIGINS, by `Origin` and `Sec-Fetch-Site`, which no script can change, and by SameSite. It is only for the
+refresh route: all others need an access token, which no browser sends automatically (RFC 9700 §4.7, OWASP ASVS 5.0,
+3.3 and 3.5.1).
 """
 
 from datetime import timedelta
@@ -26,14 +26,14 @@ T = TypeVar("T")
 
 
 class RefreshCookie:
-    """Sets and deletes nothing unless REFRESH_COOKIE is true."""
+    """Sets and deletes the cookie, if REFRESH_COOKIE is true."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.name = "__Secure-refresh_token" if settings.cookie_secure else "refresh_token"
 
     def answer(self, signed_in: SignedIn, request: AnyRequest) -> Response[schemas.Tokens]:
-        """The tokens; for a page that may have it, the cookie too."""
+        """Return the tokens, with the cookie for pages that may have it."""
         answer = Response(schemas.Tokens.of(signed_in))
         if self._settings.refresh_cookie and self._may_use(request):
             lives = timedelta(days=self._settings.refresh_token_expire_days)
@@ -41,7 +41,8 @@ class RefreshCookie:
         return answer
 
     def token_of(self, request: AnyRequest) -> str:
-        """Raises `Forbidden` for a page that must not use it, and `Unauthenticated` if there is none."""
+        """Return the cookie's token. Raise `Forbidden` for a page that may not use it, `Unauthenticated` without
+        one."""
         if not self._may_use(request):
             raise Forbidden("This origin may not use the refresh cookie. CORS_ORIGINS names those that may.")
         if token := request.cookies.get(self.name):

@@ -9,15 +9,15 @@ from chatcore import RateLimits
 from chatcore.errors import RateLimited
 
 LIMITED = "chatcore.limited"
-"""In the scope of a request without a route: that it is one too many."""
+"""The key of the scope with the `RateLimited` of a request without a route."""
 
 WATCHED_PATHS = ("/health", "/ready")
 """No limit for monitors, which may share a proxy's address."""
 
 
 class RequestLimit:
-    """Around every route. What it raises is answered as any other error; a WebSocket looks by itself, so that it can
-    tell its client."""
+    """Wraps every route. Its error is answered as any other; a WebSocket checks the limit itself, so that it can tell
+    its client."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -29,7 +29,7 @@ class RequestLimit:
 
 
 async def count_unrouted(_: Exception, scope: Scope) -> None:
-    """A hook of the framework: what finds no route, or not this method there, comes past all middleware."""
+    """Count requests without a route or method, which pass no middleware. A hook of the framework."""
     if scope["type"] == ScopeType.HTTP and "route_handler" not in scope:
         try:
             await _count(scope)

@@ -1,7 +1,7 @@
 """One log line per request, and the id that ties it to the answer; one per WebSocket, when it has closed.
 
-Logged are method, path, status or close code, duration and the client's address: no query, no header, no body, no
-frame, since any of them can carry a secret.
+A line has method, path, status or close code, duration and the client's address: no query, header, body or frame, since
+any of them can have a secret.
 """
 
 import re
@@ -22,7 +22,8 @@ _GIVEN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestLog:
-    """Around the whole application, unknown routes included. A client's own X-Request-ID is kept if it is tame."""
+    """Wraps the whole application, unknown routes included. A client's own X-Request-ID is kept if it is short and
+    plain."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""What the shapes of the wire have in common."""
+"""What the shapes of the wire share."""
 
 from typing import Any, Generic, Self, TypeVar
 
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What is shown of an entity: those of its fields that are named here."""
+    """The fields of an entity that are shown."""
 
     @classmethod
     def of(cls, entity: Any) -> Self:

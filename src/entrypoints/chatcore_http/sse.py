@@ -1,4 +1,4 @@
-"""Replies as Server-Sent Events, encoded to bytes here and once."""
+"""Replies as Server-Sent Events, encoded once."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -15,7 +15,7 @@ _DELTA = b'event: %b\nid: %d:%d\ndata: {"type":"%b","reply_id":%d,"offset":%d,"t
 
 
 class EventStream(Stream[ReplyEvent]):
-    """Until the events are over, the client goes, or `alive`, which is around them, raises `Unauthenticated`."""
+    """Streams until the events end, the client leaves, or `alive`, which wraps them, raises `Unauthenticated`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Answers that are sent while they come into being."""
+"""Streamed answers."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -15,15 +15,15 @@ T = TypeVar("T")
 
 _TAKEN_WITHIN = 0.2  # seconds for the last chunk of a stream whose session has ended
 SERVER_SEND = "chatcore_server_send"
-"""Of a scope: the server's own `send`. No layer between may look at the pieces of a stream's body, of which there are
-many, nor hold back its beginning: only that and the end pass all of them."""
+"""The key of the scope with the server's own `send`. A stream's many pieces bypass the layers between; only its
+beginning and its end pass all of them."""
 
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class Stream(Response[None], Generic[T]):
-    """Until there are no more `things`, the client goes, or `alive`, which is around them, raises `Unauthenticated`.
-    The next thing is asked for when the one before it has been taken."""
+    """Streams until `things` end, the client leaves, or `alive`, which wraps them, raises `Unauthenticated`. The next
+    thing is requested when the previous one has been sent."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Stream(Response[None], Generic[T]):
         media_type: str,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """`first`: what comes before them."""
+        """`first`: things to send before them."""
         super().__init__(None, media_type=media_type, headers={**_HEADERS, **(headers or {})})
         self._first = first
         self._things = things
@@ -50,7 +50,7 @@ class Stream(Response[None], Generic[T]):
 
 
 class _Telling(ASGIResponse):
-    """As Litestar's own stream, with less between an event and the server: many times a second that is what counts."""
+    """Litestar's stream, with less work per event: there are many a second."""
 
     __slots__ = ("_alive", "_encoded", "_first", "_send_piece", "_things")
     _should_set_content_length = False

@@ -1,8 +1,8 @@
-"""WebSockets at the socket: how many frames are taken, and how much goes out to a client that reads nothing.
+"""WebSockets at the socket: limits on the received frames, and on the bytes that a client leaves unread.
 
-What has arrived is parsed a piece at a time, and only while the application takes the messages and the client the
-answers. A client that floods, or does not finish what it has begun to say, is closed with 1008, one that says too
-much before it has signed in with 1009, and one for whose words there is no room with 1013.
+Received bytes are parsed piece by piece, only while the application takes the messages and the client reads the
+answers. A connection is closed with 1008 if it floods or does not finish a message, with 1009 if it sends too much
+before signing in, and with 1013 if there is no room for its message.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ from chatcore_http.http_protocol import LINGER_BYTES, LINGER_SECONDS
 from chatcore_http.open_sockets import TRY_AGAIN_LATER
 
 MAX_BYTES_BEFORE_SIGNING_IN = 4608
-"""For one frame with a token."""
+"""Bytes of one frame with a token."""
 
 FRAMES_AT_ONCE = 640
 FRAMES_PER_SECOND = 64
-"""Of any kind, in the long run; `FRAMES_AT_ONCE` may come together."""
+"""Frames of any kind, on average; `FRAMES_AT_ONCE` may arrive together."""
 
 MAX_FRAGMENTS = 512
 """Frames of one message."""
@@ -40,7 +40,7 @@ _TURN = 64  # frames after which others have their turn
 
 
 def lift_bounds(scope: Mapping[str, Any]) -> None:
-    """The client of this connection has signed in."""
+    """Lift the bounds that hold until the client has signed in."""
     if signed_in := scope["extensions"].get(_EXTENSION):
         signed_in()
 
@@ -58,7 +58,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         settings: Settings,
         held: HeldBytes,
     ) -> None:
-        """`held`: of all connections of this process."""
+        """`held`: the bytes of all connections of this process."""
         super().__init__(config, server_state, app_state, _loop)
         self._timeout = settings.body_timeout
         self._all_held = held
@@ -100,7 +100,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
                 cast("dict[str, Any]", self.scope)["extensions"][_EXTENSION] = self._sign_in
 
     def _parse(self) -> None:
-        """Goes on with what has arrived, as far as it may, and lets the rest of it wait unread."""
+        """Parse the received bytes as far as allowed, and leave the rest unread."""
         if self._going_on is not None:
             return
         self._this_turn = 0
@@ -119,7 +119,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def _parse_piece(self, size: int) -> None:
         if not size:
-            self._end(TOO_LARGE, "Sign in first: this is too much.")
+            self._end(TOO_LARGE, "Sign in first: the frame is too large.")
             return
         piece = bytes(self._unparsed[:size])
         del self._unparsed[:size]
@@ -137,7 +137,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     @property
     def _waits(self) -> bool:
-        """For the application, which has not taken the last message, or is looking at a token; or for the client."""
+        """Wait for the application, which has not taken the last message or checks a token, or for the client."""
         looking = not self._is_known and (self._heard or self._offers_token)
         return self.read_paused or looking or not self.writable.is_set()
 
@@ -174,7 +174,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     @property
     def _unfinished(self) -> int:
-        """Bytes of a message that goes on."""
+        """Count the bytes of an unfinished message."""
         return self._partial + len(self.conn.reader.buffer)
 
     def _hold(self) -> None:
@@ -186,7 +186,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             self._expect(self._unfinished)
 
     def _count(self, held: int) -> None:
-        """Raises `Unavailable`."""
+        """Raise `Unavailable`."""
         if held > self._held:
             if not self._held:
                 self._network = network_of(self.scope["client"][0] if self.scope["client"] else "")
@@ -196,7 +196,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self._held = held
 
     def _expect(self, unfinished: int) -> None:
-        """The rest of a message comes in time, or at least a part of it."""
+        """Start the timer for the rest of a message, or a part of it."""
         if not unfinished:
             self._expect_nothing()
         elif self._slow is None:
@@ -215,7 +215,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             self._expect(self._unfinished)
 
     def _forget(self) -> None:
-        """Drops what nobody will read any more."""
+        """Drop bytes that will not be read."""
         self._unparsed.clear()
         self.frames.clear()
         self.conn.reader.buffer.clear()
@@ -242,7 +242,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     def handle_cont(self, event: Frame) -> None:
         self._fragments += 1
         if self._fragments > MAX_FRAGMENTS:
-            self._end(POLICY_VIOLATION, f"A message may have {MAX_FRAGMENTS} frames.")
+            self._end(POLICY_VIOLATION, f"A message may have at most {MAX_FRAGMENTS} frames.")
         elif self._counts():
             self._partial += len(event.data)
             super().handle_cont(event)
@@ -263,7 +263,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             super().handle_pong(event)
 
     def _counts(self, *, first: bool = False) -> bool:
-        """False if the connection has ended: this frame is one too many."""
+        """Count a frame. Return False if the connection has ended because it is one too many."""
         now = self.loop.time()
         left = self._frames_left + (now - self._counted_at) * FRAMES_PER_SECOND
         self._frames_left, self._counted_at = min(left, FRAMES_AT_ONCE) - 1, now
@@ -276,7 +276,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
     # ---- the end ---------------------------------------------------------------------------------------------
 
     def handle_parser_exception(self) -> None:
-        """What is no frame, or too large a one."""
+        """Refuse an invalid or oversized frame."""
         if self.conn.close_sent is None:  # there is no WebSocket yet
             self.transport.close()
         else:
@@ -288,7 +288,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             self._linger(code, reason)
 
     def _linger(self, code: int, reason: str) -> None:
-        """Say why, and read on for a while: a client that is cut off in the middle of sending does not hear it."""
+        """Send the close code, and read on for a while: a client that is cut off while it sends does not receive it."""
         self._ended = True
         self._forget()
         self.stop_keepalive()
