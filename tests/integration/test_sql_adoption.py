@@ -164,3 +164,18 @@ async def test_there_is_no_way_back_over_another_programs_revision(url: str) -> 
             await database.downgrade("0005")
         assert await database.is_migrated()
     assert await execute(url, FORMER) == [("0003",)]
+
+
+async def test_in_a_schema_the_one_of_that_schema_is_adopted(url: str) -> None:
+    if not url.startswith("postgresql"):
+        pytest.skip("schemas are PostgreSQL's")
+    await execute(url, *another_programs("0003"))
+    async with Database(url, schema="talk") as database:
+        await database.migrate()
+        await fill(database)
+        await database.downgrade("0005")
+        assert await execute(url, "SELECT version_num FROM talk.alembic_version") == [("0005",)]
+        await database.migrate()
+        assert await database.is_migrated()
+    assert await execute(url, FORMER) == [("0003",)]
+    assert len(await execute(url, "SELECT id FROM talk.messages")) == 2

@@ -78,6 +78,14 @@ def test_no_module_asks_which_database_it_is() -> None:
     assert asked == []
 
 
+def test_every_revision_is_named_for_chatcore_and_knows_the_prefix() -> None:
+    scripts = sorted((SQL / "migrations/versions").glob("*.py"))
+    assert len(scripts) > 10
+    for script in scripts:
+        assert 'revision = "chatcore_' in script.read_text("utf-8"), script
+        assert "alembic" not in imported(script), script
+
+
 def test_what_is_private_in_a_library_is_used_in_one_module() -> None:
     used = [
         f"{file.name}:{node.lineno} {ast.unparse(node)}"
