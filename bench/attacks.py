@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, cycle
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -227,7 +227,7 @@ async def bursts_without_a_token(target: Target) -> None:
 
 
 def model_that(behaves: str) -> Attack:
-    """Twenty replies of it at once."""
+    """Twenty replies of it at once, and again those that have ended."""
 
     async def attack(target: Target) -> None:
         async with serving_models(target.seconds) as url:
@@ -235,15 +235,13 @@ def model_that(behaves: str) -> Attack:
                 await target.made("/auth/config/create", model_url=f"{url}/{behaves}", model_name="m", api_key="")
             )["id"]
             conversations = [(await target.made("/conversations/create"))["id"] for _ in range(20)]
-            left = iter(conversations)
+            turns = cycle(conversations)
 
             async def one() -> None:
                 body = json.dumps({"content": "Hello", "config_id": config, "stream": True})
-                await target.ask("POST", f"/conversations/{next(left)}/chat", body)
+                await target.ask("POST", f"/conversations/{next(turns)}/chat", body)
 
-            with suppress(TimeoutError):
-                async with asyncio.timeout(target.seconds):
-                    await at_once(20, one)
+            await over_and_over(target, 20, one)
 
     return attack
 
@@ -299,9 +297,7 @@ async def import_of_nonsense(target: Target) -> None:
     async def one() -> None:
         await target.ask("POST", "/conversations/import", _sent(iter([_line(**_HEADER), *[b"[\n" * MIB] * 15])))
 
-    with suppress(TimeoutError):
-        async with asyncio.timeout(3 * target.seconds):
-            await one()
+    await over_and_over(target, 1, one)
 
 
 async def held_open_imports(target: Target) -> None:
