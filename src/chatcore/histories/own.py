@@ -31,7 +31,8 @@ from chatcore.use_cases.read_import import OwnConversation
 FORMAT, VERSION = "chatcore export", 1
 LONGEST_LINE = 16 * 1024 * 1024
 """Bytes: the longest message, each character escaped."""
-LINES_AT_ONCE = 100
+LINES_AT_ONCE = 20
+_PAUSE = 0.001  # seconds: a loop that never rests lets no thread have its turn, and SQLite's statements run in threads
 BYTES_AT_ONCE = 64 * 1024
 SLICE = 8 * 1024
 
@@ -147,7 +148,7 @@ async def numbered(
                 number, too_long = number + 1, False
                 left.clear()
                 if number % LINES_AT_ONCE == 0:
-                    await sleep(0)
+                    await sleep(_PAUSE)
             too_long = too_long or len(left) + len(rest) > longest
             if too_long:
                 left.clear()
