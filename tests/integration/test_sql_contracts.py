@@ -1,5 +1,5 @@
-"""The storage contracts on SQLite, MySQL (or MariaDB) and PostgreSQL, on that behind a pooler, and in tables with a
-prefix and a schema."""
+"""The storage contracts on SQLite in tables with a prefix, on MySQL (or MariaDB), on PostgreSQL, and on that behind a
+pooler in a schema of its own."""
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -29,15 +29,13 @@ from contracts.storage import (
     WorkersContract,
 )
 from contracts.storage.quota import MOST
-from integration.databases import behind_a_pooler, empty, migrated_database, on_each
+from integration.databases import POOLER, behind_a_pooler, empty, migrated_database, on_each
 
-PREFIX = {"prefix": "chat_"}
-SCHEMA = {"prefix": "chat_", "schema": "talk"}
+NAMES: dict[str, dict[str, str]] = {"sqlite": {"prefix": "chat_"}, POOLER: {"prefix": "chat_", "schema": "talk"}}
+"""Where the tables are not called what they are called in the rest of the tests."""
 PLACES = [
-    *(pytest.param((each.values[0], {}), id=str(each.values[0]), marks=each.marks) for each in on_each),
-    pytest.param(("pgbouncer", {}), id="pgbouncer", marks=behind_a_pooler.marks),
-    pytest.param(("sqlite", PREFIX), id="sqlite-prefix", marks=pytest.mark.sqlite),
-    pytest.param(("postgresql", SCHEMA), id="postgresql-schema", marks=pytest.mark.postgresql),
+    pytest.param((each.values[0], NAMES.get(str(each.values[0]), {})), id=str(each.values[0]), marks=each.marks)
+    for each in (*on_each, behind_a_pooler)
 ]
 pytestmark = [pytest.mark.contract, pytest.mark.parametrize("place", PLACES, indirect=True, scope="module")]
 
