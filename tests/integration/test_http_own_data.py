@@ -400,3 +400,20 @@ async def test_lines_are_the_same_however_they_are_cut(size: int) -> None:
 
     found = [line async for line in numbered(chunks(), longest=8)]
     assert found == [(1, b"one"), (2, b""), (3, None), (4, b"12345678"), (5, None), (6, b"last")]
+
+
+async def test_a_title_that_no_answer_can_have_is_refused_and_told(ada: Api) -> None:
+    """JSON can say half of a pair of surrogates, which no UTF-8 has."""
+    times = '"created_at": "2025-01-01T00:00:00Z", "updated_at": "2025-01-01T00:00:00Z"'
+    lines = [
+        '{"kind": "export", "format": "chatcore export", "version": 1}',
+        f'{{"kind": "conversation", "id": 1, "title": "Half \\ud83d", {times}}}',
+        '{"kind": "end"}',
+    ]
+
+    async def body() -> AsyncIterator[bytes]:
+        yield "\n".join(lines).encode()
+
+    (refused,) = (await streamed(ada, body())).ok()["refused"]
+    assert (refused["line"], refused["title"]) == (2, "Half \ufffd")
+    assert refused["reason"].startswith("title: ")

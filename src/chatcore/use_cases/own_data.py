@@ -10,7 +10,18 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 from chatcore import audit
 from chatcore.authority import ANYTIME, CHANGING, Caller, Owner, acting
 from chatcore.endings import with_logged_text
-from chatcore.entities import MAX_TITLE, ConversationId, Message, MessageId, ModelConfig, Session, Status, User, UserId
+from chatcore.entities import (
+    MAX_TITLE,
+    ConversationId,
+    Message,
+    MessageId,
+    ModelConfig,
+    Session,
+    Status,
+    User,
+    UserId,
+    storable,
+)
 from chatcore.errors import Raises, RateLimited, StorageFull, ValidationFailed
 from chatcore.ports import Clock, Node, UnitOfWork, UnitOfWorkFactory
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
@@ -192,8 +203,8 @@ class Imported:
 
     def refuse(self, refusal: Refusal) -> None:
         self.refusals += 1
-        if self.refusals <= MAX_REFUSALS:
-            self.refused.append(refusal)
+        if self.refusals <= MAX_REFUSALS:  # the title may be the reason
+            self.refused.append(replace(refusal, title=refusal.title and storable(refusal.title)))
 
     def take(self, taken: Taken) -> None:
         self.conversations += 1
