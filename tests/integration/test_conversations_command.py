@@ -40,7 +40,7 @@ async def test_a_history_becomes_a_users(tmp_path: Path, database_url: str, name
 async def test_what_is_refused_is_told_and_so_is_a_name_that_nobody_has(tmp_path: Path) -> None:
     await run(tmp_path, "migrate")
     file = tmp_path / "history.zip"
-    file.write_bytes(sharded([chatgpt_talk()], [{"title": "Corrupted"}]))
+    file.write_bytes(sharded([chatgpt_talk()], [{"title": "Corrupted\x1b[2J\u202e"}]))
     nobody = await run(tmp_path, "conversations", "import", str(file), "--user", "nobody")
     assert nobody.code == 1
     assert "Traceback" not in nobody.stderr
@@ -49,7 +49,7 @@ async def test_what_is_refused_is_told_and_so_is_a_name_that_nobody_has(tmp_path
     assert (await run(tmp_path, "users", "import", str(users))).code == 0
     ended = await run(tmp_path, "conversations", "import", str(file), "--user", "ada", "--format", "chatgpt")
     assert ended.code == 1
-    assert "Corrupted: refused: has no messages: mapping is no object" in ended.stderr
+    assert "Corrupted?[2J?: refused: has no messages: mapping is no object" in ended.stderr
     assert ended.stdout.splitlines() == [
         "Paris: 7 messages (left out: 1 × empty message)",
         "1 conversations with 7 messages imported, 1 refused.",

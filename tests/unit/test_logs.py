@@ -8,7 +8,7 @@ import structlog
 
 from chatcore_app import Settings
 from chatcore_app.logs import configure_logging
-from chatcore_cli.users import _printable  # pyright: ignore[reportPrivateUsage]
+from chatcore_cli.console import printable
 
 SEPARATORS = "\u2028\u2029\x85\n\r\x0b\x0c\x1c\x1d\x1e"
 HOSTILE = f"one{SEPARATORS}two\x1b[2J\u202e\u2066"
@@ -30,5 +30,5 @@ def test_no_text_begins_a_line_or_moves_the_cursor(
 
 
 def test_what_a_command_prints_neither_moves_the_cursor_nor_turns_text_around() -> None:
-    assert _printable(HOSTILE).isprintable()
-    assert _printable("Ada 🦄 漢") == "Ada 🦄 漢"
+    assert printable(HOSTILE).isprintable()
+    assert printable("Ada 🦄 漢") == "Ada 🦄 漢"

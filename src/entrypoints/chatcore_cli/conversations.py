@@ -14,6 +14,7 @@ from chatcore.authority import Vouched
 from chatcore.histories import Format, Histories
 from chatcore.ports import Clock
 from chatcore.use_cases.own_data import Line
+from chatcore_cli.console import say
 from chatcore_cli.running import run
 
 if TYPE_CHECKING:
@@ -72,13 +73,13 @@ async def _told(
 
 def _tell(imported: Imported) -> None:
     for taken in imported.taken:
-        click.echo(f"{taken.title}: {taken.messages} messages{_told_left_out(taken.left_out)}")
+        say(f"{taken.title}: {taken.messages} messages{_told_left_out(taken.left_out)}")
     for refusal in imported.refused:
         where = refusal.title or (f"line {refusal.line}" if refusal.line else "the file")
-        click.echo(f"{where}: refused: {refusal.reason}", err=True)
+        say(f"{where}: refused: {refusal.reason}", err=True)
     if imported.refusals > len(imported.refused):
-        click.echo(f"… and {imported.refusals - len(imported.refused)} more that were refused", err=True)
-    click.echo(
+        say(f"… and {imported.refusals - len(imported.refused)} more that were refused", err=True)
+    say(
         f"{imported.conversations} conversations with {imported.messages} messages imported, "
         f"{imported.refusals} refused."
     )

@@ -26,6 +26,7 @@ from chatcore import (
 from chatcore.entities import ROLES
 from chatcore.errors import NotFound
 from chatcore.use_cases.user_import import RefusedRow
+from chatcore_cli.console import say
 from chatcore_cli.running import run
 from chatcore_cli.user_files import UserFile
 
@@ -56,7 +57,7 @@ async def _list(container: AsyncContainer, q: str) -> None:
         for user in page.items:
             state = "active" if user.is_active else "disabled"
             shown = (str(user.id), user.username, user.email or "", " ".join(sorted(user.roles)), state)
-            click.echo("\t".join(map(_printable, shown)))
+            say(*shown)
             before = user.id
         more = page.has_more
 
@@ -75,7 +76,7 @@ async def _sessions(container: AsyncContainer, name: str) -> None:
         for session in page.items:
             ended = session.logout_time.isoformat(" ", "seconds") if session.logout_time else ""
             begun = session.login_time.isoformat(" ", "seconds")
-            click.echo("\t".join((begun, ended, _printable(session.address), _printable(session.user_agent))))
+            say(begun, ended, session.address, session.user_agent)
         offset, more = offset + _PAGE, page.has_more
 
 
@@ -87,7 +88,7 @@ async def _sessions(container: AsyncContainer, name: str) -> None:
 def disable(name: str) -> None:
     """Refuse a user's sign-ins, and end all their sessions."""
     user = run(lambda container: _changed(container, name, DisableUser))
-    click.echo(f"{user.username} is disabled, and all their sessions have ended.")
+    say(f"{user.username} is disabled, and all their sessions have ended.")
 
 
 @users.command()
@@ -95,7 +96,7 @@ def disable(name: str) -> None:
 def enable(name: str) -> None:
     """Let a disabled user sign in again."""
     user = run(lambda container: _changed(container, name, EnableUser))
-    click.echo(f"{user.username} is enabled.")
+    say(f"{user.username} is enabled.")
 
 
 @users.command()
@@ -123,7 +124,7 @@ def delete(name: str, yes: bool) -> None:
     if not yes:
         click.confirm(f"Delete {user.username} (id {user.id}) with everything they own?", abort=True, err=True)
     run(lambda container: _delete(container, user))
-    click.echo(f"{user.username} is deleted.")
+    say(f"{user.username} is deleted.")
 
 
 async def _delete(container: AsyncContainer, user: User) -> None:
@@ -141,12 +142,7 @@ async def _found(container: AsyncContainer, name: str) -> User:
 
 
 def _tell_roles(user: User) -> None:
-    click.echo(f"{user.username} has the roles: {', '.join(sorted(user.roles)) or 'none'}.")
-
-
-def _printable(text: str) -> str:
-    """What a client has sent is not to move the cursor, nor to turn the text around it."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+    say(f"{user.username} has the roles: {', '.join(sorted(user.roles)) or 'none'}.")
 
 
 # ---- new ones --------------------------------------------------------------------------------------------
@@ -160,7 +156,7 @@ def create_admin(username: str, email: str | None) -> None:
 
     For a new account the password is asked for, or read from standard input if that is no terminal.
     """
-    click.echo(run(lambda container: _create_admin(container, username, email)))
+    say(run(lambda container: _create_admin(container, username, email)))
 
 
 async def _create_admin(container: AsyncContainer, username: str, email: str | None) -> str:
@@ -224,11 +220,11 @@ class _Report:
         self.refusals += len(refused)
         self._there += [f"line {line}: {name} is there already" for line, name in there][: _TOLD - len(self._there)]
         for row in refused:
-            click.echo(f"line {row.line}: refused: {row.why}", err=True)
+            say(f"line {row.line}: refused: {row.why}", err=True)
 
     def tell(self) -> None:
         for line in self._there:
-            click.echo(line, err=True)
+            say(line, err=True)
         if self.there_already > len(self._there):
-            click.echo(f"… and {self.there_already - len(self._there)} more who are there already", err=True)
-        click.echo(f"{self.added} imported, {self.there_already} there already, {self.refusals} refused.")
+            say(f"… and {self.there_already - len(self._there)} more who are there already", err=True)
+        say(f"{self.added} imported, {self.there_already} there already, {self.refusals} refused.")
