@@ -4,9 +4,11 @@ import secrets
 import sqlite3
 import sys
 from base64 import urlsafe_b64encode
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import msgspec
@@ -329,6 +331,29 @@ def test_development_makes_its_secrets_once(folder: Path) -> None:
     other = Settings.load({"DATA_DIR": "other"})
     assert other.secret_key != first.secret_key
     assert other.encryption_keys != first.encryption_keys
+
+
+def test_of_many_who_make_them_at_once_all_have_the_same(folder: Path) -> None:
+    together = Barrier(16)
+
+    def load(_: int) -> Settings:
+        together.wait()
+        return Settings.load({"DATA_DIR": "data"})
+
+    for number in range(5):
+        with ThreadPoolExecutor(16) as pool:
+            assert len({one.secret_key + one.encryption_keys[0] for one in pool.map(load, range(16))}) == 1
+        assert [path.name for path in (folder / "data").iterdir()] == ["secrets.env"], number
+        (folder / "data/secrets.env").unlink()
+
+
+def test_without_links_a_file_gets_its_name_all_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    assert Settings.load({"DATA_DIR": "data"}) == Settings.load({"DATA_DIR": "data"})
+    assert [path.name for path in (folder / "data").iterdir()] == ["secrets.env"]
 
 
 def test_what_is_given_is_not_made(folder: Path) -> None:

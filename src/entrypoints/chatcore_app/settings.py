@@ -7,9 +7,10 @@ counts as not set, except for SYSTEM_PROMPT, where it means no prompt. Errors ar
 import os
 import re
 import secrets
+import tempfile
 from base64 import urlsafe_b64encode
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from ipaddress import IPv6Address, ip_network
 from pathlib import Path
@@ -349,10 +350,24 @@ def _file_values(path: Path) -> dict[str, str]:
 def _development_secrets(data_dir: Path) -> dict[str, str]:
     """Make secrets once, readable only by their owner. A second process uses what the first has made."""
     path = data_dir / "secrets.env"
-    with suppress(FileExistsError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(
-            "# Made for development. Production needs secrets of its own.\n"
-            f"SECRET_KEY={secrets.token_hex(32)}\n"
-            f"ENCRYPTION_KEYS={urlsafe_b64encode(secrets.token_bytes(32)).decode()}\n"
-        )
+    if not path.exists():
+        handle, made = tempfile.mkstemp(dir=data_dir)
+        with os.fdopen(handle, "w") as file:
+            file.write(
+                "# Made for development. Production needs secrets of its own.\n"
+                f"SECRET_KEY={secrets.token_hex(32)}\n"
+                f"ENCRYPTION_KEYS={urlsafe_b64encode(secrets.token_bytes(32)).decode()}\n"
+            )
+        _settle(Path(made), path)
     return _named(_file_values(path))
+
+
+def _settle(made: Path, path: Path) -> None:
+    """Give a file its name, unless another process was quicker: whoever finds one there finds it whole."""
+    try:
+        path.hardlink_to(made)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        made.replace(path)
+    made.unlink(missing_ok=True)
