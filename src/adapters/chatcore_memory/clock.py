@@ -17,6 +17,6 @@ class HandClock(Clock):
         return self._now
 
     def advance(self, seconds: float) -> datetime:
-        """Moves the hands and returns the new time."""
+        """Move the hands and return the new time."""
         self._now += timedelta(seconds=seconds)
         return self._now

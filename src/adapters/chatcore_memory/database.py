@@ -54,7 +54,7 @@ class MemoryDatabase:
             self._store.gone = False
 
     def contend(self, units: int, *, after: int = 0) -> None:
-        """Makes so many of the writing units of work that begin from now on the losers of a deadlock: each raises
+        """Make so many of the writing units of work that begin from now on the losers of a deadlock: each raises
         `Contention` at the call that follows `after` others, unless it has committed before.
         """
         self._store.losing = [after] * units

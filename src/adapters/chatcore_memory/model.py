@@ -25,11 +25,11 @@ class Stall:
         self._released = asyncio.Event()
 
     async def reached(self) -> None:
-        """Returns once a model has come to this point."""
+        """Return once a model has come to this point."""
         await self._reached.wait()
 
     def release(self) -> None:
-        """Lets the model go on, now and whenever it comes here again."""
+        """Let the model go on, now and whenever it comes here again."""
         self._released.set()
 
     async def hold(self) -> None:
@@ -55,7 +55,7 @@ class Call:
     _ended: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     async def ended(self) -> None:
-        """Returns once the stream has ended in one way or another."""
+        """Return once the stream has ended in one way or another."""
         await self._ended.wait()
 
     def end(self, ending: Literal["finished", "failed", "closed"]) -> None:

@@ -84,7 +84,7 @@ class Egress:
     """Public addresses, and those private ones that `allow` names as `scheme://network:port`."""
 
     def __init__(self, allow: Iterable[str] = ()) -> None:
-        """Raises `ValueError` for what is not of that form."""
+        """Raise `ValueError` for what is not of that form."""
         self._allowed = [_Allowed.of(text) for text in allow]
 
     def permits(self, scheme: str, address: str, port: int) -> bool:

@@ -58,7 +58,7 @@ class OpenAIGateway(LLMGateway):
         max_raw_bytes: int | None = None,
         allow: Sequence[str] = (),
     ) -> None:
-        """Raises `ValueError` for an `allow` of another form."""
+        """Raise `ValueError` for an `allow` of another form."""
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
         self._total_timeout = total_timeout

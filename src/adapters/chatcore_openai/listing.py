@@ -33,7 +33,7 @@ _Listing: TypeAlias = _Models | Sequence[_Model | str]
 
 
 def models_in(body: bytes) -> Sequence[str]:
-    """The names in a listing of models, sorted. Raises `ModelProtocolError` if it is none."""
+    """The names in a listing of models, sorted. Raise `ModelProtocolError` if it is none."""
     try:
         listing = _decoded(body)
     except (ValueError, RecursionError):

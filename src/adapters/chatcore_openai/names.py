@@ -58,7 +58,7 @@ class Names:
         self._failed: dict[str, tuple[float, type[OSError]]] = {}
 
     async def addresses_of(self, host: str) -> Sequence[Address]:
-        """Raises `OSError` if there are none, `NameTimeout` if that cannot be said in time, `ValueError` for what is no
+        """Raise `OSError` if there are none, `NameTimeout` if that cannot be said in time, `ValueError` for what is no
         name."""
         if numeric := _numeric(host):
             return numeric

@@ -149,7 +149,7 @@ class Body(httpx2.AsyncByteStream):
         self._timer = self._loop.call_at(self._next_look(), self._look)
 
     def more(self) -> Awaitable[bytes]:
-        """Everything that has arrived, once something has; nothing at the end. Raises `trouble`.
+        """Everything that has arrived, once something has; nothing at the end. Raise `trouble`.
 
         Not a coroutine of its own: for what is read many times a second each layer between costs as much as the next.
         """

@@ -53,7 +53,7 @@ class Argon2Passwords(PasswordHasher):
         self._places = threading.BoundedSemaphore(workers + waiting)
 
     def close(self) -> None:
-        """Ends the threads, after the hashes that were asked for."""
+        """End the threads, after the hashes that were asked for."""
         self._threads.shutdown()
 
     async def hash(self, password: str) -> str:

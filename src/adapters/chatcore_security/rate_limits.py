@@ -36,7 +36,7 @@ class CountingLimiter(RateLimiter):
     count together. While that is lost each counts by itself, and no request waits for it; the log says so once, and
     once when it is back.
 
-    Raises `ValueError` for a URL that is none of Redis.
+    Raise `ValueError` for a URL that is none of Redis.
     """
 
     def __init__(self, redis_url: str = "") -> None:

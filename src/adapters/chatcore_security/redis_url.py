@@ -24,7 +24,7 @@ _EXAMPLE = "rediss://user:password@host:6379/0"
 
 
 def normal_redis_url(url: str) -> str:
-    """As the library reads it. Raises `ValueError`, without anything of the URL but its parameters' names."""
+    """As the library reads it. Raise `ValueError`, without anything of the URL but its parameters' names."""
     url = url.strip().strip("'\"").strip()
     try:
         parts = urlsplit(url)

@@ -55,7 +55,7 @@ class Database:
         migration makes it. `pool_size`: most connections at once, besides two that are kept for what is urgent; with
         SQLite, readers. `max_storage`: bytes that a user may store.
 
-        Raises `ValueError` for a URL, a prefix or a schema that is none, `ModuleNotFoundError` if the URL's driver is
+        Raise `ValueError` for a URL, a prefix or a schema that is none, `ModuleNotFoundError` if the URL's driver is
         not installed. Connects to nothing yet.
         """
         asked = asked_by(engine_url(url))
@@ -112,7 +112,7 @@ class Database:
         await self.close()
 
     async def close(self) -> None:
-        """Closes every connection, and lets go of a SQLite file."""
+        """Close every connection, and let go of a SQLite file."""
         await shielded(self._close())
 
     async def _close(self) -> None:
@@ -147,21 +147,21 @@ class Database:
         return {self._reading, self._writing, self._urgent}
 
     async def check(self) -> None:
-        """Raises `Unavailable` unless the database answers, `ReadOnly` unless it takes changes."""
+        """Raise `Unavailable` unless the database answers, `ReadOnly` unless it takes changes."""
         row = await SingleReads(self._writing).first(self._dialect.takes_changes)
         if row is None or not row[0]:
             await shielded(self._writing.close())  # others may be to another server, or be told something else
             raise ReadOnly
 
     async def migrate(self) -> None:
-        """Brings the schema to the newest revision. Of two at once, one waits and then finds nothing to do.
+        """Bring the schema to the newest revision. Of two at once, one waits and then finds nothing to do.
 
-        Raises `DatabaseUnreachable`, as do the next two.
+        Raise `DatabaseUnreachable`, as do the next two.
         """
         await self._alter(lambda it: schema.upgrade(it, self._naming))
 
     async def downgrade(self, revision: str = "base") -> None:
-        """Takes the schema, and the data with it, back to a revision; `base` is an empty database."""
+        """Take the schema, and the data with it, back to a revision; `base` is an empty database."""
         await self._alter(lambda it: schema.downgrade(it, self._naming, revision))
 
     async def is_migrated(self) -> bool:

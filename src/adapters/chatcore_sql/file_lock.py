@@ -28,7 +28,7 @@ class FileLock:
         self._held: TextIO | None = None
 
     def acquire(self) -> None:
-        """Raises `DatabaseInUse`, which names the file."""
+        """Raise `DatabaseInUse`, which names the file."""
         held = _private(self._file.with_name(self._file.name + ".lock"))
         try:
             if sys.platform != "win32":
@@ -50,5 +50,5 @@ class FileLock:
 
 
 def _private(file: Path) -> TextIO:
-    """Opens it for appending. One that is made may be read by its owner only."""
+    """Open it for appending. One that is made may be read by its owner only."""
     return os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "a")

@@ -47,7 +47,7 @@ class Asked:
 
 
 def asked_by(url: URL) -> Asked:
-    """Raises `ValueError`, which names the parameter, if one is unknown or does not hold."""
+    """Raise `ValueError`, which names the parameter, if one is unknown or does not hold."""
     dialect = DIALECTS[url.get_backend_name()]
     given = _given(url, dialect)
     bare = url.set(

@@ -37,7 +37,7 @@ class Pool:
         self._places = asyncio.Semaphore(size)
 
     async def take(self) -> Connection:
-        """Whoever takes one gives it back, or discards it. Raises `TimeoutError`, or what connecting raises."""
+        """Whoever takes one gives it back, or discards it. Raise `TimeoutError`, or what connecting raises."""
         while True:
             await self._take_place()
             connection = self._free.pop() if self._free else None
@@ -50,12 +50,12 @@ class Pool:
         self._give_place()
 
     async def discard(self, connection: Connection) -> None:
-        """Closes one that nobody shall get again. If it has turned out to be dead, those that were idle may be too."""
+        """Close one that nobody shall get again. If it has turned out to be dead, those that were idle may be too."""
         dead = [connection, *self._idle()] if connection.invalidated else [connection]
         await shielded(self._drop(dead), apart=True)
 
     async def close(self) -> None:
-        """Closes those that are free."""
+        """Close those that are free."""
         for connection in self._idle():
             await self._close(connection)
 

@@ -23,7 +23,7 @@ _SCRIPTS = "chatcore_sql:migrations"
 
 
 def upgrade(connection: Connection, naming: Naming) -> None:
-    """Raises `UnfitError` for a database that cannot keep every text, or has other tables under the names of ours."""
+    """Raise `UnfitError` for a database that cannot keep every text, or has other tables under the names of ours."""
     dialect_of(connection).check_fit(connection)
     with _alone(connection, naming):
         if not naming.prefix:
@@ -33,7 +33,7 @@ def upgrade(connection: Connection, naming: Naming) -> None:
 
 
 def downgrade(connection: Connection, naming: Naming, revision: str) -> None:
-    """By a revision's former name, leave the database to an earlier version. Raises `UnfitError` if that could not go
+    """By a revision's former name, leave the database to an earlier version. Raise `UnfitError` if that could not go
     on with it."""
     with _alone(connection, naming):
         former = revisions.is_former(revision)
@@ -53,7 +53,7 @@ def migration_script(url: str, start: str = "base", *, prefix: str = "", schema:
     former name stands for a database of an earlier version. Nothing is connected to, so that the URL has to say whether
     it is `mysql://` or `mariadb://`. For `prefix` and `schema` see `Database`.
 
-    Raises `ValueError` for a URL, a prefix or a schema that is none, `LookupError` for a revision that is none.
+    Raise `ValueError` for a URL, a prefix or a schema that is none, `LookupError` for a revision that is none.
     """
     dialect = DIALECTS[engine_url(url).get_backend_name()]
     naming = Naming(prefix, schema)

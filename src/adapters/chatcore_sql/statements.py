@@ -178,7 +178,7 @@ class Transaction(Statements):
         await self._in_turn(self._commit)
 
     async def close(self) -> None:
-        """Rolls back what was not committed."""
+        """Roll back what was not committed."""
         self._over = True
         if self._connection is not None or self._turn.locked():
             with suppress(Unavailable):  # a connection that is lost has rolled back as well

@@ -53,7 +53,7 @@ async def stored_bytes(statements: Statements, user: int) -> int | None:
 
 
 async def settle(statements: Statements, ledger: StorageLedger, at_most: int) -> None:
-    """Raises `StorageFull`, `Contention`."""
+    """Raise `StorageFull`, `Contention`."""
     for change in ledger.changes():
         values: dict[str, object] = {"user": change.owner, "size": change.size}
         if change.limited:

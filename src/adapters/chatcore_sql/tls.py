@@ -83,7 +83,7 @@ _MEANINGS_SAID = {
 def tls_argument(dialect: Dialect, given: Mapping[str, str]) -> Mapping[str, Any]:
     """The driver's argument for those of the parameters that are `Dialect.tls`; empty if there are none.
 
-    Raises `ValueError`, which names the parameter, if one does not hold.
+    Raise `ValueError`, which names the parameter, if one does not hold.
     """
     names = dialect.tls
     asked = {part: given[part] for part in names if part in given}

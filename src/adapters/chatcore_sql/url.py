@@ -24,7 +24,7 @@ def engine_url(url: str) -> URL:
     out: blanks, quotes, `psql`, `DATABASE_URL=`. Several hosts, and one that is a socket's folder, are in its parameter
     `host`, as PostgreSQL's clients take them.
 
-    Raises `ValueError`, without anything of the URL but its scheme, if it is none of `sqlite:///path`, `sqlite://`
+    Raise `ValueError`, without anything of the URL but its scheme, if it is none of `sqlite:///path`, `sqlite://`
     (in memory), `mysql://`, `mariadb://`, `postgres://`, `postgresql://`.
     """
     parsed = _parsed(url)

@@ -24,7 +24,7 @@ class Unpackable(Exception):
 
 
 class Archive:
-    """The file stays its owner's. Raises `ValidationFailed` if it is no archive, or one with too many files."""
+    """The file stays its owner's. Raise `ValidationFailed` if it is no archive, or one with too many files."""
 
     def __init__(self, file: IO[bytes], *, longest: int | None = None) -> None:
         """`longest`: bytes that are unpacked of it, all in all."""
@@ -44,7 +44,7 @@ class Archive:
         return ()
 
     async def read(self, file: ZipInfo) -> AsyncGenerator[bytes, None]:
-        """Raises `Unpackable`."""
+        """Raise `Unpackable`."""
         if file.compress_type not in (ZIP_STORED, ZIP_DEFLATED) or file.flag_bits & 1:
             raise Unpackable("is compressed or encrypted in a way that is not supported")
         try:

@@ -69,7 +69,7 @@ class Histories:
     """Bytes that are unpacked of one archive."""
 
     async def lines(self, body: Body, wanted: Format = Format.AUTO) -> Lines:
-        """Raises `ValidationFailed` if the body is in none of the formats, or is not JSON from the start."""
+        """Raise `ValidationFailed` if the body is in none of the formats, or is not JSON from the start."""
         async with _begun(body, wanted) as (start, whole):
             if start.is_archive:
                 with await spooled(whole) as file:
@@ -166,7 +166,7 @@ class _Start:
         )
 
     def format(self) -> Format:
-        """Raises `ValidationFailed`."""
+        """Raise `ValidationFailed`."""
         if self._wanted is not Format.AUTO:
             return self._wanted
         if (found := self._found()) is not None:

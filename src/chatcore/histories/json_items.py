@@ -259,7 +259,7 @@ class JsonItems:
         self._why: str | None = None
 
     def feed(self, piece: bytes) -> Iterator[Item]:
-        """Raises `NotJson`."""
+        """Raise `NotJson`."""
         try:
             data = self._decode(piece)
         except UnicodeDecodeError as error:
@@ -276,7 +276,7 @@ class JsonItems:
             self._ready.clear()
 
     def end(self) -> None:
-        """Raises `NotJson` if the text is not complete."""
+        """Raise `NotJson` if the text is not complete."""
         if self._next != self._nothing:
             raise NotJson
 

@@ -21,9 +21,9 @@ class UserRepo(Protocol):
         profile: Profile,
         now: datetime,
     ) -> User:
-        """Stores a new, active user. Names are compared by `identity_key`.
+        """Store a new, active user. Names are compared by `identity_key`.
 
-        Raises `UsernameTaken` or `EmailTaken`; the unit of work is then only good for rolling back.
+        Raise `UsernameTaken` or `EmailTaken`; the unit of work is then only good for rolling back.
         """
 
     @abstractmethod
@@ -43,16 +43,16 @@ class UserRepo(Protocol):
     async def set_password_hash(
         self, user_id: UserId, password_hash: str, *, known: str | None = None, now: datetime
     ) -> bool:
-        """Overwrites the hash if it is still the `known` one (None: whatever it is) and the user is active: one
+        """Overwrite the hash if it is still the `known` one (None: whatever it is) and the user is active: one
         conditional UPDATE. False: it was not."""
 
     @abstractmethod
     async def set_username(self, user_id: UserId, username: str, *, now: datetime) -> None:
-        """Nothing happens if the user is gone. Raises `UsernameTaken`, but not for another spelling of one's own."""
+        """Nothing happens if the user is gone. Raise `UsernameTaken`, but not for another spelling of one's own."""
 
     @abstractmethod
     async def set_email(self, user_id: UserId, email: str, *, now: datetime) -> None:
-        """As `set_username`. Raises `EmailTaken`, but not for another spelling of one's own."""
+        """As `set_username`. Raise `EmailTaken`, but not for another spelling of one's own."""
 
     @abstractmethod
     async def close(self, user_id: UserId, *, now: datetime) -> bool:
@@ -66,7 +66,7 @@ class UserRepo(Protocol):
 
     @abstractmethod
     async def delete(self, user_id: UserId) -> bool:
-        """Deletes the account, closed or not, and all that it owns; to add to it after that raises `NotFound`. False:
+        """Delete the account, closed or not, and all that it owns; to add to it after that raises `NotFound`. False:
         there is none."""
 
 
@@ -113,11 +113,11 @@ class Administration(Protocol):
 
     @abstractmethod
     async def add_users(self, users: Sequence["NewUser"], *, now: datetime) -> Sequence[UserId]:
-        """Stores them all; `now` is when those came into being who do not say, and when all were last changed.
+        """Store them all; `now` is when those came into being who do not say, and when all were last changed.
 
         Their ids, in their order.
 
-        Raises `UsernameTaken` or `EmailTaken`; the unit of work is then only good for rolling back.
+        Raise `UsernameTaken` or `EmailTaken`; the unit of work is then only good for rolling back.
         """
 
     @abstractmethod
@@ -136,7 +136,7 @@ class Administration(Protocol):
 
     @abstractmethod
     async def grant(self, user_id: UserId, role: str, *, now: datetime) -> None:
-        """Nothing happens if the user has the role. Raises `NotFound` if there is no such user, or no such role."""
+        """Nothing happens if the user has the role. Raise `NotFound` if there is no such user, or no such role."""
 
     @abstractmethod
     async def revoke(self, user_id: UserId, role: str, *, now: datetime) -> None:

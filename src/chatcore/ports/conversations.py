@@ -43,7 +43,7 @@ class ConversationRepo(Protocol):
     async def add(self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
         """A title that is not empty is the user's own.
 
-        Raises `NotFound` if the configuration does not exist; whose it is, the caller has looked up.
+        Raise `NotFound` if the configuration does not exist; whose it is, the caller has looked up.
         """
 
     @abstractmethod
@@ -77,7 +77,7 @@ class ConversationRepo(Protocol):
 
     @abstractmethod
     async def restore(self, conversation: Conversation) -> Conversation:
-        """Stores a conversation as it is, but for its id, which is new. Its messages are not newer than its
+        """Store a conversation as it is, but for its id, which is new. Its messages are not newer than its
         `updated_at`. No reply is being written there, and it has no configuration."""
 
     @abstractmethod
@@ -90,16 +90,16 @@ class ConversationRepo(Protocol):
     async def set_title(
         self, owner: UserId, conversation_id: ConversationId, title: str, *, by_user: bool = False
     ) -> bool:
-        """Leaves `updated_at` as it is. A title that the user gave gives way to none but another of theirs: one
+        """Leave `updated_at` as it is. A title that the user gave gives way to none but another of theirs: one
         conditional UPDATE. False: it was not set, or there is no such conversation."""
 
     @abstractmethod
     async def touch(self, owner: UserId, conversation_id: ConversationId, *, now: datetime) -> None:
-        """Sets `updated_at`, if there is such a conversation."""
+        """Set `updated_at`, if there is such a conversation."""
 
     @abstractmethod
     async def delete(self, owner: UserId, conversation_id: ConversationId, *, limit: int, now: datetime) -> int:
-        """Deletes at most `limit` of its messages with what the log holds of them, and itself, if these were all. If
+        """Delete at most `limit` of its messages with what the log holds of them, and itself, if these were all. If
         not, nobody finds it any more, and another call goes on. How many messages and conversations were deleted:
         `limit`, if something may be left; 0 if there is none. Who calls first has its `lock`."""
 
@@ -113,17 +113,17 @@ class ConversationRepo(Protocol):
         *,
         now: datetime,
     ) -> bool:
-        """Makes this reply the one being written, by this worker, and sets `updated_at`. One conditional UPDATE: False
+        """Make this reply the one being written, by this worker, and set `updated_at`. One conditional UPDATE: False
         if there is no such conversation or another reply is being written in it."""
 
     @abstractmethod
     async def release(
         self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId, *, now: datetime
     ) -> bool:
-        """Gives the claim back and sets `updated_at`. One conditional UPDATE: of any number of callers at once exactly
+        """Give the claim back and set `updated_at`. One conditional UPDATE: of any number of callers at once exactly
         one gets True, and may say how the reply ended. False if this reply did not hold it."""
 
     @abstractmethod
     async def request_stop(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId) -> bool:
-        """Asks the worker that writes this reply to stop; it hears of it when it next renews its lease. False: the
+        """Ask the worker that writes this reply to stop; it hears of it when it next renews its lease. False: the
         reply is not being written."""

@@ -48,7 +48,7 @@ class MessageRepo(Protocol):
         """Ids grow in the order of adding within a conversation. The message is in the active branch, where `parent_id`
         has to be the last one. `writing`: a reply that is yet to be written. `siblings` are not looked up.
 
-        Raises `NotFound` if there is no such conversation, `IdempotencyKeyReused` if a message of it has this key.
+        Raise `NotFound` if there is no such conversation, `IdempotencyKeyReused` if a message of it has this key.
         """
 
     @abstractmethod
@@ -119,9 +119,9 @@ class MessageRepo(Protocol):
 
     @abstractmethod
     async def restore(self, message: Message, *, active: bool) -> MessageId:
-        """Stores a message as it is, but for its id, which is new and returned. `active`: it is in the active branch.
+        """Store a message as it is, but for its id, which is new and returned. `active`: it is in the active branch.
 
-        Raises `NotFound` if there is no such conversation; the message that it follows, the caller has stored.
+        Raise `NotFound` if there is no such conversation; the message that it follows, the caller has stored.
         """
 
     @abstractmethod

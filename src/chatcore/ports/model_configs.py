@@ -11,7 +11,7 @@ from chatcore.entities import ModelConfig, ModelConfigId, UserId
 class ModelConfigRepo(Protocol):
     @abstractmethod
     async def add(self, owner: UserId, *, model_url: str, model_name: str, now: datetime) -> ModelConfig:
-        """Stores a configuration without a key (`sealed_key` and `api_key_hint` are empty)."""
+        """Store a configuration without a key (`sealed_key` and `api_key_hint` are empty)."""
 
     @abstractmethod
     async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[ModelConfig]:
@@ -30,7 +30,7 @@ class ModelConfigRepo(Protocol):
 
     @abstractmethod
     async def save(self, config: ModelConfig) -> bool:
-        """Overwrites URL, name, all about the key, and `updated_at`. False: there is none with this owner and id."""
+        """Overwrite URL, name, all about the key, and `updated_at`. False: there is none with this owner and id."""
 
     @abstractmethod
     async def delete(self, owner: UserId, config_id: ModelConfigId) -> bool:
@@ -50,7 +50,7 @@ class SealedKeys(Protocol):
 
     @abstractmethod
     async def replace(self, config: ModelConfig, *, sealed_key: str, sealed_with: str) -> bool:
-        """Overwrites these two if the sealed key is still that of `config`: one conditional UPDATE. False: it was
+        """Overwrite these two if the sealed key is still that of `config`: one conditional UPDATE. False: it was
         changed or deleted meanwhile, and stays so."""
 
 
@@ -67,4 +67,4 @@ class Cipher(Protocol):
 
     @abstractmethod
     def open(self, sealed: str, *, owner: UserId, config_id: ModelConfigId) -> str:
-        """Raises `ValueError`, without any of the text, if it does not open: copied, changed, or its key is lost."""
+        """Raise `ValueError`, without any of the text, if it does not open: copied, changed, or its key is lost."""

@@ -9,7 +9,7 @@ class PasswordHasher(Protocol):
     async def hash(self, password: str) -> str:
         """A PHC string with its own random salt. Runs beside the event loop, a bounded number at once.
 
-        Raises `Unavailable` if too many wait already; so does `verify`.
+        Raise `Unavailable` if too many wait already; so does `verify`.
         """
 
     @abstractmethod

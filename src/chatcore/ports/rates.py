@@ -16,7 +16,7 @@ class Rate:
 class RateLimiter(Protocol):
     @abstractmethod
     async def hit(self, rate: Rate, *who: str) -> int | None:
-        """Counts one try, and says None as long as there were no more than `rate.times` since the first of them, which
+        """Count one try, and return None as long as there were no more than `rate.times` since the first of them, which
         is forgotten after `rate.seconds`. Else: how many whole seconds are left until then, at least 1.
 
         Each `rate` and each `who` is counted by itself. It never raises: a limiter that has lost what it counts in

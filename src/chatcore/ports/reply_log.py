@@ -45,7 +45,7 @@ class ReplyLog(Protocol):
 
     @abstractmethod
     async def append(self, entries: Sequence[LogEntry]) -> None:
-        """Stores all of them in one statement. An entry at an offset that is stored already takes its place: the answer
+        """Store all of them in one statement. An entry at an offset that is stored already takes its place: the answer
         to an earlier commit may have been lost."""
 
     @abstractmethod

@@ -35,7 +35,7 @@ class TokenStore(Protocol):
 
     @abstractmethod
     async def touch(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
-        """Sets `last_used_at`."""
+        """Set `last_used_at`."""
 
     @abstractmethod
     async def sessions(self, user_id: UserId, *, limit: int, offset: int) -> Sequence[Session]:
@@ -43,7 +43,7 @@ class TokenStore(Protocol):
 
     @abstractmethod
     async def revoke(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> bool:
-        """Sets `logout_time` if it is empty. False: there is no such session, or it was revoked before."""
+        """Set `logout_time` if it is empty. False: there is no such session, or it was revoked before."""
 
     @abstractmethod
     async def revoke_others(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
@@ -61,7 +61,7 @@ class TokenStore(Protocol):
 
     @abstractmethod
     async def exchange(self, digest: bytes, *, now: datetime) -> bool:
-        """Marks the token as used if it is neither used nor expired: one conditional UPDATE.
+        """Mark the token as used if it is neither used nor expired: one conditional UPDATE.
 
         Of any number of callers at once exactly one gets True; the others, once that one has committed, False.
         """
@@ -91,4 +91,4 @@ class TokenSigner(Protocol):
 
     @abstractmethod
     def verify(self, token: str, *, now: datetime) -> AccessClaims:
-        """Raises `Unauthenticated` for whatever `sign` did not make, and once `expires_at` has come."""
+        """Raise `Unauthenticated` for whatever `sign` did not make, and once `expires_at` has come."""

@@ -31,8 +31,8 @@ class UnitOfWork(Protocol):
     async def commit(self) -> None:
         """When this returns, what was written is durable, and counted (`chatcore.storage`). Once per unit.
 
-        Raises `StorageFull` if a user would have more stored than one may; nothing is stored then.
-        Raises `Contention` if the database answers that it rolled back: a cluster may find only here that another node
+        Raise `StorageFull` if a user would have more stored than one may; nothing is stored then.
+        Raise `Contention` if the database answers that it rolled back: a cluster may find only here that another node
         was quicker. Whether a commit that failed in any other way took place is not known: `Unavailable`, and not to
         be run again blindly.
         """

@@ -40,7 +40,7 @@ class Workers(Protocol):
 
     @abstractmethod
     async def expire(self, worker_id: WorkerId, *, longer_than: timedelta) -> None:
-        """Takes a worker for dead if it still has not renewed for longer than that. It waits for one that is just
+        """Take a worker for dead if it still has not renewed for longer than that. It waits for one that is just
         renewing."""
 
 

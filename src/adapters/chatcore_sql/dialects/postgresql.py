@@ -240,7 +240,7 @@ class _Connector:
         return connection
 
     async def _prepare_session(self, connection: Any) -> None:
-        """Raises `_BehindPoolerError`.
+        """Raise `_BehindPoolerError`.
 
         The greeting has the number of a process, by which a statement can be cancelled. A pooler has numbers of its
         own, since the server's change. Neither question is a prepared statement, which a pooler would keep.
