@@ -62,14 +62,13 @@ class Readers:
         again: bool,
         numbered: bool,
     ) -> AsyncGenerator[ReplyEvent, None]:
-        async with self._finding.setdefault(
-            owner, asyncio.Lock()
-        ):  # what one has read is counted before the next reads
+        turn = self._finding.setdefault(owner, asyncio.Lock())
+        async with turn:  # the text of one is counted before the next is read
             reply = await find()
         if reply is None:
             return
-        if reply.status is Status.WRITING or reply.id in self.live:
-            here = self.live.get(reply.id)
+        here = self.live.get(reply.id)
+        if here or reply.status is Status.WRITING:
             async with (
                 nullcontext(here) if here else self.mirrors.of(reply) as live,
                 aclosing(self._follow_live(live, after, again, numbered)) as events,

@@ -37,7 +37,7 @@ class Pool:
         self._places = asyncio.Semaphore(size)
 
     async def take(self) -> Connection:
-        """Whoever takes one gives it back, or discards it. Raise `TimeoutError`, or what connecting raises."""
+        """Take a connection, to be given back or discarded. Raise `TimeoutError`, or what connecting raises."""
         while True:
             await self._take_place()
             connection = self._free.pop() if self._free else None

@@ -19,7 +19,7 @@ from chatcore_sql.dialects.base import Query, Row
 
 
 async def fetch(connection: Connection, query: Query, values: Mapping[str, object]) -> Sequence[Row]:
-    """All rows. Raises SQLAlchemy's errors, and leaves the connection to whoever knows what to do with it then."""
+    """Return all rows. Raise SQLAlchemy's errors, and leave the connection to the caller then."""
     prepared = _prepared(query, connection.dialect)
     if not prepared.fixed:
         return await greenlet_spawn(lambda: connection.execute(query, values).all())

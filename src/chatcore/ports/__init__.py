@@ -11,7 +11,7 @@ Any method that reaches a database raises `Unavailable` when that is gone, and `
 unit of work up for the sake of others: a deadlock, a lock that was waited for too long, or a commit that lost to one on
 another node. Nothing of that unit is stored then, and it may be run again from its beginning.
 
-No method is interrupted by the cancellation of its caller: it goes on to its end, and then the cancellation is raised.
+A method runs to completion despite the cancellation of its caller, and raises the cancellation then.
 """
 
 from chatcore.ports.accounts import Administration, NewUser, UserRepo

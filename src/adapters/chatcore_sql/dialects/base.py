@@ -6,6 +6,7 @@ from enum import Enum, auto
 from typing import Any, ClassVar, TypeAlias
 
 from sqlalchemy import Connection, Engine, Insert, Select, Table, TextClause
+from sqlalchemy.dialects import postgresql, sqlite
 
 Row: TypeAlias = Sequence[Any]
 Query: TypeAlias = Select[*tuple[Any, ...]] | TextClause
@@ -136,6 +137,12 @@ def message_of(error: BaseException | None) -> str:
 
 def sqlstate_of(error: BaseException | None) -> str:
     return getattr(error, "sqlstate", None) or ""
+
+
+def on_conflict_replaced(insert: postgresql.Insert | sqlite.Insert, table: Table) -> Insert:
+    return insert.on_conflict_do_update(
+        index_elements=table.primary_key.columns, set_={name: insert.excluded[name] for name in replaced(table)}
+    )
 
 
 def replaced(table: Table) -> Sequence[str]:

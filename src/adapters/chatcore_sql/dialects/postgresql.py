@@ -20,7 +20,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from chatcore_sql._internals import STALE, PostgresConnection, await_only
 from chatcore_sql.dialects import base
-from chatcore_sql.dialects.base import Dialect, Meaning, Row, replaced, sqlstate_of
+from chatcore_sql.dialects.base import Dialect, Meaning, Row, on_conflict_replaced, sqlstate_of
 from chatcore_sql.functions import HighestFirst, LowestFirst, Now
 from chatcore_sql.unreachable import UnfitError
 
@@ -170,10 +170,7 @@ class PostgreSQL(Dialect):
         return rows
 
     def upsert(self, table: Table) -> Insert:
-        insert = postgresql.insert(table)
-        return insert.on_conflict_do_update(
-            index_elements=table.primary_key.columns, set_={name: insert.excluded[name] for name in replaced(table)}
-        )
+        return on_conflict_replaced(postgresql.insert(table), table)
 
     def meaning(self, error: BaseException | None) -> Meaning | None:
         if isinstance(error, STALE):

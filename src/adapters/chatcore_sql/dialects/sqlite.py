@@ -11,7 +11,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from chatcore_sql._internals import open_sqlite
 from chatcore_sql.dialects import base
-from chatcore_sql.dialects.base import Dialect, Meaning, Row, message_of, replaced
+from chatcore_sql.dialects.base import Dialect, Meaning, Row, message_of, on_conflict_replaced
 from chatcore_sql.functions import Now, octet_length
 
 _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
@@ -44,10 +44,7 @@ class SQLite(Dialect):
         return rows
 
     def upsert(self, table: Table) -> Insert:
-        insert = sqlite.insert(table)
-        return insert.on_conflict_do_update(
-            index_elements=table.primary_key.columns, set_={name: insert.excluded[name] for name in replaced(table)}
-        )
+        return on_conflict_replaced(sqlite.insert(table), table)
 
     def meaning(self, error: BaseException | None) -> Meaning | None:
         return _MEANINGS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
