@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from chatcore.entities import Session, User, UserId
 from chatcore.errors import (
@@ -25,7 +25,9 @@ from chatcore.errors import (
 )
 
 if TYPE_CHECKING:
-    from chatcore.ports import UnitOfWork, UnitOfWorkFactory
+    from chatcore.ports import AuthorityWork, UnitsOfWork
+
+W = TypeVar("W", bound="AuthorityWork")
 
 ANYTIME: Raises = (Unavailable,)
 """Errors of every use case, which needs the database."""
@@ -41,7 +43,7 @@ class Authority(ABC):
     __slots__ = ()
 
     @abstractmethod
-    async def confirm(self, work: "UnitOfWork", *, now: datetime, role: str | None, alone: bool) -> None:
+    async def confirm(self, work: "AuthorityWork", *, now: datetime, role: str | None, alone: bool) -> None:
         """Confirm that this authority is valid and has the role; it stays valid until the unit of work is closed.
         `alone`: no other unit confirms an authority of this user meanwhile.
 
@@ -70,7 +72,7 @@ class Caller(Owner):
     def owner(self) -> UserId:
         return self.user.id
 
-    async def confirm(self, work: "UnitOfWork", *, now: datetime, role: str | None, alone: bool) -> None:
+    async def confirm(self, work: "AuthorityWork", *, now: datetime, role: str | None, alone: bool) -> None:
         if role is not None:
             await work.administration.lock()
         if await work.tokens.hold(self.user.id, self.session.id, role=role, alone=alone, now=now):
@@ -91,7 +93,7 @@ class Vouched(Owner):
     def owner(self) -> UserId:
         return self.owner_id
 
-    async def confirm(self, work: "UnitOfWork", *, now: datetime, role: str | None, alone: bool) -> None:
+    async def confirm(self, work: "AuthorityWork", *, now: datetime, role: str | None, alone: bool) -> None:
         """Always valid."""
 
 
@@ -99,14 +101,14 @@ class Vouched(Owner):
 class Operator(Authority):
     """The operator at the server, who may do anything."""
 
-    async def confirm(self, work: "UnitOfWork", *, now: datetime, role: str | None, alone: bool) -> None:
+    async def confirm(self, work: "AuthorityWork", *, now: datetime, role: str | None, alone: bool) -> None:
         """Always valid."""
 
 
 @asynccontextmanager
 async def acting(
-    unit_of_work: "UnitOfWorkFactory", by: Authority, *, now: datetime, role: str | None = None, alone: bool = False
-) -> AsyncGenerator["UnitOfWork", None]:
+    unit_of_work: "UnitsOfWork[W]", by: Authority, *, now: datetime, role: str | None = None, alone: bool = False
+) -> AsyncGenerator[W, None]:
     """Open a writing unit of work, and confirm the authority first. `alone`: the unit changes an account or its
     sessions.
 
@@ -119,8 +121,8 @@ async def acting(
 
 @asynccontextmanager
 async def planning(
-    unit_of_work: "UnitOfWorkFactory", by: Authority, *, now: datetime, role: str | None = None
-) -> AsyncGenerator["UnitOfWork", None]:
+    unit_of_work: "UnitsOfWork[W]", by: Authority, *, now: datetime, role: str | None = None
+) -> AsyncGenerator[W, None]:
     """Open a read-only unit of work for lookups before `acting`. What is missing may be gone with the account, so
     confirm the authority before raising `NotFound`.
 

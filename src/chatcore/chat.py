@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import MISSING, Field, fields, is_dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, Self, get_origin, get_type_hints
 
 from chatcore.clock import SystemClock
 from chatcore.ports import (
@@ -14,6 +14,7 @@ from chatcore.ports import (
     PasswordHasher,
     TokenSigner,
     UnitOfWorkFactory,
+    UnitsOfWork,
 )
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.replies import Replies
@@ -161,6 +162,8 @@ class UseCases:
         types = get_type_hints(kind)
         for one in fields(kind):
             needed = types[one.name]
+            if get_origin(needed) is UnitsOfWork:
+                needed = UnitOfWorkFactory  # which has all repositories
             there = needed in self._parts
             if not one.init or (_has_default(one) and not there):
                 continue

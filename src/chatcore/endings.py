@@ -5,12 +5,12 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from chatcore.entities import INTERNAL, Failure, FinishReason, Message, Status
 from chatcore.errors import ModelEmpty, ModelError, ModelRefused, Unavailable
 from chatcore.live_reply import LiveReply
-from chatcore.ports import Clock, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import Clock, ConversationRepo, MessageRepo, ReplyLog, Transaction, UnfinishedReplies, UnitsOfWork
 from chatcore.shielding import retry_on_contention, shielded
 
 T = TypeVar("T")
@@ -19,11 +19,21 @@ _AT_ONCE = 100  # replies of dead processes
 _REFUSALS = 3  # so often the database may refuse a text before it is given up
 
 
+class LoggedWork(Transaction, Protocol):
+    messages: MessageRepo
+    reply_log: ReplyLog
+
+
+class EndingWork(LoggedWork, Protocol):
+    conversations: ConversationRepo
+    unfinished: UnfinishedReplies
+
+
 @dataclass(frozen=True)
 class Endings:
     """`pause`: seconds before an end is stored again, the first time, if the database is gone."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[EndingWork]
     clock: Clock
     pause: float
 
@@ -113,13 +123,13 @@ class Endings:
             return await work.messages.get(reply.user_id, reply.conversation_id, reply.id)
 
 
-async def with_logged_text(work: UnitOfWork, message: Message) -> Message:
+async def with_logged_text(work: LoggedWork, message: Message) -> Message:
     """A reply that is being written, with what of it has reached the log, or as it has ended meanwhile; any other
     message as it is. One that was deleted counts as stopped."""
     return (await _logged(work, message))[0]
 
 
-async def _logged(work: UnitOfWork, message: Message) -> tuple[Message, Sequence[int]]:
+async def _logged(work: LoggedWork, message: Message) -> tuple[Message, Sequence[int]]:
     """And the cuts, if it is still being written."""
     if message.status is not Status.WRITING:
         return message, ()

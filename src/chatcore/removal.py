@@ -4,14 +4,19 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import inf
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from chatcore.entities import ConversationId, UserId
-from chatcore.ports import Clock, UnitOfWorkFactory
+from chatcore.ports import Clock, ConversationRepo, Transaction, UnitsOfWork, UserRepo
 from chatcore.shielding import retry_on_contention
 
 REMOVE_WITHIN = 5.0
 """Seconds that a request spends on it, its last batch excepted."""
+
+
+class RemovalWork(Transaction, Protocol):
+    users: UserRepo
+    conversations: ConversationRepo
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,7 @@ class Removal:
     wait briefly. Any process continues what another has begun. What is not deleted `within` so many seconds is left to
     the sweep."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[RemovalWork]
     clock: Clock
     batch: ClassVar[int] = 1000
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from sqlalchemy import event
@@ -395,7 +395,7 @@ def test_every_foreign_key_has_its_index() -> None:
 
 
 def test_every_method_of_every_repository_is_here() -> None:
-    assert set(REPOSITORIES) == set(UnitOfWork.__annotations__)
+    assert set(REPOSITORIES) == set(get_type_hints(UnitOfWork))
     methods = {
         f"{name}.{method}" for name, port in REPOSITORIES.items() for method in vars(port) if not method.startswith("_")
     }

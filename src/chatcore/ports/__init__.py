@@ -24,13 +24,14 @@ from chatcore.ports.passwords import PasswordHasher
 from chatcore.ports.rates import Rate, RateLimiter
 from chatcore.ports.reply_log import Cursor, LogEntry, ReplyLog, TextKind
 from chatcore.ports.sessions import AccessClaims, TokenSigner, TokenStore
-from chatcore.ports.unit_of_work import UnitOfWork, UnitOfWorkFactory
+from chatcore.ports.unit_of_work import AuthorityWork, Transaction, UnitOfWork, UnitOfWorkFactory, UnitsOfWork
 from chatcore.ports.workers import Heartbeat, UnfinishedReplies, Workers
 
 __all__ = [
     "PAGE_BYTES",
     "AccessClaims",
     "Administration",
+    "AuthorityWork",
     "Cipher",
     "Clock",
     "ConversationRepo",
@@ -61,9 +62,11 @@ __all__ = [
     "TextPart",
     "TokenSigner",
     "TokenStore",
+    "Transaction",
     "UnfinishedReplies",
     "UnitOfWork",
     "UnitOfWorkFactory",
+    "UnitsOfWork",
     "UserRepo",
     "Workers",
 ]

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from chatcore.ports.accounts import Administration, UserRepo
 from chatcore.ports.conversations import ConversationRepo
@@ -12,20 +12,12 @@ from chatcore.ports.reply_log import ReplyLog
 from chatcore.ports.sessions import TokenStore
 from chatcore.ports.workers import UnfinishedReplies, Workers
 
+W_co = TypeVar("W_co", covariant=True)
 
-class UnitOfWork(Protocol):
-    """One transaction and the repositories that work in it."""
 
-    users: UserRepo
-    tokens: TokenStore
-    model_configs: ModelConfigRepo
-    conversations: ConversationRepo
-    messages: MessageRepo
-    reply_log: ReplyLog
-    workers: Workers
-    unfinished: UnfinishedReplies
-    administration: Administration
-    sealed_keys: SealedKeys
+class Transaction(Protocol):
+    """One transaction. Each use case declares the repositories that it touches in a protocol of
+    its own; a fake for its tests needs no others."""
 
     @abstractmethod
     async def commit(self) -> None:
@@ -38,7 +30,27 @@ class UnitOfWork(Protocol):
         """
 
 
-class UnitOfWorkFactory(Protocol):
+class AuthorityWork(Transaction, Protocol):
+    """What an authority confirms itself with."""
+
+    tokens: TokenStore
+    administration: Administration
+
+
+class UnitOfWork(AuthorityWork, Protocol):
+    """One transaction and all repositories."""
+
+    users: UserRepo
+    model_configs: ModelConfigRepo
+    conversations: ConversationRepo
+    messages: MessageRepo
+    reply_log: ReplyLog
+    workers: Workers
+    unfinished: UnfinishedReplies
+    sealed_keys: SealedKeys
+
+
+class UnitsOfWork(Protocol[W_co]):
     """`async with unit_of_work() as work:` rolls back on leaving, unless `work.commit()` was called.
 
     A unit sees what was committed before it began and what it wrote itself. `read_only` costs no transaction:
@@ -48,4 +60,8 @@ class UnitOfWorkFactory(Protocol):
     """
 
     @abstractmethod
-    def __call__(self, *, read_only: bool = False, urgent: bool = False) -> AbstractAsyncContextManager[UnitOfWork]: ...
+    def __call__(self, *, read_only: bool = False, urgent: bool = False) -> AbstractAsyncContextManager[W_co]: ...
+
+
+class UnitOfWorkFactory(UnitsOfWork[UnitOfWork], Protocol):
+    """What a storage adapter provides."""

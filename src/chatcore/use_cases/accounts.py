@@ -4,7 +4,7 @@ from collections.abc import Container
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from chatcore import audit
 from chatcore.authority import ADMINISTERING, ANYTIME, CHANGING, Authority, Caller, acting
@@ -31,12 +31,12 @@ from chatcore.errors import (
     UsernameTaken,
     ValidationFailed,
 )
-from chatcore.ports import Clock, PasswordHasher, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import AuthorityWork, Clock, PasswordHasher, Transaction, UnfinishedReplies, UnitsOfWork, UserRepo
 from chatcore.rate_limits import UNLIMITED, RateLimits
-from chatcore.removal import REMOVE_WITHIN, Removal
+from chatcore.removal import REMOVE_WITHIN, Removal, RemovalWork
 from chatcore.replies import STOP_BEFORE_DELETION, Replies
 from chatcore.shielding import retry_on_contention
-from chatcore.use_cases.sessions import SessionIssuer, SignedIn, note_sign_in
+from chatcore.use_cases.sessions import IssuingWork, SessionIssuer, SignedIn, note_sign_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +74,15 @@ class NewAccount:
 ACCOUNT = Bounds(username=USERNAME, email=EMAIL, password=PASSWORD)
 
 
+class AccountWork(Transaction, Protocol):
+    users: UserRepo
+
+
 @dataclass(frozen=True, kw_only=True)
 class MakeAccount:
     """What all ways to create an account share."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[AccountWork]
     passwords: PasswordHasher
     policy: PasswordPolicy
     clock: Clock
@@ -93,7 +97,7 @@ class MakeAccount:
     async def _hash(self, new: NewAccount) -> str:
         return await self.passwords.hash(new.password)
 
-    async def _add(self, work: UnitOfWork, new: NewAccount, password_hash: str, now: datetime) -> User:
+    async def _add(self, work: AccountWork, new: NewAccount, password_hash: str, now: datetime) -> User:
         return await work.users.add(
             username=new.username,
             email=new.email,
@@ -147,10 +151,14 @@ class CreateAccount(OpenRegistration):
         return user
 
 
+class RegistrationWork(AccountWork, IssuingWork, Protocol): ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Register(OpenRegistration):
     """Create an account with the role `user`, and sign it in. Needs no token."""
 
+    unit_of_work: UnitsOfWork[RegistrationWork]
     sessions: SessionIssuer
 
     async def __call__(
@@ -201,11 +209,15 @@ class StepUp:
         return False
 
 
+class ChangeWork(AuthorityWork, Protocol):
+    users: UserRepo
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChangeUsername:
     """Change the caller's username, or its spelling."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[ChangeWork]
     clock: Clock
     limits: RateLimits = UNLIMITED
     bounds: ClassVar[Bounds] = Bounds(username=USERNAME)
@@ -231,7 +243,7 @@ class ChangeEmail:
     """Change the caller's e-mail address. Later than five minutes after the sign-in, this needs the current
     password."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[ChangeWork]
     step_up: StepUp
     clock: Clock
     limits: RateLimits = UNLIMITED
@@ -261,7 +273,7 @@ class ChangePassword:
     """Change the caller's password. All sessions end; the answer has the tokens of a new one. Later than five minutes
     after the sign-in, this needs the current password, whose check counts as a sign-in for the new session."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[ChangeWork]
     passwords: PasswordHasher
     policy: PasswordPolicy
     step_up: StepUp
@@ -291,12 +303,16 @@ class ChangePassword:
         return signed_in
 
 
+class ClosingWork(AuthorityWork, RemovalWork, Protocol):
+    unfinished: UnfinishedReplies
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeleteAccount:
     """Delete the caller's account and all that it owns. Replies in progress are stopped first. Later than five minutes
     after the sign-in, this needs the current password. The last active administrator cannot be deleted."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[ClosingWork]
     replies: Replies
     step_up: StepUp
     clock: Clock
@@ -314,7 +330,7 @@ class Deletion:
     """Close a user's account, so that it is not found any more, and delete all that it owned; the sweep deletes what
     takes longer than a few seconds. Replies in progress are stopped before and after."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[ClosingWork]
     replies: Replies
     clock: Clock
 
@@ -354,7 +370,7 @@ def _note_change(event: str, caller: Caller, **more: str) -> None:
     audit.record(event, user_id=caller.user.id, session_id=caller.session.id, **more)
 
 
-async def keep_an_admin(work: UnitOfWork, leaving: UserId) -> None:
+async def keep_an_admin(work: AuthorityWork, leaving: UserId) -> None:
     """Raise `LastAdmin` if this user is the last active administrator. Otherwise another one remains until the unit of
     work is closed. Call it first in the unit, after the authority is confirmed."""
     if await work.administration.only_admin() == leaving:

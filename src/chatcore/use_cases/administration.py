@@ -8,7 +8,7 @@ leave at once.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from chatcore import audit
 from chatcore.authority import ADMINISTERING, ANYTIME, Authority, acting, planning
@@ -25,10 +25,18 @@ from chatcore.entities import (
     normal_password,
 )
 from chatcore.errors import EmailTaken, LastAdmin, NotFound, Raises, UsernameTaken, ValidationFailed
-from chatcore.ports import Clock, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import AuthorityWork, Clock, UnitsOfWork
 from chatcore.replies import Replies
 from chatcore.shielding import retry_on_contention
-from chatcore.use_cases.accounts import ACCOUNT, Deletion, MakeAccount, NewAccount, keep_an_admin
+from chatcore.use_cases.accounts import (
+    ACCOUNT,
+    AccountWork,
+    ClosingWork,
+    Deletion,
+    MakeAccount,
+    NewAccount,
+    keep_an_admin,
+)
 
 _MISSING = "There is no such user."
 
@@ -37,7 +45,7 @@ _MISSING = "There is no such user."
 class ListUsers:
     """List users, newest first; `q`: only those with this in the username or e-mail address."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[AuthorityWork]
     bounds: ClassVar[Bounds] = Bounds(limit=PAGE["limit"], q=Text(0, MAX_NAME))
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed)
 
@@ -53,7 +61,7 @@ class ListUsers:
 class FindUser:
     """Return the user with this username or e-mail address. For the operator's command."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[AccountWork]
     raises: ClassVar[Raises] = (*ANYTIME, NotFound)
 
     async def __call__(self, *, name: str) -> User:
@@ -68,7 +76,7 @@ class FindUser:
 class ListSessionsOfUser:
     """List a user's sessions, ended ones included, latest sign-in first."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[AuthorityWork]
     bounds: ClassVar[Bounds] = PAGE
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, NotFound)
 
@@ -85,7 +93,7 @@ class DisableUser:
     """Disable a user: end all their sessions and refuse sign-ins (OWASP ASVS 7.4.2). Replies in progress continue, and
     nothing is deleted."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[AuthorityWork]
     clock: Clock
     raises: ClassVar[Raises] = (*ADMINISTERING, NotFound, LastAdmin)
 
@@ -110,7 +118,7 @@ class EnableUser:
     """Let a disabled user sign in again. Earlier sessions stay ended, also one that began while the user was being
     disabled."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[AuthorityWork]
     clock: Clock
     raises: ClassVar[Raises] = (*ADMINISTERING, NotFound)
 
@@ -129,7 +137,7 @@ class EnableUser:
 class ListRoles:
     """List the roles that can be granted, with their descriptions."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[AuthorityWork]
     raises: ClassVar[Raises] = ANYTIME
 
     async def __call__(self) -> Sequence[AccountRole]:
@@ -139,7 +147,7 @@ class ListRoles:
 
 @dataclass(frozen=True, kw_only=True)
 class _RoleChange:
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[AuthorityWork]
     clock: Clock
     bounds: ClassVar[Bounds] = Bounds(role=ROLE)
 
@@ -185,7 +193,7 @@ class RevokeRole(_RoleChange):
 class RevokeSessionsOfUser:
     """End all sessions of a user (OWASP ASVS 7.4.5). When the request is answered, their tokens are refused."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[AuthorityWork]
     clock: Clock
     raises: ClassVar[Raises] = (*ADMINISTERING, NotFound)
 
@@ -204,7 +212,7 @@ class DeleteUser:
     """Delete a user and all that they own. Replies in progress are stopped first. The last active administrator cannot
     be deleted."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[ClosingWork]
     replies: Replies
     clock: Clock
     raises: ClassVar[Raises] = (*ADMINISTERING, NotFound, LastAdmin)
@@ -221,10 +229,14 @@ class DeleteUser:
             await _existing(work, user_id)
 
 
+class AdminWork(AccountWork, AuthorityWork, Protocol): ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class CreateAdmin(MakeAccount):
     """Create an administrator, or promote an existing user. For the operator's command."""
 
+    unit_of_work: UnitsOfWork[AdminWork]
     bounds: ClassVar[Bounds] = ACCOUNT
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, UsernameTaken, EmailTaken, NotFound)
 
@@ -253,7 +265,7 @@ class CreateAdmin(MakeAccount):
         return user
 
 
-async def _enabled(work: UnitOfWork, user: User, *, now: datetime) -> User:
+async def _enabled(work: AuthorityWork, user: User, *, now: datetime) -> User:
     if user.is_active:
         return user
     await work.administration.set_active(user.id, True, now=now)
@@ -261,7 +273,7 @@ async def _enabled(work: UnitOfWork, user: User, *, now: datetime) -> User:
     return await _existing(work, user.id)
 
 
-async def _existing(work: UnitOfWork, user_id: UserId) -> User:
+async def _existing(work: AuthorityWork, user_id: UserId) -> User:
     user = await work.administration.user(user_id)
     if user is None:
         raise NotFound(_MISSING)

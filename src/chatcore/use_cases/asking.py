@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from chatcore.authority import CHANGING
 from chatcore.bounds import Bounds, Range, Text
@@ -27,7 +27,18 @@ from chatcore.errors import (
     StorageFull,
     ValidationFailed,
 )
-from chatcore.ports import Cipher, Clock, Idempotency, ModelEndpoint, Prompt, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import (
+    AuthorityWork,
+    Cipher,
+    Clock,
+    ConversationRepo,
+    Idempotency,
+    MessageRepo,
+    ModelConfigRepo,
+    ModelEndpoint,
+    Prompt,
+    UnitsOfWork,
+)
 from chatcore.prompt import PromptLimits, build_prompt, build_title_prompt
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.replies import Replies, ReplyJob
@@ -86,11 +97,17 @@ class Plan:
         return self.history[-1].id if self.history else None
 
 
+class AskingWork(AuthorityWork, Protocol):
+    conversations: ConversationRepo
+    messages: MessageRepo
+    model_configs: ModelConfigRepo
+
+
 @dataclass(frozen=True, kw_only=True)
 class AskModel:
     """Plan a reply; then store, claim and begin it in one short transaction, which holds the conversation's lock."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[AskingWork]
     replies: Replies
     cipher: Cipher
     defaults: ChatDefaults
@@ -111,13 +128,13 @@ class AskModel:
         chosen = {"system": options.system, "temperature": options.temperature, "max_tokens": options.max_tokens}
         self.bounds.check(**given, **chosen)
 
-    async def _conversation(self, work: UnitOfWork, owner: UserId, conversation_id: ConversationId) -> Conversation:
+    async def _conversation(self, work: AskingWork, owner: UserId, conversation_id: ConversationId) -> Conversation:
         conversation = await work.conversations.get(owner, conversation_id)
         if conversation is None:
             raise NotFound(MISSING)
         return conversation
 
-    async def _lock(self, work: UnitOfWork, owner: UserId, conversation_id: ConversationId) -> Conversation:
+    async def _lock(self, work: AskingWork, owner: UserId, conversation_id: ConversationId) -> Conversation:
         conversation = await work.conversations.lock(owner, conversation_id)
         if conversation is None:
             raise NotFound(MISSING)
@@ -133,13 +150,13 @@ class AskModel:
         self.limits.check_replies(owner, self.replies.written_for(owner) + 1)
 
     async def _plan(
-        self, work: UnitOfWork, conversation: Conversation, options: ChatOptions, history: Sequence[Message]
+        self, work: AskingWork, conversation: Conversation, options: ChatOptions, history: Sequence[Message]
     ) -> Plan:
         """`history`: the messages that the reply continues."""
         chosen = options.config_id or conversation.config_id
         return Plan(await self._endpoint(work, conversation.user_id, chosen), history)
 
-    async def _path_to(self, work: UnitOfWork, conversation: Conversation, last: MessageId | None) -> Sequence[Message]:
+    async def _path_to(self, work: AskingWork, conversation: Conversation, last: MessageId | None) -> Sequence[Message]:
         """Return the messages up to `last`, which never change."""
         if last is None:
             return ()
@@ -150,7 +167,7 @@ class AskModel:
 
     async def _told(
         self,
-        work: UnitOfWork,
+        work: AskingWork,
         conversation: Conversation,
         *,
         before: MessageId | None = None,
@@ -169,7 +186,7 @@ class AskModel:
 
     async def _say(
         self,
-        work: UnitOfWork,
+        work: AskingWork,
         conversation: Conversation,
         plan: Plan,
         content: str,
@@ -197,7 +214,7 @@ class AskModel:
 
     async def _answer(
         self,
-        work: UnitOfWork,
+        work: AskingWork,
         conversation: Conversation,
         plan: Plan,
         options: ChatOptions,
@@ -236,7 +253,7 @@ class AskModel:
         return Sent(message, reply)
 
     async def _make_last(
-        self, work: UnitOfWork, owner: UserId, conversation_id: ConversationId, message_id: MessageId | None
+        self, work: AskingWork, owner: UserId, conversation_id: ConversationId, message_id: MessageId | None
     ) -> None:
         """Make the active branch end with this message; None: make it empty."""
         fork, path = message_id, tuple[MessageId, ...]()
@@ -246,7 +263,7 @@ class AskModel:
                 fork, path = path_to(await work.messages.tree(owner, conversation_id), message_id)
         await work.messages.activate(owner, conversation_id, after=fork, path=path)
 
-    async def _endpoint(self, work: UnitOfWork, owner: UserId, chosen: ModelConfigId | None) -> ModelEndpoint:
+    async def _endpoint(self, work: AskingWork, owner: UserId, chosen: ModelConfigId | None) -> ModelEndpoint:
         if chosen is not None:
             config = await work.model_configs.get(owner, chosen)
             if config is None:

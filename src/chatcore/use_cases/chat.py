@@ -4,11 +4,11 @@ import hashlib
 from collections.abc import AsyncGenerator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from chatcore.authority import ANYTIME, CHANGING, Owner, acting, planning
 from chatcore.bounds import Bounds, Range, Text, check
-from chatcore.endings import with_logged_text
+from chatcore.endings import LoggedWork, with_logged_text
 from chatcore.entities import (
     Conversation,
     ConversationId,
@@ -30,10 +30,10 @@ from chatcore.errors import (
     ValidationFailed,
 )
 from chatcore.events import ReplyEvent
-from chatcore.ports import Clock, Idempotency, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import AuthorityWork, Clock, ConversationRepo, Idempotency, UnitsOfWork
 from chatcore.replies import Replies
 from chatcore.shielding import retry_on_contention, shielded
-from chatcore.use_cases.asking import CONTENT, MISSING, OPTIONS, AskModel, ChatOptions, Plan, Sent
+from chatcore.use_cases.asking import CONTENT, MISSING, OPTIONS, AskingWork, AskModel, ChatOptions, Plan, Sent
 
 NO_OPTIONS = ChatOptions()
 AFTER = Range(0, 2**53)
@@ -135,7 +135,7 @@ class SendMessage(AskModel):
                 await work.messages.forget_key(owner, conversation_id, named.key, before=forgotten)
             return await self._say(work, conversation, plan, content, options, worker_id, named=named)
 
-    async def _sent_before(self, work: UnitOfWork, conversation: Conversation, named: Idempotency) -> Sent | None:
+    async def _sent_before(self, work: AskingWork, conversation: Conversation, named: Idempotency) -> Sent | None:
         owner, conversation_id, since = conversation.user_id, conversation.id, self.clock.now() - _REMEMBERED
         found = await work.messages.sent_with(owner, conversation_id, named.key, since=since)
         if found is None:
@@ -232,7 +232,7 @@ class RegenerateReply(AskModel):
             return await self._answer(work, conversation, plan, options, worker_id, siblings=replies)
 
     async def _question(
-        self, work: UnitOfWork, conversation: Conversation, message_id: MessageId | None
+        self, work: AskingWork, conversation: Conversation, message_id: MessageId | None
     ) -> tuple[Message, tuple[MessageId, ...]]:
         """Return the message to reply to, and the ids of the messages that follow it."""
         owner, conversation_id = conversation.user_id, conversation.id
@@ -248,7 +248,7 @@ class RegenerateReply(AskModel):
             raise NotFound("There is no reply to be written again.")
         return question, reply.siblings if reply else await self._after(work, question)
 
-    async def _after(self, work: UnitOfWork, message: Message) -> tuple[MessageId, ...]:
+    async def _after(self, work: AskingWork, message: Message) -> tuple[MessageId, ...]:
         """Return the ids of the messages that follow one: replies, or messages that were added."""
         reply = await work.messages.reply_to(message.user_id, message.conversation_id, message.id)
         if reply is not None:
@@ -287,11 +287,15 @@ class FollowReply:
         )
 
 
+class StoppingWork(AuthorityWork, LoggedWork, Protocol):
+    conversations: ConversationRepo
+
+
 @dataclass(frozen=True, kw_only=True)
 class StopReply:
     """Stop the reply in progress, and keep its text. Without one, return the last reply unchanged."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[StoppingWork]
     replies: Replies
     clock: Clock
     raises: ClassVar[Raises] = (*CHANGING, NotFound)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from chatcore.authority import ANYTIME, CHANGING, Owner, acting
 from chatcore.bounds import PAGE, Bounds, Range, Text
 from chatcore.branches import newest_below, path_to
-from chatcore.endings import with_logged_text
+from chatcore.endings import LoggedWork, with_logged_text
 from chatcore.entities import (
     MAX_TITLE,
     Conversation,
@@ -32,9 +32,18 @@ from chatcore.errors import (
     Unavailable,
     ValidationFailed,
 )
-from chatcore.ports import PAGE_BYTES, Clock, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import (
+    PAGE_BYTES,
+    AuthorityWork,
+    Clock,
+    ConversationRepo,
+    MessageRepo,
+    ModelConfigRepo,
+    Transaction,
+    UnitsOfWork,
+)
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
-from chatcore.removal import REMOVE_WITHIN, Removal
+from chatcore.removal import REMOVE_WITHIN, Removal, RemovalWork
 from chatcore.replies import STOP_BEFORE_DELETION, Replies
 from chatcore.shielding import retry_on_contention
 from chatcore.texts import newest_that_fit
@@ -64,12 +73,16 @@ class ListPage(Page[Conversation]):
     next: ListCursor | None
 
 
+class ListingWork(Transaction, Protocol):
+    conversations: ConversationRepo
+
+
 @dataclass(frozen=True, kw_only=True)
 class ListConversations:
     """List the user's conversations, most recently used first. With `cursor`, a conversation that is used between two
     pages is neither missed nor repeated, and one that is created meanwhile is left out."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[ListingWork]
     walks: AtOnce = field(init=False, default_factory=lambda: AtOnce("pages by cursor", 4))
     """For an old cursor the database reads all conversations that were used since."""
     bounds: ClassVar[Bounds] = PAGE
@@ -89,7 +102,7 @@ class ListConversations:
         return _list_page(placed, limit, found[0].updated_at if found else None)
 
     async def _below(
-        self, work: UnitOfWork, owner: UserId, cursor: ListCursor, limit: int
+        self, work: ListingWork, owner: UserId, cursor: ListCursor, limit: int
     ) -> list[tuple[Conversation, datetime]]:
         """Return those that kept their place, and those that were below the cursor and have been used since."""
         place = (cursor.updated_at, cursor.id)
@@ -106,11 +119,16 @@ def _list_page(placed: list[tuple[Conversation, datetime]], limit: int, since: d
     return ListPage([each for each, _ in shown], more, following)
 
 
+class CreationWork(AuthorityWork, Protocol):
+    conversations: ConversationRepo
+    model_configs: ModelConfigRepo
+
+
 @dataclass(frozen=True, kw_only=True)
 class CreateConversation:
     """Create a conversation. Without a title it gets one from its first message."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[CreationWork]
     clock: Clock
     bounds: ClassVar[Bounds] = _TITLE
     raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, NotFound, StorageFull)
@@ -129,11 +147,15 @@ class CreateConversation:
         return conversation
 
 
+class RenamingWork(AuthorityWork, Protocol):
+    conversations: ConversationRepo
+
+
 @dataclass(frozen=True, kw_only=True)
 class RenameConversation:
     """Set a conversation's title, which only another rename changes."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[RenamingWork]
     clock: Clock
     bounds: ClassVar[Bounds] = _TITLE
     raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, NotFound)
@@ -150,11 +172,15 @@ class RenameConversation:
         return conversation
 
 
+class DeletionWork(AuthorityWork, RemovalWork, Protocol):
+    messages: MessageRepo
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeleteConversation:
     """Delete a conversation with its messages. A reply in progress is stopped first."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[DeletionWork]
     replies: Replies
     clock: Clock
     raises: ClassVar[Raises] = (*CHANGING, NotFound)
@@ -210,7 +236,7 @@ class ReadHistory:
     """Return the newest messages of the active branch, or those before `before_id`, oldest first. A page has at most
     4 MiB of text, but at least one message. A reply in progress has the text that has reached the log."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[LoggedWork]
     bounds: ClassVar[Bounds] = Bounds(limit=Range(1, 200))
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, NotFound)
 
@@ -229,6 +255,11 @@ class ReadHistory:
         return History(conversation, page, page[0].id if has_more else None)
 
 
+class BranchWork(AuthorityWork, Protocol):
+    conversations: ConversationRepo
+    messages: MessageRepo
+
+
 @dataclass(frozen=True, kw_only=True)
 class AddMessage:
     """Append a message of any role to the active branch, without asking a model, to upload a history message by
@@ -239,7 +270,7 @@ class AddMessage:
     untitled conversation its title.
     """
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[BranchWork]
     clock: Clock
     limits: RateLimits = UNLIMITED
     bounds: ClassVar[Bounds] = Bounds(content=CONTENT)
@@ -282,7 +313,7 @@ class SwitchBranch:
     """Make another branch of a conversation the active one: the branch through `message_id` to the newest message below
     it. The next message is added there. Nothing is deleted, and a reply in progress continues."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[BranchWork]
     read_history: ReadHistory
     clock: Clock
     raises: ClassVar[Raises] = (*CHANGING, NotFound)

@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from chatcore.authority import ANYTIME
 from chatcore.entities import ModelConfig, ModelConfigId
 from chatcore.errors import Raises
-from chatcore.ports import Cipher, UnitOfWorkFactory
+from chatcore.ports import Cipher, SealedKeys, Transaction, UnitsOfWork
 from chatcore.shielding import retry_on_contention
 
 _COUNT_TO = 1000
@@ -21,6 +21,10 @@ class Rotated:
     unopened: Sequence[ModelConfigId]
 
 
+class KeysWork(Transaction, Protocol):
+    sealed_keys: SealedKeys
+
+
 @dataclass(frozen=True, kw_only=True)
 class RotateKeys:
     """Seal all API keys again with the newest encryption key, while users continue. For the operator's command.
@@ -28,7 +32,7 @@ class RotateKeys:
     A key that its owner changes meanwhile keeps that change. After an interruption, call it again to continue.
     """
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[KeysWork]
     cipher: Cipher
     raises: ClassVar[Raises] = ANYTIME
 
@@ -71,7 +75,7 @@ class CountOldKeys:
     """Count the API keys that are sealed with another encryption key than the newest, up to 1000. While it is not 0,
     the older encryption keys must stay."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[KeysWork]
     cipher: Cipher
     raises: ClassVar[Raises] = ANYTIME
 

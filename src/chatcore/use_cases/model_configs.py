@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from chatcore import audit
 from chatcore.authority import ANYTIME, CHANGING, Owner, acting
@@ -32,7 +32,18 @@ from chatcore.errors import (
     TooManyModelConfigs,
     ValidationFailed,
 )
-from chatcore.ports import Cipher, Clock, LLMGateway, ModelEndpoint, Prompt, PromptMessage, UnitOfWorkFactory
+from chatcore.ports import (
+    AuthorityWork,
+    Cipher,
+    Clock,
+    LLMGateway,
+    ModelConfigRepo,
+    ModelEndpoint,
+    Prompt,
+    PromptMessage,
+    Transaction,
+    UnitsOfWork,
+)
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
 from chatcore.shielding import retry_on_contention
 
@@ -45,11 +56,18 @@ _ONE_TOKEN = Prompt(messages=[PromptMessage(Role.USER, "Say hello.")], max_token
 _LIST_WITHIN = 5.0  # seconds
 
 
+class ConfigsWork(Transaction, Protocol):
+    model_configs: ModelConfigRepo
+
+
+class ConfiguringWork(ConfigsWork, AuthorityWork, Protocol): ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class ListModelConfigs:
     """List the user's model configurations, newest first, without their keys."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[ConfigsWork]
     bounds: ClassVar[Bounds] = PAGE
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed)
 
@@ -64,7 +82,7 @@ class ListModelConfigs:
 class CreateModelConfig:
     """Add an OpenAI-compatible endpoint. The key may be empty; it is sealed and never shown again."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[ConfiguringWork]
     gateway: LLMGateway
     cipher: Cipher
     clock: Clock
@@ -94,7 +112,7 @@ class UpdateModelConfig:
     A key is only for the origin that it was stored for: a URL of another origin without a new key deletes the key.
     """
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[ConfiguringWork]
     gateway: LLMGateway
     cipher: Cipher
     clock: Clock
@@ -151,7 +169,7 @@ class CheckModelConfig:
 
     A check counts as a message in the rate limits. A user may run four at once; each has 30 seconds."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[ConfigsWork]
     gateway: LLMGateway
     cipher: Cipher
     limits: RateLimits = UNLIMITED
@@ -196,7 +214,7 @@ class CheckModelConfig:
 class DeleteModelConfig:
     """Delete a model configuration and its key. Conversations that used it keep their messages."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[ConfiguringWork]
     clock: Clock
     raises: ClassVar[Raises] = (*CHANGING, NotFound)
 

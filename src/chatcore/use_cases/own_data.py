@@ -5,11 +5,11 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 from chatcore import audit
 from chatcore.authority import ANYTIME, CHANGING, Caller, Owner, acting
-from chatcore.endings import with_logged_text
+from chatcore.endings import LoggedWork, with_logged_text
 from chatcore.entities import (
     MAX_TITLE,
     ConversationId,
@@ -23,7 +23,16 @@ from chatcore.entities import (
     storable,
 )
 from chatcore.errors import Raises, RateLimited, StorageFull, ValidationFailed
-from chatcore.ports import Clock, Node, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import (
+    AuthorityWork,
+    Clock,
+    ConversationRepo,
+    MessageRepo,
+    ModelConfigRepo,
+    Node,
+    TokenStore,
+    UnitsOfWork,
+)
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
 from chatcore.shielding import retry_on_contention, shielded
 from chatcore.use_cases.read_import import OwnConversation, ReadConversation, Refusal
@@ -43,12 +52,18 @@ _PAGE = 100
 OwnThing: TypeAlias = User | Session | ModelConfig | OwnConversation | Message
 
 
+class ExportWork(LoggedWork, Protocol):
+    tokens: TokenStore
+    conversations: ConversationRepo
+    model_configs: ModelConfigRepo
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExportOwnData:
     """Export all that the caller owns: the account, the sessions, the model configurations without their keys, and each
     conversation with the messages of all branches."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[ExportWork]
     raises: ClassVar[Raises] = ANYTIME
 
     async def __call__(self, *, caller: Caller, branches: bool = False) -> AsyncGenerator[OwnThing, None]:
@@ -81,7 +96,7 @@ class ExportOwnData:
         )
 
     async def _newest_first(
-        self, read: Callable[[UnitOfWork, int], Awaitable[Sequence[T]]], place: Callable[[T], Any]
+        self, read: Callable[[ExportWork, int], Awaitable[Sequence[T]]], place: Callable[[T], Any]
     ) -> AsyncGenerator[T, None]:
         """Read page by page; each begins with the last thing of the one before. Where that is missing, a deletion has
         moved the others: read from the beginning again. Yield each thing once."""
@@ -218,6 +233,11 @@ class Imported:
         self.refused.append(Refusal(self.read, why))
 
 
+class ImportWork(AuthorityWork, Protocol):
+    conversations: ConversationRepo
+    messages: MessageRepo
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImportConversations:
     """Import the conversations of an export as new ones, with all branches and the same active branch. Each is stored
@@ -229,7 +249,7 @@ class ImportConversations:
     may run one at a time, and the server eight.
     """
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[ImportWork]
     clock: Clock
     limits: RateLimits = UNLIMITED
     going_on: AtOnce = field(init=False, default_factory=lambda: AtOnce("imports", 1, in_all=8))

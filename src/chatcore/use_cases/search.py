@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from chatcore.authority import ANYTIME
 from chatcore.bounds import PAGE, Bounds, Text
 from chatcore.entities import ConversationId, MessageId, UserId
 from chatcore.errors import Raises, RateLimited, ValidationFailed
-from chatcore.ports import Hit, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import ConversationRepo, Hit, MessageRepo, Transaction, UnitsOfWork
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
 from chatcore.texts import Needle, excerpt_of
 
@@ -32,6 +32,11 @@ class SearchPage:
     next: SearchCursor | None
 
 
+class SearchWork(Transaction, Protocol):
+    conversations: ConversationRepo
+    messages: MessageRepo
+
+
 @dataclass(frozen=True, kw_only=True)
 class SearchConversations:
     """Search a text in the user's titles, then in the messages of all branches, regardless of case, newest first. A
@@ -42,7 +47,7 @@ class SearchConversations:
     while `has_more` is true: `next_cursor` continues.
     """
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[SearchWork]
     limits: RateLimits = UNLIMITED
     searches: AtOnce = field(default_factory=lambda: AtOnce("searches", 2, in_all=50))
     connections: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
@@ -70,7 +75,7 @@ class SearchConversations:
             async with self.connections, self.unit_of_work(read_only=True) as work:
                 return await self._page(work, owner, q, cursor, limit)
 
-    async def _page(self, work: UnitOfWork, owner: UserId, q: str, cursor: SearchCursor, limit: int) -> SearchPage:
+    async def _page(self, work: SearchWork, owner: UserId, q: str, cursor: SearchCursor, limit: int) -> SearchPage:
         if cursor.messages:
             return await self._messages(work, owner, q, cursor.before, limit)
         titles = await self._titles(work, owner, q, cursor.before, limit)
@@ -79,7 +84,7 @@ class SearchConversations:
         messages = await self._messages(work, owner, q, None, limit - len(titles.hits))
         return SearchPage([*titles.hits, *messages.hits], messages.next)
 
-    async def _titles(self, work: UnitOfWork, owner: UserId, q: str, before: int | None, limit: int) -> SearchPage:
+    async def _titles(self, work: SearchWork, owner: UserId, q: str, before: int | None, limit: int) -> SearchPage:
         found = await work.conversations.titled(
             owner, q, before=None if before is None else ConversationId(before), limit=limit, within=self.titles
         )
@@ -92,7 +97,7 @@ class SearchConversations:
         ]
         return SearchPage(hits, None if found.looked_to is None else SearchCursor(before=found.looked_to))
 
-    async def _messages(self, work: UnitOfWork, owner: UserId, q: str, before: int | None, limit: int) -> SearchPage:
+    async def _messages(self, work: SearchWork, owner: UserId, q: str, before: int | None, limit: int) -> SearchPage:
         begun, hits = time.monotonic(), list[Hit]()
         for _ in range(self.statements):
             found = await work.messages.containing(

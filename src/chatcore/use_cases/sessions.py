@@ -12,7 +12,7 @@ import secrets
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from chatcore import audit
 from chatcore.authority import ANYTIME, CHANGING, Caller, acting
@@ -28,7 +28,17 @@ from chatcore.errors import (
     Unauthenticated,
     ValidationFailed,
 )
-from chatcore.ports import AccessClaims, Clock, PasswordHasher, TokenSigner, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import (
+    AccessClaims,
+    AuthorityWork,
+    Clock,
+    PasswordHasher,
+    TokenSigner,
+    TokenStore,
+    Transaction,
+    UnitsOfWork,
+    UserRepo,
+)
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.shielding import retry_on_contention, shielded
 
@@ -63,6 +73,10 @@ class SignedIn:
     expires_in: int
 
 
+class IssuingWork(Transaction, Protocol):
+    tokens: TokenStore
+
+
 @dataclass(frozen=True, kw_only=True)
 class SessionIssuer:
     """Make sessions and tokens inside a given unit of work."""
@@ -70,7 +84,7 @@ class SessionIssuer:
     signer: TokenSigner
     policy: SessionPolicy
 
-    async def open(self, work: UnitOfWork, user: User, *, user_agent: str, address: str, now: datetime) -> SignedIn:
+    async def open(self, work: IssuingWork, user: User, *, user_agent: str, address: str, now: datetime) -> SignedIn:
         """Open a session for a user whose password has just been checked."""
         session = Session(
             id=_new_id(),
@@ -85,7 +99,7 @@ class SessionIssuer:
         return await self._begin(work, user, session, now=now)
 
     async def renewed(
-        self, work: UnitOfWork, user: User, session: Session, *, checked: bool, now: datetime
+        self, work: IssuingWork, user: User, session: Session, *, checked: bool, now: datetime
     ) -> SignedIn:
         """Open a session that replaces an ended one and expires when that would have. `checked`: the password has just
         been checked."""
@@ -98,13 +112,13 @@ class SessionIssuer:
         )
         return await self._begin(work, user, session, now=now)
 
-    async def _begin(self, work: UnitOfWork, user: User, session: Session, *, now: datetime) -> SignedIn:
+    async def _begin(self, work: IssuingWork, user: User, session: Session, *, now: datetime) -> SignedIn:
         await work.tokens.add_session(session)
         token = _encoded(secrets.token_bytes(32))
         await self.store(work, session, token, now=now)
         return self.signed_in(user, session, token, now=now)
 
-    async def store(self, work: UnitOfWork, session: Session, token: str, *, now: datetime) -> None:
+    async def store(self, work: IssuingWork, session: Session, token: str, *, now: datetime) -> None:
         await work.tokens.add_refresh_token(
             RefreshToken(
                 digest=digest_of(token),
@@ -136,6 +150,10 @@ class SessionIssuer:
         )
 
 
+class SignInWork(IssuingWork, Protocol):
+    users: UserRepo
+
+
 @dataclass(frozen=True, kw_only=True)
 class SignIn:
     """Open a session with a username or an e-mail address, and the password. Needs no token.
@@ -144,7 +162,7 @@ class SignIn:
     password. A password hash with older parameters is replaced.
     """
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[SignInWork]
     passwords: PasswordHasher
     sessions: SessionIssuer
     clock: Clock
@@ -191,7 +209,7 @@ class SignIn:
             await work.commit()
         return signed_in
 
-    async def _still(self, work: UnitOfWork, user: User, rehashed: str | None, now: datetime) -> bool:
+    async def _still(self, work: SignInWork, user: User, rehashed: str | None, now: datetime) -> bool:
         if rehashed is None:
             return await work.users.hold(user.id, password_hash=user.password_hash)
         return await work.users.set_password_hash(user.id, rehashed, known=user.password_hash, now=now)
@@ -205,7 +223,7 @@ class Refresh:
     Any other use of a spent token ends the whole session: one of its two users stole it.
     """
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[IssuingWork]
     sessions: SessionIssuer
     clock: Clock
     raises: ClassVar[Raises] = (*ANYTIME, Unauthenticated, AccountDisabled)
@@ -238,7 +256,7 @@ class Refresh:
         audit.record("refresh", user_id=caller.user.id, session_id=caller.session.id)
         return self.sessions.signed_in(caller.user, caller.session, successor, now=now)
 
-    async def _in_grace(self, work: UnitOfWork, used_at: datetime, successor: str, now: datetime) -> bool:
+    async def _in_grace(self, work: IssuingWork, used_at: datetime, successor: str, now: datetime) -> bool:
         if now - used_at > self.sessions.policy.grace:
             return False
         child = await work.tokens.refresh_token(digest_of(successor))
@@ -249,7 +267,7 @@ class Refresh:
 class Authenticate:
     """Return the user of an access token, as of now. The session's last use is noted at most once a minute."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[IssuingWork]
     signer: TokenSigner
     clock: Clock
     raises: ClassVar[Raises] = (*ANYTIME, Unauthenticated, AccountDisabled)
@@ -281,7 +299,7 @@ class SignOut:
     With a refresh token of another session of the same user, that session ends too.
     """
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[AuthorityWork]
     clock: Clock
     raises: ClassVar[Raises] = CHANGING
 
@@ -305,7 +323,7 @@ class SignOut:
 class ListSessions:
     """List the caller's sessions, ended ones included, latest sign-in first."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[IssuingWork]
     bounds: ClassVar[Bounds] = PAGE
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed)
 
@@ -320,7 +338,7 @@ class ListSessions:
 class RevokeSession:
     """End one of the caller's sessions. When the request is answered, its tokens are refused."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[AuthorityWork]
     clock: Clock
     raises: ClassVar[Raises] = (*CHANGING, NotFound)
 
@@ -342,7 +360,7 @@ class RevokeSession:
 class RevokeOtherSessions:
     """End all of the caller's sessions but this one."""
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[AuthorityWork]
     clock: Clock
     raises: ClassVar[Raises] = CHANGING
 

@@ -4,14 +4,14 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from chatcore import audit
 from chatcore.authority import ANYTIME
 from chatcore.bounds import EMAIL, PROFILE, ROLE, USERNAME, Bounds, Range
 from chatcore.entities import identity_key
 from chatcore.errors import Contention, EmailTaken, FieldError, Raises, UsernameTaken, ValidationFailed
-from chatcore.ports import Clock, NewUser, PasswordHasher, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import Administration, Clock, NewUser, PasswordHasher, Transaction, UnitsOfWork
 from chatcore.shielding import retry_on_contention
 
 _TRIES = 5
@@ -44,6 +44,10 @@ class UsersImported:
     refused: Sequence[RefusedRow] = ()
 
 
+class UserImportWork(Transaction, Protocol):
+    administration: Administration
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImportUsers:
     """Create accounts from rows, in batches of one transaction each. For the operator's command.
@@ -53,7 +57,7 @@ class ImportUsers:
     replaced when their owners first sign in.
     """
 
-    unit_of_work: UnitOfWorkFactory
+    unit_of_work: UnitsOfWork[UserImportWork]
     passwords: PasswordHasher
     clock: Clock
     bounds: ClassVar[Bounds] = Bounds(batch=Range(1, 10_000))
@@ -142,7 +146,7 @@ class _SortedOut:
             self._emails.update(() if email is None else (email,))
             self.new.append((row.line, user))
 
-    async def leave_out_taken(self, work: UnitOfWork) -> None:
+    async def leave_out_taken(self, work: UserImportWork) -> None:
         names = [user.username for _, user in self.new]
         emails = [user.email for _, user in self.new if user.email is not None]
         taken_names, taken_emails = await work.administration.taken(usernames=names, emails=emails)

@@ -9,6 +9,7 @@ import hmac
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import TypeVar, cast
 
 from dishka import (
     AsyncContainer,
@@ -37,12 +38,23 @@ from chatcore import (
 )
 from chatcore.entities import normal_model_url
 from chatcore.errors import Unavailable
-from chatcore.ports import Cipher, Clock, LLMGateway, PasswordHasher, RateLimiter, TokenSigner, UnitOfWorkFactory
+from chatcore.ports import (
+    Cipher,
+    Clock,
+    LLMGateway,
+    PasswordHasher,
+    RateLimiter,
+    TokenSigner,
+    UnitOfWorkFactory,
+    UnitsOfWork,
+)
 from chatcore_app.settings import Settings, blaming
 from chatcore_demo import DEMO_ENDPOINT, DemoModel
 from chatcore_openai import LOOPBACK, OpenAIGateway
 from chatcore_security import Argon2Passwords, CommonPasswords, CountingLimiter, FernetCipher, JWTSigner
 from chatcore_sql import Database, Naming, migration_script
+
+W = TypeVar("W")
 
 LEASE = 5.0  # seconds without a sign of life, after which a process is taken for dead
 
@@ -133,6 +145,11 @@ class Core(Provider):
     scope = Scope.APP
 
     use_cases = provide_all(SessionIssuer, *(set(USE_CASES.values()) - {SearchConversations}))
+
+    @provide
+    def units_of_work(self, unit_of_work: UnitOfWorkFactory, _: type[W]) -> UnitsOfWork[W]:
+        """For each use case: its units have all repositories."""
+        return cast("UnitsOfWork[W]", unit_of_work)
 
     @provide
     async def replies(
