@@ -23,11 +23,7 @@ class User(Base):
     email: Mapped[str | None]
     password_hash: Mapped[str]
     is_active: Mapped[bool]
-    user_name: Mapped[str | None]
-    country: Mapped[str | None]
-    job: Mapped[str | None]
-    phone: Mapped[str | None]
-    init_cn_level: Mapped[str | None]
+    profile: Mapped[str | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 

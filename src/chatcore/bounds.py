@@ -5,11 +5,11 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from chatcore.entities import MAX_NAME, MAX_PASSWORD, MAX_TYPED, ROLES, identity_key, normal_password
+from chatcore.entities import MAX_NAME, MAX_PASSWORD, MAX_TYPED, ROLES, Profile, identity_key, normal_password
 from chatcore.errors import FieldError, ValidationFailed
 
 V = TypeVar("V", contravariant=True)
@@ -201,7 +201,7 @@ USERNAME = Username(3, 64)
 EMAIL = Email(6, MAX_NAME)
 PASSWORD = Password(1, MAX_TYPED)
 ROLE = OneOf(ROLES)
-PROFILE = Bounds(**dict.fromkeys(("user_name", "country", "job", "phone", "init_cn_level"), Text(0, 200)))
+PROFILE = Bounds(**dict.fromkeys((field.name for field in fields(Profile)), Text(0, 200)))
 MODEL = Bounds(model_url=ModelUrl(1, 2048), model_name=ModelName(1, 200), api_key=ApiKey(0, 4096))
 PAGE = Bounds(limit=Range(1, 100), offset=Range(0, 1_000_000))
 

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -17,7 +17,7 @@ from dishka import AsyncContainer, Provider, Scope
 from litestar import Litestar
 
 from chatcore import CreateAdmin
-from chatcore.entities import UserId
+from chatcore.entities import Profile, UserId
 from chatcore.ports import Delta, LLMGateway, ModelEndpoint, PasswordHasher, Prompt
 from chatcore_app import Settings
 from chatcore_cli.server import uvicorn_options
@@ -33,7 +33,7 @@ _COMMENT = re.compile(rb":[^\r\n]*\n\n")
 
 # ---- shapes ----------------------------------------------------------------------------------------------
 
-PROFILE = {"user_name", "country", "job", "phone", "init_cn_level"}
+PROFILE = {field.name for field in fields(Profile)}
 USER = {"id", "username", "email", "roles", "is_active", "profile", "created_at", "updated_at"}
 TOKENS = {"user", "access_token", "refresh_token", "token_type", "expires_in"}
 MODEL_CONFIG = {"id", "model_url", "model_name", "api_key_hint", "created_at", "updated_at"}

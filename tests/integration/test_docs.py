@@ -242,7 +242,7 @@ async def test_the_events_of_a_real_stream_are_among_those_described(document: J
 
 @pytest.mark.parametrize("name", EXAMPLES)
 async def test_an_example_is_one(document: Json, name: str) -> None:
-    shape = shapes()[name]
+    shape: type[Any] = shapes()[name]
     shown = msgspec.convert(EXAMPLES[name], shape)
     assert set(EXAMPLES[name]) <= {field.encode_name for field in msgspec.structs.fields(shape)}
     assert type(shown) is shape

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
 import chatcore_sql
-from chatcore.entities import RefreshToken, Session, SessionId, UserId
+from chatcore.entities import Profile, RefreshToken, Session, SessionId, UserId
 from chatcore.ports import Idempotency, LogEntry, TextKind
 from chatcore_sql import Database, migration_script
 from chatcore_sql.migrations.revisions import VERSION_TABLE
@@ -273,6 +273,41 @@ async def test_what_was_being_written_before_there_were_workers_is_a_dead_ones(u
             (orphan,) = await work.unfinished.orphans(limit=10)
             stored = await work.reply_log.read(orphan.user_id, orphan.id)
     assert [entry.text for entry in stored] == ["text"]
+
+
+PROFILES = [
+    Profile(),
+    Profile(user_name=""),
+    Profile(
+        user_name="Ada 🦄 \U0010ffff",
+        country=" 'UK' ",
+        job='"\\"\\\\n\\u0041\\',
+        phone="\t\n\r\x01\x1f/",
+        init_cn_level="漢" * 200,
+    ),
+    Profile(user_name="null", country="{}", job="\\" * 200, phone="🦄" * 200, init_cn_level="\x02" * 200),
+    Profile(country="%s :name {users} $.job", init_cn_level="e\u0301\u2028\ufffe"),
+]
+
+
+async def test_profiles_survive_the_way_down_and_up(url: str) -> None:
+    names = ("user_name", "country", "job", "phone", "init_cn_level")
+    async with Database(url) as database:
+        await database.migrate()
+        async with database.unit_of_work() as work:
+            for number, profile in enumerate(PROFILES):
+                name = f"user{number}"
+                await work.users.add(
+                    username=name, email=None, password_hash="", roles=frozenset(), profile=profile, now=NOW
+                )
+            await work.commit()
+        await database.downgrade("chatcore_0012")
+        columns = await execute(url, f"SELECT {', '.join(names)} FROM users ORDER BY id")
+        assert [Profile(**dict(zip(names, row, strict=True))) for row in columns] == PROFILES
+        await database.migrate()
+        async with database.unit_of_work(read_only=True) as work:
+            users = await work.administration.users(limit=10)
+        assert [user.profile for user in reversed(users)] == PROFILES
 
 
 async def test_migrating_what_is_migrated_changes_nothing(url: str) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from integration.http_app import PASSWORD, TOKENS, USER, Answer, Api, check_shape
+from integration.http_app import PASSWORD, PROFILE, TOKENS, USER, Answer, Api, check_shape
 from integration.processes import Server, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-INFO = {"user_id", "userid", "user_name", "country", "job", "phone", "email", "init_cn_level", "reg_time"}
-PROFILE = {
+INFO = {"user_id", "userid", "email", "reg_time", *PROFILE}
+GIVEN = {
     "user_name": "李雷 🦄",
     "country": "中国",
     "job": "工程师",
@@ -51,13 +51,13 @@ def failure(answer: Answer, status: int, code: str) -> Any:
 async def test_its_flow(server: Server) -> None:
     api = server.api
     account = {"userid": "lilei", "password": PASSWORD}
-    registered = success(await api.post("/user/register", {**account, **PROFILE}), 201)
+    registered = success(await api.post("/user/register", {**account, **GIVEN}), 201)
     info = registered["user_info"]
     check_shape(registered, USER | {"user_info"})
     assert set(info) == INFO
     assert info["user_id"] == registered["id"]
     assert info["reg_time"] == registered["created_at"]
-    assert {name: info[name] for name in PROFILE} == PROFILE
+    assert {name: info[name] for name in GIVEN} == GIVEN
     assert info["userid"] == registered["username"] == "lilei"
 
     signed_in = success(await api.post("/auth/login", account))

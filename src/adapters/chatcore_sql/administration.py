@@ -1,7 +1,6 @@
 """What sees across owners for the sake of administration."""
 
 from collections.abc import Collection, Sequence, Set
-from dataclasses import asdict
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -206,7 +205,7 @@ def _columns(user: NewUser, now: datetime) -> dict[str, object]:
         "email_key": None if user.email is None else identity_key(user.email),
         "password_hash": user.password_hash,
         "is_active": user.is_active,
-        **asdict(user.profile),
+        "profile": user.profile,
         "created_at": user.created_at or now,
         "updated_at": now,
     }

@@ -6,6 +6,8 @@ distributed by user. Text is compared exactly on every database (see migration 0
 are compared by a `_key` column, which holds their `chatcore.entities.identity_key`.
 """
 
+import json
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,10 +33,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator
 
+from chatcore.entities import Profile
 from chatcore_sql.naming import TableName
 
 LARGEST_ID = 2**63 - 1
 UNKNOWN_KEY = "unknown"  # what sealed a key before that was written down
+_PROFILE = tuple(field.name for field in fields(Profile))
 
 
 class Id(TypeDecorator[int]):
@@ -74,6 +78,21 @@ def _utc(value: datetime | None) -> datetime | None:
     return value and value.replace(tzinfo=UTC)
 
 
+class ProfileText(TypeDecorator[Profile]):
+    """JSON of the parts that there are; NULL if there are none. Parts of a newer version are ignored."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Profile | None, dialect: Dialect) -> str | None:
+        parts = {name: part for name, part in asdict(value or Profile()).items() if part is not None}
+        return json.dumps(parts, ensure_ascii=False) if parts else None
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Profile:
+        parts: dict[str, str] = json.loads(value) if value else {}
+        return Profile(**{name: parts.get(name) for name in _PROFILE})
+
+
 LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")  # a TEXT of MySQL's ends at 64 KiB
 Cuts = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")  # of pieces: two bytes each
 Digest = LargeBinary(32).with_variant(mysql.BINARY(32), "mysql")
@@ -96,11 +115,7 @@ users = Table(
     Column("email_key", String(254), unique=True),
     Column("password_hash", String(255), nullable=False),
     Column("is_active", Boolean, nullable=False),
-    Column("user_name", String(200)),
-    Column("country", String(200)),
-    Column("job", String(200)),
-    Column("phone", String(200)),
-    Column("init_cn_level", String(200)),
+    Column("profile", ProfileText),
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
     # Nobody finds an account that is closed; what it owns is being deleted.

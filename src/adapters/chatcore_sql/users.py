@@ -1,7 +1,6 @@
 """Accounts."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import BindParameter, bindparam, delete, insert, select, true, update
@@ -33,9 +32,8 @@ _u = users.c
 _c = conversations.c
 _m = messages.c
 _r = reply_log.c
-_USERS, _PROFILES = Mapped(User, users), Mapped(Profile, users)
-_WIDTH = len(_USERS.columns)
-USER = (*_USERS.columns, *_PROFILES.columns, user_roles.c.role)
+_USERS = Mapped(User, users)
+USER = (*_USERS.columns, user_roles.c.role)
 
 _FIND = select(*USER).select_from(users.outerjoin(user_roles))
 _BY_USERNAME = _FIND.where(_u.username_key == bindparam("key"))
@@ -89,7 +87,7 @@ _DELETE_LOG = delete(reply_log).where(reply_log.c.user_id == bindparam("user"))
 def user_from(rows: Sequence[Row]) -> User:
     """From the columns `USER`, one row for each role."""
     row, roles = rows[0], frozenset(row[-1] for row in rows if row[-1] is not None)
-    return _USERS.from_row(row[:_WIDTH], profile=_PROFILES.from_row(row[_WIDTH:-1]), roles=roles)
+    return _USERS.from_row(row[:-1], roles=roles)
 
 
 class SqlUserRepo(UserRepo):
@@ -115,7 +113,7 @@ class SqlUserRepo(UserRepo):
                 email_key=identity_key(email) if email is not None else None,
                 password_hash=password_hash,
                 is_active=True,
-                **asdict(profile),
+                profile=profile,
                 created_at=now,
                 updated_at=now,
             )
@@ -163,7 +161,7 @@ class SqlUserRepo(UserRepo):
 
     async def close(self, user_id: UserId, *, now: datetime) -> bool:
         nameless = {"username": "", "username_key": f"@{user_id}", "email": None, "email_key": None}
-        gone = {**nameless, "password_hash": "", "is_active": False, "closed_at": now, **asdict(Profile())}
+        gone = {**nameless, "password_hash": "", "is_active": False, "closed_at": now, "profile": Profile()}
         if await self._statements.change(_CLOSE, user=user_id, **gone) != 1:
             return False
         await self._statements.change(_DELETE_ROLES, user=user_id)

@@ -14,6 +14,7 @@ from typing import Any, Self, cast
 import msgspec
 
 from chatcore import Profile
+from chatcore.bounds import PROFILE
 from chatcore.entities import DEFAULT_ROLE
 from chatcore.histories.json_items import ANYTHING, JsonItems, NotJson
 from chatcore.ports import NewUser
@@ -26,7 +27,7 @@ LONGEST_LINE = 64 * 1024
 _REQUIRED = {"username", "password_hash"}
 _DELIMITERS = ",;\t|"
 _SEPARATOR = re.compile(r"sep=(.)")
-_PROFILE = ("user_name", "country", "job", "phone", "init_cn_level")
+_PROFILE = tuple(PROFILE)
 _YES, _NO = ("1", "true", "t", "yes", "y"), ("0", "false", "f", "no", "n")
 
 

@@ -184,7 +184,7 @@ def import_users(file: Path, batch: int) -> None:
     """Create accounts from the rows of a file: CSV with a header, or JSON Lines.
 
     Columns: username, password_hash (bcrypt, Argon2, or SHA-256 in hex) and, optionally, email, roles (separated by
-    spaces), is_active, created_at (ISO 8601), user_name, country, job, phone, init_cn_level. Existing usernames are
+    spaces), is_active, created_at (ISO 8601), and the fields of a profile, such as user_name. Existing usernames are
     skipped, so that the import may run again. A username that differs from an existing one only in case is refused. The
     exit status is 1 if a row was refused.
     """

@@ -1,5 +1,6 @@
 """What the API documentation shows of each schema: one user, one conversation, one reply."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -11,14 +12,13 @@ from chatcore_http import schemas
 _THEN = "2026-03-14T09:26:53Z"
 _LATER = "2026-03-14T09:27:21Z"
 
-_PROFILE = {"user_name": None, "country": None, "job": None, "phone": None, "init_cn_level": None}
 _USER = {
     "id": 1,
     "username": "alice",
     "email": "alice@example.com",
     "roles": ["user"],
     "is_active": True,
-    "profile": _PROFILE,
+    "profile": asdict(entities.Profile()),
     "created_at": _THEN,
     "updated_at": _THEN,
 }

@@ -9,7 +9,9 @@ and in a route's `answer_content`.
 import re
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from dataclasses import is_dataclass
 from http import HTTPStatus
+from inspect import isclass
 from typing import get_type_hints
 
 import msgspec
@@ -82,13 +84,15 @@ def describe(settings: Settings, routers: Sequence[Router]) -> Json:
     return document
 
 
-def shapes() -> dict[str, type[msgspec.Struct]]:
+def shapes() -> dict[str, type]:
     """Return all shapes of the wire, by their names in the document."""
-    found = ((module, thing) for module in _WITH_SHAPES for thing in vars(module).values() if isinstance(thing, type))
+    found = ((module, thing) for module in _WITH_SHAPES for thing in vars(module).values() if isclass(thing))
     return {
         thing.__name__: thing
         for module, thing in found
-        if issubclass(thing, msgspec.Struct) and thing.__module__ == module.__name__ and thing.__name__[0] != "_"
+        if (issubclass(thing, msgspec.Struct) or is_dataclass(thing))
+        and thing.__module__ == module.__name__
+        and thing.__name__[0] != "_"
     }
 
 

@@ -36,21 +36,13 @@ class Said(msgspec.Struct, frozen=True, rename={"text": "message"}):
     text: str
 
 
-class Profile(Shape, frozen=True):
-    user_name: str | None
-    country: str | None
-    job: str | None
-    phone: str | None
-    init_cn_level: str | None
-
-
 class User(Shape, frozen=True):
     id: int
     username: str
     email: str | None
     roles: list[str]
     is_active: bool
-    profile: Profile
+    profile: entities.Profile
     created_at: datetime
     updated_at: datetime
 

@@ -3,6 +3,7 @@
 Its other routes are those under /auth: login reads `userid`, and the session table decides who is signed in.
 """
 
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Annotated, Self
 
@@ -17,54 +18,28 @@ from chatcore_http.json_schema import Json, reference_to
 from chatcore_http.routing import AnyRequest, client_of, described
 
 
-class UserRegistration(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class UserRegistration(Profile):
     """`userid` is the name to sign in with, `user_name` the displayed name."""
 
     userid: Annotated[str, msgspec.Meta(examples=["alice"])]
     password: Annotated[str, msgspec.Meta(examples=["correct horse battery"])]
-    user_name: str | None = None
-    country: str | None = None
-    job: str | None = None
-    phone: str | None = None
     email: str | None = None
-    init_cn_level: str | None = None
-
-    @property
-    def profile(self) -> Profile:
-        return Profile(
-            user_name=self.user_name,
-            country=self.country,
-            job=self.job,
-            phone=self.phone,
-            init_cn_level=self.init_cn_level,
-        )
 
 
-class UserInfo(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class UserInfo(Profile):
     """`user_name`: the displayed name, or the `userid` if there is none."""
 
     user_id: int
     userid: str
-    user_name: str
-    country: str | None
-    job: str | None
-    phone: str | None
     email: str | None
-    init_cn_level: str | None
     reg_time: datetime
 
     @classmethod
     def of(cls, user: schemas.User) -> Self:
-        profile = msgspec.structs.asdict(user.profile)
-        shown = profile.pop("user_name") or user.username
-        return cls(
-            user_id=user.id,
-            userid=user.username,
-            user_name=shown,
-            email=user.email,
-            reg_time=user.created_at,
-            **profile,
-        )
+        profile = replace(user.profile, user_name=user.profile.user_name or user.username)
+        return cls(user_id=user.id, userid=user.username, email=user.email, reg_time=user.created_at, **asdict(profile))
 
 
 class WithUserInfo(msgspec.Struct, frozen=True):
@@ -83,7 +58,7 @@ async def register_user(
         username=data.userid,
         email=data.email,
         password=data.password,
-        profile=data.profile,
+        profile=msgspec.convert(data, Profile, from_attributes=True),
         **client_of(request),
     )
     return schemas.User.of(user)
