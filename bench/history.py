@@ -19,7 +19,7 @@ from databases import execute, new_database
 from sqlalchemy import make_url
 
 from chatcore import ReadHistory
-from chatcore.entities import ConversationId, MessageId, Profile, User, UserId
+from chatcore.entities import ConversationId, MessageId, OwnerId, Profile, User
 from chatcore_sql import Database
 
 SERVERS = ("mysql://root@127.0.0.1:3306", "postgresql://postgres@127.0.0.1:5432/postgres")
@@ -53,7 +53,7 @@ async def filled(url: str) -> tuple[User, dict[int, ConversationId]]:
     return user, conversations
 
 
-def filling(url: str, user: UserId, conversation: ConversationId, number: int) -> str:
+def filling(url: str, user: OwnerId, conversation: ConversationId, number: int) -> str:
     kind = make_url(url).get_backend_name()
     now = "UTC_TIMESTAMP(6)" if kind == "mysql" else "now()"
     values = _VALUES.format(user=user, conversation=conversation, text=_TEXT, now=now)

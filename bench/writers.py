@@ -26,6 +26,7 @@ from chatcore import (
     CreateConversation,
     FollowReply,
     Message,
+    OwnerId,
     Profile,
     ReadHistory,
     Replies,
@@ -33,7 +34,6 @@ from chatcore import (
     SendMessage,
     Status,
     SystemClock,
-    UserId,
     Vouched,
 )
 from chatcore_demo import DEMO_ENDPOINT, DemoModel
@@ -46,7 +46,7 @@ PAGE = 200
 
 @dataclass
 class Writer:
-    owner: UserId
+    owner: OwnerId
     conversation: ConversationId
     said: list[str] = field(default_factory=list[str])
     waits: list[float] = field(default_factory=list[float])
@@ -120,7 +120,7 @@ class Bench:
 
     async def forget(self, writer: Writer) -> None:
         async with self.database.unit_of_work() as work:
-            await work.users.delete(writer.owner)
+            await work.owners.delete(writer.owner)
             await work.commit()
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from chatcore.entities import Session, User, UserId
+from chatcore.entities import OwnerId, Session, User
 from chatcore.errors import (
     AccountDisabled,
     Forbidden,
@@ -47,18 +47,18 @@ class Authority(ABC):
         """Confirm that this authority is valid and has the role; it stays valid until the unit of work is closed.
         `alone`: no other unit confirms an authority of this user meanwhile.
 
-        Raise `Unauthenticated`, `AccountDisabled`, `Forbidden`.
+        Raise `Unauthenticated`, `AccountDisabled`, `Forbidden`, and `NotFound` for an owner that is gone.
         """
 
 
 class Owner(Authority):
-    """An authority over what one user owns."""
+    """An authority over what one owner has."""
 
     __slots__ = ()
 
     @property
     @abstractmethod
-    def owner(self) -> UserId: ...
+    def owner(self) -> OwnerId: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Caller(Owner):
     session: Session
 
     @property
-    def owner(self) -> UserId:
+    def owner(self) -> OwnerId:
         return self.user.id
 
     async def confirm(self, work: "AuthorityWork", *, now: datetime, role: str | None, alone: bool) -> None:
@@ -85,16 +85,18 @@ class Caller(Owner):
 
 @dataclass(frozen=True, slots=True)
 class Vouched(Owner):
-    """A user for whom the embedding program vouches. No session can end it."""
+    """An owner for whom the embedding program vouches. No session can end it."""
 
-    owner_id: UserId
+    owner_id: OwnerId
 
     @property
-    def owner(self) -> UserId:
+    def owner(self) -> OwnerId:
         return self.owner_id
 
     async def confirm(self, work: "AuthorityWork", *, now: datetime, role: str | None, alone: bool) -> None:
-        """Always valid."""
+        """Valid until the owner is forgotten. Raise `NotFound`."""
+        if not await work.owners.hold(self.owner_id):
+            raise NotFound("There is no such owner.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 
 T = TypeVar("T")
 
-UserId = NewType("UserId", int)
+OwnerId = NewType("OwnerId", int)
+UserId = NewType("UserId", OwnerId)
+"""An account is one kind of owner."""
 SessionId = NewType("SessionId", str)
 ModelConfigId = NewType("ModelConfigId", int)
 ConversationId = NewType("ConversationId", int)
@@ -113,7 +115,7 @@ class ModelConfig:
     """
 
     id: ModelConfigId
-    user_id: UserId
+    user_id: OwnerId
     model_url: str
     model_name: str
     sealed_key: str = field(repr=False)
@@ -131,7 +133,7 @@ class Conversation:
     """
 
     id: ConversationId
-    user_id: UserId
+    user_id: OwnerId
     title: str
     titled_by_user: bool = False
     config_id: ModelConfigId | None = None
@@ -202,7 +204,7 @@ class Message:
     """
 
     id: MessageId
-    user_id: UserId
+    user_id: OwnerId
     conversation_id: ConversationId
     parent_id: MessageId | None = None
     siblings: tuple[MessageId, ...] = field(default=(), compare=False)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from chatcore import audit
-from chatcore.entities import UserId, identity_key
+from chatcore.entities import OwnerId, UserId, identity_key
 from chatcore.errors import RateLimited, Unavailable
 from chatcore.ports import Rate, RateLimiter
 
@@ -67,11 +67,11 @@ class RateLimits:
         await self._hit(self.register, "rename", str(user_id), user_id=user_id)
         await self.try_register(address)
 
-    async def try_send(self, user_id: UserId) -> None:
+    async def try_send(self, user_id: OwnerId) -> None:
         """Raise `RateLimited`."""
         await self._hit(self.send, "send", str(user_id), user_id=user_id)
 
-    async def try_search(self, user_id: UserId) -> None:
+    async def try_search(self, user_id: OwnerId) -> None:
         """Raise `RateLimited`."""
         await self._hit(self.search, "search", str(user_id), user_id=user_id)
 
@@ -79,7 +79,7 @@ class RateLimits:
         """Raise `RateLimited`."""
         await self._hit(self.requests, "requests", network_of(address), address=address)
 
-    def check_replies(self, user_id: UserId, writing: int) -> None:
+    def check_replies(self, user_id: OwnerId, writing: int) -> None:
         """`writing`: replies in progress, the new one included. Raise `RateLimited`."""
         if self.replies is not None and writing > self.replies:
             audit.record("rate_limited", rule="replies", user_id=user_id)
@@ -103,10 +103,10 @@ class AtOnce:
 
     def __init__(self, what: str, most: int, *, in_all: int | None = None) -> None:
         self._what, self._most, self._in_all = what, most, in_all
-        self._going_on = Counter[UserId]()
+        self._going_on = Counter[OwnerId]()
 
     @contextmanager
-    def one_more(self, user_id: UserId, *, weight: int = 1) -> Generator[None, None, None]:
+    def one_more(self, user_id: OwnerId, *, weight: int = 1) -> Generator[None, None, None]:
         """Raise `RateLimited`, `Unavailable`."""
         if self._going_on[user_id] + weight > max(self._most, weight):
             audit.record("rate_limited", rule=self._what, user_id=user_id)

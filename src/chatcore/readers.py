@@ -9,7 +9,7 @@ from functools import partial
 from time import monotonic
 from weakref import WeakValueDictionary
 
-from chatcore.entities import ConversationId, Message, MessageId, Role, Status, UserId
+from chatcore.entities import ConversationId, Message, MessageId, OwnerId, Role, Status
 from chatcore.errors import NotFound
 from chatcore.events import ConversationTitled, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
 from chatcore.lease import Lease
@@ -33,13 +33,13 @@ class Readers:
     mirrors: Mirrors
     silence: float
     _holding: AtOnce = field(default_factory=lambda: AtOnce("readers of long replies", _AT_ONCE))
-    _finding: WeakValueDictionary[UserId, asyncio.Lock] = field(
-        default_factory=WeakValueDictionary[UserId, asyncio.Lock]
+    _finding: WeakValueDictionary[OwnerId, asyncio.Lock] = field(
+        default_factory=WeakValueDictionary[OwnerId, asyncio.Lock]
     )
 
     def follow(
         self,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         reply_id: MessageId | None,
         after: int,
@@ -56,7 +56,7 @@ class Readers:
 
     async def _follow_found(
         self,
-        owner: UserId,
+        owner: OwnerId,
         find: Callable[[], Awaitable[Message | None]],
         after: int,
         again: bool,
@@ -113,13 +113,15 @@ class Readers:
             elif not await live.changed(self.silence):
                 yield Silence(reply_id, offset)
 
-    def _here(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId | None) -> LiveReply | None:
+    def _here(self, owner: OwnerId, conversation_id: ConversationId, reply_id: MessageId | None) -> LiveReply | None:
         live = self.live.get(reply_id) if reply_id is not None else None
         if live and live.reply.user_id == owner and live.reply.conversation_id == conversation_id:
             return live
         return None
 
-    async def _find(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId | None) -> Message | None:
+    async def _find(
+        self, owner: OwnerId, conversation_id: ConversationId, reply_id: MessageId | None
+    ) -> Message | None:
         async with self.unit_of_work(read_only=True) as work:
             if await work.conversations.get(owner, conversation_id) is None:
                 raise NotFound("There is no such conversation.")

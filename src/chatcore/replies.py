@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 
 from chatcore import audit
 from chatcore.endings import Endings
-from chatcore.entities import INTERNAL, ConversationId, Failure, Message, MessageId, Status, UserId, WorkerId
+from chatcore.entities import INTERNAL, ConversationId, Failure, Message, MessageId, OwnerId, Status, WorkerId
 from chatcore.errors import ModelError, ModelUnauthorized, Unavailable
 from chatcore.events import ReplyEvent
 from chatcore.lease import Lease, LeasedWork
@@ -137,7 +137,7 @@ class Replies(LeasedWork):
         """Return how many replies this process is writing."""
         return len(self._live)
 
-    def written_for(self, owner: UserId) -> int:
+    def written_for(self, owner: OwnerId) -> int:
         """Return how many replies this process is writing for one user."""
         return sum(live.reply.user_id == owner for live in self._live.values())
 
@@ -225,7 +225,7 @@ class Replies(LeasedWork):
         live.cut_short(Status.STOPPED)
         return await self._end_of(live)
 
-    async def stop_all(self, owner: UserId, *, within: float = _STOP_TIMEOUT) -> None:
+    async def stop_all(self, owner: OwnerId, *, within: float = _STOP_TIMEOUT) -> None:
         """Stop all of a user's replies, and wait until that is stored."""
         async with self._unit_of_work(read_only=True) as work:
             replies = {reply.id: reply for reply in await work.unfinished.of(owner)}
@@ -255,7 +255,7 @@ class Replies(LeasedWork):
     def follow(
         self,
         *,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         reply_id: MessageId | None = None,
         after: int = 0,

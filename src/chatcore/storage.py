@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from chatcore.entities import Message, UserId
+from chatcore.entities import Message, OwnerId
 from chatcore.texts import utf8_length
 
 MAX_STORAGE_BYTES = 1024**3
@@ -30,7 +30,7 @@ def text_size(message: Message) -> int:
 class StorageChange:
     """`size` may be negative. `limited`: a request caused part of it."""
 
-    owner: UserId
+    owner: OwnerId
     size: int
     limited: bool
 
@@ -40,14 +40,14 @@ class StorageLedger:
     """The change of its owners' storage by one unit of work, settled with its commit, so that all that is stored is
     counted."""
 
-    _asked: Counter[UserId] = field(default_factory=Counter[UserId])
-    _noted: Counter[UserId] = field(default_factory=Counter[UserId])
+    _asked: Counter[OwnerId] = field(default_factory=Counter[OwnerId])
+    _noted: Counter[OwnerId] = field(default_factory=Counter[OwnerId])
 
-    def ask(self, owner: UserId, size: int) -> None:
+    def ask(self, owner: OwnerId, size: int) -> None:
         """Add what may be over the limit."""
         self._asked[owner] += size
 
-    def note(self, owner: UserId, size: int) -> None:
+    def note(self, owner: OwnerId, size: int) -> None:
         """Add what is always stored, or subtract what is deleted."""
         self._noted[owner] += size
 

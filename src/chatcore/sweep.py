@@ -10,7 +10,7 @@ from chatcore.shielding import retry_on_contention
 
 class ExpirySweep(Periodic):
     """`async with` it once per process. About every `every` seconds it deletes sessions and refresh tokens that expired
-    more than `keep` ago, at most `batch` of each in one transaction, and the data of closed accounts and
+    more than `keep` ago, at most `batch` of each in one transaction, and the data of closed owners and
     conversations.
 
     Any number of processes may do so at once.
@@ -48,10 +48,10 @@ class ExpirySweep(Periodic):
     async def _round(self) -> None:
         await self.sweep()
         async with self._unit_of_work(read_only=True) as work:
-            accounts = await work.administration.closed(limit=self._batch)
+            owners = await work.owners.closed(limit=self._batch)
             conversations = await work.administration.closed_conversations(limit=self._batch)
         removal = Removal(self._unit_of_work, self._clock)
-        for user_id in accounts:
-            await removal.account(user_id)
+        for owner in owners:
+            await removal.owner(owner)
         for owner, conversation_id in conversations:
             await removal.conversation(owner, conversation_id)

@@ -8,11 +8,11 @@ from hashlib import sha256
 
 import pytest
 
-from chatcore.entities import ModelConfigId, SessionId, UserId
+from chatcore.entities import ModelConfigId, OwnerId, SessionId, UserId
 from chatcore.errors import Unauthenticated
 from chatcore.ports import AccessClaims, Cipher, PasswordHasher, TokenSigner
 
-OWNER, CONFIG = UserId(11), ModelConfigId(7)
+OWNER, CONFIG = OwnerId(11), ModelConfigId(7)
 API_KEY = "sk-proj-0123456789abcdefghijklmnopqrstuvwxyz"
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -124,12 +124,12 @@ class CipherContract:
     @pytest.mark.parametrize(("owner", "config_id"), [(12, 7), (11, 8), (7, 11), (1, 17), (117, 7), (0, 0)])
     def test_it_opens_for_no_other_owner_or_config(self, cipher: Cipher, owner: int, config_id: int) -> None:
         sealed = cipher.seal(API_KEY, owner=OWNER, config_id=CONFIG)
-        self.refuses(cipher, sealed, owner=UserId(owner), config_id=ModelConfigId(config_id))
+        self.refuses(cipher, sealed, owner=OwnerId(owner), config_id=ModelConfigId(config_id))
 
     def test_a_key_that_looks_like_a_binding_is_only_a_key(self, cipher: Cipher) -> None:
-        sealed = cipher.seal("7:secret", owner=UserId(1), config_id=ModelConfigId(1))
-        self.refuses(cipher, sealed, owner=UserId(1), config_id=ModelConfigId(17))
-        self.refuses(cipher, sealed, owner=UserId(11), config_id=ModelConfigId(7))
+        sealed = cipher.seal("7:secret", owner=OwnerId(1), config_id=ModelConfigId(1))
+        self.refuses(cipher, sealed, owner=OwnerId(1), config_id=ModelConfigId(17))
+        self.refuses(cipher, sealed, owner=OwnerId(11), config_id=ModelConfigId(7))
 
     def test_its_name_is_its_own_and_tells_nothing(self, cipher: Cipher, stranger: Cipher) -> None:
         assert cipher.newest != stranger.newest
@@ -152,7 +152,9 @@ class CipherContract:
         self.refuses(stranger, cipher.seal(API_KEY, owner=OWNER, config_id=CONFIG))
         self.refuses(cipher, stranger.seal(API_KEY, owner=OWNER, config_id=CONFIG))
 
-    def refuses(self, cipher: Cipher, sealed: str, *, owner: UserId = OWNER, config_id: ModelConfigId = CONFIG) -> None:
+    def refuses(
+        self, cipher: Cipher, sealed: str, *, owner: OwnerId = OWNER, config_id: ModelConfigId = CONFIG
+    ) -> None:
         with pytest.raises(ValueError) as refusal:  # noqa: PT011  # the contract has no more to say
             cipher.open(sealed, owner=owner, config_id=config_id)
         told = [str(refusal.value), repr(refusal.value)]
@@ -165,7 +167,7 @@ class TokenSignerContract:
     @pytest.fixture
     def claims(self) -> AccessClaims:
         return AccessClaims(
-            user_id=UserId(2**53 + 1),
+            user_id=UserId(OwnerId(2**53 + 1)),
             session_id=SessionId("aB-3_"),
             issued_at=NOW,
             expires_at=NOW + timedelta(hours=1),
@@ -211,7 +213,7 @@ class TokenSignerContract:
 
     def test_parts_of_two_tokens_make_no_third(self, signer: TokenSigner, claims: AccessClaims) -> None:
         mine = signer.sign(claims).split(".")
-        theirs = signer.sign(replace(claims, user_id=UserId(1))).split(".")
+        theirs = signer.sign(replace(claims, user_id=UserId(OwnerId(1)))).split(".")
         for place in range(len(mine)):
             mixed = [*mine[:place], theirs[place], *mine[place + 1 :]]
             if mixed not in (mine, theirs):

@@ -14,6 +14,7 @@ from chatcore_sql.tables import (
     messages,
     metadata,
     model_configs,
+    owners,
     refresh_tokens,
     reply_log,
     sessions,
@@ -89,7 +90,7 @@ async def fill(url: str) -> None:
             while batch := list(islice(left, 5000)):
                 await connection.execute(insert(table), batch)
         if engine.dialect.name == "postgresql":
-            for name in ("users", "model_configs", "conversations", "messages", "workers"):
+            for name in ("owners", "model_configs", "conversations", "messages", "workers"):
                 await connection.exec_driver_sql(
                     f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), max(id)) FROM {name}"
                 )
@@ -99,6 +100,14 @@ async def fill(url: str) -> None:
 
 def _owners() -> Iterator[int]:
     return iter(range(1, OTHERS + 2))
+
+
+def _all_owners() -> Rows:
+    """As many that are no accounts, too."""
+    for owner in _owners():
+        yield {"id": owner, "tenant": None, "external_id": None, "created_at": NOW}
+    for owner in _owners():
+        yield {"id": OTHERS + 1 + owner, "tenant": "acme", "external_id": f"external{owner}", "created_at": NOW}
 
 
 def _users() -> Rows:
@@ -234,6 +243,7 @@ def _workers() -> Rows:
 
 
 _TABLES: dict[Table, Any] = {
+    owners: _all_owners,
     users: _users,
     user_roles: _user_roles,
     sessions: _sessions,

@@ -17,7 +17,7 @@ from dishka import AsyncContainer, Provider, Scope
 from litestar import Litestar
 
 from chatcore import CreateAdmin
-from chatcore.entities import Profile, UserId
+from chatcore.entities import OwnerId, Profile
 from chatcore.ports import Delta, LLMGateway, ModelEndpoint, PasswordHasher, Prompt
 from chatcore_app import Settings
 from chatcore_cli.server import uvicorn_options
@@ -100,7 +100,7 @@ class CurrentModel(LLMGateway):
     async def models(self, endpoint: ModelEndpoint) -> Sequence[str]:
         return await self.model.models(endpoint)
 
-    async def may_call(self, url: str, *, owner: UserId) -> bool:
+    async def may_call(self, url: str, *, owner: OwnerId) -> bool:
         return await self.model.may_call(url, owner=owner)
 
 

@@ -51,7 +51,7 @@ def table_of(name: str) -> str | None:
 
 
 def owner_column(table: str) -> str:
-    return "id" if table == "users" else "user_id"
+    return "id" if table in ("owners", "users") else "user_id"
 
 
 def unique_keys(table: str) -> list[set[str]]:

@@ -122,5 +122,5 @@ async def delete(unit_of_work: Watched, user: User) -> None:
     for _ in range(20):
         await asyncio.sleep(0)
     async with unit_of_work() as work:
-        await work.users.delete(user.id)
+        await work.owners.delete(user.id)
         await work.commit()

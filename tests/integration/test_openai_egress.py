@@ -16,7 +16,7 @@ import pytest
 from aiohttp.abc import ResolveResult
 
 from chatcore.bounds import MODEL
-from chatcore.entities import UserId
+from chatcore.entities import OwnerId
 from chatcore.errors import ModelError, ModelTimeout, ModelURLRefused
 from chatcore.ports import ModelEndpoint, Prompt
 from chatcore_openai import LOOPBACK, OpenAIGateway
@@ -25,7 +25,7 @@ from chatcore_openai.names import Address, Names
 from integration.model_server import ModelServer, plain
 
 PROMPT = Prompt(messages=[])
-OWNER = UserId(1)
+OWNER = OwnerId(1)
 
 PRIVATE = [
     "0.0.0.0",
@@ -431,7 +431,7 @@ async def test_names_that_nobody_answers_for_are_only_their_users_trouble(monkey
 
     def own(user: int, host: str) -> ModelEndpoint:
         url = server.url.replace("127.0.0.1", host)
-        return ModelEndpoint(url=url, model="m", api_key="", owner=UserId(user))
+        return ModelEndpoint(url=url, model="m", api_key="", owner=OwnerId(user))
 
     async def ask(endpoint: ModelEndpoint) -> None:
         async for _ in gateway.stream(endpoint, PROMPT):
@@ -442,7 +442,7 @@ async def test_names_that_nobody_answers_for_are_only_their_users_trouble(monkey
         attack = [asyncio.create_task(ask(own(1, f"model{number}.silent.test"))) for number in range(200)]
         await asyncio.sleep(0.1)
         await ask(own(2, "model.test"))
-        assert not await gateway.may_call("http://private.test/v1", owner=UserId(2))
+        assert not await gateway.may_call("http://private.test/v1", owner=OwnerId(2))
         silence.set()
         await asyncio.gather(*attack)
 

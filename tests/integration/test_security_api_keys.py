@@ -5,11 +5,11 @@ import base64
 import pytest
 from cryptography.fernet import Fernet, InvalidToken
 
-from chatcore.entities import ModelConfigId, UserId
+from chatcore.entities import ModelConfigId, OwnerId
 from chatcore_security import FernetCipher
 
 OLD, NEW, FOREIGN = (Fernet.generate_key().decode() for _ in range(3))
-OWNER, CONFIG = UserId(7), ModelConfigId(11)
+OWNER, CONFIG = OwnerId(7), ModelConfigId(11)
 API_KEY = "sk-a key with spaces, 🔑 and a : colon"
 
 
@@ -27,7 +27,7 @@ def test_what_was_sealed_opens_for_its_owner_and_configuration(api_key: str) -> 
 def test_a_copied_row_does_not_open(owner: int, config: int) -> None:
     cipher = FernetCipher([NEW])
     with pytest.raises(ValueError, match="does not open"):
-        cipher.open(seal(cipher), owner=UserId(owner), config_id=ModelConfigId(config))
+        cipher.open(seal(cipher), owner=OwnerId(owner), config_id=ModelConfigId(config))
 
 
 def test_a_bit_that_is_changed_anywhere_is_noticed() -> None:
@@ -63,7 +63,7 @@ def test_an_error_carries_nothing_of_the_text() -> None:
     cipher = FernetCipher([NEW])
     sealed = seal(cipher)
     with pytest.raises(ValueError, match="does not open") as caught:
-        cipher.open(sealed, owner=UserId(8), config_id=CONFIG)
+        cipher.open(sealed, owner=OwnerId(8), config_id=CONFIG)
     assert API_KEY not in str(caught.value)
     assert sealed not in str(caught.value)
     assert caught.value.__context__ is None

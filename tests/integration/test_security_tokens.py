@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 import pytest
 
-from chatcore.entities import SessionId, UserId
+from chatcore.entities import OwnerId, SessionId, UserId
 from chatcore.errors import Unauthenticated
 from chatcore.ports import AccessClaims
 from chatcore_security import JWTSigner
@@ -16,7 +16,7 @@ from chatcore_security import JWTSigner
 SECRET = "a secret that is thirty-two bytes"
 NOW = datetime(2031, 5, 4, 3, 2, 1, tzinfo=UTC)
 CLAIMS = AccessClaims(
-    user_id=UserId(7),
+    user_id=UserId(OwnerId(7)),
     session_id=SessionId("a-session"),
     issued_at=NOW,
     expires_at=NOW + timedelta(hours=1),

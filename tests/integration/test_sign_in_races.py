@@ -115,7 +115,7 @@ async def disable(race: Race) -> None:
 
 async def delete(race: Race) -> None:
     async with race.use_cases.database.unit_of_work() as work:
-        assert await work.users.delete(race.user_id)
+        assert await work.owners.delete(race.user_id)
         await work.commit()
 
 

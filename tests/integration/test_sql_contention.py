@@ -26,7 +26,7 @@ from chatcore import (
     User,
     Vouched,
 )
-from chatcore.entities import Conversation, MessageId, SessionId, UserId
+from chatcore.entities import Conversation, MessageId, OwnerId, SessionId
 from chatcore.errors import Contention, ReadOnly, Unavailable
 from chatcore.ports import LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
 from chatcore.shielding import retry_on_contention
@@ -211,7 +211,7 @@ async def test_nobody_is_taken_for_dead_whose_text_is_being_written(database: Da
         worker_id, _ = await work.workers.join()
         await work.commit()
     async with database.unit_of_work(urgent=True) as writing:
-        await writing.reply_log.append([LogEntry(UserId(1), MessageId(1), 0, TextKind.ANSWER, "x" * 1_000_000)])
+        await writing.reply_log.append([LogEntry(OwnerId(1), MessageId(1), 0, TextKind.ANSWER, "x" * 1_000_000)])
         async with database.unit_of_work(urgent=True) as renewing:
             assert await renewing.workers.renew(worker_id) is not None
             await renewing.commit()

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from chatcore.entities import Conversation, ConversationId, MessageId, Status, UserId
+from chatcore.entities import Conversation, ConversationId, MessageId, OwnerId, Status
 from chatcore.errors import EmailTaken, NotFound, Unavailable, UsernameTaken
 from chatcore.ports import Idempotency, LogEntry, TextKind
 from chatcore_sql import Database, DatabaseInUse, schema
@@ -178,7 +178,7 @@ async def test_a_batch_of_the_log_is_one_statement(database_url: str) -> None:
             assert row is not None
             return int(row[1])
 
-        batch = [LogEntry(UserId(1), MessageId(reply), 0, TextKind.ANSWER, "text") for reply in range(500)]
+        batch = [LogEntry(OwnerId(1), MessageId(reply), 0, TextKind.ANSWER, "text") for reply in range(500)]
         before = await inserts()
         for _ in range(2):
             async with database.unit_of_work() as work:
@@ -304,7 +304,7 @@ async def test_nothing_has_a_number_out_of_range(database: Database, number: int
     conversation_id, message_id = ConversationId(number), MessageId(number)
     async with database.unit_of_work() as work:
         assert await work.conversations.get(user.id, conversation_id) is None
-        assert await work.conversations.get(UserId(number), ConversationId(1)) is None
+        assert await work.conversations.get(OwnerId(number), ConversationId(1)) is None
         assert await work.conversations.set_title(user.id, conversation_id, "x") is False
         assert await work.messages.get(user.id, conversation_id, message_id) is None
         assert await work.messages.history(user.id, conversation_id, limit=1) is None
@@ -355,7 +355,7 @@ async def test_what_refers_to_nothing_or_to_a_strangers_is_not_found(database: D
                 await add_message(work, wrong)
     async with database.unit_of_work() as work:
         with pytest.raises(NotFound):
-            await work.model_configs.add(UserId(999_999_999), model_url="http://x", model_name="m", now=NOW)
+            await work.model_configs.add(OwnerId(999_999_999), model_url="http://x", model_name="m", now=NOW)
 
 
 async def test_a_conflict_is_known_by_the_key_and_keeps_the_name_to_itself(database: Database) -> None:
@@ -376,7 +376,7 @@ async def test_a_user_with_many_conversations_is_deleted(database: Database, mon
     conversations = [await stored_conversation(database.unit_of_work, owner) for _ in range(5)]
     kept = await stored_conversation(database.unit_of_work, stranger)
     async with database.unit_of_work() as work:
-        assert await work.users.delete(owner.id) is True
+        assert await work.owners.delete(owner.id) is True
         await work.commit()
     assert [await the_conversation(database.unit_of_work, each) for each in [*conversations, kept]] == [None] * 5 + [
         kept
@@ -617,7 +617,7 @@ async def test_errors_do_not_tell_what_was_asked_for(database: Database, databas
     try:
         async with database.unit_of_work(read_only=True) as work:
             with pytest.raises(Exception, match="reply_log") as failure:
-                await work.reply_log.read(UserId(424242), MessageId(434343))
+                await work.reply_log.read(OwnerId(424242), MessageId(434343))
     finally:
         await execute(database_url, "ALTER TABLE elsewhere RENAME TO reply_log")
     assert "424242" not in f"{failure.value!r} {failure.value.__cause__!r} {failure.value}"

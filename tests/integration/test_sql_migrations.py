@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
 
 import chatcore_sql
-from chatcore.entities import Profile, RefreshToken, Session, SessionId, UserId
+from chatcore.entities import OwnerId, Profile, RefreshToken, Session, SessionId
 from chatcore.ports import Idempotency, LogEntry, TextKind
 from chatcore_sql import Database, migration_script
 from chatcore_sql.migrations.revisions import VERSION_TABLE
@@ -224,10 +224,10 @@ async def test_what_was_stored_before_it_was_counted_is_counted(url: str) -> Non
         await execute(url, "DELETE FROM user_storage")
         for user_id, size in counted:
             async with database.unit_of_work() as work:
-                await work.conversations.add(UserId(user_id), title="", config_id=None, now=NOW)
+                await work.conversations.add(OwnerId(user_id), title="", config_id=None, now=NOW)
                 await work.commit()
             async with database.unit_of_work(read_only=True) as work:
-                assert await work.users.stored_bytes(UserId(user_id)) == size + 1024
+                assert await work.owners.stored_bytes(OwnerId(user_id)) == size + 1024
 
 
 async def test_of_a_conversation_with_branches_the_one_that_is_shown_survives_the_way_down(url: str) -> None:
@@ -349,7 +349,7 @@ async def test_deleting_a_user_takes_all_that_they_own_along(url: str) -> None:
         async with database.unit_of_work() as work:
             user = await work.users.find("ada")
             assert user is not None
-            assert await work.users.delete(user.id) is True
+            assert await work.owners.delete(user.id) is True
             await work.commit()
         for table in set(metadata.tables) - {"roles", "workers"}:
             assert await execute(url, f"SELECT * FROM {table}") == []

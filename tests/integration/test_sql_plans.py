@@ -21,6 +21,7 @@ from chatcore.entities import (
     Message,
     MessageId,
     ModelConfigId,
+    OwnerId,
     Profile,
     RefreshToken,
     Role,
@@ -39,6 +40,7 @@ from chatcore.ports import (
     MessageRepo,
     ModelConfigRepo,
     NewUser,
+    OwnerRepo,
     ReplyLog,
     SealedKeys,
     TextKind,
@@ -57,6 +59,7 @@ from integration.databases import KINDS, migrated_database
 from integration.plans import LOOKS, Look, Looking, keys
 
 REPOSITORIES = {
+    "owners": OwnerRepo,
     "users": UserRepo,
     "tokens": TokenStore,
     "model_configs": ModelConfigRepo,
@@ -91,7 +94,7 @@ def whose(name: str, owner: int, conversation: int, place: int, *, deep: bool = 
     message = MessageId(filling.message_of(conversation, place))
     return Whose(
         name,
-        UserId(owner),
+        UserId(OwnerId(owner)),
         ConversationId(conversation),
         message,
         SessionId(filling.session_of(owner)),
@@ -161,7 +164,7 @@ def a_message(it: Whose) -> Message:
 WORKER = WorkerId(filling.WORKERS)
 
 SOME_CURSORS = [
-    Cursor(UserId(filling.owner_of(number)), MessageId(filling.message_of(number, filling.IN_SHORT - 1)), 150)
+    Cursor(OwnerId(filling.owner_of(number)), MessageId(filling.message_of(number, filling.IN_SHORT - 1)), 150)
     for number in filling.WRITTEN[:10]
 ]
 """Of readers of replies that other processes write."""
@@ -189,9 +192,15 @@ CALLS: Mapping[str, Sequence[Call]] = {
     ],
     "users.set_username": [lambda work, it: work.users.set_username(it.owner, "another", now=NOW)],
     "users.set_email": [lambda work, it: work.users.set_email(it.owner, "x@example.org", now=NOW)],
-    "users.close": [lambda work, it: work.users.close(it.owner, now=NOW)],
-    "users.delete_some": [lambda work, it: work.users.delete_some(it.owner, limit=20)],
-    "users.delete": [lambda work, it: work.users.delete(it.owner)],
+    "owners.find": [
+        lambda work, it: work.owners.find("acme", f"external{it.owner}"),
+        lambda work, _: work.owners.find("acme", "nobody"),
+    ],
+    "owners.add": [lambda work, _: work.owners.add("acme", "new", now=NOW)],
+    "owners.hold": [lambda work, it: work.owners.hold(it.owner)],
+    "owners.close": [lambda work, it: work.owners.close(it.owner, now=NOW)],
+    "owners.delete_some": [lambda work, it: work.owners.delete_some(it.owner, limit=20)],
+    "owners.delete": [lambda work, it: work.owners.delete(it.owner)],
     "tokens.add_session": [lambda work, it: work.tokens.add_session(a_session(it))],
     "tokens.caller": [lambda work, it: work.tokens.caller(it.owner, it.session)],
     "tokens.hold": [
@@ -208,10 +217,10 @@ CALLS: Mapping[str, Sequence[Call]] = {
     "tokens.delete_expired": [lambda work, _: work.tokens.delete_expired(before=later(-1e8), limit=20)],
     "administration.users": [
         lambda work, _: work.administration.users(limit=20),
-        lambda work, _: work.administration.users(containing="user1", before=UserId(50), limit=20),
+        lambda work, _: work.administration.users(containing="user1", before=UserId(OwnerId(50)), limit=20),
     ],
     "administration.user": [lambda work, it: work.administration.user(it.owner)],
-    "administration.closed": [lambda work, _: work.administration.closed(limit=20)],
+    "owners.closed": [lambda work, _: work.owners.closed(limit=20)],
     "administration.closed_conversations": [lambda work, _: work.administration.closed_conversations(limit=20)],
     "administration.roles": [lambda work, _: work.administration.roles()],
     "administration.taken": [
@@ -264,7 +273,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
         lambda work, it: work.conversations.set_title(it.owner, it.conversation, "x"),
         lambda work, it: work.conversations.set_title(it.owner, it.conversation, "x", by_user=True),
     ],
-    "users.stored_bytes": [lambda work, it: work.users.stored_bytes(it.owner)],
+    "owners.stored_bytes": [lambda work, it: work.owners.stored_bytes(it.owner)],
     "conversations.delete": [lambda work, it: work.conversations.delete(it.owner, it.conversation, limit=20, now=NOW)],
     "conversations.claim": [
         lambda work, it: work.conversations.claim(it.owner, it.conversation, it.message, WORKER, now=NOW)
@@ -349,7 +358,7 @@ ANY_WAY = {
     # Across owners by design.
     "tokens.delete_expired": "sessions refresh_tokens",
     "administration.users": "users user_roles",
-    "administration.closed": "users",
+    "owners.closed": "owners",
     "administration.closed_conversations": "conversations",
     "administration.only_admin": "user_roles roles users",
     "administration.lock": "roles",
@@ -360,8 +369,8 @@ ANY_WAY = {
     "workers.renew": "conversations",  # what this one is to stop
     "unfinished.of": "conversations",  # also by the owner: all of an account that is being deleted
     "model_configs.delete": "conversations",  # a reference that is set NULL
-    "users.stored_bytes": "user_storage",  # one row for each user
-    "users.delete": "reply_log",  # where little is at any time
+    "owners.stored_bytes": "user_storage",  # one row for each user
+    "owners.delete": "reply_log",  # where little is at any time
 }
 """Methods that may find the rows of these tables otherwise."""
 

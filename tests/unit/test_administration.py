@@ -20,6 +20,7 @@ from chatcore import (
     ListSessionsOfUser,
     ListUsers,
     Operator,
+    OwnerId,
     Replies,
     RevokeRole,
     RevokeSessionsOfUser,
@@ -33,7 +34,7 @@ from chatcore.removal import Removal
 from chatcore_memory import Stall
 from unit.world import PASSWORD, Chat, World, refused
 
-NOBODY = UserId(10**6)
+NOBODY = UserId(OwnerId(10**6))
 OPERATOR = Operator()
 
 
@@ -326,7 +327,7 @@ async def test_what_a_closed_account_has_left_is_deleted_by_whichever_process_is
     for _ in range(3):
         await chat.ask()
     async with world.storage() as work:
-        assert await work.users.close(chat.owner, now=world.clock.now())
+        assert await work.owners.close(chat.owner, now=world.clock.now())
         await work.commit()
     monkeypatch.setattr(Removal, "batch", 2)
     async with ExpirySweep(unit_of_work=world.storage, clock=world.clock, every=0.001):
@@ -359,7 +360,7 @@ async def test_what_a_deleted_conversation_has_left_is_deleted_by_whichever_proc
         assert [*await work.messages.tree(chat.owner, chat.id)] == []
 
 
-async def left(world: World) -> list[tuple[UserId, ConversationId]]:
+async def left(world: World) -> list[tuple[OwnerId, ConversationId]]:
     async with world.storage(read_only=True) as work:
         return [*await work.administration.closed_conversations(limit=10)]
 
@@ -370,17 +371,17 @@ async def test_a_deletion_that_takes_long_is_gone_on_with_later(
     for _ in range(3):
         await chat.ask()
     async with world.storage() as work:
-        assert await work.users.close(chat.owner, now=world.clock.now())
+        assert await work.owners.close(chat.owner, now=world.clock.now())
         await work.commit()
     monkeypatch.setattr(Removal, "batch", 1)
-    await Removal(world.storage, world.clock).account(chat.owner, within=0)
+    await Removal(world.storage, world.clock).owner(chat.owner, within=0)
     assert await closed(world) == [chat.owner]
     async with world.storage(read_only=True) as work:
         assert len(await work.messages.tree(chat.owner, chat.id)) == 5
-    await Removal(world.storage, world.clock).account(chat.owner)
+    await Removal(world.storage, world.clock).owner(chat.owner)
     assert await closed(world) == []
 
 
-async def closed(world: World) -> list[UserId]:
+async def closed(world: World) -> list[OwnerId]:
     async with world.storage(read_only=True) as work:
-        return [*await work.administration.closed(limit=10)]
+        return [*await work.owners.closed(limit=10)]

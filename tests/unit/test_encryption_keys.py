@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from chatcore import CountOldKeys, ModelConfig, Rotated, RotateKeys, UserId, Vouched
+from chatcore import CountOldKeys, ModelConfig, OwnerId, Rotated, RotateKeys, Vouched
 from chatcore.entities import ModelConfigId
 from chatcore.ports import Cipher
 from chatcore_memory import PlainCipher
@@ -18,10 +18,10 @@ class Ring(Cipher):
         self._ciphers = [PlainCipher(key) for key in keys]
         self.newest = self._ciphers[0].newest
 
-    def seal(self, api_key: str, *, owner: UserId, config_id: ModelConfigId) -> str:
+    def seal(self, api_key: str, *, owner: OwnerId, config_id: ModelConfigId) -> str:
         return self._ciphers[0].seal(api_key, owner=owner, config_id=config_id)
 
-    def open(self, sealed: str, *, owner: UserId, config_id: ModelConfigId) -> str:
+    def open(self, sealed: str, *, owner: OwnerId, config_id: ModelConfigId) -> str:
         for cipher in self._ciphers[:-1]:
             try:
                 return cipher.open(sealed, owner=owner, config_id=config_id)
@@ -35,14 +35,14 @@ def world() -> World:
     return World()
 
 
-async def filled(world: World, number: int = 7) -> tuple[UserId, Sequence[ModelConfig]]:
+async def filled(world: World, number: int = 7) -> tuple[OwnerId, Sequence[ModelConfig]]:
     """So many configurations of one owner, and one without a key."""
     owner = await world.owner()
     await world.config(owner, api_key="")
     return owner, [await world.config(owner, api_key=f"sk-{n}") for n in range(number)]
 
 
-async def keys_of(world: World, owner: UserId, cipher: Cipher) -> list[str]:
+async def keys_of(world: World, owner: OwnerId, cipher: Cipher) -> list[str]:
     page = await world.list_model_configs(owner=owner)
     return [
         cipher.open(config.sealed_key, owner=owner, config_id=config.id) if config.sealed_key else ""

@@ -9,11 +9,11 @@ from random import Random
 
 import pytest
 
-from chatcore import ConversationId, Message, MessageId, Role, Status, TextKind, Usage, UserId
+from chatcore import ConversationId, Message, MessageId, OwnerId, Role, Status, TextKind, Usage
 from chatcore.live_reply import LiveReply
 from chatcore.ports import Delta
 
-OWNER, REPLY = UserId(3), MessageId(7)
+OWNER, REPLY = OwnerId(3), MessageId(7)
 
 
 def a_reply() -> LiveReply:

@@ -18,6 +18,7 @@ from chatcore import (
     MessageId,
     ModelConfig,
     OwnConversation,
+    OwnerId,
     OwnThing,
     Rate,
     RateLimits,
@@ -37,7 +38,7 @@ from chatcore_memory import MemoryLimiter
 from unit.world import World
 
 THEN = datetime(2025, 5, 4, 3, 2, 1, tzinfo=UTC)
-NOBODY = UserId(0)
+NOBODY = UserId(OwnerId(0))
 
 
 async def everything(world: World, name: str = "ada") -> list[OwnThing]:
@@ -49,7 +50,7 @@ def kinds(things: Sequence[OwnThing]) -> list[str]:
     return [type(thing).__name__ for thing in things]
 
 
-def owner_of(thing: OwnThing) -> UserId:
+def owner_of(thing: OwnThing) -> OwnerId:
     match thing:
         case User():
             return thing.id

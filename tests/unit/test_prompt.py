@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from chatcore import ConversationId, Message, MessageId, PromptLimits, Role, Status, UserId
+from chatcore import ConversationId, Message, MessageId, OwnerId, PromptLimits, Role, Status
 from chatcore.ports import PromptMessage
 from chatcore.prompt import build_prompt
 
@@ -31,7 +31,7 @@ def spoken(role: Role, content: str, status: Status) -> Message:
     return Message(
         id=MessageId(2),
         parent_id=MessageId(1),
-        user_id=UserId(1),
+        user_id=OwnerId(1),
         conversation_id=ConversationId(1),
         role=role,
         content=content,

@@ -22,13 +22,13 @@ from chatcore import (
     ListConversations,
     ListCursor,
     OwnConversation,
+    OwnerId,
     Profile,
     Rate,
     RateLimits,
     Role,
     StepUp,
     StopReply,
-    UserId,
     errors,
 )
 from chatcore.bounds import Bound, OneOf, Range, Text
@@ -54,7 +54,7 @@ class NeverAgain(RateLimiter):
 async def lines() -> AsyncIterator[Line]:
     then = datetime(2025, 1, 1, tzinfo=UTC)
     conversation = Conversation(
-        id=ConversationId(1), user_id=UserId(0), title="Plans", created_at=then, updated_at=then
+        id=ConversationId(1), user_id=OwnerId(0), title="Plans", created_at=then, updated_at=then
     )
     yield Line(1, OwnConversation(conversation, None))
     yield Line(2, EndOfExport())

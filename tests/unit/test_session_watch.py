@@ -91,7 +91,7 @@ async def disable(world: World, session: Session) -> None:
 
 async def delete(world: World, session: Session) -> None:
     async with world.storage() as work:
-        await work.users.delete(session.user_id)
+        await work.owners.delete(session.user_id)
         await work.commit()
 
 

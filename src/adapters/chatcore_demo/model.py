@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
 
-from chatcore.entities import TITLE_LENGTH, Role, Usage, UserId
+from chatcore.entities import TITLE_LENGTH, OwnerId, Role, Usage
 from chatcore.errors import ModelUnavailable
 from chatcore.ports import Delta, LLMGateway, ModelEndpoint, Prompt, PromptMessage
 from chatcore.prompt import TITLE_REQUEST
@@ -47,7 +47,7 @@ class DemoModel(LLMGateway):
             raise ModelUnavailable(ONLY_DEMO)
         return await self._then.models(endpoint)
 
-    async def may_call(self, url: str, *, owner: UserId) -> bool:
+    async def may_call(self, url: str, *, owner: OwnerId) -> bool:
         return self._then is None or await self._then.may_call(url, owner=owner)
 
     async def _answer(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[Delta, None]:

@@ -3,13 +3,12 @@
 from collections.abc import Collection, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from chatcore.authority import Caller
-from chatcore.entities import Profile, RefreshToken, Session, SessionId, User, UserId, identity_key
+from chatcore.entities import OwnerId, Profile, RefreshToken, Session, SessionId, User, UserId, identity_key
 from chatcore.errors import EmailTaken, NotFound, UsernameTaken
 from chatcore.ports import TokenStore, UserRepo
-from chatcore_memory.state import State, Transaction, owned, without
+from chatcore_memory.state import State, Transaction, owned
 
 
 class MemoryUsers(UserRepo):
@@ -27,7 +26,7 @@ class MemoryUsers(UserRepo):
         now: datetime,
     ) -> User:
         user = User(
-            id=UserId(self._transaction.new_id()),
+            id=UserId(OwnerId(self._transaction.new_id())),
             username=username,
             email=email,
             password_hash=password_hash,
@@ -42,6 +41,7 @@ class MemoryUsers(UserRepo):
                 raise UsernameTaken
             if email is not None and by_email(state, email):
                 raise EmailTaken
+            state.owners[user.id] = None
             state.users[user.id] = user
             return user
 
@@ -50,9 +50,6 @@ class MemoryUsers(UserRepo):
     async def find(self, name: str) -> User | None:
         search = by_email if "@" in name else by_username
         return await self._transaction.read(lambda state: search(state, name))
-
-    async def stored_bytes(self, user_id: UserId) -> int:
-        return await self._transaction.read(lambda state: state.stored[user_id])
 
     async def hold(self, user_id: UserId, *, password_hash: str) -> bool:
         def select(state: State) -> bool:
@@ -90,49 +87,6 @@ class MemoryUsers(UserRepo):
                 state.users[user_id] = replace(user, email=email, updated_at=now)
 
         await self._transaction.write(update)
-
-    async def close(self, user_id: UserId, *, now: datetime) -> bool:
-        def close(state: State) -> bool:
-            if state.users.pop(user_id, None) is None:
-                return False
-            state.closed.add(user_id)
-            state.sessions = without(state.sessions, user_id)
-            state.refresh_tokens = without(state.refresh_tokens, user_id)
-            return True
-
-        return await self._transaction.write(close)
-
-    async def delete_some(self, user_id: UserId, *, limit: int) -> int:
-        def remove(state: State) -> int:
-            tables: tuple[dict[Any, Any], ...] = (state.messages, state.reply_log, state.conversations, state.closing)
-            for table in tables:
-                keys: list[Any] = [key for key, thing in table.items() if thing.user_id == user_id][:limit]
-                for key in keys:
-                    del table[key]
-                if keys:
-                    return len(keys)
-            return 0
-
-        return await self._transaction.write(remove)
-
-    async def delete(self, user_id: UserId) -> bool:
-        def remove(state: State) -> bool:
-            if state.users.pop(user_id, None) is None and user_id not in state.closed:
-                return False
-            state.closed.discard(user_id)
-            state.sessions = without(state.sessions, user_id)
-            state.refresh_tokens = without(state.refresh_tokens, user_id)
-            state.model_configs = without(state.model_configs, user_id)
-            state.conversations = without(state.conversations, user_id)
-            state.closing = without(state.closing, user_id)
-            state.messages = without(state.messages, user_id)
-            state.idempotency = {key: named for key, named in state.idempotency.items() if key in state.messages}
-            state.reply_log = without(state.reply_log, user_id)
-            del state.stored[user_id]
-            state.writers = {key: worker for key, worker in state.writers.items() if key in state.messages}
-            return True
-
-        return await self._transaction.write(remove)
 
 
 def by_username(state: State, username: str) -> User | None:

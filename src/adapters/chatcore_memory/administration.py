@@ -12,6 +12,7 @@ from chatcore.entities import (
     ConversationId,
     ModelConfig,
     ModelConfigId,
+    OwnerId,
     User,
     UserId,
     identity_key,
@@ -48,10 +49,7 @@ class MemoryAdministration(Administration):
     async def user(self, user_id: UserId) -> User | None:
         return await self._transaction.read(lambda state: state.users.get(user_id))
 
-    async def closed(self, *, limit: int) -> Sequence[UserId]:
-        return await self._transaction.read(lambda state: sorted(state.closed)[:limit])
-
-    async def closed_conversations(self, *, limit: int) -> Sequence[tuple[UserId, ConversationId]]:
+    async def closed_conversations(self, *, limit: int) -> Sequence[tuple[OwnerId, ConversationId]]:
         return await self._transaction.read(
             lambda state: [(each.user_id, each.id) for each in state.closing.values()][:limit]
         )
@@ -75,7 +73,8 @@ class MemoryAdministration(Administration):
                     raise UsernameTaken
                 if new.email is not None and by_email(state, new.email):
                     raise EmailTaken
-                user = _user(UserId(self._transaction.new_id()), new, now)
+                user = _user(UserId(OwnerId(self._transaction.new_id())), new, now)
+                state.owners[user.id] = None
                 state.users[user.id] = user
                 added.append(user.id)
             return added

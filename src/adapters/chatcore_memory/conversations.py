@@ -11,7 +11,7 @@ from chatcore.entities import (
     MessageId,
     ModelConfig,
     ModelConfigId,
-    UserId,
+    OwnerId,
     WorkerId,
 )
 from chatcore.errors import NotFound
@@ -25,7 +25,7 @@ class MemoryModelConfigs(ModelConfigRepo):
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
-    async def add(self, owner: UserId, *, model_url: str, model_name: str, now: datetime) -> ModelConfig:
+    async def add(self, owner: OwnerId, *, model_url: str, model_name: str, now: datetime) -> ModelConfig:
         config = ModelConfig(
             id=ModelConfigId(self._transaction.new_id()),
             user_id=owner,
@@ -38,24 +38,24 @@ class MemoryModelConfigs(ModelConfigRepo):
         )
 
         def insert(state: State) -> ModelConfig:
-            if owner not in state.users:
+            if owner not in state.owners:
                 raise NotFound
             state.model_configs[config.id] = config
             return config
 
         return await self._transaction.write(insert)
 
-    async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[ModelConfig]:
+    async def list(self, owner: OwnerId, *, limit: int, offset: int) -> Sequence[ModelConfig]:
         return await self._transaction.read(lambda state: configs_of(state, owner)[offset : offset + limit])
 
-    async def get(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None:
+    async def get(self, owner: OwnerId, config_id: ModelConfigId) -> ModelConfig | None:
         return await self._transaction.read(lambda state: owned(state.model_configs, owner, config_id))
 
-    async def lock(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None:
+    async def lock(self, owner: OwnerId, config_id: ModelConfigId) -> ModelConfig | None:
         """Whoever writes is alone."""
         return await self._transaction.write(lambda state: owned(state.model_configs, owner, config_id))
 
-    async def newest(self, owner: UserId) -> ModelConfig | None:
+    async def newest(self, owner: OwnerId) -> ModelConfig | None:
         return await self._transaction.read(lambda state: next(iter(configs_of(state, owner)), None))
 
     async def save(self, config: ModelConfig) -> bool:
@@ -68,7 +68,7 @@ class MemoryModelConfigs(ModelConfigRepo):
 
         return await self._transaction.write(update)
 
-    async def delete(self, owner: UserId, config_id: ModelConfigId) -> bool:
+    async def delete(self, owner: OwnerId, config_id: ModelConfigId) -> bool:
         def remove(state: State) -> bool:
             if owned(state.model_configs, owner, config_id) is None:
                 return False
@@ -81,7 +81,7 @@ class MemoryModelConfigs(ModelConfigRepo):
         return await self._transaction.write(remove)
 
 
-def configs_of(state: State, owner: UserId) -> Sequence[ModelConfig]:
+def configs_of(state: State, owner: OwnerId) -> Sequence[ModelConfig]:
     return [config for _, config in sorted(state.model_configs.items(), reverse=True) if config.user_id == owner]
 
 
@@ -89,7 +89,7 @@ class MemoryConversations(ConversationRepo):
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
-    async def add(self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
+    async def add(self, owner: OwnerId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
         conversation = Conversation(
             id=ConversationId(self._transaction.new_id()),
             user_id=owner,
@@ -101,7 +101,7 @@ class MemoryConversations(ConversationRepo):
         )
 
         def insert(state: State) -> Conversation:
-            if owner not in state.users:
+            if owner not in state.owners:
                 raise NotFound
             if config_id is not None and owned(state.model_configs, owner, config_id) is None:
                 raise NotFound
@@ -111,14 +111,14 @@ class MemoryConversations(ConversationRepo):
 
         return await self._transaction.write(insert)
 
-    async def get(self, owner: UserId, conversation_id: ConversationId) -> Conversation | None:
+    async def get(self, owner: OwnerId, conversation_id: ConversationId) -> Conversation | None:
         return await self._transaction.read(lambda state: owned(state.conversations, owner, conversation_id))
 
-    async def lock(self, owner: UserId, conversation_id: ConversationId) -> Conversation | None:
+    async def lock(self, owner: OwnerId, conversation_id: ConversationId) -> Conversation | None:
         """Writing units come one after the other, so that it is locked by whoever can ask."""
         return await self._transaction.write(lambda state: owned(state.conversations, owner, conversation_id))
 
-    async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[Conversation]:
+    async def list(self, owner: OwnerId, *, limit: int, offset: int) -> Sequence[Conversation]:
         def select(state: State) -> Sequence[Conversation]:
             theirs = [conversation for conversation in state.conversations.values() if conversation.user_id == owner]
             theirs.sort(key=lambda conversation: (conversation.updated_at, conversation.id), reverse=True)
@@ -127,7 +127,7 @@ class MemoryConversations(ConversationRepo):
         return await self._transaction.read(select)
 
     async def list_below(
-        self, owner: UserId, *, updated_at: datetime, before: ConversationId, limit: int
+        self, owner: OwnerId, *, updated_at: datetime, before: ConversationId, limit: int
     ) -> Sequence[Conversation]:
         def select(state: State) -> Sequence[Conversation]:
             place = (updated_at, before)
@@ -142,7 +142,7 @@ class MemoryConversations(ConversationRepo):
         return await self._transaction.read(select)
 
     async def used_since(
-        self, owner: UserId, since: datetime, *, limit: int
+        self, owner: OwnerId, since: datetime, *, limit: int
     ) -> Sequence[tuple[Conversation, datetime]]:
         def select(state: State) -> Sequence[tuple[Conversation, datetime]]:
             used = [
@@ -162,7 +162,7 @@ class MemoryConversations(ConversationRepo):
         before = state.used_before.get(conversation.id, conversation.created_at)
         return max([before, *(time for time in times if time <= since)])
 
-    async def by_id(self, owner: UserId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
+    async def by_id(self, owner: OwnerId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
         def select(state: State) -> Sequence[Conversation]:
             theirs = (each for each in state.conversations.values() if each.user_id == owner)
             return [each for each in theirs if after is None or each.id > after][:limit]
@@ -175,7 +175,7 @@ class MemoryConversations(ConversationRepo):
         )
 
         def insert(state: State) -> Conversation:
-            if restored.user_id not in state.users:
+            if restored.user_id not in state.owners:
                 raise NotFound
             state.conversations[restored.id] = restored
             state.used_before[restored.id] = restored.updated_at
@@ -185,7 +185,7 @@ class MemoryConversations(ConversationRepo):
         return await self._transaction.write(insert)
 
     async def titled(
-        self, owner: UserId, text: str, *, before: ConversationId | None, limit: int, within: int
+        self, owner: OwnerId, text: str, *, before: ConversationId | None, limit: int, within: int
     ) -> Matches[Conversation]:
         needle = Needle(text)
 
@@ -198,7 +198,7 @@ class MemoryConversations(ConversationRepo):
         return await self._transaction.read(select)
 
     async def set_title(
-        self, owner: UserId, conversation_id: ConversationId, title: str, *, by_user: bool = False
+        self, owner: OwnerId, conversation_id: ConversationId, title: str, *, by_user: bool = False
     ) -> bool:
         def update(state: State) -> bool:
             conversation = owned(state.conversations, owner, conversation_id)
@@ -209,14 +209,14 @@ class MemoryConversations(ConversationRepo):
 
         return await self._transaction.write(update)
 
-    async def touch(self, owner: UserId, conversation_id: ConversationId, *, now: datetime) -> None:
+    async def touch(self, owner: OwnerId, conversation_id: ConversationId, *, now: datetime) -> None:
         def update(state: State) -> None:
             if conversation := owned(state.conversations, owner, conversation_id):
                 state.conversations[conversation_id] = replace(conversation, updated_at=now)
 
         await self._transaction.write(update)
 
-    async def delete(self, owner: UserId, conversation_id: ConversationId, *, limit: int, now: datetime) -> int:
+    async def delete(self, owner: OwnerId, conversation_id: ConversationId, *, limit: int, now: datetime) -> int:
         def remove(state: State) -> int:
             closing = owned(state.conversations, owner, conversation_id)
             if closing is None and owned(state.closing, owner, conversation_id) is None:
@@ -236,7 +236,7 @@ class MemoryConversations(ConversationRepo):
 
     async def claim(
         self,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         reply_id: MessageId,
         worker_id: WorkerId,
@@ -252,7 +252,7 @@ class MemoryConversations(ConversationRepo):
         return await self._transaction.write(update)
 
     async def release(
-        self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId, *, now: datetime
+        self, owner: OwnerId, conversation_id: ConversationId, reply_id: MessageId, *, now: datetime
     ) -> bool:
         def update(state: State) -> bool:
             released = pass_claim(state, owner, conversation_id, held_by=reply_id, to=None, now=now)
@@ -263,7 +263,7 @@ class MemoryConversations(ConversationRepo):
 
         return await self._transaction.write(update)
 
-    async def request_stop(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId) -> bool:
+    async def request_stop(self, owner: OwnerId, conversation_id: ConversationId, reply_id: MessageId) -> bool:
         def update(state: State) -> bool:
             conversation = owned(state.conversations, owner, conversation_id)
             if conversation is None or conversation.writing_reply_id != reply_id:
@@ -284,7 +284,7 @@ def forget(state: State, messages: Sequence[Message]) -> None:
 
 def pass_claim(
     state: State,
-    owner: UserId,
+    owner: OwnerId,
     conversation_id: ConversationId,
     *,
     held_by: MessageId | None,

@@ -11,6 +11,7 @@ from chatcore_memory.accounts import MemoryTokens, MemoryUsers
 from chatcore_memory.administration import MemoryAdministration, MemorySealedKeys
 from chatcore_memory.conversations import MemoryConversations, MemoryModelConfigs
 from chatcore_memory.messages import MemoryMessages, MemoryReplyLog
+from chatcore_memory.owners import MemoryOwners
 from chatcore_memory.state import Store, Transaction
 from chatcore_memory.workers import MemoryUnfinished, MemoryWorkers
 
@@ -74,6 +75,7 @@ class MemoryDatabase:
 class MemoryUnitOfWork(UnitOfWork):
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
+        self.owners = MemoryOwners(transaction)
         self.users = MemoryUsers(transaction)
         self.tokens = MemoryTokens(transaction)
         self.model_configs = MemoryModelConfigs(transaction)

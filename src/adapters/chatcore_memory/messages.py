@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 
-from chatcore.entities import SPOKEN, Conversation, ConversationId, Message, MessageId, Role, Status, UserId
+from chatcore.entities import SPOKEN, Conversation, ConversationId, Message, MessageId, OwnerId, Role, Status
 from chatcore.errors import IdempotencyKeyReused, NotFound
 from chatcore.ports import (
     PAGE_BYTES,
@@ -29,7 +29,7 @@ class MemoryMessages(MessageRepo):
 
     async def add(
         self,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         *,
         parent_id: MessageId | None,
@@ -65,7 +65,7 @@ class MemoryMessages(MessageRepo):
 
         return await self._transaction.write(insert)
 
-    async def get(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
+    async def get(self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
         def select(state: State) -> Message | None:
             message = owned(state.messages, owner, message_id)
             return with_siblings(state, message) if message and message.conversation_id == conversation_id else None
@@ -73,12 +73,12 @@ class MemoryMessages(MessageRepo):
         return await self._transaction.read(select)
 
     async def sent_with(
-        self, owner: UserId, conversation_id: ConversationId, key: str, *, since: datetime
+        self, owner: OwnerId, conversation_id: ConversationId, key: str, *, since: datetime
     ) -> tuple[Message, Idempotency] | None:
         found = await self._transaction.read(lambda state: named_message(state, owner, conversation_id, key))
         return found if found and found[0].created_at >= since else None
 
-    async def forget_key(self, owner: UserId, conversation_id: ConversationId, key: str, *, before: datetime) -> None:
+    async def forget_key(self, owner: OwnerId, conversation_id: ConversationId, key: str, *, before: datetime) -> None:
         def forget(state: State) -> None:
             named = named_message(state, owner, conversation_id, key)
             if named and named[0].created_at < before:
@@ -86,7 +86,7 @@ class MemoryMessages(MessageRepo):
 
         await self._transaction.write(forget)
 
-    async def reply_to(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
+    async def reply_to(self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
         def select(state: State) -> Message | None:
             replies = (each for each in messages_of(state, owner, conversation_id) if each.role is Role.ASSISTANT)
             return next((with_siblings(state, reply) for reply in replies if reply.parent_id == message_id), None)
@@ -94,7 +94,7 @@ class MemoryMessages(MessageRepo):
         return await self._transaction.read(select)
 
     async def last(
-        self, owner: UserId, conversation_id: ConversationId, *, before: MessageId | None = None
+        self, owner: OwnerId, conversation_id: ConversationId, *, before: MessageId | None = None
     ) -> MessageId | None:
         def select(state: State) -> MessageId | None:
             ids = (message.id for message in reversed(branch_of(state, owner, conversation_id)))
@@ -104,7 +104,7 @@ class MemoryMessages(MessageRepo):
 
     async def history(
         self,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         *,
         limit: int,
@@ -123,7 +123,7 @@ class MemoryMessages(MessageRepo):
 
     async def told(
         self,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         *,
         limit: int,
@@ -148,7 +148,7 @@ class MemoryMessages(MessageRepo):
 
     async def by_id(
         self,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         *,
         after: MessageId | None,
@@ -178,7 +178,7 @@ class MemoryMessages(MessageRepo):
 
     async def containing(
         self,
-        owner: UserId,
+        owner: OwnerId,
         text: str,
         *,
         before: MessageId | None,
@@ -200,7 +200,7 @@ class MemoryMessages(MessageRepo):
 
         return await self._transaction.read(select)
 
-    async def begun_with(self, owner: UserId, text: str, *, among: Collection[ConversationId]) -> Set[ConversationId]:
+    async def begun_with(self, owner: OwnerId, text: str, *, among: Collection[ConversationId]) -> Set[ConversationId]:
         needle = Needle(text)
 
         def select(state: State) -> Set[ConversationId]:
@@ -211,7 +211,7 @@ class MemoryMessages(MessageRepo):
 
         return await self._transaction.read(select)
 
-    async def last_reply(self, owner: UserId, conversation_id: ConversationId) -> Message | None:
+    async def last_reply(self, owner: OwnerId, conversation_id: ConversationId) -> Message | None:
         def select(state: State) -> Message | None:
             conversation = owned(state.conversations, owner, conversation_id)
             writing = conversation and conversation.writing_reply_id
@@ -222,7 +222,7 @@ class MemoryMessages(MessageRepo):
 
         return await self._transaction.read(select)
 
-    async def tree(self, owner: UserId, conversation_id: ConversationId) -> Sequence[Node]:
+    async def tree(self, owner: OwnerId, conversation_id: ConversationId) -> Sequence[Node]:
         def select(state: State) -> Sequence[Node]:
             messages = messages_of(state, owner, conversation_id)
             return [Node(message.id, message.parent_id, message.id not in state.inactive) for message in messages]
@@ -230,7 +230,7 @@ class MemoryMessages(MessageRepo):
         return await self._transaction.read(select)
 
     async def activate(
-        self, owner: UserId, conversation_id: ConversationId, *, after: MessageId | None, path: Sequence[MessageId]
+        self, owner: OwnerId, conversation_id: ConversationId, *, after: MessageId | None, path: Sequence[MessageId]
     ) -> None:
         def update(state: State) -> None:
             theirs = {message.id for message in messages_of(state, owner, conversation_id)}
@@ -258,7 +258,7 @@ class MemoryMessages(MessageRepo):
 
         await self._transaction.write(update)
 
-    async def cuts(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId) -> Sequence[int]:
+    async def cuts(self, owner: OwnerId, conversation_id: ConversationId, reply_id: MessageId) -> Sequence[int]:
         def select(state: State) -> Sequence[int]:
             reply = owned(state.messages, owner, reply_id)
             return state.cuts.get(reply_id, ()) if reply and reply.conversation_id == conversation_id else ()
@@ -266,7 +266,7 @@ class MemoryMessages(MessageRepo):
         return await self._transaction.read(select)
 
 
-def messages_of(state: State, owner: UserId, conversation_id: ConversationId) -> Sequence[Message]:
+def messages_of(state: State, owner: OwnerId, conversation_id: ConversationId) -> Sequence[Message]:
     """Oldest first: ids are given in the order of adding, and a dictionary keeps that order."""
     return [
         message
@@ -275,7 +275,7 @@ def messages_of(state: State, owner: UserId, conversation_id: ConversationId) ->
     ]
 
 
-def branch_of(state: State, owner: UserId, conversation_id: ConversationId) -> Sequence[Message]:
+def branch_of(state: State, owner: OwnerId, conversation_id: ConversationId) -> Sequence[Message]:
     """The active one, oldest first."""
     return [each for each in messages_of(state, owner, conversation_id) if each.id not in state.inactive]
 
@@ -296,7 +296,7 @@ def is_active_reply(state: State, message: Message) -> bool:
 
 
 def named_message(
-    state: State, owner: UserId, conversation_id: ConversationId, key: str
+    state: State, owner: OwnerId, conversation_id: ConversationId, key: str
 ) -> tuple[Message, Idempotency] | None:
     """The one that was added with this idempotency key."""
     for message in messages_of(state, owner, conversation_id):
@@ -316,7 +316,7 @@ class MemoryReplyLog(ReplyLog):
 
         await self._transaction.write(insert)
 
-    async def read(self, owner: UserId, reply_id: MessageId) -> Sequence[LogEntry]:
+    async def read(self, owner: OwnerId, reply_id: MessageId) -> Sequence[LogEntry]:
         return await self._transaction.read(lambda state: log_of(state, owner, reply_id))
 
     async def since(self, cursors: Sequence[Cursor], *, within: int) -> Sequence[LogEntry]:
@@ -330,7 +330,7 @@ class MemoryReplyLog(ReplyLog):
 
         return await self._transaction.read(select)
 
-    async def delete(self, owner: UserId, reply_id: MessageId) -> None:
+    async def delete(self, owner: OwnerId, reply_id: MessageId) -> None:
         def remove(state: State) -> None:
             for entry in log_of(state, owner, reply_id):
                 del state.reply_log[entry.reply_id, entry.offset]
@@ -338,6 +338,6 @@ class MemoryReplyLog(ReplyLog):
         await self._transaction.write(remove)
 
 
-def log_of(state: State, owner: UserId, reply_id: MessageId) -> Sequence[LogEntry]:
+def log_of(state: State, owner: OwnerId, reply_id: MessageId) -> Sequence[LogEntry]:
     entries = [entry for entry in state.reply_log.values() if (entry.user_id, entry.reply_id) == (owner, reply_id)]
     return sorted(entries, key=lambda entry: entry.offset)

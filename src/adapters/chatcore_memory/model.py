@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
-from chatcore.entities import UserId, storable
+from chatcore.entities import OwnerId, storable
 from chatcore.ports import Delta, LLMGateway, ModelEndpoint, Prompt
 
 
@@ -102,7 +102,7 @@ class ScriptedModel(LLMGateway):
             if call.ending is None:
                 call.end("closed")
 
-    async def may_call(self, url: str, *, owner: UserId) -> bool:
+    async def may_call(self, url: str, *, owner: OwnerId) -> bool:
         await asyncio.sleep(0)
         return url not in self.forbidden
 

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from chatcore.entities import ModelConfigId, SessionId, UserId
+from chatcore.entities import ModelConfigId, OwnerId, SessionId, UserId
 from chatcore.errors import Unauthenticated
 from chatcore.ports import AccessClaims, Cipher, PasswordHasher, TokenSigner
 
@@ -55,10 +55,10 @@ class PlainCipher(Cipher):
         self._key = key
         self.newest = digest("name", key)
 
-    def seal(self, api_key: str, *, owner: UserId, config_id: ModelConfigId) -> str:
+    def seal(self, api_key: str, *, owner: OwnerId, config_id: ModelConfigId) -> str:
         return stamped("plain", self._key, [owner, config_id, api_key])
 
-    def open(self, sealed: str, *, owner: UserId, config_id: ModelConfigId) -> str:
+    def open(self, sealed: str, *, owner: OwnerId, config_id: ModelConfigId) -> str:
         match unstamped("plain", self._key, sealed):
             case [sealed_for, sealed_in, str(api_key)] if (sealed_for, sealed_in) == (owner, config_id):
                 return api_key
@@ -81,7 +81,7 @@ class PlainSigner(TokenSigner):
         match unstamped("token", self._key, token):
             case [int(user_id), str(session_id), int(issued_at), int(expires_at), int(authenticated_at)]:
                 claims = AccessClaims(
-                    user_id=UserId(user_id),
+                    user_id=UserId(OwnerId(user_id)),
                     session_id=SessionId(session_id),
                     issued_at=datetime.fromtimestamp(issued_at, UTC),
                     expires_at=datetime.fromtimestamp(expires_at, UTC),

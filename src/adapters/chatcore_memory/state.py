@@ -15,6 +15,7 @@ from chatcore.entities import (
     MessageId,
     ModelConfig,
     ModelConfigId,
+    OwnerId,
     RefreshToken,
     Session,
     SessionId,
@@ -31,7 +32,7 @@ T = TypeVar("T")
 
 class Owned(Protocol):
     @property
-    def user_id(self) -> UserId: ...
+    def user_id(self) -> OwnerId: ...
 
 
 class Numbered(Protocol):
@@ -44,12 +45,12 @@ Found = TypeVar("Found", bound=Numbered)
 Thing = TypeVar("Thing", bound=Owned)
 
 
-def owned(table: Mapping[Key, Thing], owner: UserId, key: Key) -> Thing | None:
+def owned(table: Mapping[Key, Thing], owner: OwnerId, key: Key) -> Thing | None:
     thing = table.get(key)
     return thing if thing and thing.user_id == owner else None
 
 
-def without(table: Mapping[Key, Thing], owner: UserId) -> dict[Key, Thing]:
+def without(table: Mapping[Key, Thing], owner: OwnerId) -> dict[Key, Thing]:
     """What others own."""
     return {key: thing for key, thing in table.items() if thing.user_id != owner}
 
@@ -71,6 +72,7 @@ def search(
 class State:
     """One dictionary per table. The entities are frozen, so that a copy of the tables is a copy of everything."""
 
+    owners: dict[OwnerId, tuple[str, str] | None] = field(default_factory=dict[OwnerId, tuple[str, str] | None])
     users: dict[UserId, User] = field(default_factory=dict[UserId, User])
     sessions: dict[SessionId, Session] = field(default_factory=dict[SessionId, Session])
     refresh_tokens: dict[bytes, RefreshToken] = field(default_factory=dict[bytes, RefreshToken])
@@ -81,17 +83,18 @@ class State:
     closing: dict[ConversationId, Conversation] = field(default_factory=dict[ConversationId, Conversation])
     messages: dict[MessageId, Message] = field(default_factory=dict[MessageId, Message])
     idempotency: dict[MessageId, Idempotency] = field(default_factory=dict[MessageId, Idempotency])
-    closed: set[UserId] = field(default_factory=set[UserId])
+    closed: set[OwnerId] = field(default_factory=set[OwnerId])
     inactive: set[MessageId] = field(default_factory=set[MessageId])
     cuts: dict[MessageId, Sequence[int]] = field(default_factory=dict[MessageId, Sequence[int]])
     reply_log: dict[tuple[MessageId, int], LogEntry] = field(default_factory=dict[tuple[MessageId, int], LogEntry])
     workers: dict[WorkerId, datetime] = field(default_factory=dict[WorkerId, datetime])
     writers: dict[MessageId, WorkerId] = field(default_factory=dict[MessageId, WorkerId])
     stops: set[MessageId] = field(default_factory=set[MessageId])
-    stored: Counter[UserId] = field(default_factory=Counter[UserId])
+    stored: Counter[OwnerId] = field(default_factory=Counter[OwnerId])
 
     def copy(self) -> "State":
         return State(
+            owners=self.owners.copy(),
             users=self.users.copy(),
             sessions=self.sessions.copy(),
             refresh_tokens=self.refresh_tokens.copy(),

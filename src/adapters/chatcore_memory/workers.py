@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence, Set
 from datetime import datetime, timedelta
 
-from chatcore.entities import Message, MessageId, Status, UserId, WorkerId
+from chatcore.entities import Message, MessageId, OwnerId, Status, WorkerId
 from chatcore.ports import Heartbeat, UnfinishedReplies, Workers
 from chatcore_memory.messages import with_siblings
 from chatcore_memory.state import State, Transaction
@@ -69,7 +69,7 @@ class MemoryUnfinished(UnfinishedReplies):
 
         return await self._transaction.read(select)
 
-    async def of(self, owner: UserId) -> Sequence[Message]:
+    async def of(self, owner: OwnerId) -> Sequence[Message]:
         def select(state: State) -> Sequence[Message]:
             return [message for message in written(state, list(state.writers)) if message.user_id == owner]
 

@@ -8,7 +8,7 @@ from math import inf
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from chatcore.entities import FinishReason, UserId, origin_of
+from chatcore.entities import FinishReason, OwnerId, origin_of
 from chatcore.errors import ModelError, ModelTimeout
 from chatcore.ports import Delta, LLMGateway, ModelEndpoint, Prompt
 from chatcore_openai.chunks import Fault
@@ -139,7 +139,7 @@ class OpenAIGateway(LLMGateway):
             raise refusal.failure from None
         return models_in(b"".join(listing.rest()))
 
-    async def may_call(self, url: str, *, owner: UserId) -> bool:
+    async def may_call(self, url: str, *, owner: OwnerId) -> bool:
         scheme, host, port = origin_of(url)
         try:
             with asking_for(owner):

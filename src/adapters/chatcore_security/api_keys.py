@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from chatcore.entities import ModelConfigId, UserId
+from chatcore.entities import ModelConfigId, OwnerId
 from chatcore.ports import Cipher
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
@@ -31,10 +31,10 @@ class FernetCipher(Cipher):
         self.newest = hashlib.sha256(b"chatcore encryption key " + keys[0].encode()).hexdigest()[:16]
         self._fernet = MultiFernet([Fernet(key) for key in keys])
 
-    def seal(self, api_key: str, *, owner: UserId, config_id: ModelConfigId) -> str:
+    def seal(self, api_key: str, *, owner: OwnerId, config_id: ModelConfigId) -> str:
         return self._fernet.encrypt(_binding(owner, config_id) + api_key.encode()).decode()
 
-    def open(self, sealed: str, *, owner: UserId, config_id: ModelConfigId) -> str:
+    def open(self, sealed: str, *, owner: OwnerId, config_id: ModelConfigId) -> str:
         binding = _binding(owner, config_id)
         text = self._decrypt(sealed)
         if not text.startswith(binding):
@@ -49,5 +49,5 @@ class FernetCipher(Cipher):
             return b""
 
 
-def _binding(owner: UserId, config_id: ModelConfigId) -> bytes:
+def _binding(owner: OwnerId, config_id: ModelConfigId) -> bytes:
     return f"{owner}:{config_id}:".encode()

@@ -7,7 +7,7 @@ from typing import Any
 
 import jwt
 
-from chatcore.entities import SessionId, UserId
+from chatcore.entities import OwnerId, SessionId, UserId
 from chatcore.errors import Unauthenticated
 from chatcore.ports import AccessClaims, TokenSigner
 
@@ -98,7 +98,7 @@ def _claims(payload: dict[str, Any]) -> AccessClaims:
     if not isinstance(session_id, str):
         raise jwt.InvalidTokenError("no session")
     return AccessClaims(
-        user_id=UserId(int(payload["sub"])),
+        user_id=UserId(OwnerId(int(payload["sub"]))),
         session_id=SessionId(session_id),
         issued_at=_time(payload["iat"]),
         expires_at=_time(payload["exp"]),

@@ -15,6 +15,7 @@ from chatcore.entities import (
     ConversationId,
     ModelConfig,
     ModelConfigId,
+    OwnerId,
     User,
     UserId,
     identity_key,
@@ -23,10 +24,11 @@ from chatcore.entities import (
 from chatcore.ports import Administration, NewUser, SealedKeys
 from chatcore_sql.dialects.mysql import BY_KEY
 from chatcore_sql.model_configs import CONFIG, config_from
+from chatcore_sql.owners import AT_ONCE, add_owner
 from chatcore_sql.search import escaped
 from chatcore_sql.statements import Query, Row, Statements
-from chatcore_sql.tables import LARGEST_ID, Id, conversations, model_configs, roles, user_roles, user_storage, users
-from chatcore_sql.users import AT_ONCE, USER, taken, user_from
+from chatcore_sql.tables import LARGEST_ID, Id, conversations, model_configs, roles, user_roles, users
+from chatcore_sql.users import USER, taken, user_from
 
 _u = users.c
 _r = user_roles.c
@@ -35,7 +37,7 @@ _c = conversations.c
 
 _USERS = (
     select(_u.id)
-    .where(_u.id < bindparam("before", type_=Id), _u.closed_at.is_(None))
+    .where(_u.id < bindparam("before", type_=Id))
     .order_by(_u.id.desc())
     .limit(bindparam("limit", type_=Integer))
 )
@@ -44,8 +46,7 @@ _MATCHING = _USERS.where(
 )
 _FIND = select(*USER).select_from(users.outerjoin(user_roles))
 _THESE = _FIND.where(_u.id.in_(bindparam("users", expanding=True)))
-_USER = _FIND.where(_u.id == bindparam("user"), _u.closed_at.is_(None))
-_CLOSED = select(_u.id).where(_u.closed_at.is_not(None)).order_by(_u.closed_at).limit(bindparam("limit", type_=Integer))
+_USER = _FIND.where(_u.id == bindparam("user"))
 _CLOSED_CONVERSATIONS = (
     select(_c.user_id, _c.id)
     .where(_c.closed_at.is_not(None))
@@ -60,11 +61,9 @@ _TWO_ADMINS = (
 _ROLES = select(roles.c.name, roles.c.description)
 _USERNAMES = select(_u.username).where(_u.username_key.in_(bindparam("keys", expanding=True)))
 _EMAILS = select(_u.email).where(_u.email_key.in_(bindparam("keys", expanding=True)))
-_IDS = select(_u.id, _u.username_key).where(_u.username_key.in_(bindparam("keys", expanding=True)))
 _ADD_USERS = insert(users)
 _UPDATE = update(users).where(_u.id == bindparam("user"))
 _HAS = select(_r.role).where(_r.user_id == bindparam("user"), _r.role == bindparam("role"))
-_ADD_STORAGE = insert(user_storage)
 _GRANT = insert(user_roles)
 _REVOKE = delete(user_roles).where(_r.user_id == bindparam("user"), _r.role == bindparam("granted"))
 
@@ -110,12 +109,9 @@ class SqlAdministration(Administration):
         rows = await self._statements.rows(_USER, user=user_id)
         return user_from(rows) if rows else None
 
-    async def closed(self, *, limit: int) -> Sequence[UserId]:
-        return [UserId(row[0]) for row in await self._statements.rows(_CLOSED, limit=limit)]
-
-    async def closed_conversations(self, *, limit: int) -> Sequence[tuple[UserId, ConversationId]]:
+    async def closed_conversations(self, *, limit: int) -> Sequence[tuple[OwnerId, ConversationId]]:
         rows = await self._statements.rows(_CLOSED_CONVERSATIONS, limit=limit)
-        return [(UserId(row[0]), ConversationId(row[1])) for row in rows]
+        return [(OwnerId(row[0]), ConversationId(row[1])) for row in rows]
 
     async def roles(self) -> Sequence[AccountRole]:
         rows = sorted(await self._statements.rows(_ROLES), key=itemgetter(0))
@@ -133,24 +129,15 @@ class SqlAdministration(Administration):
         return known
 
     async def add_users(self, users: Sequence[NewUser], *, now: datetime) -> Sequence[UserId]:
-        ids = dict[str, UserId]()
-        for start in range(0, len(users), AT_ONCE):
-            ids |= await self._add_users(users[start : start + AT_ONCE], now)
-        return [ids[identity_key(user.username)] for user in users]
-
-    async def _add_users(self, users: Sequence[NewUser], now: datetime) -> dict[str, UserId]:
+        added = [(UserId(await add_owner(self._statements, created_at=now)), user) for user in users]
         try:
-            await self._statements.insert_all(_ADD_USERS, [_columns(user, now) for user in users])
+            await self._statements.insert_all(_ADD_USERS, [{"id": id_, **_columns(user, now)} for id_, user in added])
         except IntegrityError as error:
             raise taken(error) from None  # the database's message has the names in it
-        keys = [identity_key(user.username) for user in users]
-        ids = {row[1]: row[0] for row in await self._statements.rows(_IDS, keys=keys)}
-        given = [
-            {"user_id": ids[key], "role": role} for key, user in zip(keys, users, strict=True) for role in user.roles
-        ]
-        await self._statements.insert_all(_GRANT, given)
-        await self._statements.insert_all(_ADD_STORAGE, [{"user_id": ids[key], "stored_bytes": 0} for key in keys])
-        return ids
+        await self._statements.insert_all(
+            _GRANT, [{"user_id": id_, "role": role} for id_, user in added for role in user.roles]
+        )
+        return [id_ for id_, _ in added]
 
     async def lock(self) -> None:
         await self._statements.lock(_LOCK_ADMINS)

@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, UserId, WorkerId
+from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, OwnerId, WorkerId
 from chatcore.ports import ConversationRepo, Matches
 from chatcore.storage import CONVERSATION_BYTES, StorageLedger
 from chatcore_sql.dialects.mysql import BY_KEY, by_index
@@ -124,7 +124,7 @@ class SqlConversationRepo(ConversationRepo):
         self._statements = statements
         self._ledger = ledger
 
-    async def add(self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
+    async def add(self, owner: OwnerId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
         conversation = Conversation(
             id=_NEW,
             user_id=owner,
@@ -142,26 +142,26 @@ class SqlConversationRepo(ConversationRepo):
         self._ledger.ask(conversation.user_id, CONVERSATION_BYTES)
         return replace(conversation, id=conversation_id)
 
-    async def get(self, owner: UserId, conversation_id: ConversationId) -> Conversation | None:
+    async def get(self, owner: OwnerId, conversation_id: ConversationId) -> Conversation | None:
         row = await self._statements.first(_GET, owner=owner, conversation=conversation_id)
         return conversation_from(row) if row else None
 
-    async def lock(self, owner: UserId, conversation_id: ConversationId) -> Conversation | None:
+    async def lock(self, owner: OwnerId, conversation_id: ConversationId) -> Conversation | None:
         row = await self._statements.lock(_LOCK, owner=owner, conversation=conversation_id)
         return conversation_from(row) if row else None
 
-    async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[Conversation]:
+    async def list(self, owner: OwnerId, *, limit: int, offset: int) -> Sequence[Conversation]:
         rows = await self._statements.rows(_LIST, owner=owner, limit=limit, offset=offset)
         return [conversation_from(row) for row in rows]
 
     async def list_below(
-        self, owner: UserId, *, updated_at: datetime, before: ConversationId, limit: int
+        self, owner: OwnerId, *, updated_at: datetime, before: ConversationId, limit: int
     ) -> Sequence[Conversation]:
         rows = await self._statements.rows(_LIST_BELOW, owner=owner, updated_at=updated_at, before=before, limit=limit)
         return [conversation_from(row) for row in rows]
 
     async def used_since(
-        self, owner: UserId, since: datetime, *, limit: int
+        self, owner: OwnerId, since: datetime, *, limit: int
     ) -> Sequence[tuple[Conversation, datetime]]:
         rows = await self._statements.rows(_USED_SINCE, owner=owner, since=since, limit=limit)
         these = [message_id for row in rows for message_id in row[-2:] if message_id is not None]
@@ -175,7 +175,7 @@ class SqlConversationRepo(ConversationRepo):
             used.append((each, max([before or each.created_at, *until_then])))
         return used
 
-    async def by_id(self, owner: UserId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
+    async def by_id(self, owner: OwnerId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
         rows = await self._statements.rows(_BY_ID, owner=owner, after=after or 0, limit=limit)
         return [conversation_from(row) for row in rows]
 
@@ -184,7 +184,7 @@ class SqlConversationRepo(ConversationRepo):
         return await self._stored(restored, used_before=conversation.updated_at)
 
     async def titled(
-        self, owner: UserId, text: str, *, before: ConversationId | None, limit: int, within: int
+        self, owner: OwnerId, text: str, *, before: ConversationId | None, limit: int, within: int
     ) -> Matches[Conversation]:
         page = {"before": LARGEST_ID if before is None else before, "limit": within}
         rows = await self._statements.rows(_NEWEST, owner=owner, **page)
@@ -192,7 +192,7 @@ class SqlConversationRepo(ConversationRepo):
         return Matches([conversation_from(row[:-1]) for row, _ in found.items], found.looked_to)
 
     async def set_title(
-        self, owner: UserId, conversation_id: ConversationId, title: str, *, by_user: bool = False
+        self, owner: OwnerId, conversation_id: ConversationId, title: str, *, by_user: bool = False
     ) -> bool:
         titled = await self._statements.change(
             _UPDATE if by_user else _PROPOSE_TITLE,
@@ -203,10 +203,10 @@ class SqlConversationRepo(ConversationRepo):
         )
         return titled == 1
 
-    async def touch(self, owner: UserId, conversation_id: ConversationId, *, now: datetime) -> None:
+    async def touch(self, owner: OwnerId, conversation_id: ConversationId, *, now: datetime) -> None:
         await self._statements.change(_UPDATE, owner=owner, conversation=conversation_id, updated_at=now)
 
-    async def delete(self, owner: UserId, conversation_id: ConversationId, *, limit: int, now: datetime) -> int:
+    async def delete(self, owner: OwnerId, conversation_id: ConversationId, *, limit: int, now: datetime) -> int:
         this: dict[str, Any] = {"owner": owner, "conversation": conversation_id}
         found: list[MessageId] = []
         for active in (True, False):
@@ -227,7 +227,7 @@ class SqlConversationRepo(ConversationRepo):
 
     async def claim(
         self,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         reply_id: MessageId,
         worker_id: WorkerId,
@@ -245,13 +245,13 @@ class SqlConversationRepo(ConversationRepo):
         return claimed == 1
 
     async def release(
-        self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId, *, now: datetime
+        self, owner: OwnerId, conversation_id: ConversationId, reply_id: MessageId, *, now: datetime
     ) -> bool:
         released = await self._statements.change(
             _RELEASE, owner=owner, conversation=conversation_id, reply=reply_id, updated_at=now
         )
         return released == 1
 
-    async def request_stop(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId) -> bool:
+    async def request_stop(self, owner: OwnerId, conversation_id: ConversationId, reply_id: MessageId) -> bool:
         asked = await self._statements.change(_REQUEST_STOP, owner=owner, conversation=conversation_id, reply=reply_id)
         return asked == 1

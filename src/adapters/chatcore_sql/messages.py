@@ -33,10 +33,10 @@ from chatcore.entities import (
     FinishReason,
     Message,
     MessageId,
+    OwnerId,
     Role,
     Status,
     Usage,
-    UserId,
 )
 from chatcore.errors import IdempotencyKeyReused
 from chatcore.ports import PAGE_BYTES, Hit, Idempotency, Matches, MessageRef, MessageRepo, Node
@@ -242,7 +242,7 @@ class SqlMessageRepo(MessageRepo):
 
     async def add(
         self,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         *,
         parent_id: MessageId | None,
@@ -287,12 +287,12 @@ class SqlMessageRepo(MessageRepo):
         self._ledger.ask(owner, size_of(message))
         return message
 
-    async def get(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
+    async def get(self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
         row = await self._statements.first(_GET, owner=owner, conversation=conversation_id, message=message_id)
         return message_from(row) if row else None
 
     async def sent_with(
-        self, owner: UserId, conversation_id: ConversationId, key: str, *, since: datetime
+        self, owner: OwnerId, conversation_id: ConversationId, key: str, *, since: datetime
     ) -> tuple[Message, Idempotency] | None:
         row = await self._statements.first(_SENT_WITH, owner=owner, conversation=conversation_id, key=key)
         if row is None:
@@ -300,15 +300,15 @@ class SqlMessageRepo(MessageRepo):
         message = message_from(row[:-1])
         return (message, Idempotency(key, row[-1])) if message.created_at >= since else None
 
-    async def forget_key(self, owner: UserId, conversation_id: ConversationId, key: str, *, before: datetime) -> None:
+    async def forget_key(self, owner: OwnerId, conversation_id: ConversationId, key: str, *, before: datetime) -> None:
         await self._statements.change(_FORGET_KEY, owner=owner, conversation=conversation_id, key=key, before=before)
 
-    async def reply_to(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
+    async def reply_to(self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
         row = await self._statements.first(_REPLY_TO, owner=owner, conversation=conversation_id, message=message_id)
         return message_from(row) if row else None
 
     async def last(
-        self, owner: UserId, conversation_id: ConversationId, *, before: MessageId | None = None
+        self, owner: OwnerId, conversation_id: ConversationId, *, before: MessageId | None = None
     ) -> MessageId | None:
         this = {"owner": owner, "conversation": conversation_id, "before": LARGEST_ID if before is None else before}
         row = await self._statements.first(_LAST, **this, limit=1)
@@ -316,7 +316,7 @@ class SqlMessageRepo(MessageRepo):
 
     async def history(
         self,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         *,
         limit: int,
@@ -339,7 +339,7 @@ class SqlMessageRepo(MessageRepo):
 
     async def told(
         self,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         *,
         limit: int,
@@ -360,7 +360,7 @@ class SqlMessageRepo(MessageRepo):
 
     async def by_id(
         self,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         *,
         after: MessageId | None,
@@ -401,7 +401,7 @@ class SqlMessageRepo(MessageRepo):
 
     async def containing(
         self,
-        owner: UserId,
+        owner: OwnerId,
         text: str,
         *,
         before: MessageId | None,
@@ -417,27 +417,27 @@ class SqlMessageRepo(MessageRepo):
         hits = [_hit_from(shown[row[1]], row, place) for row, place in found.items if row[1] in shown]
         return Matches(hits, found.looked_to)
 
-    async def _conversations(self, owner: UserId, ids: Set[ConversationId]) -> dict[ConversationId, Conversation]:
+    async def _conversations(self, owner: OwnerId, ids: Set[ConversationId]) -> dict[ConversationId, Conversation]:
         rows = (
             await self._statements.rows(CONVERSATIONS, owner=owner, conversations=sorted(ids)) if ids else list[Row]()
         )
         return {conversation.id: conversation for conversation in map(conversation_from, rows)}
 
-    async def begun_with(self, owner: UserId, text: str, *, among: Collection[ConversationId]) -> Set[ConversationId]:
+    async def begun_with(self, owner: OwnerId, text: str, *, among: Collection[ConversationId]) -> Set[ConversationId]:
         rows = await self._statements.rows(_BEGUN_WITH, owner=owner, among=list(among)) if among else list[Row]()
         found = await find(rows, text, limit=len(rows) + 1, complete=True)
         return {row[0] for row, _ in found.items}
 
-    async def last_reply(self, owner: UserId, conversation_id: ConversationId) -> Message | None:
+    async def last_reply(self, owner: OwnerId, conversation_id: ConversationId) -> Message | None:
         row = await self._statements.first(_LAST_REPLY, owner=owner, conversation=conversation_id, before=LARGEST_ID)
         return message_from(row) if row else None
 
-    async def tree(self, owner: UserId, conversation_id: ConversationId) -> Sequence[Node]:
+    async def tree(self, owner: OwnerId, conversation_id: ConversationId) -> Sequence[Node]:
         rows = await self._statements.rows(_TREE, owner=owner, conversation=conversation_id)
         return [Node(id_, parent_id or None, active) for id_, parent_id, active in sorted(rows, key=itemgetter(0))]
 
     async def activate(
-        self, owner: UserId, conversation_id: ConversationId, *, after: MessageId | None, path: Sequence[MessageId]
+        self, owner: OwnerId, conversation_id: ConversationId, *, after: MessageId | None, path: Sequence[MessageId]
     ) -> None:
         this = {"owner": owner, "conversation": conversation_id}
         await self._statements.change(_DEACTIVATE, **this, after=after or 0)
@@ -460,13 +460,13 @@ class SqlMessageRepo(MessageRepo):
         if finished:
             self._ledger.note(reply.user_id, text_size(reply))
 
-    async def cuts(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId) -> Sequence[int]:
+    async def cuts(self, owner: OwnerId, conversation_id: ConversationId, reply_id: MessageId) -> Sequence[int]:
         this = {"owner": owner, "conversation": conversation_id, "message": reply_id}
         row = await self._statements.first(_CUTS, **this)
         return unpacked(row[0]) if row else ()
 
 
-def _head_from(row: Row, owner: UserId, conversation_id: ConversationId) -> Message:
+def _head_from(row: Row, owner: OwnerId, conversation_id: ConversationId) -> Message:
     id_, parent_id, role, status, created_at, content = row
     return Message(
         id=id_,

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Integer, bindparam, delete, insert, select, update
 
-from chatcore.entities import ModelConfig, ModelConfigId, UserId
+from chatcore.entities import ModelConfig, ModelConfigId, OwnerId
 from chatcore.ports import ModelConfigRepo
 from chatcore_sql.dialects.mysql import BY_KEY
 from chatcore_sql.mapped import Mapped
@@ -33,7 +33,7 @@ class SqlModelConfigRepo(ModelConfigRepo):
     def __init__(self, statements: Statements) -> None:
         self._statements = statements
 
-    async def add(self, owner: UserId, *, model_url: str, model_name: str, now: datetime) -> ModelConfig:
+    async def add(self, owner: OwnerId, *, model_url: str, model_name: str, now: datetime) -> ModelConfig:
         config_id = await self._statements.insert(
             _ADD,
             user_id=owner,
@@ -56,19 +56,19 @@ class SqlModelConfigRepo(ModelConfigRepo):
             updated_at=now,
         )
 
-    async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[ModelConfig]:
+    async def list(self, owner: OwnerId, *, limit: int, offset: int) -> Sequence[ModelConfig]:
         rows = await self._statements.rows(_LIST, owner=owner, before=LARGEST_ID, limit=limit, offset=offset)
         return [config_from(row) for row in rows]
 
-    async def get(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None:
+    async def get(self, owner: OwnerId, config_id: ModelConfigId) -> ModelConfig | None:
         row = await self._statements.first(_GET, owner=owner, config=config_id)
         return config_from(row) if row else None
 
-    async def lock(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None:
+    async def lock(self, owner: OwnerId, config_id: ModelConfigId) -> ModelConfig | None:
         row = await self._statements.lock(_LOCK, owner=owner, config=config_id)
         return config_from(row) if row else None
 
-    async def newest(self, owner: UserId) -> ModelConfig | None:
+    async def newest(self, owner: OwnerId) -> ModelConfig | None:
         row = await self._statements.first(_NEWEST, owner=owner, before=LARGEST_ID)
         return config_from(row) if row else None
 
@@ -86,5 +86,5 @@ class SqlModelConfigRepo(ModelConfigRepo):
         )
         return saved == 1
 
-    async def delete(self, owner: UserId, config_id: ModelConfigId) -> bool:
+    async def delete(self, owner: OwnerId, config_id: ModelConfigId) -> bool:
         return await self._statements.change(_DELETE, owner=owner, config=config_id) == 1

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from sqlalchemy import Select, and_, bindparam, delete, or_, select
 
-from chatcore.entities import MessageId, UserId
+from chatcore.entities import MessageId, OwnerId
 from chatcore.ports import Cursor, LogEntry, ReplyLog, TextKind
 from chatcore_sql.cuts import packed, unpacked
 from chatcore_sql.statements import Statements
@@ -29,7 +29,7 @@ class SqlReplyLog(ReplyLog):
         ]
         await self._statements.insert_or_replace_all(reply_log, rows)
 
-    async def read(self, owner: UserId, reply_id: MessageId) -> Sequence[LogEntry]:
+    async def read(self, owner: OwnerId, reply_id: MessageId) -> Sequence[LogEntry]:
         rows = await self._statements.rows(_READ, owner=owner, reply=reply_id)
         return [
             LogEntry(owner, reply_id, offset, TextKind(kind), text, unpacked(cuts)) for offset, kind, text, cuts in rows
@@ -45,7 +45,7 @@ class SqlReplyLog(ReplyLog):
         ]
         return sorted(found, key=lambda entry: (entry.reply_id, entry.offset))
 
-    async def delete(self, owner: UserId, reply_id: MessageId) -> None:
+    async def delete(self, owner: OwnerId, reply_id: MessageId) -> None:
         await self._statements.change(_DELETE, owner=owner, reply=reply_id)
 
 

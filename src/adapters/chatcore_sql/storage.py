@@ -10,7 +10,7 @@ from chatcore.errors import Contention, StorageFull
 from chatcore.storage import CONVERSATION_BYTES, MESSAGE_BYTES, StorageChange, StorageLedger
 from chatcore_sql.functions import octet_length
 from chatcore_sql.statements import Statements
-from chatcore_sql.tables import conversations, messages, user_storage, users
+from chatcore_sql.tables import conversations, messages, owners, user_storage
 
 _s = user_storage.c
 _m = messages.c
@@ -37,12 +37,12 @@ _STORED = select(_s.stored_bytes).where(_s.user_id == bindparam("user"))
 _begun = (
     select(func.count() * CONVERSATION_BYTES)
     .select_from(conversations)
-    .where(conversations.c.user_id == users.c.id)
+    .where(conversations.c.user_id == owners.c.id)
     .scalar_subquery()
 )
-_said = _sum_of(messages).where(_m.user_id == users.c.id).scalar_subquery()
+_said = _sum_of(messages).where(_m.user_id == owners.c.id).scalar_subquery()
 _COUNT = insert(user_storage).from_select(
-    ["user_id", "stored_bytes"], select(users.c.id, _begun + _said).where(users.c.id == bindparam("user"))
+    ["user_id", "stored_bytes"], select(owners.c.id, _begun + _said).where(owners.c.id == bindparam("user"))
 )
 
 
@@ -65,7 +65,7 @@ async def settle(statements: Statements, ledger: StorageLedger, at_most: int) ->
 
 
 async def _count(statements: Statements, change: StorageChange, at_most: int) -> None:
-    """For a user whose account a process of an earlier version has made: all there is, with what this unit adds."""
+    """For an owner who was never counted: all there is, with what this unit adds."""
     if await stored_bytes(statements, change.owner) is not None:
         raise StorageFull
     try:

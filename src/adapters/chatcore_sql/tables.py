@@ -1,8 +1,9 @@
 """The tables, as the statements see them; `migrations/` makes them.
 
-Whatever belongs to a user has a `user_id`. Its secondary indexes start with it, and what refers to a conversation or
+Whatever an owner has refers to `owners` by its `user_id`: accounts were once the only owners, and processes of an
+earlier version know the column by this name. Its secondary indexes start with it, and what refers to a conversation or
 a session refers to it together with its owner: another's cannot even be referred to, and the tables can be
-distributed by user. Text is compared exactly on every database (see migration 0001 for MySQL); names and addresses
+distributed by owner. Text is compared exactly on every database (see migration 0001 for MySQL); names and addresses
 are compared by a `_key` column, which holds their `chatcore.entities.identity_key`.
 """
 
@@ -105,10 +106,24 @@ metadata = MetaData(  # no names for primary keys: MySQL ignores them, with a wa
     }
 )
 
+owners = Table(
+    TableName("owners"),
+    metadata,
+    Column("id", Id, primary_key=True),
+    # NULL for an account, and once the owner is closed. A key of MySQL's has at most 3,072 bytes; these have 2,040.
+    Column("tenant", String(255)),
+    Column("external_id", String(255)),
+    Column("created_at", Moment, nullable=False),
+    # Nobody finds an owner that is closed; what it owns is being deleted.
+    Column("closed_at", Moment, index=True),
+    UniqueConstraint("tenant", "external_id"),
+    sqlite_autoincrement=True,
+)
+
 users = Table(
     TableName("users"),
     metadata,
-    Column("id", Id, primary_key=True),
+    Column("id", Id, ForeignKey("owners.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     Column("username", String(64), nullable=False),
     Column("username_key", String(64), nullable=False, unique=True),
     Column("email", String(254)),
@@ -118,9 +133,6 @@ users = Table(
     Column("profile", ProfileText),
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
-    # Nobody finds an account that is closed; what it owns is being deleted.
-    Column("closed_at", Moment, index=True),
-    sqlite_autoincrement=True,
 )
 
 roles = Table(
@@ -173,7 +185,7 @@ model_configs = Table(
     TableName("model_configs"),
     metadata,
     Column("id", Id, primary_key=True),
-    Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", Id, ForeignKey("owners.id", ondelete="CASCADE"), nullable=False),
     Column("model_url", String(2048), nullable=False),
     Column("model_name", String(200), nullable=False),
     Column("sealed_key", Text, nullable=False),
@@ -186,11 +198,11 @@ model_configs = Table(
     sqlite_autoincrement=True,
 )
 
-# One row for each user, apart from the account, whose row others hold while they add to what it owns.
+# One row for each owner, apart from `owners`, whose row others hold while they add to what it owns.
 user_storage = Table(
     TableName("user_storage"),
     metadata,
-    Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("user_id", Id, ForeignKey("owners.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     Column("stored_bytes", BigInteger, nullable=False),
 )
 
@@ -198,7 +210,7 @@ conversations = Table(
     TableName("conversations"),
     metadata,
     Column("id", Id, primary_key=True),
-    Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", Id, ForeignKey("owners.id", ondelete="CASCADE"), nullable=False),
     Column("title", String(200), nullable=False),
     Column("titled_by_user", Boolean, nullable=False, server_default=false()),
     # Alone, without the owner: ON DELETE SET NULL would empty the owner too. Its index is what the foreign key needs.

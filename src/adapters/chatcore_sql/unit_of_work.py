@@ -7,6 +7,7 @@ from chatcore_sql.administration import SqlAdministration, SqlSealedKeys
 from chatcore_sql.conversations import SqlConversationRepo
 from chatcore_sql.messages import SqlMessageRepo
 from chatcore_sql.model_configs import SqlModelConfigRepo
+from chatcore_sql.owners import SqlOwnerRepo
 from chatcore_sql.reply_log import SqlReplyLog
 from chatcore_sql.statements import Statements
 from chatcore_sql.storage import settle
@@ -20,6 +21,7 @@ class SqlUnitOfWork(UnitOfWork):
         self._statements = statements
         self._max_storage = max_storage
         self._ledger = ledger = StorageLedger()
+        self.owners = SqlOwnerRepo(statements)
         self.users = SqlUserRepo(statements)
         self.tokens = SqlTokenStore(statements)
         self.model_configs = SqlModelConfigRepo(statements)

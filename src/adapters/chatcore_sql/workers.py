@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import BigInteger, and_, bindparam, delete, insert, select, true, update
 
-from chatcore.entities import Message, MessageId, Status, UserId, WorkerId
+from chatcore.entities import Message, MessageId, OwnerId, Status, WorkerId
 from chatcore.ports import Heartbeat, UnfinishedReplies, Workers
 from chatcore_sql.functions import Now
 from chatcore_sql.messages import MESSAGE_ALONE, message_from
@@ -86,7 +86,7 @@ class SqlUnfinishedReplies(UnfinishedReplies):
         rows = await self._statements.rows(_STILL, replies=list(reply_ids))
         return frozenset(MessageId(row[0]) for row in rows)
 
-    async def of(self, owner: UserId) -> Sequence[Message]:
+    async def of(self, owner: OwnerId) -> Sequence[Message]:
         return [message_from(row) for row in await self._statements.rows(_OF, owner=owner)]
 
 

@@ -16,11 +16,11 @@ from chatcore.entities import (
     Message,
     MessageId,
     ModelConfig,
+    OwnerId,
     Session,
     SessionId,
     Usage,
     User,
-    UserId,
 )
 from chatcore.errors import FieldError, Unavailable, ValidationFailed
 from chatcore.histories.json_items import Fields, Item, JsonItems, NotJson, Plain
@@ -46,7 +46,7 @@ MESSAGE = (
     *("usage", "finish_reason", "error"),
 )
 
-_NOBODY = UserId(0)
+_NOBODY = OwnerId(0)
 _PLAIN = Plain(LONGEST_LINE)
 _READ = ("kind", "format", "version", *CONVERSATION, "current_message_id", *MESSAGE)
 _PARTS: Mapping[str, Any] = {"usage": Usage, "error": Failure}

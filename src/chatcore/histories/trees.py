@@ -13,9 +13,9 @@ from chatcore.entities import (
     Failure,
     Message,
     MessageId,
+    OwnerId,
     Role,
     Status,
-    UserId,
     storable,
     title_from,
 )
@@ -23,7 +23,7 @@ from chatcore.histories.notes import members, text_in
 from chatcore.use_cases.own_data import Line
 from chatcore.use_cases.read_import import OwnConversation
 
-_NOBODY = UserId(0)
+_NOBODY = OwnerId(0)
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 

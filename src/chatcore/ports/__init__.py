@@ -5,7 +5,7 @@ here is held by the abstract tests in tests/contracts, for the in-memory adapter
 
 Owned things are asked for with their owner; another's thing and a missing thing give the same answer, `None`
 or `False`. The ports that see across owners say so: `TokenStore`, where the secret itself is the proof, `Workers`,
-`UnfinishedReplies`, `Administration` and `SealedKeys`.
+`UnfinishedReplies`, `Administration`, `SealedKeys` and `OwnerRepo.closed`.
 
 Any method that reaches a database raises `Unavailable` when that is gone, and `Contention` when the database gives the
 unit of work up for the sake of others: a deadlock, a lock that was waited for too long, or a commit that lost to one on
@@ -20,6 +20,7 @@ from chatcore.ports.conversations import ConversationRepo, Hit, Matches, Message
 from chatcore.ports.messages import PAGE_BYTES, Idempotency, MessageRepo, Node
 from chatcore.ports.model_configs import Cipher, ModelConfigRepo, SealedKeys
 from chatcore.ports.models import Delta, ImagePart, LLMGateway, ModelEndpoint, Part, Prompt, PromptMessage, TextPart
+from chatcore.ports.owners import OwnerRepo
 from chatcore.ports.passwords import PasswordHasher
 from chatcore.ports.rates import Rate, RateLimiter
 from chatcore.ports.reply_log import Cursor, LogEntry, ReplyLog, TextKind
@@ -50,6 +51,7 @@ __all__ = [
     "ModelEndpoint",
     "NewUser",
     "Node",
+    "OwnerRepo",
     "Part",
     "PasswordHasher",
     "Prompt",

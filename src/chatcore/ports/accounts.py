@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from chatcore.entities import DEFAULT_ROLE, AccountRole, ConversationId, Profile, User, UserId
+from chatcore.entities import DEFAULT_ROLE, AccountRole, ConversationId, OwnerId, Profile, User, UserId
 
 
 class UserRepo(Protocol):
@@ -31,10 +31,6 @@ class UserRepo(Protocol):
         """The user with this username or, if there is an `@` in it, this e-mail address."""
 
     @abstractmethod
-    async def stored_bytes(self, user_id: UserId) -> int:
-        """How much the user has stored, as `chatcore.storage` counts it."""
-
-    @abstractmethod
     async def hold(self, user_id: UserId, *, password_hash: str) -> bool:
         """Whether the user is active and has this hash. If so, that stays so until this unit of work is closed; others
         may ask the same meanwhile."""
@@ -53,21 +49,6 @@ class UserRepo(Protocol):
     @abstractmethod
     async def set_email(self, user_id: UserId, email: str, *, now: datetime) -> None:
         """As `set_username`. Raise `EmailTaken`, but not for another spelling of one's own."""
-
-    @abstractmethod
-    async def close(self, user_id: UserId, *, now: datetime) -> bool:
-        """From now on no account has this id or its names, which are free, and its sessions are gone; what else it owns
-        stays until `delete_some` and `delete`. False: there is none."""
-
-    @abstractmethod
-    async def delete_some(self, user_id: UserId, *, limit: int) -> int:
-        """Of a closed account: deletes at most `limit` of its messages, of what the log holds of its replies, or of its
-        conversations. How many these were; 0: it has none."""
-
-    @abstractmethod
-    async def delete(self, user_id: UserId) -> bool:
-        """Delete the account, closed or not, and all that it owns; to add to it after that raises `NotFound`. False:
-        there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +76,7 @@ class Administration(Protocol):
     async def user(self, user_id: UserId) -> User | None: ...
 
     @abstractmethod
-    async def closed(self, *, limit: int) -> Sequence[UserId]:
-        """Accounts that were closed and are not deleted yet."""
-
-    @abstractmethod
-    async def closed_conversations(self, *, limit: int) -> Sequence[tuple[UserId, ConversationId]]:
+    async def closed_conversations(self, *, limit: int) -> Sequence[tuple[OwnerId, ConversationId]]:
         """Conversations that `ConversationRepo.delete` has begun with."""
 
     @abstractmethod

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
-from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, Role, UserId, WorkerId
+from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, OwnerId, Role, WorkerId
 from chatcore.texts import Excerpt
 
 T = TypeVar("T")
@@ -40,39 +40,39 @@ class Hit:
 
 class ConversationRepo(Protocol):
     @abstractmethod
-    async def add(self, owner: UserId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
+    async def add(self, owner: OwnerId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
         """A title that is not empty is the user's own.
 
         Raise `NotFound` if the configuration does not exist; whose it is, the caller has looked up.
         """
 
     @abstractmethod
-    async def get(self, owner: UserId, conversation_id: ConversationId) -> Conversation | None: ...
+    async def get(self, owner: OwnerId, conversation_id: ConversationId) -> Conversation | None: ...
 
     @abstractmethod
-    async def lock(self, owner: UserId, conversation_id: ConversationId) -> Conversation | None:
+    async def lock(self, owner: OwnerId, conversation_id: ConversationId) -> Conversation | None:
         """As `get`, and nobody else locks or changes it until this unit of work is closed."""
 
     @abstractmethod
-    async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[Conversation]:
+    async def list(self, owner: OwnerId, *, limit: int, offset: int) -> Sequence[Conversation]:
         """Newest `updated_at` first, then highest id first."""
 
     @abstractmethod
     async def list_below(
-        self, owner: UserId, *, updated_at: datetime, before: ConversationId, limit: int
+        self, owner: OwnerId, *, updated_at: datetime, before: ConversationId, limit: int
     ) -> Sequence[Conversation]:
         """As `list`, those that come after the one with this time and this id."""
 
     @abstractmethod
     async def used_since(
-        self, owner: UserId, since: datetime, *, limit: int
+        self, owner: OwnerId, since: datetime, *, limit: int
     ) -> Sequence[tuple[Conversation, datetime]]:
         """Those that were there at `since` and are used later, in any order, and what their `updated_at` was then: the
         last time at which a message of theirs was added or, being a reply, ended, or that with which they were restored
         or added."""
 
     @abstractmethod
-    async def by_id(self, owner: UserId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
+    async def by_id(self, owner: OwnerId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
         """The lowest id first, those above `after` if given."""
 
     @abstractmethod
@@ -82,23 +82,23 @@ class ConversationRepo(Protocol):
 
     @abstractmethod
     async def titled(
-        self, owner: UserId, text: str, *, before: ConversationId | None, limit: int, within: int
+        self, owner: OwnerId, text: str, *, before: ConversationId | None, limit: int, within: int
     ) -> Matches[Conversation]:
         """Those with the text in the title, as `MessageRepo.containing` finds messages."""
 
     @abstractmethod
     async def set_title(
-        self, owner: UserId, conversation_id: ConversationId, title: str, *, by_user: bool = False
+        self, owner: OwnerId, conversation_id: ConversationId, title: str, *, by_user: bool = False
     ) -> bool:
         """Leave `updated_at` as it is. A title that the user gave gives way to none but another of theirs: one
         conditional UPDATE. False: it was not set, or there is no such conversation."""
 
     @abstractmethod
-    async def touch(self, owner: UserId, conversation_id: ConversationId, *, now: datetime) -> None:
+    async def touch(self, owner: OwnerId, conversation_id: ConversationId, *, now: datetime) -> None:
         """Set `updated_at`, if there is such a conversation."""
 
     @abstractmethod
-    async def delete(self, owner: UserId, conversation_id: ConversationId, *, limit: int, now: datetime) -> int:
+    async def delete(self, owner: OwnerId, conversation_id: ConversationId, *, limit: int, now: datetime) -> int:
         """Delete at most `limit` of its messages with what the log holds of them, and itself, if these were all. If
         not, nobody finds it any more, and another call goes on. How many messages and conversations were deleted:
         `limit`, if something may be left; 0 if there is none. Who calls first has its `lock`."""
@@ -106,7 +106,7 @@ class ConversationRepo(Protocol):
     @abstractmethod
     async def claim(
         self,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         reply_id: MessageId,
         worker_id: WorkerId,
@@ -118,12 +118,12 @@ class ConversationRepo(Protocol):
 
     @abstractmethod
     async def release(
-        self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId, *, now: datetime
+        self, owner: OwnerId, conversation_id: ConversationId, reply_id: MessageId, *, now: datetime
     ) -> bool:
         """Give the claim back and set `updated_at`. One conditional UPDATE: of any number of callers at once exactly
         one gets True, and may say how the reply ended. False if this reply did not hold it."""
 
     @abstractmethod
-    async def request_stop(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId) -> bool:
+    async def request_stop(self, owner: OwnerId, conversation_id: ConversationId, reply_id: MessageId) -> bool:
         """Ask the worker that writes this reply to stop; it hears of it when it next renews its lease. False: the
         reply is not being written."""

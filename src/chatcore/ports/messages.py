@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from chatcore.entities import Conversation, ConversationId, Message, MessageId, Role, UserId
+from chatcore.entities import Conversation, ConversationId, Message, MessageId, OwnerId, Role
 from chatcore.ports.conversations import Hit, Matches
 
 PAGE_BYTES = 4 * 1024 * 1024
@@ -34,7 +34,7 @@ class MessageRepo(Protocol):
     @abstractmethod
     async def add(
         self,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         *,
         parent_id: MessageId | None,
@@ -52,32 +52,32 @@ class MessageRepo(Protocol):
         """
 
     @abstractmethod
-    async def get(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None: ...
+    async def get(self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId) -> Message | None: ...
 
     @abstractmethod
     async def sent_with(
-        self, owner: UserId, conversation_id: ConversationId, key: str, *, since: datetime
+        self, owner: OwnerId, conversation_id: ConversationId, key: str, *, since: datetime
     ) -> tuple[Message, Idempotency] | None:
         """The message that was added with this idempotency key at `since` or later."""
 
     @abstractmethod
-    async def forget_key(self, owner: UserId, conversation_id: ConversationId, key: str, *, before: datetime) -> None:
+    async def forget_key(self, owner: OwnerId, conversation_id: ConversationId, key: str, *, before: datetime) -> None:
         """An idempotency key that a message was added with before then may be used again."""
 
     @abstractmethod
-    async def reply_to(self, owner: UserId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
+    async def reply_to(self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
         """The first reply whose `parent_id` this is."""
 
     @abstractmethod
     async def last(
-        self, owner: UserId, conversation_id: ConversationId, *, before: MessageId | None = None
+        self, owner: OwnerId, conversation_id: ConversationId, *, before: MessageId | None = None
     ) -> MessageId | None:
         """The last message of the active branch, of those older than `before` if given."""
 
     @abstractmethod
     async def history(
         self,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         *,
         limit: int,
@@ -91,7 +91,7 @@ class MessageRepo(Protocol):
     @abstractmethod
     async def told(
         self,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         *,
         limit: int,
@@ -107,7 +107,7 @@ class MessageRepo(Protocol):
     @abstractmethod
     async def by_id(
         self,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         *,
         after: MessageId | None,
@@ -127,7 +127,7 @@ class MessageRepo(Protocol):
     @abstractmethod
     async def containing(
         self,
-        owner: UserId,
+        owner: OwnerId,
         text: str,
         *,
         before: MessageId | None,
@@ -144,21 +144,21 @@ class MessageRepo(Protocol):
         """
 
     @abstractmethod
-    async def begun_with(self, owner: UserId, text: str, *, among: Collection[ConversationId]) -> Set[ConversationId]:
+    async def begun_with(self, owner: OwnerId, text: str, *, among: Collection[ConversationId]) -> Set[ConversationId]:
         """Those among the owner's conversations whose first message, in whatever branch, has the text, compared as in
         `containing`. Of messages longer than 16 KiB, and of more than 200 in all, nothing is said."""
 
     @abstractmethod
-    async def last_reply(self, owner: UserId, conversation_id: ConversationId) -> Message | None:
+    async def last_reply(self, owner: OwnerId, conversation_id: ConversationId) -> Message | None:
         """The reply that is being written, else the last one of the active branch."""
 
     @abstractmethod
-    async def tree(self, owner: UserId, conversation_id: ConversationId) -> Sequence[Node]:
+    async def tree(self, owner: OwnerId, conversation_id: ConversationId) -> Sequence[Node]:
         """All messages of the conversation without their texts, by id. Its cost grows with the conversation."""
 
     @abstractmethod
     async def activate(
-        self, owner: UserId, conversation_id: ConversationId, *, after: MessageId | None, path: Sequence[MessageId]
+        self, owner: OwnerId, conversation_id: ConversationId, *, after: MessageId | None, path: Sequence[MessageId]
     ) -> None:
         """The active branch is what it was up to the message `after` (None: nothing of it), and then `path`. The caller
         has the conversation's lock."""
@@ -169,5 +169,5 @@ class MessageRepo(Protocol):
         its reasoning and its answer, each 1 to 10,000 code points. `now`: what `release` was told."""
 
     @abstractmethod
-    async def cuts(self, owner: UserId, conversation_id: ConversationId, reply_id: MessageId) -> Sequence[int]:
+    async def cuts(self, owner: OwnerId, conversation_id: ConversationId, reply_id: MessageId) -> Sequence[int]:
         """Return those that the reply was finished with; none if none were given."""

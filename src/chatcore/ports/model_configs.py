@@ -5,27 +5,27 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from chatcore.entities import ModelConfig, ModelConfigId, UserId
+from chatcore.entities import ModelConfig, ModelConfigId, OwnerId
 
 
 class ModelConfigRepo(Protocol):
     @abstractmethod
-    async def add(self, owner: UserId, *, model_url: str, model_name: str, now: datetime) -> ModelConfig:
+    async def add(self, owner: OwnerId, *, model_url: str, model_name: str, now: datetime) -> ModelConfig:
         """Store a configuration without a key (`sealed_key` and `api_key_hint` are empty)."""
 
     @abstractmethod
-    async def list(self, owner: UserId, *, limit: int, offset: int) -> Sequence[ModelConfig]:
+    async def list(self, owner: OwnerId, *, limit: int, offset: int) -> Sequence[ModelConfig]:
         """The highest id first."""
 
     @abstractmethod
-    async def get(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None: ...
+    async def get(self, owner: OwnerId, config_id: ModelConfigId) -> ModelConfig | None: ...
 
     @abstractmethod
-    async def lock(self, owner: UserId, config_id: ModelConfigId) -> ModelConfig | None:
+    async def lock(self, owner: OwnerId, config_id: ModelConfigId) -> ModelConfig | None:
         """As `get`, and nobody else changes it until this unit of work is closed."""
 
     @abstractmethod
-    async def newest(self, owner: UserId) -> ModelConfig | None:
+    async def newest(self, owner: OwnerId) -> ModelConfig | None:
         """The one with the highest id."""
 
     @abstractmethod
@@ -33,7 +33,7 @@ class ModelConfigRepo(Protocol):
         """Overwrite URL, name, all about the key, and `updated_at`. False: there is none with this owner and id."""
 
     @abstractmethod
-    async def delete(self, owner: UserId, config_id: ModelConfigId) -> bool:
+    async def delete(self, owner: OwnerId, config_id: ModelConfigId) -> bool:
         """Conversations that used it keep their messages and have no `config_id` any more."""
 
 
@@ -63,8 +63,8 @@ class Cipher(Protocol):
     newest: str
 
     @abstractmethod
-    def seal(self, api_key: str, *, owner: UserId, config_id: ModelConfigId) -> str: ...
+    def seal(self, api_key: str, *, owner: OwnerId, config_id: ModelConfigId) -> str: ...
 
     @abstractmethod
-    def open(self, sealed: str, *, owner: UserId, config_id: ModelConfigId) -> str:
+    def open(self, sealed: str, *, owner: OwnerId, config_id: ModelConfigId) -> str:
         """Raise `ValueError`, without any of the text, if it does not open: copied, changed, or its key is lost."""

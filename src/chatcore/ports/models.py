@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from chatcore.entities import FinishReason, Usage, UserId
+from chatcore.entities import FinishReason, OwnerId, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class ModelEndpoint:
     model: str
     api_key: str = field(repr=False)
     trusted: bool = False
-    owner: UserId | None = field(default=None, compare=False)
+    owner: OwnerId | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,6 @@ class LLMGateway(Protocol):
         """
 
     @abstractmethod
-    async def may_call(self, url: str, *, owner: UserId) -> bool:
+    async def may_call(self, url: str, *, owner: OwnerId) -> bool:
         """Whether this user's endpoint may be at this URL, as far as its addresses are known now. False is an answer
         for good; True is not: the address is looked at again whenever it is called."""

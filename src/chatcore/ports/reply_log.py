@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from chatcore.entities import MessageId, UserId
+from chatcore.entities import MessageId, OwnerId
 
 
 class TextKind(StrEnum):
@@ -19,7 +19,7 @@ class LogEntry:
     """Some text of a reply that is being written. `offset`: how many code points of the reply precede it. `cuts`: the
     lengths of the pieces that end in it, each 1 to 10,000 code points; the last may go on in the next entry."""
 
-    user_id: UserId
+    user_id: OwnerId
     reply_id: MessageId
     offset: int
     kind: TextKind
@@ -35,7 +35,7 @@ class LogEntry:
 class Cursor:
     """How many code points of a reply somebody has."""
 
-    user_id: UserId
+    user_id: OwnerId
     reply_id: MessageId
     offset: int
 
@@ -49,7 +49,7 @@ class ReplyLog(Protocol):
         to an earlier commit may have been lost."""
 
     @abstractmethod
-    async def read(self, owner: UserId, reply_id: MessageId) -> Sequence[LogEntry]:
+    async def read(self, owner: OwnerId, reply_id: MessageId) -> Sequence[LogEntry]:
         """By offset, without gaps, from 0; empty if nothing has reached the log."""
 
     @abstractmethod
@@ -58,4 +58,4 @@ class ReplyLog(Protocol):
         offset: one query for them all."""
 
     @abstractmethod
-    async def delete(self, owner: UserId, reply_id: MessageId) -> None: ...
+    async def delete(self, owner: OwnerId, reply_id: MessageId) -> None: ...

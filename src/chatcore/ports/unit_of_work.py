@@ -8,6 +8,7 @@ from chatcore.ports.accounts import Administration, UserRepo
 from chatcore.ports.conversations import ConversationRepo
 from chatcore.ports.messages import MessageRepo
 from chatcore.ports.model_configs import ModelConfigRepo, SealedKeys
+from chatcore.ports.owners import OwnerRepo
 from chatcore.ports.reply_log import ReplyLog
 from chatcore.ports.sessions import TokenStore
 from chatcore.ports.workers import UnfinishedReplies, Workers
@@ -23,7 +24,7 @@ class Transaction(Protocol):
     async def commit(self) -> None:
         """When this returns, what was written is durable, and counted (`chatcore.storage`). Once per unit.
 
-        Raise `StorageFull` if a user would have more stored than one may; nothing is stored then.
+        Raise `StorageFull` if an owner would have more stored than one may; nothing is stored then.
         Raise `Contention` if the database answers that it rolled back: a cluster may find only here that another node
         was quicker. Whether a commit that failed in any other way took place is not known: `Unavailable`, and not to
         be run again blindly.
@@ -33,6 +34,7 @@ class Transaction(Protocol):
 class AuthorityWork(Transaction, Protocol):
     """What an authority confirms itself with."""
 
+    owners: OwnerRepo
     tokens: TokenStore
     administration: Administration
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from chatcore.entities import Message, MessageId, UserId, WorkerId
+from chatcore.entities import Message, MessageId, OwnerId, WorkerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,5 +56,5 @@ class UnfinishedReplies(Protocol):
         """Those among these that are being written."""
 
     @abstractmethod
-    async def of(self, owner: UserId) -> Sequence[Message]:
+    async def of(self, owner: OwnerId) -> Sequence[Message]:
         """All of one user's."""

@@ -12,9 +12,9 @@ from chatcore.bounds import EMAIL, PASSWORD, PROFILE, USERNAME, Bounds, check
 from chatcore.entities import (
     ADMIN_ROLE,
     DEFAULT_ROLE,
+    OwnerId,
     Profile,
     User,
-    UserId,
     normal_password,
 )
 from chatcore.errors import (
@@ -327,41 +327,41 @@ class DeleteAccount:
 
 @dataclass(frozen=True, kw_only=True)
 class Deletion:
-    """Close a user's account, so that it is not found any more, and delete all that it owned; the sweep deletes what
-    takes longer than a few seconds. Replies in progress are stopped before and after."""
+    """Close an owner, so that it is not found any more, and delete all that it owned; the sweep deletes what takes
+    longer than a few seconds. Replies in progress are stopped before and after."""
 
     unit_of_work: UnitsOfWork[ClosingWork]
     replies: Replies
     clock: Clock
 
-    async def __call__(self, user_id: UserId, *, by: Authority, role: str | None = None) -> None:
-        """`role`: the role that the authority needs; None if the user is no administrator.
+    async def __call__(self, owner: OwnerId, *, by: Authority, role: str | None = None) -> None:
+        """`role`: the role that the authority needs; None if the owner is no administrator.
 
         Raise `NotFound`, `LastAdmin`; then no reply has been stopped.
         """
-        await self._order_stops(user_id, by, role)
-        await self.replies.stop_all(user_id, within=STOP_BEFORE_DELETION)
-        await self._close(user_id, by, role)
+        await self._order_stops(owner, by, role)
+        await self.replies.stop_all(owner, within=STOP_BEFORE_DELETION)
+        await self._close(owner, by, role)
         with suppress(Unavailable, Contention):
-            await Removal(self.unit_of_work, self.clock).account(user_id, within=REMOVE_WITHIN)
-        await self.replies.stop_all(user_id, within=STOP_BEFORE_DELETION)
+            await Removal(self.unit_of_work, self.clock).owner(owner, within=REMOVE_WITHIN)
+        await self.replies.stop_all(owner, within=STOP_BEFORE_DELETION)
 
     @retry_on_contention
-    async def _order_stops(self, user_id: UserId, by: Authority, role: str | None) -> None:
+    async def _order_stops(self, owner: OwnerId, by: Authority, role: str | None) -> None:
         """Request the stops on this authority; carrying them out needs none."""
         async with acting(self.unit_of_work, by, now=self.clock.now(), role=role) as work:
             if role is not None:
-                await keep_an_admin(work, user_id)
-            for reply in await work.unfinished.of(user_id):
-                await work.conversations.request_stop(user_id, reply.conversation_id, reply.id)
+                await keep_an_admin(work, owner)
+            for reply in await work.unfinished.of(owner):
+                await work.conversations.request_stop(owner, reply.conversation_id, reply.id)
             await work.commit()
 
     @retry_on_contention
-    async def _close(self, user_id: UserId, by: Authority, role: str | None) -> None:
+    async def _close(self, owner: OwnerId, by: Authority, role: str | None) -> None:
         async with acting(self.unit_of_work, by, now=self.clock.now(), role=role, alone=True) as work:
             if role is not None:
-                await keep_an_admin(work, user_id)
-            if not await work.users.close(user_id, now=self.clock.now()):
+                await keep_an_admin(work, owner)
+            if not await work.owners.close(owner, now=self.clock.now()):
                 raise NotFound("This account is deleted already.")
             await work.commit()
 
@@ -370,7 +370,7 @@ def _note_change(event: str, caller: Caller, **more: str) -> None:
     audit.record(event, user_id=caller.user.id, session_id=caller.session.id, **more)
 
 
-async def keep_an_admin(work: AuthorityWork, leaving: UserId) -> None:
+async def keep_an_admin(work: AuthorityWork, leaving: OwnerId) -> None:
     """Raise `LastAdmin` if this user is the last active administrator. Otherwise another one remains until the unit of
     work is closed. Call it first in the unit, after the authority is confirmed."""
     if await work.administration.only_admin() == leaving:

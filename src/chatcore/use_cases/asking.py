@@ -13,8 +13,8 @@ from chatcore.entities import (
     Message,
     MessageId,
     ModelConfigId,
+    OwnerId,
     Role,
-    UserId,
     WorkerId,
     title_from,
 )
@@ -128,13 +128,13 @@ class AskModel:
         chosen = {"system": options.system, "temperature": options.temperature, "max_tokens": options.max_tokens}
         self.bounds.check(**given, **chosen)
 
-    async def _conversation(self, work: AskingWork, owner: UserId, conversation_id: ConversationId) -> Conversation:
+    async def _conversation(self, work: AskingWork, owner: OwnerId, conversation_id: ConversationId) -> Conversation:
         conversation = await work.conversations.get(owner, conversation_id)
         if conversation is None:
             raise NotFound(MISSING)
         return conversation
 
-    async def _lock(self, work: AskingWork, owner: UserId, conversation_id: ConversationId) -> Conversation:
+    async def _lock(self, work: AskingWork, owner: OwnerId, conversation_id: ConversationId) -> Conversation:
         conversation = await work.conversations.lock(owner, conversation_id)
         if conversation is None:
             raise NotFound(MISSING)
@@ -146,7 +146,7 @@ class AskModel:
             raise ConversationBusy
         self._check_replies(conversation.user_id)
 
-    def _check_replies(self, owner: UserId) -> None:
+    def _check_replies(self, owner: OwnerId) -> None:
         self.limits.check_replies(owner, self.replies.written_for(owner) + 1)
 
     async def _plan(
@@ -253,7 +253,7 @@ class AskModel:
         return Sent(message, reply)
 
     async def _make_last(
-        self, work: AskingWork, owner: UserId, conversation_id: ConversationId, message_id: MessageId | None
+        self, work: AskingWork, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId | None
     ) -> None:
         """Make the active branch end with this message; None: make it empty."""
         fork, path = message_id, tuple[MessageId, ...]()
@@ -263,7 +263,7 @@ class AskModel:
                 fork, path = path_to(await work.messages.tree(owner, conversation_id), message_id)
         await work.messages.activate(owner, conversation_id, after=fork, path=path)
 
-    async def _endpoint(self, work: AskingWork, owner: UserId, chosen: ModelConfigId | None) -> ModelEndpoint:
+    async def _endpoint(self, work: AskingWork, owner: OwnerId, chosen: ModelConfigId | None) -> ModelEndpoint:
         if chosen is not None:
             config = await work.model_configs.get(owner, chosen)
             if config is None:

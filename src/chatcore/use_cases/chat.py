@@ -14,9 +14,9 @@ from chatcore.entities import (
     ConversationId,
     Message,
     MessageId,
+    OwnerId,
     Role,
     Status,
-    UserId,
     WorkerId,
     title_from,
 )
@@ -268,7 +268,7 @@ class FollowReply:
     def __call__(
         self,
         *,
-        owner: UserId,
+        owner: OwnerId,
         conversation_id: ConversationId,
         reply_id: MessageId | None = None,
         after: int = 0,

@@ -17,9 +17,9 @@ from chatcore.entities import (
     Message,
     MessageId,
     ModelConfigId,
+    OwnerId,
     Page,
     Role,
-    UserId,
     title_from,
 )
 from chatcore.errors import (
@@ -89,7 +89,7 @@ class ListConversations:
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, RateLimited)
 
     async def __call__(
-        self, *, owner: UserId, limit: int = 20, offset: int = 0, cursor: ListCursor | None = None
+        self, *, owner: OwnerId, limit: int = 20, offset: int = 0, cursor: ListCursor | None = None
     ) -> ListPage:
         self.bounds.check(limit=limit, offset=offset)
         if cursor is not None:
@@ -102,7 +102,7 @@ class ListConversations:
         return _list_page(placed, limit, found[0].updated_at if found else None)
 
     async def _below(
-        self, work: ListingWork, owner: UserId, cursor: ListCursor, limit: int
+        self, work: ListingWork, owner: OwnerId, cursor: ListCursor, limit: int
     ) -> list[tuple[Conversation, datetime]]:
         """Return those that kept their place, and those that were below the cursor and have been used since."""
         place = (cursor.updated_at, cursor.id)
@@ -241,7 +241,7 @@ class ReadHistory:
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, NotFound)
 
     async def __call__(
-        self, *, owner: UserId, conversation_id: ConversationId, limit: int = 50, before: MessageId | None = None
+        self, *, owner: OwnerId, conversation_id: ConversationId, limit: int = 50, before: MessageId | None = None
     ) -> History:
         self.bounds.check(limit=limit)
         async with self.unit_of_work(read_only=True) as work:

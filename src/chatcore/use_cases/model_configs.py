@@ -13,9 +13,9 @@ from chatcore.entities import (
     Failure,
     ModelConfig,
     ModelConfigId,
+    OwnerId,
     Page,
     Role,
-    UserId,
     key_hint,
     normal_model_url,
     origin_of,
@@ -71,7 +71,7 @@ class ListModelConfigs:
     bounds: ClassVar[Bounds] = PAGE
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed)
 
-    async def __call__(self, *, owner: UserId, limit: int = 100, offset: int = 0) -> Page[ModelConfig]:
+    async def __call__(self, *, owner: OwnerId, limit: int = 100, offset: int = 0) -> Page[ModelConfig]:
         self.bounds.check(limit=limit, offset=offset)
         async with self.unit_of_work(read_only=True) as work:
             found = await work.model_configs.list(owner, limit=limit + 1, offset=offset)
@@ -177,13 +177,13 @@ class CheckModelConfig:
     within: ClassVar[float] = 30.0
     raises: ClassVar[Raises] = (*ANYTIME, NotFound, ModelNotConfigured, RateLimited)
 
-    async def __call__(self, *, owner: UserId, config_id: ModelConfigId) -> Checked:
+    async def __call__(self, *, owner: OwnerId, config_id: ModelConfigId) -> Checked:
         """Return a model error as the answer, without raising it."""
         await self.limits.try_send(owner)
         with self.going_on.one_more(owner):
             return await self._checked(owner, config_id)
 
-    async def _checked(self, owner: UserId, config_id: ModelConfigId) -> Checked:
+    async def _checked(self, owner: OwnerId, config_id: ModelConfigId) -> Checked:
         async with self.unit_of_work(read_only=True) as work:
             config = await work.model_configs.get(owner, config_id)
         if config is None:
@@ -235,7 +235,7 @@ def endpoint_of(config: ModelConfig, cipher: Cipher) -> ModelEndpoint:
     return ModelEndpoint(url=config.model_url, model=config.model_name, api_key=api_key, owner=config.user_id)
 
 
-async def _check_target(gateway: LLMGateway, model_url: str, owner: UserId) -> None:
+async def _check_target(gateway: LLMGateway, model_url: str, owner: OwnerId) -> None:
     """Check early, so that people see a mistake where they make it; every call checks again."""
     allowed = await gateway.may_call(model_url, owner=owner)
     check(None if allowed else FieldError("model_url", "must not lead into a private network"))

@@ -16,6 +16,7 @@ from chatcore.entities import (
     Message,
     MessageId,
     ModelConfig,
+    OwnerId,
     Session,
     Status,
     User,
@@ -90,7 +91,7 @@ class ExportOwnData:
             lambda session: (session.login_time, session.id),
         )
 
-    def _configs(self, owner: UserId) -> AsyncGenerator[ModelConfig, None]:
+    def _configs(self, owner: OwnerId) -> AsyncGenerator[ModelConfig, None]:
         return self._newest_first(
             lambda work, offset: work.model_configs.list(owner, limit=_PAGE, offset=offset), lambda config: config.id
         )
@@ -116,7 +117,7 @@ class ExportOwnData:
                 return
             offset, before = offset + len(page) - 1, places[-1]
 
-    async def _conversations(self, owner: UserId, branches: bool) -> AsyncGenerator[OwnThing, None]:
+    async def _conversations(self, owner: OwnerId, branches: bool) -> AsyncGenerator[OwnThing, None]:
         after: ConversationId | None = None
         while True:
             async with self.unit_of_work(read_only=True) as work:
@@ -130,7 +131,7 @@ class ExportOwnData:
             after = page[-1].id
 
     async def _conversation(
-        self, owner: UserId, conversation_id: ConversationId, branches: bool
+        self, owner: OwnerId, conversation_id: ConversationId, branches: bool
     ) -> AsyncGenerator[OwnThing, None]:
         """Yield nothing if the conversation was deleted meanwhile."""
         async with self.unit_of_work(read_only=True) as work:
@@ -143,7 +144,7 @@ class ExportOwnData:
                 async for message in messages:
                     yield message
 
-    async def _messages(self, owner: UserId, conversation_id: ConversationId) -> AsyncGenerator[Message, None]:
+    async def _messages(self, owner: OwnerId, conversation_id: ConversationId) -> AsyncGenerator[Message, None]:
         after: MessageId | None = None
         while True:
             async with self.unit_of_work(read_only=True) as work:

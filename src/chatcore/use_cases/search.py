@@ -8,7 +8,7 @@ from typing import ClassVar, Protocol
 
 from chatcore.authority import ANYTIME
 from chatcore.bounds import PAGE, Bounds, Text
-from chatcore.entities import ConversationId, MessageId, UserId
+from chatcore.entities import ConversationId, MessageId, OwnerId
 from chatcore.errors import Raises, RateLimited, ValidationFailed
 from chatcore.ports import ConversationRepo, Hit, MessageRepo, Transaction, UnitsOfWork
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
@@ -66,7 +66,7 @@ class SearchConversations:
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, RateLimited)
 
     async def __call__(
-        self, *, owner: UserId, q: str, cursor: SearchCursor = SearchCursor(), limit: int = 20
+        self, *, owner: OwnerId, q: str, cursor: SearchCursor = SearchCursor(), limit: int = 20
     ) -> SearchPage:
         """Raise `Unavailable` also while too many others search."""
         self.bounds.check(q=q, limit=limit)
@@ -75,7 +75,7 @@ class SearchConversations:
             async with self.connections, self.unit_of_work(read_only=True) as work:
                 return await self._page(work, owner, q, cursor, limit)
 
-    async def _page(self, work: SearchWork, owner: UserId, q: str, cursor: SearchCursor, limit: int) -> SearchPage:
+    async def _page(self, work: SearchWork, owner: OwnerId, q: str, cursor: SearchCursor, limit: int) -> SearchPage:
         if cursor.messages:
             return await self._messages(work, owner, q, cursor.before, limit)
         titles = await self._titles(work, owner, q, cursor.before, limit)
@@ -84,7 +84,7 @@ class SearchConversations:
         messages = await self._messages(work, owner, q, None, limit - len(titles.hits))
         return SearchPage([*titles.hits, *messages.hits], messages.next)
 
-    async def _titles(self, work: SearchWork, owner: UserId, q: str, before: int | None, limit: int) -> SearchPage:
+    async def _titles(self, work: SearchWork, owner: OwnerId, q: str, before: int | None, limit: int) -> SearchPage:
         found = await work.conversations.titled(
             owner, q, before=None if before is None else ConversationId(before), limit=limit, within=self.titles
         )
@@ -97,7 +97,7 @@ class SearchConversations:
         ]
         return SearchPage(hits, None if found.looked_to is None else SearchCursor(before=found.looked_to))
 
-    async def _messages(self, work: SearchWork, owner: UserId, q: str, before: int | None, limit: int) -> SearchPage:
+    async def _messages(self, work: SearchWork, owner: OwnerId, q: str, before: int | None, limit: int) -> SearchPage:
         begun, hits = time.monotonic(), list[Hit]()
         for _ in range(self.statements):
             found = await work.messages.containing(

@@ -50,7 +50,7 @@ _CONVERSATION: dict[str, Any] = msgspec.to_builtins(
     schemas.Conversation.of(
         entities.Conversation(
             id=entities.ConversationId(7),
-            user_id=entities.UserId(1),
+            user_id=entities.OwnerId(1),
             title="Why is the sky blue?",
             created_at=datetime.fromisoformat(_THEN),
             updated_at=datetime.fromisoformat(_LATER),

@@ -6,13 +6,13 @@ from datetime import datetime
 
 import pytest
 
-from chatcore.entities import Profile, User, UserId
+from chatcore.entities import OwnerId, Profile, User, UserId
 from chatcore.errors import EmailTaken, UsernameTaken
 from chatcore.ports import UnitOfWorkFactory
 from contracts.storage.base import NOW, StorageContract, add_user, is_utc, later, stored_user, times
 from normalising import MARKS
 
-NOBODY = UserId(999_999_999)
+NOBODY = UserId(OwnerId(999_999_999))
 
 same_names = pytest.mark.parametrize(
     ("first", "second"),

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from chatcore.entities import ADMIN_ROLE, ROLES, ModelConfig, ModelConfigId, Profile, User, UserId
+from chatcore.entities import ADMIN_ROLE, ROLES, ModelConfig, ModelConfigId, OwnerId, Profile, User, UserId
 from chatcore.errors import EmailTaken, NotFound, UsernameTaken
 from chatcore.ports import NewUser, UnitOfWork, UnitOfWorkFactory
 from contracts.storage.base import NOW, StorageContract, later, stored_user
 
-NOBODY = UserId(999_999_999)
+NOBODY = UserId(OwnerId(999_999_999))
 
 
 async def written(unit_of_work: UnitOfWorkFactory, work_of: Callable[[UnitOfWork], Awaitable[object]]) -> None:
@@ -126,7 +126,7 @@ class AdministrationContract(StorageContract):
             assert [user.id for user in await work.administration.users(limit=2)] == [users[4].id, users[3].id]
             assert list(await work.administration.users(before=users[3].id, limit=2)) == [users[2], users[1]]
             assert list(await work.administration.users(before=users[0].id, limit=2)) == []
-            assert await work.administration.users(before=UserId(2**63 - 1), limit=1) == [users[4]]
+            assert await work.administration.users(before=UserId(OwnerId(2**63 - 1)), limit=1) == [users[4]]
 
     @pytest.mark.parametrize(
         ("containing", "found"),
@@ -161,7 +161,7 @@ class AdministrationContract(StorageContract):
 
     async def test_a_user_is_found_by_id(self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User) -> None:
         assert await the_user(unit_of_work, owner) == owner
-        for absent in (NOBODY, UserId(-1), UserId(0), UserId(2**70)):
+        for absent in (NOBODY, UserId(OwnerId(-1)), UserId(OwnerId(0)), UserId(OwnerId(2**70))):
             assert await the_user(unit_of_work, replace(owner, id=absent)) is None
 
     # ---- changing ----
@@ -217,7 +217,7 @@ class AdministrationContract(StorageContract):
         assert await only() is None
         await written(unit_of_work, lambda work: work.administration.set_active(owner.id, False, now=NOW))
         assert await only() == stranger.id
-        await written(unit_of_work, lambda work: work.users.delete(stranger.id))
+        await written(unit_of_work, lambda work: work.owners.delete(stranger.id))
         assert await only() is None
 
     async def test_of_two_who_go_at_once_the_second_knows_to_be_the_last(

@@ -345,7 +345,7 @@ class ConversationRepoContract(StorageContract):
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
     ) -> None:
         async with unit_of_work() as work:
-            before = await work.users.stored_bytes(owner.id)
+            before = await work.owners.stored_bytes(owner.id)
             messages = [await add_message(work, conversation) for _ in range(5)]
             await work.messages.activate(owner.id, conversation.id, after=messages[2].id, path=())
             await work.reply_log.append([LogEntry(owner.id, each.id, 0, TextKind.ANSWER, "text") for each in messages])
@@ -371,7 +371,7 @@ class ConversationRepoContract(StorageContract):
         assert await self.deleted(unit_of_work, conversation, limit=2) == 2
         async with unit_of_work(read_only=True) as work:
             assert list(await work.administration.closed_conversations(limit=10)) == []
-            assert await work.users.stored_bytes(owner.id) == before - CONVERSATION_BYTES
+            assert await work.owners.stored_bytes(owner.id) == before - CONVERSATION_BYTES
             for message in messages:
                 assert list(await work.reply_log.read(owner.id, message.id)) == []
         assert await self.deleted(unit_of_work, conversation, limit=2) == 0

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from chatcore.entities import Conversation, MessageId, RefreshToken, Session, Status, User, UserId
+from chatcore.entities import Conversation, MessageId, OwnerId, RefreshToken, Session, Status, User, UserId
 from chatcore.errors import NotFound
 from chatcore.ports import Idempotency, LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
 from contracts.storage.base import NOW, WORKER, StorageContract, add_message, add_reply, later, stored_user
 from contracts.storage.sessions import a_session, a_token
 
-NOBODY = UserId(999_999_999)
+NOBODY = UserId(OwnerId(999_999_999))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ class AccountDeletionContract(StorageContract):
         everything = await seen(unit_of_work, owner, theirs), await seen(unit_of_work, stranger, kept)
         assert all(everything[0]), "the test looks at nothing that is not there"
         async with unit_of_work() as work:
-            assert await work.users.delete(owner.id) is True
-            assert await work.users.delete(owner.id) is False
-            assert await work.users.delete(NOBODY) is False
+            assert await work.owners.delete(owner.id) is True
+            assert await work.owners.delete(owner.id) is False
+            assert await work.owners.delete(NOBODY) is False
             await work.commit()
         assert not any(await seen(unit_of_work, owner, theirs))
         assert await seen(unit_of_work, stranger, kept) == everything[1]
@@ -82,7 +82,7 @@ class AccountDeletionContract(StorageContract):
         self, unit_of_work: UnitOfWorkFactory, owner: User
     ) -> None:
         async with unit_of_work() as work:
-            await work.users.delete(owner.id)
+            await work.owners.delete(owner.id)
             await work.commit()
         another = await stored_user(unit_of_work, "owner", "owner@example.org")
         assert another.id > owner.id
@@ -92,7 +92,7 @@ class AccountDeletionContract(StorageContract):
     ) -> None:
         async def delete() -> bool:
             async with unit_of_work() as work:
-                deleted = await work.users.delete(owner.id)
+                deleted = await work.owners.delete(owner.id)
                 await work.commit()
             return deleted
 
@@ -118,7 +118,7 @@ class AccountDeletionContract(StorageContract):
     ) -> None:
         async def delete() -> bool:
             async with unit_of_work() as work:
-                deleted = await work.users.delete(owner.id)
+                deleted = await work.owners.delete(owner.id)
                 await work.commit()
             return deleted
 
@@ -148,9 +148,9 @@ class AccountDeletionContract(StorageContract):
             theirs = await own_everything(work, owner)
             await work.commit()
         async with unit_of_work() as work:
-            assert await work.users.close(owner.id, now=NOW) is True
-            assert await work.users.close(owner.id, now=NOW) is False
-            assert await work.users.close(NOBODY, now=NOW) is False
+            assert await work.owners.close(owner.id, now=NOW) is True
+            assert await work.owners.close(owner.id, now=NOW) is False
+            assert await work.owners.close(NOBODY, now=NOW) is False
             await work.commit()
         async with unit_of_work(read_only=True) as work:
             for name in (owner.username, owner.email or "", f"@{owner.id}"):
@@ -160,8 +160,8 @@ class AccountDeletionContract(StorageContract):
             assert await work.administration.user(owner.id) is None
             assert [user.id for user in await work.administration.users(limit=10)] == [stranger.id]
             assert [*await work.administration.users(containing=f"@{owner.id}", limit=10)] == []
-            assert [*await work.administration.closed(limit=10)] == [owner.id]
-            assert [*await work.administration.closed(limit=0)] == []
+            assert [*await work.owners.closed(limit=10)] == [owner.id]
+            assert [*await work.owners.closed(limit=0)] == []
         another = await stored_user(unit_of_work, "owner", "owner@example.org")
         assert another.id > owner.id
 
@@ -173,20 +173,20 @@ class AccountDeletionContract(StorageContract):
             kept = await own_everything(work, stranger)
             for _ in range(5):
                 await add_message(work, theirs.conversation)
-            await work.users.close(owner.id, now=NOW)
+            await work.owners.close(owner.id, now=NOW)
             await work.commit()
         everything = await seen(unit_of_work, stranger, kept)
         deleted = list[int]()
         while not deleted or deleted[-1]:
             async with unit_of_work() as work:
-                deleted.append(await work.users.delete_some(owner.id, limit=3))
+                deleted.append(await work.owners.delete_some(owner.id, limit=3))
                 await work.commit()
         assert deleted == [3, 3, 1, 2, 1, 0]  # seven messages, two replies in the log, a conversation
         async with unit_of_work() as work:
-            assert await work.users.delete(owner.id) is True
+            assert await work.owners.delete(owner.id) is True
             await work.commit()
         async with unit_of_work(read_only=True) as work:
-            assert [*await work.administration.closed(limit=10)] == []
+            assert [*await work.owners.closed(limit=10)] == []
         assert not any(await seen(unit_of_work, owner, theirs))
         assert await seen(unit_of_work, stranger, kept) == everything
 
@@ -197,7 +197,7 @@ class AccountDeletionContract(StorageContract):
         async with unit_of_work() as work:
             await work.tokens.add_session(session)
             conversation = await work.conversations.add(owner.id, title="", config_id=None, now=NOW)
-            await work.users.delete(owner.id)
+            await work.owners.delete(owner.id)
             await work.commit()
         for add in (
             lambda work: work.tokens.add_session(session),

@@ -13,11 +13,11 @@ from chatcore.entities import (
     Message,
     MessageId,
     ModelConfigId,
+    OwnerId,
     Role,
     Status,
     Usage,
     User,
-    UserId,
 )
 from chatcore.errors import NotFound
 from chatcore.ports import Node, UnitOfWorkFactory
@@ -34,7 +34,7 @@ from contracts.storage.base import (
 ELSEWHERE = ConversationId(987_654_321)
 
 
-def a_conversation(owner: UserId) -> Conversation:
+def a_conversation(owner: OwnerId) -> Conversation:
     return Conversation(id=ELSEWHERE, user_id=owner, title="Plans 🦄", created_at=NOW, updated_at=later(60))
 
 
@@ -185,4 +185,4 @@ class OwnDataContract(StorageContract):
                     await work.messages.restore(message, active=True)
         async with unit_of_work() as work:
             with pytest.raises(NotFound):
-                await work.conversations.restore(a_conversation(UserId(987_654_321)))
+                await work.conversations.restore(a_conversation(OwnerId(987_654_321)))

@@ -17,7 +17,7 @@ FIRST = CONVERSATION_BYTES
 
 async def stored(unit_of_work: UnitOfWorkFactory, owner: User) -> int:
     async with unit_of_work(read_only=True) as work:
-        return await work.users.stored_bytes(owner.id)
+        return await work.owners.stored_bytes(owner.id)
 
 
 async def say(unit_of_work: UnitOfWorkFactory, conversation: Conversation, content: str) -> Message:
@@ -134,6 +134,6 @@ class StorageQuotaContract(StorageContract):
         self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
     ) -> None:
         async with unit_of_work() as work:
-            await work.users.delete(owner.id)
+            await work.owners.delete(owner.id)
             await work.commit()
         assert await stored(unit_of_work, owner) == 0

@@ -8,11 +8,11 @@ from datetime import datetime
 import pytest
 
 from chatcore.authority import Caller
-from chatcore.entities import RefreshToken, Session, SessionId, User, UserId
+from chatcore.entities import OwnerId, RefreshToken, Session, SessionId, User, UserId
 from chatcore.ports import UnitOfWork, UnitOfWorkFactory
 from contracts.storage.base import NOW, StorageContract, later, times
 
-NOBODY = UserId(999_999_999)
+NOBODY = UserId(OwnerId(999_999_999))
 
 
 def a_session(user: User, session_id: str = "aB-3_", **changes: object) -> Session:
@@ -41,7 +41,7 @@ ENDS: dict[str, Callable[[UnitOfWork, Session], Awaitable[object]]] = {
     "all sessions": lambda work, it: work.tokens.revoke_all(it.user_id, now=NOW),
     "activity": lambda work, it: work.administration.set_active(it.user_id, False, now=NOW),
     "role": lambda work, it: work.administration.revoke(it.user_id, "user", now=NOW),
-    "user": lambda work, it: work.users.delete(it.user_id),
+    "user": lambda work, it: work.owners.delete(it.user_id),
 }
 """What takes away what `hold` has found."""
 HELD = [(end, role) for end in ENDS for role in (None, "user") if role or end != "role"]

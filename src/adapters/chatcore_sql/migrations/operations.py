@@ -13,7 +13,14 @@ def dialect() -> sa.Dialect:
 
 
 def create_table(name: str, *parts: sa.schema.SchemaItem, **options: Any) -> sa.Table:
-    return op.create_table(_named(name), *map(_part, parts), **options)
+    """On MySQL and MariaDB with a collation that compares code points and nothing else, for every column.
+
+    Their defaults take 🦄 for 🐴, é for e and A for a; even utf8mb4_bin takes `x ` for `x` (PAD SPACE). The two
+    have no collation without padding in common, so the server decides.
+    """
+    exact = "utf8mb4_nopad_bin" if getattr(dialect(), "is_mariadb", False) else "utf8mb4_0900_bin"
+    mysql: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": exact}
+    return op.create_table(_named(name), *map(_part, parts), **mysql, **options)
 
 
 def drop_table(name: str) -> None:
@@ -36,13 +43,46 @@ def drop_index(name: str, table: str) -> None:
     op.drop_index(_key(name), _named(table))
 
 
+def add_reference(table: str, column: str, to: str) -> None:
+    """Of a column to the `id` of another table. Not on SQLite."""
+    name = _named(f"fk_{table}_{column}")
+    op.create_foreign_key(name, _named(table), _named(to), [column], ["id"], ondelete="CASCADE")
+
+
+def drop_reference(table: str, column: str) -> None:
+    """Not on SQLite."""
+    op.drop_constraint(_named(f"fk_{table}_{column}"), _named(table), type_="foreignkey")
+
+
+def rewrite(table: str, old: str, new: str) -> None:
+    """Change what SQLite knows of a table that its rows do not depend on, such as a foreign key, without copying the
+    table (sqlite.org/lang_altertable.html, 7). Names stand in braces."""
+    op.execute("PRAGMA writable_schema = ON")
+    execute(
+        "UPDATE sqlite_master SET sql = replace(sql, '{old}', '{new}') WHERE type = 'table' AND name = '{name}'",
+        old=_filled(old),
+        new=_filled(new),
+        name=_named(table),
+    )
+    op.execute("PRAGMA writable_schema = RESET")
+
+
 def bulk_insert(table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
     op.bulk_insert(table, list(rows))
 
 
 def execute(statement: str, **parts: str) -> None:
     """Tables stand in braces, `DELETE FROM {messages}`, as do `parts`."""
-    op.execute(statement.format_map(_Tables(parts)))
+    op.execute(_filled(statement, **parts))
+
+
+def has_rows(query: str) -> bool:
+    """Whether there are any. Names stand in braces."""
+    return op.get_bind().execute(sa.text(_filled(query))).first() is not None
+
+
+def _filled(statement: str, **parts: str) -> str:
+    return statement.format_map(_Tables(parts))
 
 
 class _Tables(dict[str, str]):

@@ -16,6 +16,7 @@ from chatcore import (
     ListRoles,
     ListSessionsOfUser,
     ListUsers,
+    OwnerId,
     RevokeRole,
     RevokeSessionsOfUser,
     UserId,
@@ -32,7 +33,7 @@ async def list_users(
     cursor: Annotated[str, matching("[0-9]{0,19}", "The `next_cursor` of the previous page.")] = "",
     limit: FromQuery[int] = 20,
 ) -> schemas.Users:
-    page = await users(q=q, before=UserId(int(cursor)) if cursor else None, limit=limit)
+    page = await users(q=q, before=_id(int(cursor)) if cursor else None, limit=limit)
     last = str(page.items[-1].id) if page.has_more else None
     return schemas.Users([schemas.User.of(user) for user in page.items], page.has_more, last, limit)
 
@@ -45,7 +46,7 @@ async def list_sessions_of_user(
     limit: FromQuery[int] = 20,
     offset: FromQuery[int] = 0,
 ) -> schemas.Sessions:
-    page = await sessions(user_id=UserId(user_id), limit=limit, offset=offset)
+    page = await sessions(user_id=_id(user_id), limit=limit, offset=offset)
     items = [schemas.Session.seen_from(caller.session.id, session) for session in page.items]
     return schemas.Sessions(items, page.has_more, limit, offset)
 
@@ -59,14 +60,14 @@ async def list_roles(list_roles: FromDishka[ListRoles]) -> schemas.AccountRoles:
 async def disable_user(
     user_id: FromPath[PathId], caller: NamedDependency[Caller], disable: FromDishka[DisableUser]
 ) -> schemas.User:
-    return schemas.User.of(await disable(by=caller, user_id=UserId(user_id)))
+    return schemas.User.of(await disable(by=caller, user_id=_id(user_id)))
 
 
 @post("/users/{user_id:int}/enable", status_code=200, description=described(EnableUser))
 async def enable_user(
     user_id: FromPath[PathId], caller: NamedDependency[Caller], enable: FromDishka[EnableUser]
 ) -> schemas.User:
-    return schemas.User.of(await enable(by=caller, user_id=UserId(user_id)))
+    return schemas.User.of(await enable(by=caller, user_id=_id(user_id)))
 
 
 @post("/users/{user_id:int}/roles/grant", status_code=200, description=described(GrantRole))
@@ -76,7 +77,7 @@ async def grant_role(
     caller: NamedDependency[Caller],
     grant: FromDishka[GrantRole],
 ) -> schemas.User:
-    return schemas.User.of(await grant(by=caller, user_id=UserId(user_id), role=data.role))
+    return schemas.User.of(await grant(by=caller, user_id=_id(user_id), role=data.role))
 
 
 @post("/users/{user_id:int}/roles/revoke", status_code=200, description=described(RevokeRole))
@@ -86,14 +87,14 @@ async def revoke_role(
     caller: NamedDependency[Caller],
     revoke: FromDishka[RevokeRole],
 ) -> schemas.User:
-    return schemas.User.of(await revoke(by=caller, user_id=UserId(user_id), role=data.role))
+    return schemas.User.of(await revoke(by=caller, user_id=_id(user_id), role=data.role))
 
 
 @post("/users/{user_id:int}/sessions/revoke", status_code=200, description=described(RevokeSessionsOfUser))
 async def revoke_sessions_of_user(
     user_id: FromPath[PathId], caller: NamedDependency[Caller], revoke: FromDishka[RevokeSessionsOfUser]
 ) -> schemas.Said:
-    await revoke(by=caller, user_id=UserId(user_id))
+    await revoke(by=caller, user_id=_id(user_id))
     return schemas.Said("All sessions of the user are ended.")
 
 
@@ -101,7 +102,7 @@ async def revoke_sessions_of_user(
 async def delete_user(
     user_id: FromPath[PathId], caller: NamedDependency[Caller], delete: FromDishka[DeleteUser]
 ) -> schemas.Said:
-    await delete(by=caller, user_id=UserId(user_id))
+    await delete(by=caller, user_id=_id(user_id))
     return schemas.Said("The user is deleted.")
 
 
@@ -111,3 +112,7 @@ _CHANGES: list[Any] = [disable_user, enable_user, grant_role, revoke_role, revok
 
 def routers() -> list[Router]:
     return [private_router("/admin", [*_LISTS, *_CHANGES], tag="admin", role=ADMIN_ROLE)]
+
+
+def _id(number: int) -> UserId:
+    return UserId(OwnerId(number))

@@ -40,7 +40,7 @@ def downgrade() -> None:
 
 
 def accounts() -> None:
-    create_table(
+    op.create_table(
         "users",
         sa.Column("id", Id, primary_key=True),
         sa.Column("username", sa.String(64), nullable=False),
@@ -60,7 +60,7 @@ def accounts() -> None:
         sa.UniqueConstraint("email_key", name="uq_users_email_key"),
         sqlite_autoincrement=True,
     )
-    roles = create_table(
+    roles = op.create_table(
         "roles",
         sa.Column("name", sa.String(64), primary_key=True),
         sa.Column("description", sa.String(200), nullable=False),
@@ -72,7 +72,7 @@ def accounts() -> None:
             {"name": "admin", "description": "Administers all accounts."},
         ],
     )
-    create_table(
+    op.create_table(
         "user_roles",
         sa.Column("user_id", Id, primary_key=True),
         sa.Column("role", sa.String(64), primary_key=True),
@@ -83,7 +83,7 @@ def accounts() -> None:
 
 
 def sign_ins() -> None:
-    create_table(
+    op.create_table(
         "sessions",
         sa.Column("id", sa.String(64), primary_key=True),
         sa.Column("user_id", Id, nullable=False),
@@ -97,7 +97,7 @@ def sign_ins() -> None:
         sa.UniqueConstraint("user_id", "id", name="uq_sessions_user_id_id"),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_sessions_user_id", ondelete="CASCADE"),
     )
-    create_table(
+    op.create_table(
         "refresh_tokens",
         sa.Column("digest", Digest, primary_key=True),
         sa.Column("session_id", sa.String(64), nullable=False),
@@ -116,7 +116,7 @@ def sign_ins() -> None:
 
 
 def talk() -> None:
-    create_table(
+    op.create_table(
         "model_configs",
         sa.Column("id", Id, primary_key=True),
         sa.Column("user_id", Id, nullable=False),
@@ -130,7 +130,7 @@ def talk() -> None:
         sa.Index("ix_model_configs_user_id_id", "user_id", "id"),
         sqlite_autoincrement=True,
     )
-    create_table(
+    op.create_table(
         "conversations",
         sa.Column("id", Id, primary_key=True),
         sa.Column("user_id", Id, nullable=False),
@@ -149,7 +149,7 @@ def talk() -> None:
         sa.Index("ix_conversations_user_id_updated_at_id", "user_id", "updated_at", "id"),
         sqlite_autoincrement=True,
     )
-    create_table(
+    op.create_table(
         "messages",
         sa.Column("id", Id, primary_key=True),
         sa.Column("user_id", Id, nullable=False),
@@ -175,29 +175,11 @@ def talk() -> None:
         sa.Index("ix_messages_user_id_conversation_id_id", "user_id", "conversation_id", "id"),
         sqlite_autoincrement=True,
     )
-    create_table(
+    op.create_table(
         "reply_log",
         sa.Column("user_id", Id, autoincrement=False, primary_key=True),
         sa.Column("reply_id", Id, autoincrement=False, primary_key=True),
         sa.Column("text_offset", sa.Integer, autoincrement=False, primary_key=True),
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("text", LongText, nullable=False),
-    )
-
-
-def create_table(name: str, *parts: sa.schema.SchemaItem, sqlite_autoincrement: bool = False) -> sa.Table:
-    """On MySQL and MariaDB with a collation that compares code points and nothing else, for every column.
-
-    Their defaults take 🦄 for 🐴, é for e and A for a; even utf8mb4_bin takes `x ` for `x` (PAD SPACE). The two
-    have no collation without padding in common, so the server decides.
-    """
-    dialect = op.dialect()
-    exact = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
-    return op.create_table(
-        name,
-        *parts,
-        mysql_engine="InnoDB",
-        mysql_charset="utf8mb4",
-        mysql_collate=exact,
-        sqlite_autoincrement=sqlite_autoincrement,
     )

@@ -41,8 +41,6 @@ def upgrade() -> None:
         "workers",
         sa.Column("id", Id, primary_key=True),
         sa.Column("renewed_at", sa.BigInteger, nullable=False),
-        mysql_engine="InnoDB",
-        mysql_charset="utf8mb4",
         sqlite_autoincrement=True,
     )
     op.add_column("conversations", sa.Column("writing_worker_id", Id))

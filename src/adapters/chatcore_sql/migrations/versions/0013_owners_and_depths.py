@@ -5,8 +5,10 @@ Revises: chatcore_0012
 """
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 
 from chatcore_sql.migrations import operations as op
+from chatcore_sql.unreachable import UnfitError
 
 revision = "chatcore_0013"
 down_revision = "chatcore_0012"
@@ -19,15 +21,109 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    _check_owners()
     _split_profiles()
     _drop_depths()
     _drop_owners()
 
 
-def _add_owners() -> None: ...
+_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_MOMENT = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql")
+_OWNED = ("model_configs", "user_storage", "conversations")
+_OF_ACCOUNT = "CONSTRAINT {fk_users_id} FOREIGN KEY(id) REFERENCES {owners} (id) ON DELETE CASCADE, "
+_BEFORE = "CONSTRAINT {uq_users_username_key}"
+_NUMBER_OWNERS = {
+    "sqlite": (
+        "DELETE FROM sqlite_sequence WHERE name = trim('{owners}', '\"')",
+        (
+            "INSERT INTO sqlite_sequence (name, seq) SELECT trim('{owners}', '\"'), seq FROM sqlite_sequence "
+            "WHERE name = trim('{users}', '\"')"
+        ),
+    ),
+    "mysql": (
+        "SET foreign_key_checks = 0",
+        "ALTER TABLE {users} MODIFY id BIGINT NOT NULL",
+        "SET foreign_key_checks = 1",
+    ),
+    "postgresql": (
+        "SELECT setval('{owners_id_seq}', last_value, is_called) FROM {users_id_seq}",
+        "ALTER TABLE {users} ALTER COLUMN id DROP DEFAULT",
+    ),
+}
+"""Ids go on where those of users ended. A process of an earlier version can add no user then: the id might be another
+owner's."""
+_NUMBER_USERS = {
+    "sqlite": (
+        "DELETE FROM sqlite_sequence WHERE name = trim('{users}', '\"')",
+        (
+            "INSERT INTO sqlite_sequence (name, seq) SELECT trim('{users}', '\"'), seq FROM sqlite_sequence "
+            "WHERE name = trim('{owners}', '\"')"
+        ),
+    ),
+    "mysql": (
+        "SET foreign_key_checks = 0",
+        "ALTER TABLE {users} MODIFY id BIGINT NOT NULL AUTO_INCREMENT",
+        "SET foreign_key_checks = 1",
+    ),
+    "postgresql": (
+        "SELECT setval('{users_id_seq}', last_value, is_called) FROM {owners_id_seq}",
+        "ALTER TABLE {users} ALTER COLUMN id SET DEFAULT nextval('{users_id_seq}')",
+    ),
+}
 
 
-def _drop_owners() -> None: ...
+def _add_owners() -> None:
+    op.create_table(
+        "owners",
+        sa.Column("id", _ID, primary_key=True),
+        sa.Column("tenant", sa.String(255)),
+        sa.Column("external_id", sa.String(255)),
+        sa.Column("created_at", _MOMENT, nullable=False),
+        sa.Column("closed_at", _MOMENT),
+        sa.UniqueConstraint("tenant", "external_id", name="uq_owners_tenant_external_id"),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("ix_owners_closed_at", "owners", ["closed_at"])
+    op.execute("INSERT INTO {owners} (id, created_at, closed_at) SELECT id, created_at, closed_at FROM {users}")
+    _refer_to("owners", instead_of="users")
+    if op.dialect().name == "sqlite":
+        op.rewrite("users", _BEFORE, _OF_ACCOUNT + _BEFORE)
+    else:
+        op.add_reference("users", "id", "owners")
+    for statement in _NUMBER_OWNERS[op.dialect().name]:
+        op.execute(statement)
+    op.execute("DELETE FROM {users} WHERE closed_at IS NOT NULL")
+    op.drop_index("ix_users_closed_at", "users")
+    op.drop_column("users", "closed_at")
+
+
+def _check_owners() -> None:
+    if op.has_rows("SELECT id FROM {owners} WHERE external_id IS NOT NULL"):
+        raise UnfitError("has owners that are no accounts, which earlier versions do not know: forget them first")
+
+
+def _drop_owners() -> None:
+    op.execute("DELETE FROM {reply_log} WHERE user_id IN (SELECT id FROM {owners} WHERE closed_at IS NOT NULL)")
+    op.execute("DELETE FROM {owners} WHERE closed_at IS NOT NULL")
+    op.add_column("users", sa.Column("closed_at", _MOMENT))
+    op.create_index("ix_users_closed_at", "users", ["closed_at"])
+    for statement in _NUMBER_USERS[op.dialect().name]:
+        op.execute(statement)
+    if op.dialect().name == "sqlite":
+        op.rewrite("users", _OF_ACCOUNT, "")
+    else:
+        op.drop_reference("users", "id")
+    _refer_to("users", instead_of="owners")
+    op.drop_table("owners")
+
+
+def _refer_to(new: str, *, instead_of: str) -> None:
+    for table in _OWNED:
+        if op.dialect().name == "sqlite":
+            op.rewrite(table, f"REFERENCES {{{instead_of}}} (id)", f"REFERENCES {{{new}}} (id)")
+        else:
+            op.drop_reference(table, "user_id")
+            op.add_reference(table, "user_id", new)
 
 
 def _add_depths() -> None: ...
