@@ -82,6 +82,7 @@ from chatcore.use_cases.model_configs import (
     UpdateModelConfig,
 )
 from chatcore.use_cases.own_data import ExportOwnData, ImportConversations, Imported, OwnThing
+from chatcore.use_cases.owners import ForgetOwner, OpenOwner
 from chatcore.use_cases.read_import import OwnConversation
 from chatcore.use_cases.search import SearchConversations, SearchCursor, SearchPage
 from chatcore.use_cases.sessions import (
@@ -132,6 +133,7 @@ __all__ = [
     "ExportOwnData",
     "FindUser",
     "FollowReply",
+    "ForgetOwner",
     "GrantRole",
     "History",
     "ImportConversations",
@@ -150,6 +152,7 @@ __all__ = [
     "ModelConfig",
     "ModelConfigId",
     "ModelEndpoint",
+    "OpenOwner",
     "Operator",
     "OwnConversation",
     "OwnThing",

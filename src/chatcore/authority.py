@@ -47,7 +47,7 @@ class Authority(ABC):
         """Confirm that this authority is valid and has the role; it stays valid until the unit of work is closed.
         `alone`: no other unit confirms an authority of this user meanwhile.
 
-        Raise `Unauthenticated`, `AccountDisabled`, `Forbidden`, and `NotFound` for an owner that is gone.
+        Raise `Unauthenticated`, `AccountDisabled`, `Forbidden`.
         """
 
 
@@ -94,9 +94,9 @@ class Vouched(Owner):
         return self.owner_id
 
     async def confirm(self, work: "AuthorityWork", *, now: datetime, role: str | None, alone: bool) -> None:
-        """Valid until the owner is forgotten. Raise `NotFound`."""
+        """Valid until the owner is forgotten."""
         if not await work.owners.hold(self.owner_id):
-            raise NotFound("There is no such owner.")
+            raise Unauthenticated("There is no such owner.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ from chatcore.use_cases.model_configs import (
     UpdateModelConfig,
 )
 from chatcore.use_cases.own_data import ExportOwnData, ImportConversations
+from chatcore.use_cases.owners import ForgetOwner, OpenOwner
 from chatcore.use_cases.search import SearchConversations
 from chatcore.use_cases.sessions import (
     Authenticate,
@@ -117,6 +118,10 @@ class UseCases:
     delete_account: DeleteAccount
     export_own_data: ExportOwnData
     import_conversations: ImportConversations
+
+    # Owners of an embedding program
+    open_owner: OpenOwner
+    forget_owner: ForgetOwner
 
     # Sessions
     sign_in: SignIn

@@ -18,6 +18,7 @@ from contracts.storage import (
     MessageRepoContract,
     ModelConfigRepoContract,
     OwnDataContract,
+    OwnerRepoContract,
     ReplyLogContract,
     SealedKeysContract,
     SearchContract,
@@ -59,6 +60,10 @@ async def unit_of_work(place: Place) -> AsyncIterator[UnitOfWorkFactory]:
 
 
 class TestUsers(UserRepoContract):
+    pass
+
+
+class TestOwners(OwnerRepoContract):
     pass
 
 

@@ -10,11 +10,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect
+from sqlalchemy.exc import DBAPIError
 
 import chatcore_sql
 from chatcore.entities import OwnerId, Profile, RefreshToken, Session, SessionId
 from chatcore.ports import Idempotency, LogEntry, TextKind
-from chatcore_sql import Database, migration_script
+from chatcore_sql import Database, DatabaseUnreachable, migration_script
 from chatcore_sql.migrations.revisions import VERSION_TABLE
 from chatcore_sql.tables import metadata
 from contracts.storage.base import NOW, WORKER, add_message, add_reply, add_user, stored_conversation, stored_user
@@ -308,6 +309,79 @@ async def test_profiles_survive_the_way_down_and_up(url: str) -> None:
         async with database.unit_of_work(read_only=True) as work:
             users = await work.administration.users(limit=10)
         assert [user.profile for user in reversed(users)] == PROFILES
+
+
+async def test_a_closed_account_is_a_closed_owner_and_its_data_is_still_to_be_deleted(url: str) -> None:
+    async with Database(url) as database:
+        await database.migrate()
+        await fill(database)
+        kept = await stored_user(database.unit_of_work, "kept")
+        await database.downgrade("0012")
+        await execute(url, "UPDATE users SET closed_at = created_at WHERE username = 'ada'")
+        await database.migrate()
+        async with database.unit_of_work() as work:
+            (closed,) = await work.owners.closed(limit=10)
+            assert [user.id for user in await work.administration.users(limit=10)] == [kept.id]
+            assert len(await work.conversations.list(closed, limit=10, offset=0)) == 1
+            assert await work.owners.delete(closed)
+            await work.commit()
+        another = await stored_user(database.unit_of_work, "ada")
+        assert another.id > kept.id > closed
+
+
+async def test_what_is_still_to_be_deleted_goes_on_the_way_down(url: str) -> None:
+    async with Database(url) as database:
+        await database.migrate()
+        await fill(database)
+        kept = await stored_user(database.unit_of_work, "kept")
+        async with database.unit_of_work() as work:
+            user = await work.users.find("ada")
+            assert user is not None
+            assert await work.owners.close(user.id, now=NOW)
+            await work.commit()
+        await database.downgrade("0012")
+        assert await execute(url, "SELECT id, closed_at FROM users") == [(kept.id, None)]
+        for table in ("conversations", "messages", "reply_log", "model_configs"):
+            assert await execute(url, f"SELECT COUNT(*) FROM {table}") == [(0,)]
+        await database.migrate()
+        assert (await stored_user(database.unit_of_work, "ada")).id > kept.id
+
+
+async def test_there_is_no_way_back_for_owners_that_are_no_accounts(url: str) -> None:
+    async with Database(url) as database:
+        await database.migrate()
+        await fill(database)
+        async with database.unit_of_work() as work:
+            owner = await work.owners.add("acme", "ada", now=NOW)
+            await work.conversations.add(owner, title="Mine", config_id=None, now=NOW)
+            await work.commit()
+        before = await looked_at(url, rows_of)
+        with pytest.raises(DatabaseUnreachable, match="owners that are no accounts"):
+            await database.downgrade("0012")
+        assert await database.is_migrated()
+        assert await looked_at(url, rows_of) == before
+        async with database.unit_of_work() as work:
+            assert await work.owners.close(owner, now=NOW)
+            await work.commit()
+        await database.downgrade("0012")
+        assert await execute(url, "SELECT COUNT(*) FROM conversations") == [(1,)]
+
+
+async def test_an_earlier_versions_process_cannot_take_an_owners_id_for_a_user(url: str) -> None:
+    if url.startswith("sqlite"):
+        pytest.skip("serves one process")
+    async with Database(url) as database:
+        await database.migrate()
+        async with database.unit_of_work() as work:
+            await work.owners.add("acme", "ada", now=NOW)
+            await work.commit()
+        with pytest.raises(DBAPIError):
+            await execute(
+                url,
+                "INSERT INTO users (username, username_key, password_hash, is_active, created_at, updated_at) "
+                "VALUES ('x', 'x', 'x', TRUE, '2026-01-01', '2026-01-01')",
+            )
+        assert await execute(url, "SELECT COUNT(*) FROM users") == [(0,)]
 
 
 async def test_migrating_what_is_migrated_changes_nothing(url: str) -> None:

@@ -27,6 +27,7 @@ WITHOUT = {
     "accounts.Register._store_signed_in": "anybody makes an account",
     "administration.CreateAdmin.promote": "the operator, at the server",
     "encryption_keys.RotateKeys._replace": "the operator, at the server",
+    "owners.OpenOwner._found_or_added": "the embedding program vouches for its users",
     "sessions.Authenticate._touch": "a use is noted, nothing of the user's is changed",
     "sessions.Refresh._refresh": "a refresh token is the proof, and is looked at in the same transaction",
     "sessions.SignIn._open": "the password is the proof, and its hash is held in the same transaction",

@@ -40,6 +40,7 @@ from contracts.storage import (
     MessageRepoContract,
     ModelConfigRepoContract,
     OwnDataContract,
+    OwnerRepoContract,
     ReplyLogContract,
     SealedKeysContract,
     SearchContract,
@@ -61,6 +62,10 @@ def unit_of_work() -> UnitOfWorkFactory:
 
 
 class TestUsers(UserRepoContract):
+    pass
+
+
+class TestOwners(OwnerRepoContract):
     pass
 
 

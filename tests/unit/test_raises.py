@@ -129,7 +129,7 @@ async def scene(world: World) -> AsyncIterator[Scene]:
             world,
             process,
             made_of,
-            {**by, **ids, **model, **account, **tokens, **more, "rows": rows},
+            {**by, **ids, **model, **account, **tokens, **more, "rows": rows, "user": "7"},
             stack.enter_context,
         )
         stack.close()

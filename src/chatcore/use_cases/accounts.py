@@ -362,7 +362,7 @@ class Deletion:
             if role is not None:
                 await keep_an_admin(work, owner)
             if not await work.owners.close(owner, now=self.clock.now()):
-                raise NotFound("This account is deleted already.")
+                raise NotFound("This owner is deleted already.")
             await work.commit()
 
 

@@ -11,6 +11,7 @@ from contracts.storage.idempotency import IdempotencyContract
 from contracts.storage.messages import MessageRepoContract
 from contracts.storage.model_configs import ModelConfigRepoContract
 from contracts.storage.own_data import OwnDataContract
+from contracts.storage.owners import OwnerRepoContract
 from contracts.storage.quota import StorageQuotaContract
 from contracts.storage.reply_log import ReplyLogContract
 from contracts.storage.search import SearchContract
@@ -28,6 +29,7 @@ __all__ = [
     "MessageRepoContract",
     "ModelConfigRepoContract",
     "OwnDataContract",
+    "OwnerRepoContract",
     "ReplyLogContract",
     "SealedKeysContract",
     "SearchContract",
