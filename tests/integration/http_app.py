@@ -23,6 +23,7 @@ from chatcore_app import Settings
 from chatcore_cli.server import uvicorn_options
 from chatcore_http import create_app
 from chatcore_memory import PlainPasswords, ScriptedModel
+from unit.documents import fields_of
 
 Body = bytes | BinaryIO | AsyncIterable[bytes]
 
@@ -34,25 +35,9 @@ _COMMENT = re.compile(rb":[^\r\n]*\n\n")
 # ---- shapes ----------------------------------------------------------------------------------------------
 
 PROFILE = {field.name for field in fields(Profile)}
-USER = {"id", "username", "email", "roles", "is_active", "profile", "created_at", "updated_at"}
-TOKENS = {"user", "access_token", "refresh_token", "token_type", "expires_in"}
-MODEL_CONFIG = {"id", "model_url", "model_name", "api_key_hint", "created_at", "updated_at"}
-CONVERSATION = {"id", "title", "config_id", "created_at", "updated_at"}
-MESSAGE = {
-    "id",
-    "conversation_id",
-    "parent_id",
-    "siblings",
-    "role",
-    "content",
-    "reasoning",
-    "status",
-    "model",
-    "usage",
-    "finish_reason",
-    "error",
-    "created_at",
-}
+USER, TOKENS, MODEL_CONFIG, CONVERSATION, MESSAGE = map(
+    fields_of, ("User", "Tokens", "ModelConfig", "Conversation", "Message")
+)
 HISTORY = {"conversation", "messages", "has_more", "next_before_id"}
 
 EVENTS = {"Accept": "text/event-stream"}

@@ -31,6 +31,14 @@ def rows_of(document: str, heading: str) -> list[list[str]]:
     return tables_of(re.split(r"^## ", document.partition(f"## {heading}\n")[2], flags=re.MULTILINE)[0])
 
 
+def fields_of(shape: str) -> set[str]:
+    """Those that docs/wire.md names of an object."""
+    found = re.search(rf"^- \*\*{shape}\*\* `\{{(.*?)\}}`", read("docs/wire.md"), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    flat = re.sub(r"\{[^}]*\}", "", found[1])
+    return {re.split(r"[|:]", field)[0].strip() for field in flat.split(",")}
+
+
 def named_in(cell: str) -> list[str]:
     return _NAMED.findall(cell)
 

@@ -23,7 +23,7 @@ from chatcore.live_reply import MAX_PIECE
 from chatcore.ports import TextKind
 from chatcore.use_cases.model_configs import Checked
 from chatcore.use_cases.sessions import SignedIn
-from chatcore_http.shapes import Listing, Shape
+from chatcore_http.shapes import Listing, Shape, shown
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -203,11 +203,7 @@ class ModelCheck(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Conversation(Shape, frozen=True):
-    id: int
-    title: str
-    config_id: int | None
-    created_at: datetime
-    updated_at: datetime
+    __annotations__ = shown(entities.Conversation, but=("user_id", "titled_by_user", "writing_reply_id"))
 
 
 class Conversations(msgspec.Struct, frozen=True):

@@ -1,7 +1,9 @@
 """What the repositories promise of things read by their ids, and stored as they were somewhere else."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, replace
 from datetime import datetime
+from typing import Any, get_args
 
 import pytest
 
@@ -12,7 +14,6 @@ from chatcore.entities import (
     FinishReason,
     Message,
     MessageId,
-    ModelConfigId,
     OwnerId,
     Role,
     Status,
@@ -47,6 +48,20 @@ def a_message(conversation: Conversation) -> Message:
         content="answer",
         created_at=NOW,
     )
+
+
+_OTHER_VALUES: Mapping[Any, object] = {str: "Other 🦄", int: 987, datetime: later(90)}
+
+
+def filled(conversation: Conversation) -> Conversation:
+    """With another value in each field that has a default."""
+    values = dict[str, Any]()
+    for field in fields(Conversation):
+        if field.default is not MISSING:
+            kind, *_ = get_args(field.type) or (field.type,)
+            kind = getattr(kind, "__supertype__", kind)
+            values[field.name] = not field.default if kind is bool else _OTHER_VALUES[kind]
+    return replace(conversation, **values)
 
 
 class OwnDataContract(StorageContract):
@@ -94,13 +109,8 @@ class OwnDataContract(StorageContract):
     async def test_a_conversation_is_restored(
         self, unit_of_work: UnitOfWorkFactory, owner: User, title: str, by_user: bool
     ) -> None:
-        was = replace(
-            a_conversation(owner.id),
-            title=title,
-            titled_by_user=by_user,
-            config_id=ModelConfigId(987),
-            writing_reply_id=MessageId(654),
-        )
+        was = replace(filled(a_conversation(owner.id)), title=title, titled_by_user=by_user)
+        assert (was.config_id, was.writing_reply_id) == (987, 987)
         async with unit_of_work() as work:
             restored = await work.conversations.restore(was)
             await work.commit()
