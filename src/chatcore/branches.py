@@ -2,12 +2,13 @@
 first message down, is the active branch, which the history shows and the next message continues."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 from chatcore.entities import MessageId
 from chatcore.ports import Node
 
 
-def path_to(tree: Sequence[Node], message_id: MessageId) -> tuple[MessageId | None, tuple[MessageId, ...]]:
+def path_to(tree: Sequence[Node], message_id: MessageId) -> tuple[Node | None, tuple[MessageId, ...]]:
     """How to make a message the active branch's last one: the last active message on the way to it from the top (None:
     not even the first is), and those after it, down to the message."""
     nodes = {node.id: node for node in tree}
@@ -15,7 +16,7 @@ def path_to(tree: Sequence[Node], message_id: MessageId) -> tuple[MessageId | No
     while node is not None and not node.active:
         path.append(node.id)
         node = None if node.parent_id is None else nodes.get(node.parent_id)
-    return (None if node is None else node.id), tuple(reversed(path))
+    return node, tuple(reversed(path))
 
 
 def ancestors(tree: Sequence[Node], message_id: MessageId) -> Sequence[MessageId]:
@@ -29,11 +30,12 @@ def ancestors(tree: Sequence[Node], message_id: MessageId) -> Sequence[MessageId
 
 
 def newest_below(tree: Sequence[Node], message_id: MessageId) -> MessageId:
-    """The newest of those that descend from the message; it is a leaf. The message itself, if it is one. `tree` is
-    ordered by id, so that each message comes after the one that it follows."""
-    newest, below = message_id, {message_id}
+    """The newest leaf of those that descend from the message; the message itself, if it is one. In `tree` each message
+    comes after the one that it follows."""
+    parents, below = {node.parent_id for node in tree}, {message_id}
+    leaves = list[Node]()
     for node in tree:
         if node.parent_id in below:
             below.add(node.id)
-            newest = node.id
-    return newest
+            leaves += [node] if node.id not in parents else []
+    return max(leaves, key=attrgetter("created_at", "id")).id if leaves else message_id

@@ -200,7 +200,7 @@ class Message:
     """One message; an assistant's message is a reply. The reply's text is `reasoning`, then `content`.
 
     `parent_id` is the message that it follows: for a reply, the user's message that it answers. `siblings` are the ids
-    of all messages with this parent, its own included, oldest first: the conversation's branches.
+    of all messages with this parent, its own included, lowest first: the conversation's branches.
     """
 
     id: MessageId

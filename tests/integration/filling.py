@@ -215,6 +215,7 @@ def _messages() -> Rows:
                 "user_id": conversation["user_id"],
                 "conversation_id": conversation["id"],
                 "parent_id": number - 1 if place else 0,
+                "depth": place,
                 "active": True,
                 "role": "user" if asked else "assistant",
                 "content": "Some words that somebody has said to the model, or that it has answered to them. " * 3,

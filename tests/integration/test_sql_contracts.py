@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import Insert, event
 
 from chatcore.ports import UnitOfWorkFactory
 from chatcore_sql import Database
+from chatcore_sql.tables import messages
 from contracts.storage import (
     AccountDeletionContract,
     AdministrationContract,
@@ -17,6 +19,7 @@ from contracts.storage import (
     IdempotencyContract,
     MessageRepoContract,
     ModelConfigRepoContract,
+    OrderContract,
     OwnDataContract,
     OwnerRepoContract,
     ReplyLogContract,
@@ -29,6 +32,7 @@ from contracts.storage import (
     UserRepoContract,
     WorkersContract,
 )
+from contracts.storage.order import IDS
 from contracts.storage.quota import MOST
 from integration.databases import POOLER, behind_a_pooler, empty, migrated_database, on_each
 
@@ -125,6 +129,23 @@ class TestStorageQuota(StorageQuotaContract):
         url, names = place
         await empty(url, **names)
         async with Database(url, max_storage=MOST, **names) as database:
+            yield database.unit_of_work
+
+
+class TestOrder(OrderContract):
+    @pytest.fixture(params=IDS)
+    async def unit_of_work(self, request: pytest.FixtureRequest, place: Place) -> AsyncIterator[UnitOfWorkFactory]:
+        url, names = place
+        await empty(url, **names)
+        ids = iter(IDS[request.param]())
+
+        def numbered(_: object, statement: object, several: Any, values: dict[str, Any], options: object) -> Any:
+            if isinstance(statement, Insert) and statement.table is messages:
+                values = {**values, "id": next(ids)}
+            return statement, several, values
+
+        async with Database(url, **names) as database:
+            event.listen(database._writing.engine, "before_execute", numbered, retval=True)
             yield database.unit_of_work
 
 

@@ -40,6 +40,7 @@ from chatcore.ports import (
     MessageRepo,
     ModelConfigRepo,
     NewUser,
+    Node,
     OwnerRepo,
     ReplyLog,
     SealedKeys,
@@ -168,6 +169,11 @@ SOME_CURSORS = [
     for number in filling.WRITTEN[:10]
 ]
 """Of readers of replies that other processes write."""
+
+
+def place_of(it: Whose) -> Node:
+    place = it.message - filling.message_of(it.conversation, 0)
+    return Node(it.message, MessageId(it.message - 1) if place else None, place, True, NOW)
 
 
 def path_of(it: Whose) -> list[MessageId]:
@@ -305,18 +311,19 @@ CALLS: Mapping[str, Sequence[Call]] = {
     "messages.reply_to": [
         lambda work, it: work.messages.reply_to(it.owner, it.conversation, MessageId(it.message - 1))
     ],
-    "messages.last": [lambda work, it: work.messages.last(it.owner, it.conversation, before=it.deep)],
+    "messages.place": [lambda work, it: work.messages.place(it.owner, it.conversation, it.message)],
+    "messages.last": [lambda work, it: work.messages.last(it.owner, it.conversation)],
     "messages.told": [
-        lambda work, it: work.messages.told(it.owner, it.conversation, limit=20, max_bytes=10_000, before=it.deep),
+        lambda work, it: work.messages.told(it.owner, it.conversation, limit=20, max_bytes=10_000, through=it.deep),
         lambda work, it: work.messages.told(it.owner, it.conversation, limit=20, max_bytes=10_000, among=path_of(it)),
     ],
     "messages.forget_key": [
         lambda work, it: work.messages.forget_key(it.owner, it.conversation, f"key{it.message - 1}", before=later(1e8))
     ],
     "messages.history": [lambda work, it: work.messages.history(it.owner, it.conversation, limit=20, before=it.deep)],
-    "messages.by_id": [
-        lambda work, it: work.messages.by_id(it.owner, it.conversation, after=None, limit=20),
-        lambda work, it: work.messages.by_id(it.owner, it.conversation, after=it.message, limit=20),
+    "messages.by_depth": [
+        lambda work, it: work.messages.by_depth(it.owner, it.conversation, after=None, limit=20),
+        lambda work, it: work.messages.by_depth(it.owner, it.conversation, after=it.message, limit=20),
     ],
     "messages.restore": [lambda work, it: work.messages.restore(a_message(it), active=True)],
     "messages.begun_with": [lambda work, it: work.messages.begun_with(it.owner, "unicorn", among=[it.conversation])],
@@ -327,7 +334,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
     "messages.last_reply": [lambda work, it: work.messages.last_reply(it.owner, it.conversation)],
     "messages.tree": [lambda work, it: work.messages.tree(it.owner, it.conversation)],
     "messages.activate": [
-        lambda work, it: work.messages.activate(it.owner, it.conversation, after=it.message, path=[]),
+        lambda work, it: work.messages.activate(it.owner, it.conversation, after=place_of(it), path=[]),
         lambda work, it: work.messages.activate(it.owner, it.conversation, after=None, path=path_of(it)),
     ],
     "messages.finish": [finish],

@@ -2,8 +2,11 @@
 edits, regenerations and switches make of it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +15,7 @@ from chatcore import Message, MessageId, Role, Sent
 from chatcore.branches import newest_below, path_to
 from chatcore.ports import Node
 from chatcore_memory import Stall
+from contracts.storage.order import IDS
 from unit.world import Chat, World, everything_has_ended
 
 # ---- pure ------------------------------------------------------------------------------------------------
@@ -25,10 +29,12 @@ def trees(draw: st.DrawFn) -> list[Node]:
         parents[number * 3] = draw(st.sampled_from([None, *parents]))
     last = draw(st.sampled_from([None, *parents]))
     active = set(_up(parents, last))
-    return [
-        Node(MessageId(id_), None if parent is None else MessageId(parent), id_ in active)
-        for id_, parent in parents.items()
-    ]
+    return [node(id_, parent, len(_up(parents, parent)), id_ in active) for id_, parent in parents.items()]
+
+
+def node(number: int, parent: int | None, depth: int, active: bool) -> Node:
+    added = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
+    return Node(MessageId(number), None if parent is None else MessageId(parent), depth, active, added)
 
 
 def _up(parents: dict[int, int | None], node: int | None) -> list[int]:
@@ -47,8 +53,8 @@ def test_the_way_to_a_message_is_what_is_active_of_it_and_the_rest(data: st.Data
     parents: dict[int, int | None] = {node.id: node.parent_id for node in tree}
     active = {node.id for node in tree if node.active}
     fork, path = path_to(tree, target.id)
-    assert [*reversed(_up(parents, fork)), *path] == [*reversed(_up(parents, target.id))]
-    assert fork is None or fork in active
+    assert [*reversed(_up(parents, None if fork is None else fork.id)), *path] == [*reversed(_up(parents, target.id))]
+    assert fork is None or fork.id in active
     assert active.isdisjoint(path)
 
 
@@ -63,7 +69,7 @@ def test_the_newest_below_is_a_leaf_and_the_highest_of_those_that_descend(data: 
 
 
 def test_a_message_that_is_not_in_the_tree_has_no_way_to_it() -> None:
-    tree = [Node(MessageId(1), None, True)]
+    tree = [node(1, None, 0, True)]
     assert path_to(tree, MessageId(2)) == (None, ())
 
 
@@ -105,20 +111,24 @@ class Book:
         return path[::-1]
 
     def siblings(self, message: Message) -> tuple[MessageId, ...]:
-        return tuple(each.id for each in self.messages.values() if each.parent_id == message.parent_id)
+        return tuple(sorted(each.id for each in self.messages.values() if each.parent_id == message.parent_id))
 
     def newest_below(self, message: Message) -> MessageId:
-        return max(each for each in self.messages if message.id in self.path(each))
+        """The clock stands still: the highest id of the leaves."""
+        parents = {each.parent_id for each in self.messages.values()}
+        return max(each for each in self.messages.keys() - parents if message.id in self.path(each))
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(acts, max_size=12))
-def test_whatever_is_done_one_path_is_shown_and_nothing_is_lost(acts: Sequence[Act]) -> None:
-    asyncio.run(_act(acts))
+@given(st.lists(acts, max_size=12), st.sampled_from([partial(count, 1), *IDS.values()]))
+def test_whatever_is_done_one_path_is_shown_and_nothing_is_lost(
+    acts: Sequence[Act], ids: Callable[[], Iterable[int]]
+) -> None:
+    asyncio.run(_act(acts, ids()))
 
 
-async def _act(acts: Sequence[Act]) -> None:
-    world, book = World(), Book()
+async def _act(acts: Sequence[Act], ids: Iterable[int]) -> None:
+    world, book = World(ids=ids), Book()
     async with world.process() as process:
         chat = await process.chat()
         for number, act in enumerate([Act("send"), *acts]):
@@ -181,5 +191,7 @@ async def _check(world: World, chat: Chat, book: Book) -> None:
     async with world.storage(read_only=True) as work:
         tree = await work.messages.tree(chat.owner, chat.id)
         stored = [await work.messages.get(chat.owner, chat.id, node.id) for node in tree]
-    assert stored == list(book.messages.values())
+    assert {each and each.id: each for each in stored} == book.messages
+    assert len(stored) == len(book.messages)
+    assert all(node.parent_id in {None, *(each.id for each in tree[:place])} for place, node in enumerate(tree))
     assert [node.id for node in tree if node.active] == book.active

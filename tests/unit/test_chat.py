@@ -225,7 +225,7 @@ async def test_no_text_is_read_while_the_conversation_is_locked(chat: Chat, monk
 
         return watch
 
-    for name in ("told", "history", "get", "last_reply", "reply_to", "by_id"):
+    for name in ("told", "history", "get", "last_reply", "reply_to", "by_depth"):
         monkeypatch.setattr(MemoryMessages, name, watched(name))
     for ask in (chat.send(), chat.edit(question.id), chat.regenerate(), chat.regenerate(question.id)):
         await ask

@@ -39,6 +39,7 @@ from contracts.storage import (
     IdempotencyContract,
     MessageRepoContract,
     ModelConfigRepoContract,
+    OrderContract,
     OwnDataContract,
     OwnerRepoContract,
     ReplyLogContract,
@@ -51,6 +52,7 @@ from contracts.storage import (
     UserRepoContract,
     WorkersContract,
 )
+from contracts.storage.order import IDS
 from contracts.storage.quota import MOST
 
 # ---- storage ----
@@ -59,6 +61,12 @@ from contracts.storage.quota import MOST
 @pytest.fixture
 def unit_of_work() -> UnitOfWorkFactory:
     return MemoryDatabase().unit_of_work
+
+
+class TestOrder(OrderContract):
+    @pytest.fixture(params=IDS)
+    def unit_of_work(self, request: pytest.FixtureRequest) -> UnitOfWorkFactory:
+        return MemoryDatabase(ids=IDS[request.param]()).unit_of_work
 
 
 class TestUsers(UserRepoContract):

@@ -176,10 +176,10 @@ async def test_the_tree_and_the_branch_that_is_shown_are_kept(world: World, ada:
     error = Failure(code="model_timeout", detail="Too slow.")
     was = [
         said(1, role=Role.USER),
-        said(2, 1, status=Status.FAILED, error=error, model="model"),
-        said(3, 1, status=Status.STOPPED, reasoning="because", usage=usage),
-        said(4, 3, role=Role.USER),
-        said(5, role=Role.SYSTEM),
+        said(2, role=Role.SYSTEM),
+        said(3, 1, status=Status.FAILED, error=error, model="model"),
+        said(4, 1, status=Status.STOPPED, reasoning="because", usage=usage),
+        said(5, 4, role=Role.USER),
     ]
     imported = await brought(world, ada, own(1, current, titled_by_user=True), *was)
     assert (imported.conversations, imported.messages, imported.refusals) == (1, 5, 0)
@@ -197,7 +197,7 @@ async def test_the_tree_and_the_branch_that_is_shown_are_kept(world: World, ada:
             before, user_id=ada, conversation_id=kept.conversation.id
         )
     history = await world.read_history(owner=ada, conversation_id=kept.conversation.id)
-    shown = {1: [1], 2: [1, 2], 3: [1, 3], 4: [1, 3, 4]}.get(current or 0, [5])
+    shown = {1: [1], 2: [2], 3: [1, 3], 4: [1, 4]}.get(current or 0, [1, 4, 5])
     assert [numbers[message.id] for message in history.messages] == shown
 
 

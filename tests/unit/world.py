@@ -1,7 +1,7 @@
 """chatcore as an embedding program wires it, on the adapters in memory; what the tests of the use cases share."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,9 +67,9 @@ SERVER_MODEL = ModelEndpoint(url="https://models.test/v1", model="server-model",
 class World(UseCases):
     """One database with its clock and its model, and the use cases that need no `Replies`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, ids: Iterable[int] | None = None) -> None:
         self.clock = HandClock()
-        self.database = MemoryDatabase(self.clock)
+        self.database = MemoryDatabase(self.clock, ids=ids)
         self.model = ScriptedModel("Hello", " world")
         self.owners: list[UserId] = []
         self.passwords = PlainPasswords()

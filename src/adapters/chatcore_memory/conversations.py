@@ -164,7 +164,7 @@ class MemoryConversations(ConversationRepo):
 
     async def by_id(self, owner: OwnerId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
         def select(state: State) -> Sequence[Conversation]:
-            theirs = (each for each in state.conversations.values() if each.user_id == owner)
+            theirs = (each for _, each in sorted(state.conversations.items()) if each.user_id == owner)
             return [each for each in theirs if after is None or each.id > after][:limit]
 
         return await self._transaction.read(select)
@@ -277,6 +277,7 @@ class MemoryConversations(ConversationRepo):
 def forget(state: State, messages: Sequence[Message]) -> None:
     gone = {message.id for message in messages}
     state.messages = {key: message for key, message in state.messages.items() if key not in gone}
+    state.depths = {key: depth for key, depth in state.depths.items() if key not in gone}
     state.idempotency = {key: named for key, named in state.idempotency.items() if key not in gone}
     state.reply_log = {key: entry for key, entry in state.reply_log.items() if entry.reply_id not in gone}
     state.writers = {key: worker for key, worker in state.writers.items() if key not in gone}

@@ -1,8 +1,9 @@
 """The database in memory: its units of work, and the way to make it fail."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from itertools import count
 
 from chatcore.clock import SystemClock
 from chatcore.ports import Clock, UnitOfWork
@@ -23,9 +24,12 @@ class MemoryDatabase:
     is committed at the moment of each read.
     """
 
-    def __init__(self, clock: Clock | None = None, *, max_storage: int = MAX_STORAGE_BYTES) -> None:
-        """`clock`: the database's own, which leases go by. `max_storage`: bytes that a user may store."""
-        self._store = Store(clock or SystemClock(), max_storage)
+    def __init__(
+        self, clock: Clock | None = None, *, max_storage: int = MAX_STORAGE_BYTES, ids: Iterable[int] | None = None
+    ) -> None:
+        """`clock`: the database's own, which leases go by. `max_storage`: bytes that a user may store. `ids`: of all
+        that is stored, in that order; by default they rise."""
+        self._store = Store(clock or SystemClock(), max_storage, ids or count(1))
         self._lock = asyncio.Lock()
         self._writer: asyncio.Task[object] | None = None
 

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
+from itertools import takewhile
+from operator import attrgetter
 
 from chatcore.entities import SPOKEN, Conversation, ConversationId, Message, MessageId, OwnerId, Role, Status
 from chatcore.errors import IdempotencyKeyReused, NotFound
@@ -59,7 +61,7 @@ class MemoryMessages(MessageRepo):
                 if named_message(state, owner, conversation_id, idempotency.key):
                     raise IdempotencyKeyReused
                 state.idempotency[message.id] = idempotency
-            state.messages[message.id] = message
+            put(state, message)
             self._transaction.ledger.ask(owner, size_of(message))
             return replace(message, siblings=(message.id,))
 
@@ -88,17 +90,23 @@ class MemoryMessages(MessageRepo):
 
     async def reply_to(self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
         def select(state: State) -> Message | None:
-            replies = (each for each in messages_of(state, owner, conversation_id) if each.role is Role.ASSISTANT)
-            return next((with_siblings(state, reply) for reply in replies if reply.parent_id == message_id), None)
+            theirs = (each for each in messages_of(state, owner, conversation_id) if each.parent_id == message_id)
+            replies = (each for each in theirs if each.role is Role.ASSISTANT)
+            first = min(replies, key=attrgetter("created_at", "id"), default=None)
+            return first and with_siblings(state, first)
 
         return await self._transaction.read(select)
 
-    async def last(
-        self, owner: OwnerId, conversation_id: ConversationId, *, before: MessageId | None = None
-    ) -> MessageId | None:
+    async def place(self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId) -> Node | None:
+        def select(state: State) -> Node | None:
+            message = owned(state.messages, owner, message_id)
+            return node_of(state, message) if message and message.conversation_id == conversation_id else None
+
+        return await self._transaction.read(select)
+
+    async def last(self, owner: OwnerId, conversation_id: ConversationId) -> MessageId | None:
         def select(state: State) -> MessageId | None:
-            ids = (message.id for message in reversed(branch_of(state, owner, conversation_id)))
-            return next((each for each in ids if before is None or each < before), None)
+            return next((each.id for each in reversed(branch_of(state, owner, conversation_id))), None)
 
         return await self._transaction.read(select)
 
@@ -115,9 +123,12 @@ class MemoryMessages(MessageRepo):
             conversation = owned(state.conversations, owner, conversation_id)
             if conversation is None:
                 return None
-            messages = branch_of(state, owner, conversation_id)
-            page = [message for message in messages if before is None or message.id < before][-limit:]
-            return conversation, [with_siblings(state, message) for message in newest_that_fit(page, max_bytes)]
+            page = branch_of(state, owner, conversation_id)
+            if before in state.messages:
+                page = [*takewhile(lambda each: each.id != before, page)] if before not in state.inactive else []
+            return conversation, [
+                with_siblings(state, message) for message in newest_that_fit(page[-limit:], max_bytes)
+            ]
 
         return await self._transaction.read(select)
 
@@ -128,13 +139,15 @@ class MemoryMessages(MessageRepo):
         *,
         limit: int,
         max_bytes: int,
-        before: MessageId | None = None,
+        through: MessageId | None = None,
         among: Sequence[MessageId] | None = None,
     ) -> Sequence[Message]:
         def select(state: State) -> Sequence[Message]:
             if among is None:
-                branch = branch_of(state, owner, conversation_id)
-                messages = [each for each in branch if before is None or each.id < before]
+                messages = branch_of(state, owner, conversation_id)
+                if through is not None:
+                    end = next((place for place, each in enumerate(messages, 1) if each.id == through), 0)
+                    messages = messages[:end]
             else:
                 messages = [each for each in messages_of(state, owner, conversation_id) if each.id in among]
             heads, left = list[Message](), max_bytes
@@ -146,7 +159,7 @@ class MemoryMessages(MessageRepo):
 
         return await self._transaction.read(select)
 
-    async def by_id(
+    async def by_depth(
         self,
         owner: OwnerId,
         conversation_id: ConversationId,
@@ -157,8 +170,8 @@ class MemoryMessages(MessageRepo):
     ) -> Sequence[Message]:
         def select(state: State) -> Sequence[Message]:
             messages = messages_of(state, owner, conversation_id)
-            page = [message for message in messages if after is None or message.id > after][:limit]
-            return [*fitting(page, max_bytes, bytes_of)]
+            begin = next((place for place, each in enumerate(messages, 1) if each.id == after), 0)
+            return [*fitting(messages[begin : begin + limit], max_bytes, bytes_of)]
 
         return await self._transaction.read(select)
 
@@ -168,7 +181,7 @@ class MemoryMessages(MessageRepo):
         def insert(state: State) -> MessageId:
             if owned(state.conversations, restored.user_id, restored.conversation_id) is None:
                 raise NotFound
-            state.messages[restored.id] = restored
+            put(state, restored)
             self._transaction.ledger.ask(restored.user_id, size_of(restored))
             if not active:
                 state.inactive.add(restored.id)
@@ -189,7 +202,7 @@ class MemoryMessages(MessageRepo):
         needle = Needle(text)
 
         def select(state: State) -> Matches[Hit]:
-            theirs = (each for each in reversed(state.messages.values()) if each.user_id == owner)
+            theirs = (each for _, each in sorted(state.messages.items(), reverse=True) if each.user_id == owner)
             older = [each for each in theirs if before is None or each.id < before]
             read = [*fitting(older[:within], max_bytes, lambda message: utf8_length(message.content))]
             found = search(read, lambda message: needle.place_in(message.content), limit=limit, of=len(older))
@@ -225,17 +238,17 @@ class MemoryMessages(MessageRepo):
     async def tree(self, owner: OwnerId, conversation_id: ConversationId) -> Sequence[Node]:
         def select(state: State) -> Sequence[Node]:
             messages = messages_of(state, owner, conversation_id)
-            return [Node(message.id, message.parent_id, message.id not in state.inactive) for message in messages]
+            return sorted((node_of(state, each) for each in messages), key=attrgetter("depth", "created_at", "id"))
 
         return await self._transaction.read(select)
 
     async def activate(
-        self, owner: OwnerId, conversation_id: ConversationId, *, after: MessageId | None, path: Sequence[MessageId]
+        self, owner: OwnerId, conversation_id: ConversationId, *, after: Node | None, path: Sequence[MessageId]
     ) -> None:
         def update(state: State) -> None:
-            theirs = {message.id for message in messages_of(state, owner, conversation_id)}
-            state.inactive |= {message_id for message_id in theirs if message_id > (after or 0)}
-            state.inactive -= theirs.intersection(path)
+            theirs = [message.id for message in messages_of(state, owner, conversation_id)]
+            state.inactive |= {*theirs[theirs.index(after.id) + 1 if after and after.id in theirs else 0 :]}
+            state.inactive -= {*theirs}.intersection(path)
 
         await self._transaction.write(update)
 
@@ -266,17 +279,27 @@ class MemoryMessages(MessageRepo):
         return await self._transaction.read(select)
 
 
+def put(state: State, message: Message) -> None:
+    state.messages[message.id] = message
+    state.depths[message.id] = 0 if message.parent_id is None else state.depths.get(message.parent_id, -1) + 1
+
+
+def node_of(state: State, message: Message) -> Node:
+    active, depth = message.id not in state.inactive, state.depths[message.id]
+    return Node(message.id, message.parent_id, depth, active, message.created_at)
+
+
 def messages_of(state: State, owner: OwnerId, conversation_id: ConversationId) -> Sequence[Message]:
-    """Oldest first: ids are given in the order of adding, and a dictionary keeps that order."""
-    return [
-        message
-        for message in state.messages.values()
-        if message.user_id == owner and message.conversation_id == conversation_id
-    ]
+    """By depth."""
+    theirs = (each for each in state.messages.values() if each.user_id == owner)
+    return sorted(
+        (each for each in theirs if each.conversation_id == conversation_id),
+        key=lambda each: (state.depths[each.id], each.id),
+    )
 
 
 def branch_of(state: State, owner: OwnerId, conversation_id: ConversationId) -> Sequence[Message]:
-    """The active one, oldest first."""
+    """The active one, from the top."""
     return [each for each in messages_of(state, owner, conversation_id) if each.id not in state.inactive]
 
 
@@ -288,7 +311,7 @@ def hit_in(state: State, message: Message, place: int) -> Hit:
 def with_siblings(state: State, message: Message) -> Message:
     place = (message.conversation_id, message.parent_id)
     siblings = (each.id for each in state.messages.values() if (each.conversation_id, each.parent_id) == place)
-    return replace(message, siblings=tuple(siblings))
+    return replace(message, siblings=tuple(sorted(siblings)))
 
 
 def is_active_reply(state: State, message: Message) -> bool:

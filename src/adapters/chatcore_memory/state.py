@@ -1,9 +1,8 @@
 """The tables of the database in memory, and the transaction that its repositories work in."""
 
 import asyncio
-import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -84,6 +83,7 @@ class State:
     messages: dict[MessageId, Message] = field(default_factory=dict[MessageId, Message])
     idempotency: dict[MessageId, Idempotency] = field(default_factory=dict[MessageId, Idempotency])
     closed: set[OwnerId] = field(default_factory=set[OwnerId])
+    depths: dict[MessageId, int] = field(default_factory=dict[MessageId, int])
     inactive: set[MessageId] = field(default_factory=set[MessageId])
     cuts: dict[MessageId, Sequence[int]] = field(default_factory=dict[MessageId, Sequence[int]])
     reply_log: dict[tuple[MessageId, int], LogEntry] = field(default_factory=dict[tuple[MessageId, int], LogEntry])
@@ -106,6 +106,7 @@ class State:
             messages=self.messages.copy(),
             idempotency=self.idempotency.copy(),
             closed=self.closed.copy(),
+            depths=self.depths.copy(),
             inactive=self.inactive.copy(),
             cuts=self.cuts.copy(),
             reply_log=self.reply_log.copy(),
@@ -124,11 +125,11 @@ class Store:
     place of a message's finds nothing.
     """
 
-    def __init__(self, clock: Clock, max_storage: int) -> None:
+    def __init__(self, clock: Clock, max_storage: int, ids: Iterable[int]) -> None:
         self.clock = clock
         self.max_storage = max_storage
         self.committed = State()
-        self.next_id = itertools.count(1)
+        self.ids = iter(ids)
         self.gone = False
         self.losing = list[int]()
 
@@ -156,7 +157,7 @@ class Transaction:
         return self._store.clock.now()
 
     def new_id(self) -> int:
-        return next(self._store.next_id)
+        return next(self._store.ids)
 
     async def read(self, query: Callable[[State], T]) -> T:
         return await self._call(lambda: query(self._store.committed if self._draft is None else self._draft))

@@ -9,10 +9,11 @@ from sqlalchemy import (
     BindParameter,
     Boolean,
     Integer,
-    ScalarSelect,
     bindparam,
+    case,
     delete,
     false,
+    func,
     insert,
     or_,
     select,
@@ -24,11 +25,10 @@ from chatcore.entities import Conversation, ConversationId, MessageId, ModelConf
 from chatcore.ports import ConversationRepo, Matches
 from chatcore.storage import CONVERSATION_BYTES, StorageLedger
 from chatcore_sql.dialects.mysql import BY_KEY, by_index
-from chatcore_sql.functions import HighestFirst
 from chatcore_sql.mapped import Mapped
 from chatcore_sql.pages import LIMIT, newest_first, oldest_first
 from chatcore_sql.search import find
-from chatcore_sql.statements import Row, Statements
+from chatcore_sql.statements import Statements
 from chatcore_sql.storage import SIZE_OF_MESSAGES
 from chatcore_sql.tables import LARGEST_ID, Id, Moment, conversations, messages, reply_log
 
@@ -53,48 +53,40 @@ _LIST_BELOW = (
     .limit(LIMIT)
 )
 # Of a conversation with a good part of all messages, MySQL would rather walk the primary key in search of them.
-IN_ORDER = by_index("ix_messages_user_id_conversation_id_active_id")
+IN_ORDER = by_index("ix_messages_user_id_conversation_id_active_depth_id")
 _m = messages.c
 
 
-def _last_until_then(*, active: bool) -> ScalarSelect[int]:
-    """Found from the newest on: no more is read than was said since."""
-    return (
-        select(_m.id)
-        .with_hint(messages, **IN_ORDER)
-        .where(
-            _m.user_id == _c.user_id,
-            _m.conversation_id == _c.id,
-            _m.active == (true() if active else false()),
-            _m.created_at <= bindparam("since", type_=Moment),
-        )
-        .order_by(HighestFirst(_m.id))
-        .limit(1)
-        .correlate(conversations)
-        .scalar_subquery()
-    )
-
-
+_SINCE = bindparam("since", type_=Moment)
+_TIME = case((_m.ended_at <= _SINCE, _m.ended_at), else_=_m.created_at)
+_UNTIL_THEN = (
+    select(_TIME)
+    .with_hint(messages, **IN_ORDER)
+    .where(_m.user_id == _c.user_id, _m.conversation_id == _c.id, _m.created_at <= _SINCE)
+    .correlate(conversations)
+)
+# Of the active branch no more is read than was said since, from the last message up; other branches are in no order.
+_LAST_ASIDE = _UNTIL_THEN.where(_m.active == false()).with_only_columns(func.max(_TIME))
+_LAST_UNTIL_THEN = _UNTIL_THEN.where(_m.active == true()).order_by(_m.depth.desc(), _m.id.desc()).limit(1)
 _USED_SINCE = (
-    select(*CONVERSATION, _c.used_before, _last_until_then(active=True), _last_until_then(active=False))
+    select(*CONVERSATION, _c.used_before, _LAST_UNTIL_THEN.scalar_subquery(), _LAST_ASIDE.scalar_subquery())
     .where(
         _c.user_id == bindparam("owner"),
         _c.closed_at.is_(None),
-        _c.updated_at > bindparam("since", type_=Moment),
-        _c.created_at <= bindparam("since", type_=Moment),
+        _c.updated_at > _SINCE,
+        _c.created_at <= _SINCE,
     )
     .order_by(_c.updated_at.desc(), _c.id.desc())
     .limit(LIMIT)
 )
 _THESE: BindParameter[int] = bindparam("these", expanding=True)
-_TIMES = select(_m.id, _m.created_at, _m.ended_at).where(_m.user_id == bindparam("owner"), _m.id.in_(_THESE))
 _OWN_BY_ID = (
     select(*CONVERSATION)
     .where(_c.closed_at.is_(None))
     .with_hint(conversations, **by_index("uq_conversations_user_id_id"))
 )
 _BY_ID = oldest_first(_OWN_BY_ID, {_c.user_id: bindparam("owner")}, _c.id).limit(LIMIT)
-_NEWEST = newest_first(_OWN_BY_ID, {_c.user_id: bindparam("owner")}, _c.id).limit(LIMIT)
+_NEWEST = newest_first(_OWN_BY_ID.add_columns(_c.title), {_c.user_id: bindparam("owner")}, _c.id).limit(LIMIT)
 CONVERSATIONS = _OPEN.where(_c.id.in_(bindparam("conversations", expanding=True)))
 # By the primary key alone: where MySQL locks an index entry first that somebody with the row's lock has to change,
 # the two wait for each other.
@@ -106,15 +98,17 @@ _RELEASE = _OF_REPLY.values(writing_reply_id=None, writing_worker_id=None, stop_
 _REQUEST_STOP = _OF_REPLY.values(stop_requested=True)
 _DELETE = delete(conversations).where(*_THIS_OR_CLOSED)
 # First looked for, then deleted by key: a range that is deleted locks what lies beside it.
-_SOME_MESSAGES = newest_first(
-    select(_m.id).with_hint(messages, **IN_ORDER),
-    {
-        _m.user_id: bindparam("owner"),
-        _m.conversation_id: bindparam("conversation"),
-        _m.active: bindparam("active", type_=Boolean),
-    },
-    _m.id,
-).limit(LIMIT)
+_SOME_MESSAGES = (
+    select(_m.id)
+    .with_hint(messages, **IN_ORDER)
+    .where(
+        _m.user_id == bindparam("owner"),
+        _m.conversation_id == bindparam("conversation"),
+        _m.active == bindparam("active", type_=Boolean),
+    )
+    .order_by(_m.depth.desc(), _m.id.desc())
+    .limit(LIMIT)
+)
 _DELETE_MESSAGES = delete(messages).where(_m.user_id == bindparam("owner"), _m.id.in_(_THESE))
 _DELETE_LOG = delete(reply_log).where(reply_log.c.user_id == bindparam("owner"), reply_log.c.reply_id.in_(_THESE))
 
@@ -164,15 +158,11 @@ class SqlConversationRepo(ConversationRepo):
         self, owner: OwnerId, since: datetime, *, limit: int
     ) -> Sequence[tuple[Conversation, datetime]]:
         rows = await self._statements.rows(_USED_SINCE, owner=owner, since=since, limit=limit)
-        these = [message_id for row in rows for message_id in row[-2:] if message_id is not None]
-        found = await self._statements.rows(_TIMES, owner=owner, these=these) if these else list[Row]()
-        times: dict[int | None, Sequence[datetime | None]] = {row[0]: row[1:] for row in found}
         used: list[tuple[Conversation, datetime]] = []
-        for *columns, before, newest, newest_aside in rows:
+        for *columns, before, last, last_aside in rows:
             each = conversation_from(columns)
-            known = (*times.get(newest, ()), *times.get(newest_aside, ()))
-            until_then = [time for time in known if time is not None and time <= since]
-            used.append((each, max([before or each.created_at, *until_then])))
+            times = (last, last_aside, before or each.created_at)
+            used.append((each, max(time for time in times if time is not None)))
         return used
 
     async def by_id(self, owner: OwnerId, *, after: ConversationId | None, limit: int) -> Sequence[Conversation]:
@@ -188,7 +178,7 @@ class SqlConversationRepo(ConversationRepo):
     ) -> Matches[Conversation]:
         page = {"before": LARGEST_ID if before is None else before, "limit": within}
         rows = await self._statements.rows(_NEWEST, owner=owner, **page)
-        found = await find([(*row, row[2]) for row in rows], text, limit=limit, complete=len(rows) < within)
+        found = await find(rows, text, limit=limit, complete=len(rows) < within)
         return Matches([conversation_from(row[:-1]) for row, _ in found.items], found.looked_to)
 
     async def set_title(
@@ -210,7 +200,7 @@ class SqlConversationRepo(ConversationRepo):
         this: dict[str, Any] = {"owner": owner, "conversation": conversation_id}
         found: list[MessageId] = []
         for active in (True, False):
-            page = {"before": LARGEST_ID, "limit": limit - len(found), "active": active}
+            page = {"limit": limit - len(found), "active": active}
             found += [row[0] for row in await self._statements.rows(_SOME_MESSAGES, **this, **page)]
         if found:
             size = await self._statements.first(SIZE_OF_MESSAGES, owner=owner, these=found)

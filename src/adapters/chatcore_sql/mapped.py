@@ -1,6 +1,6 @@
 """Entities from and to rows, by name: a field has a column of its name."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -13,17 +13,44 @@ T = TypeVar("T", bound="DataclassInstance")
 
 
 class Mapped(Generic[T]):
-    """`columns`: those of the table that are fields of the entity, in the order of the fields."""
+    """`columns`: those of the table that are fields of the entity, in the order of the fields, then those of its
+    parts.
 
-    def __init__(self, entity: type[T], table: Table) -> None:
+    `only`: some of the fields. `prefix`: what the columns' names begin with. `parts`: fields that are entities
+    themselves, or None where all of their columns are NULL.
+    """
+
+    def __init__(
+        self,
+        entity: type[T],
+        table: Table,
+        *,
+        only: Collection[str] | None = None,
+        prefix: str = "",
+        **parts: "Mapped[Any]",
+    ) -> None:
         self._entity = entity
-        self._names = [field.name for field in fields(entity) if field.name in table.c]
-        self.columns: tuple[Column[Any], ...] = tuple(table.c[name] for name in self._names)
+        self._parts = parts
+        names = [field.name for field in fields(entity) if only is None or field.name in only]
+        names = [name for name in names if prefix + name in table.c]
+        self._columns = {name: table.c[prefix + name] for name in names}
+        nested = (column for part in parts.values() for column in part.columns)
+        self.columns: tuple[Column[Any], ...] = (*self._columns.values(), *nested)
 
-    def values(self, entity: T) -> dict[str, Any]:
+    def values(self, entity: T | None) -> dict[str, Any]:
         """For an insert, which gives the id."""
-        return {name: getattr(entity, name) for name in self._names if name != "id"}
+        own = {column.name: entity and getattr(entity, name) for name, column in self._columns.items() if name != "id"}
+        for name, part in self._parts.items():
+            own |= part.values(entity and getattr(entity, name))
+        return own
 
     def from_row(self, row: Sequence[Any], **more: Any) -> T:
         """From these columns. `more`: fields that are none."""
-        return self._entity(**dict(zip(self._names, row, strict=True)), **more)
+        end = len(self._columns)
+        for name, part in self._parts.items():
+            start, end = end, end + len(part.columns)
+            cells = row[start:end]
+            more[name] = None if all(cell is None for cell in cells) else part.from_row(cells)
+        if len(row) != end:
+            raise ValueError(f"{len(row)} values for {end} columns")
+        return self._entity(**dict(zip(self._columns, row, strict=False)), **more)

@@ -31,10 +31,10 @@ def oldest_first(query: Select[*tuple[Any, ...]], values: Values, column: Column
     return query.where(*same, column > bindparam("after", type_=Id)).order_by(LowestFirst(column))
 
 
-def sized(page: Subquery) -> tuple[Subquery, ColumnElement[bool]]:
-    """Of a page with the columns `id` and `size`: the ids, and the condition under which one is among the newest that
-    have at most `max_bytes` together. The very newest always is."""
-    order = HighestFirst(page.c.id)
+def sized(page: Subquery, *columns: str) -> tuple[Subquery, ColumnElement[bool]]:
+    """Of a page with the columns `id` and `size`: the ids with their places, and the condition under which one is among
+    the first that have at most `max_bytes` together. The highest of `columns` is the first, and always among them."""
+    order = [HighestFirst(page.c[column]) for column in columns]
     counted = select(
         page.c.id,
         func.sum(page.c.size).over(order_by=order).label("total"),

@@ -10,6 +10,7 @@ are compared by a `_key` column, which holds their `chatcore.entities.identity_k
 import json
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -34,10 +35,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator
 
-from chatcore.entities import Profile
+from chatcore.entities import FinishReason, Profile, Role, Status
 from chatcore_sql.naming import TableName
 
 LARGEST_ID = 2**63 - 1
+# Of a message that a process of an earlier version has added, and of what follows it: they have the order of their ids.
+UNKNOWN_DEPTH = 2**31 - 1
 UNKNOWN_KEY = "unknown"  # what sealed a key before that was written down
 _PROFILE = tuple(field.name for field in fields(Profile))
 
@@ -92,6 +95,35 @@ class ProfileText(TypeDecorator[Profile]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> Profile:
         parts: dict[str, str] = json.loads(value) if value else {}
         return Profile(**{name: parts.get(name) for name in _PROFILE})
+
+
+class Word(TypeDecorator[StrEnum]):
+    """One of an enumeration's."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, words: type[StrEnum]) -> None:
+        super().__init__(16)
+        self.words = words
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return value and str(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
+        return None if value is None else self.words(value)
+
+
+class Parent(Id):
+    """The id of a message that another follows. 0 is none: siblings are found by their parent."""
+
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        return super().process_bind_param(value or 0, dialect)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> int | None:
+        return value or None
 
 
 LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")  # a TEXT of MySQL's ends at 64 KiB
@@ -238,19 +270,21 @@ messages = Table(
     Column("user_id", Id, nullable=False),
     Column("conversation_id", Id, nullable=False),
     # No foreign key: a cascade down a long conversation would recurse once per message. 0: it follows no message.
-    Column("parent_id", Id),
+    Column("parent_id", Parent),
+    # The number of messages above it, by which a branch has its order.
+    Column("depth", Integer, nullable=False, server_default=str(UNKNOWN_DEPTH)),
     Column("active", Boolean, nullable=False, server_default=true()),
-    Column("role", String(16), nullable=False),
+    Column("role", Word(Role), nullable=False),
     Column("content", LongText, nullable=False),
     Column("reasoning", LongText),
     Column("content_bytes", Integer),  # in UTF-8, as the other; NULL: written by an earlier version, not counted yet
     Column("reasoning_bytes", Integer),
-    Column("status", String(16), nullable=False),
+    Column("status", Word(Status), nullable=False),
     Column("model", String(200)),
     Column("prompt_tokens", Integer),
     Column("completion_tokens", Integer),
     Column("total_tokens", Integer),
-    Column("finish_reason", String(16)),
+    Column("finish_reason", Word(FinishReason)),
     Column("cuts", Cuts),
     Column("error_code", String(64)),
     Column("error_detail", Text),
@@ -261,7 +295,7 @@ messages = Table(
     ForeignKeyConstraint(
         ["user_id", "conversation_id"], ["conversations.user_id", "conversations.id"], ondelete="CASCADE"
     ),
-    Index(None, "user_id", "conversation_id", "active", "id"),
+    Index(None, "user_id", "conversation_id", "active", "depth", "id"),
     Index(None, "user_id", "id"),
     # The owner alone before a column that may be NULL: an index that begins as the foreign key does and goes on with a
     # NULL makes MySQL 9.7 take the reference for absent, and anything is accepted.

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, and_, bindparam, delete, insert, select, true
 from chatcore.entities import Message, MessageId, OwnerId, Status, WorkerId
 from chatcore.ports import Heartbeat, UnfinishedReplies, Workers
 from chatcore_sql.functions import Now
-from chatcore_sql.messages import MESSAGE_ALONE, message_from
+from chatcore_sql.message_statements import MESSAGE_ALONE, message_from
 from chatcore_sql.statements import Statements
 from chatcore_sql.tables import conversations, messages, workers
 
@@ -42,7 +42,7 @@ _ORPHANS = (
     .where(_c.writing_worker_id.is_not(None), _w.id.is_(None))
     .limit(bindparam("limit", type_=BigInteger))
 )
-_STILL = select(_m.id).where(_m.id.in_(bindparam("replies", expanding=True)), _m.status == Status.WRITING.value)
+_STILL = select(_m.id).where(_m.id.in_(bindparam("replies", expanding=True)), _m.status == Status.WRITING)
 _OF = _WRITTEN.where(_c.user_id == bindparam("owner"), _c.writing_reply_id.is_not(None))
 
 

@@ -23,11 +23,14 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A message's place in its conversation. `active`: it is in the branch that the history shows."""
+    """A message's place in its conversation. `depth`: the number of messages above it. `active`: it is in the branch
+    that the history shows."""
 
     id: MessageId
     parent_id: MessageId | None
+    depth: int
     active: bool
+    created_at: datetime
 
 
 class MessageRepo(Protocol):
@@ -45,8 +48,8 @@ class MessageRepo(Protocol):
         now: datetime,
         idempotency: Idempotency | None = None,
     ) -> Message:
-        """Ids grow in the order of adding within a conversation. The message is in the active branch, where `parent_id`
-        has to be the last one. `writing`: a reply that is yet to be written. `siblings` are not looked up.
+        """Ids need not grow. The message is in the active branch, where `parent_id` has to be the last one. `writing`:
+        a reply that is yet to be written. `siblings` are not looked up.
 
         Raise `NotFound` if there is no such conversation, `IdempotencyKeyReused` if a message of it has this key.
         """
@@ -66,13 +69,14 @@ class MessageRepo(Protocol):
 
     @abstractmethod
     async def reply_to(self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId) -> Message | None:
-        """The first reply whose `parent_id` this is."""
+        """The first reply, by time, whose `parent_id` this is."""
 
     @abstractmethod
-    async def last(
-        self, owner: OwnerId, conversation_id: ConversationId, *, before: MessageId | None = None
-    ) -> MessageId | None:
-        """The last message of the active branch, of those older than `before` if given."""
+    async def place(self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId) -> Node | None: ...
+
+    @abstractmethod
+    async def last(self, owner: OwnerId, conversation_id: ConversationId) -> MessageId | None:
+        """The last message of the active branch."""
 
     @abstractmethod
     async def history(
@@ -84,9 +88,10 @@ class MessageRepo(Protocol):
         before: MessageId | None = None,
         max_bytes: int = PAGE_BYTES,
     ) -> tuple[Conversation, Sequence[Message]] | None:
-        """The conversation and the newest messages of its active branch, those older than `before` if given, oldest
-        first: at most `limit`, with at most `max_bytes` of text, but at least one. One query, by key: a deep page costs
-        what the first costs. None: there is no such conversation."""
+        """The conversation and the last messages of its active branch, those above `before` if given, the topmost
+        first: at most `limit`, with at most `max_bytes` of text, but at least one. None of them is above a message of
+        another branch; all are, of one that is not there. One query, by key: a deep page costs what the first costs.
+        None: there is no such conversation."""
 
     @abstractmethod
     async def told(
@@ -96,16 +101,16 @@ class MessageRepo(Protocol):
         *,
         limit: int,
         max_bytes: int,
-        before: MessageId | None = None,
+        through: MessageId | None = None,
         among: Sequence[MessageId] | None = None,
     ) -> Sequence[Message]:
-        """For a prompt: the newest `limit` messages of the active branch older than `before`, or the last `limit` of
-        `among`, oldest first, without reasoning and siblings. The content is empty of those that failed or are being
-        written, and of those from where on, backwards, there are more than `max_bytes` of it, which is not read
-        either."""
+        """For a prompt: the last `limit` messages of the active branch, down to `through` if given (none, if that is in
+        another branch), or of the path `among`; the topmost first, without reasoning and siblings. The content is empty
+        of those that failed or are being written, and of those from where on, backwards, there are more than
+        `max_bytes` of it, which is not read either."""
 
     @abstractmethod
-    async def by_id(
+    async def by_depth(
         self,
         owner: OwnerId,
         conversation_id: ConversationId,
@@ -114,8 +119,8 @@ class MessageRepo(Protocol):
         limit: int,
         max_bytes: int = PAGE_BYTES,
     ) -> Sequence[Message]:
-        """Messages of all branches without their siblings, the lowest id first, those above `after` if given: at most
-        `limit`, with at most `max_bytes` of text, but at least one."""
+        """Messages of all branches without their siblings, each after the one that it follows, those after `after` if
+        given: at most `limit`, with at most `max_bytes` of text, but at least one."""
 
     @abstractmethod
     async def restore(self, message: Message, *, active: bool) -> MessageId:
@@ -154,14 +159,15 @@ class MessageRepo(Protocol):
 
     @abstractmethod
     async def tree(self, owner: OwnerId, conversation_id: ConversationId) -> Sequence[Node]:
-        """All messages of the conversation without their texts, by id. Its cost grows with the conversation."""
+        """All messages of the conversation without their texts, by depth, those of one depth by time. Its cost grows
+        with the conversation."""
 
     @abstractmethod
     async def activate(
-        self, owner: OwnerId, conversation_id: ConversationId, *, after: MessageId | None, path: Sequence[MessageId]
+        self, owner: OwnerId, conversation_id: ConversationId, *, after: Node | None, path: Sequence[MessageId]
     ) -> None:
-        """The active branch is what it was up to the message `after` (None: nothing of it), and then `path`. The caller
-        has the conversation's lock."""
+        """The active branch is what it was down to the message `after` (None: nothing of it), and then `path`. The
+        caller has the conversation's lock."""
 
     @abstractmethod
     async def finish(self, reply: Message, cuts: Sequence[int] = (), *, now: datetime | None = None) -> None:

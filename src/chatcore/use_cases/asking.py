@@ -157,20 +157,20 @@ class AskModel:
         return Plan(await self._endpoint(work, conversation.user_id, chosen), history)
 
     async def _path_to(self, work: AskingWork, conversation: Conversation, last: MessageId | None) -> Sequence[Message]:
-        """Return the messages up to `last`, which never change."""
+        """Return the messages down to `last`, which never change."""
         if last is None:
             return ()
-        this, before = (conversation.user_id, conversation.id), MessageId(last + 1)
-        is_active = await work.messages.last(*this, before=before) == last
-        among = None if is_active else ancestors(await work.messages.tree(*this), last)
-        return await self._told(work, conversation, before=before, among=among)
+        if told := await self._told(work, conversation, through=last):
+            return told
+        tree = await work.messages.tree(conversation.user_id, conversation.id)
+        return await self._told(work, conversation, among=ancestors(tree, last))
 
     async def _told(
         self,
         work: AskingWork,
         conversation: Conversation,
         *,
-        before: MessageId | None = None,
+        through: MessageId | None = None,
         among: Sequence[MessageId] | None = None,
     ) -> Sequence[Message]:
         """Return as much of the active branch, or of a path, as a prompt may need."""
@@ -180,7 +180,7 @@ class AskModel:
             conversation.id,
             limit=limits.max_messages,
             max_bytes=limits.max_bytes,
-            before=before,
+            through=through,
             among=among,
         )
 
@@ -208,7 +208,7 @@ class AskModel:
             now=self.clock.now(),
             idempotency=named,
         )
-        message = replace(message, siblings=(*siblings, message.id))
+        message = replace(message, siblings=tuple(sorted((*siblings, message.id))))
         plan = replace(plan, history=[*plan.history, message])
         return await self._answer(work, conversation, plan, options, worker_id)
 
@@ -234,7 +234,7 @@ class AskModel:
             model=plan.endpoint.model,
             now=now,
         )
-        reply = replace(reply, siblings=(*siblings, reply.id))
+        reply = replace(reply, siblings=tuple(sorted((*siblings, reply.id))))
         if not conversation.title:
             await work.conversations.set_title(owner, conversation.id, title_from(message.content))
         if not await work.conversations.claim(owner, conversation.id, reply.id, worker_id, now=now):
@@ -256,10 +256,10 @@ class AskModel:
         self, work: AskingWork, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId | None
     ) -> None:
         """Make the active branch end with this message; None: make it empty."""
-        fork, path = message_id, tuple[MessageId, ...]()
+        fork, path = None, tuple[MessageId, ...]()
         if message_id is not None:
-            last = await work.messages.last(owner, conversation_id, before=MessageId(message_id + 1))
-            if last != message_id:
+            fork = await work.messages.place(owner, conversation_id, message_id)
+            if fork is None or not fork.active:
                 fork, path = path_to(await work.messages.tree(owner, conversation_id), message_id)
         await work.messages.activate(owner, conversation_id, after=fork, path=path)
 

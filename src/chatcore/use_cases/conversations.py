@@ -233,8 +233,9 @@ class History:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadHistory:
-    """Return the newest messages of the active branch, or those before `before_id`, oldest first. A page has at most
-    4 MiB of text, but at least one message. A reply in progress has the text that has reached the log."""
+    """Return the newest messages of the active branch, or those before `before_id`, oldest first. Before a message of
+    another branch are those that both branches have. A page has at most 4 MiB of text, but at least one message. A
+    reply in progress has the text that has reached the log."""
 
     unit_of_work: UnitsOfWork[LoggedWork]
     bounds: ClassVar[Bounds] = Bounds(limit=Range(1, 200))
@@ -249,10 +250,23 @@ class ReadHistory:
             if found is None:
                 raise NotFound(_MISSING)
             conversation, messages = found
+            if before is not None and not messages:
+                before = await self._parting(work, owner, conversation_id, before)
+                found = await work.messages.history(owner, conversation_id, limit=limit + 1, before=before)
+                messages = found[1] if found else ()
             shown = [await with_logged_text(work, message) for message in messages[-limit:]]
         page = newest_that_fit(shown, PAGE_BYTES)
         has_more = len(messages) > limit or (bool(page) and page[0].parent_id is not None)
         return History(conversation, page, page[0].id if has_more else None)
+
+    async def _parting(
+        self, work: LoggedWork, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId
+    ) -> MessageId | None:
+        """Return the first message of the active branch that is not on the way to this one."""
+        tree = await work.messages.tree(owner, conversation_id)
+        fork, _ = path_to(tree, message_id)
+        after = fork and fork.id
+        return next((node.id for node in tree if node.active and node.parent_id == after), None)
 
 
 class BranchWork(AuthorityWork, Protocol):

@@ -145,15 +145,18 @@ class ExportOwnData:
                     yield message
 
     async def _messages(self, owner: OwnerId, conversation_id: ConversationId) -> AsyncGenerator[Message, None]:
-        after: MessageId | None = None
+        """Leave out what follows a message that was added meanwhile, above those that were read."""
+        after, shown = None, set[MessageId | None]([None])
         while True:
             async with self.unit_of_work(read_only=True) as work:
-                page = await work.messages.by_id(owner, conversation_id, after=after, limit=_PAGE)
+                page = await work.messages.by_depth(owner, conversation_id, after=after, limit=_PAGE)
                 page = [await with_logged_text(work, message) for message in page]
             if not page:
                 return
             for message in page:
-                yield message
+                if message.parent_id in shown:
+                    shown.add(message.id)
+                    yield message
             after = page[-1].id
 
 

@@ -10,6 +10,7 @@ from contracts.storage.expiry import ExpiryContract
 from contracts.storage.idempotency import IdempotencyContract
 from contracts.storage.messages import MessageRepoContract
 from contracts.storage.model_configs import ModelConfigRepoContract
+from contracts.storage.order import OrderContract
 from contracts.storage.own_data import OwnDataContract
 from contracts.storage.owners import OwnerRepoContract
 from contracts.storage.quota import StorageQuotaContract
@@ -28,6 +29,7 @@ __all__ = [
     "IdempotencyContract",
     "MessageRepoContract",
     "ModelConfigRepoContract",
+    "OrderContract",
     "OwnDataContract",
     "OwnerRepoContract",
     "ReplyLogContract",

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from chatcore.entities import Conversation, Message, MessageId, Profile, Role, User, WorkerId
-from chatcore.ports import Idempotency, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import Idempotency, Node, UnitOfWork, UnitOfWorkFactory
 
 WORKER = WorkerId(999_999_999)
 """One that has never joined, and is as good as dead."""
@@ -109,6 +109,12 @@ async def add_message(
         now=now,
         idempotency=idempotency,
     )
+
+
+async def place_of(work: UnitOfWork, message: Message) -> Node:
+    place = await work.messages.place(message.user_id, message.conversation_id, message.id)
+    assert place is not None
+    return place
 
 
 async def add_reply(

@@ -2,7 +2,7 @@
 
 from chatcore.entities import Conversation, Message, MessageId, Role, User
 from chatcore.ports import Node, UnitOfWork, UnitOfWorkFactory
-from contracts.storage.base import NOW, WORKER, StorageContract, stored_conversation
+from contracts.storage.base import NOW, WORKER, StorageContract, place_of, stored_conversation
 
 
 async def add(work: UnitOfWork, conversation: Conversation, after: Message | None, role: Role = Role.USER) -> Message:
@@ -43,7 +43,7 @@ class BranchesContract(StorageContract):
             await work.messages.activate(
                 owner.id if owner else conversation.user_id,
                 conversation.id,
-                after=after.id if after else None,
+                after=await place_of(work, after) if after else None,
                 path=[message.id for message in path],
             )
             await work.commit()
@@ -82,7 +82,11 @@ class BranchesContract(StorageContract):
         (c,) = await self.line(unit_of_work, conversation, a, 1)
         async with unit_of_work(read_only=True) as work:
             tree = await work.messages.tree(conversation.user_id, conversation.id)
-        assert list(tree) == [Node(a.id, None, True), Node(b.id, a.id, False), Node(c.id, a.id, True)]
+        assert list(tree) == [
+            Node(a.id, None, 0, True, NOW),
+            Node(b.id, a.id, 1, False, NOW),
+            Node(c.id, a.id, 1, True, NOW),
+        ]
 
     async def test_siblings_are_all_that_follow_the_same_message(
         self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation

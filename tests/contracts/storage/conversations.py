@@ -21,6 +21,7 @@ from contracts.storage.base import (
     add_reply,
     is_utc,
     later,
+    place_of,
     stored_conversation,
     stored_reply,
     the_conversation,
@@ -200,7 +201,7 @@ class ConversationRepoContract(StorageContract):
                 await work.conversations.touch(each.user_id, each.id, now=later(8.0))
             used = {each.id: last for each, last in await work.conversations.used_since(owner.id, later(5), limit=9)}
             assert used == {empty.id: later(0.0), talked.id: later(2.0), restored.id: later(3.0)}
-            first = (await work.messages.tree(owner.id, talked.id))[0].id
+            first = (await work.messages.tree(owner.id, talked.id))[0]
             await work.messages.activate(owner.id, talked.id, after=first, path=())
             used = {each.id: last for each, last in await work.conversations.used_since(owner.id, later(5), limit=9)}
             assert used[talked.id] == later(2.0)
@@ -347,7 +348,7 @@ class ConversationRepoContract(StorageContract):
         async with unit_of_work() as work:
             before = await work.owners.stored_bytes(owner.id)
             messages = [await add_message(work, conversation) for _ in range(5)]
-            await work.messages.activate(owner.id, conversation.id, after=messages[2].id, path=())
+            await work.messages.activate(owner.id, conversation.id, after=await place_of(work, messages[2]), path=())
             await work.reply_log.append([LogEntry(owner.id, each.id, 0, TextKind.ANSWER, "text") for each in messages])
             await work.commit()
         assert await self.deleted(unit_of_work, conversation, limit=2) == 2

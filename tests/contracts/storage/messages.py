@@ -28,6 +28,7 @@ from contracts.storage.base import (
     add_reply,
     is_utc,
     later,
+    place_of,
     stored_conversation,
     stored_reply,
     texts,
@@ -242,7 +243,7 @@ class MessageRepoContract(StorageContract):
             assert [message.id for message in page[1]] == [said[place].id for place in shown], max_bytes
         for max_bytes, after, shown in ((0, None, [0]), (600, None, [0, 1]), (599, said[0].id, [1])):
             async with unit_of_work(read_only=True) as work:
-                messages = await work.messages.by_id(
+                messages = await work.messages.by_depth(
                     owner.id, conversation.id, after=after, limit=10, max_bytes=max_bytes
                 )
             assert [message.id for message in messages] == [said[place].id for place in shown], max_bytes
@@ -287,29 +288,32 @@ class MessageRepoContract(StorageContract):
             await work.messages.activate(owner.id, conversation.id, after=None, path=[said[0].id, said[3].id])
             await work.commit()
 
-        async def told(user: User, before: int | None, among: list[int] | None = None) -> list[str]:
+        async def told(user: User, through: int | None, among: list[int] | None = None) -> list[str]:
             async with unit_of_work(read_only=True) as work:
                 messages = await work.messages.told(
                     user.id,
                     conversation.id,
                     limit=10,
                     max_bytes=100,
-                    before=None if before is None else said[before].id,
+                    through=None if through is None else said[through].id,
                     among=None if among is None else [said[place].id for place in among],
                 )
             return [message.content for message in messages]
 
         assert await told(owner, None) == ["0", "3"]
-        assert await told(owner, 3) == ["0"]
-        assert await told(owner, 0) == []
+        assert await told(owner, 3) == ["0", "3"]
+        assert await told(owner, 0) == ["0"]
+        assert await told(owner, 2) == []
+        assert await told(stranger, 3) == []
         assert await told(owner, 3, [0, 1]) == ["0", "1"]
         assert await told(owner, 3, []) == []
         assert await told(stranger, None) == []
         assert await told(stranger, None, [0, 1]) == []
         async with unit_of_work(read_only=True) as work:
             assert await work.messages.last(owner.id, conversation.id) == said[3].id
-            assert await work.messages.last(owner.id, conversation.id, before=said[3].id) == said[0].id
-            assert await work.messages.last(owner.id, conversation.id, before=said[0].id) is None
+            assert [(await place_of(work, message)).active for message in said] == [True, False, False, True]
+            assert await work.messages.place(stranger.id, conversation.id, said[0].id) is None
+            assert await work.messages.place(owner.id, NO_CONVERSATION, said[0].id) is None
             assert await work.messages.last(stranger.id, conversation.id) is None
 
     async def test_the_history_tells_the_claim_and_the_config(

@@ -80,7 +80,7 @@ class OwnDataContract(StorageContract):
             assert [*await work.conversations.by_id(owner.id, after=kept[-1].id, limit=3)] == []
         assert [*first, *rest] == kept
 
-    async def test_messages_of_all_branches_come_by_id_page_by_page(
+    async def test_messages_of_all_branches_come_by_depth_page_by_page(
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
     ) -> None:
         other = await stored_conversation(unit_of_work, owner)
@@ -96,9 +96,9 @@ class OwnDataContract(StorageContract):
         async with unit_of_work(read_only=True) as work:
             for _ in range(4):
                 after = pages[-1].id if pages else None
-                pages += await work.messages.by_id(owner.id, conversation.id, after=after, limit=2)
-            assert [*await work.messages.by_id(owner.id, conversation.id, after=kept[-1].id, limit=2)] == []
-            assert [*await work.messages.by_id(stranger.id, conversation.id, after=None, limit=2)] == []
+                pages += await work.messages.by_depth(owner.id, conversation.id, after=after, limit=2)
+            assert [*await work.messages.by_depth(owner.id, conversation.id, after=kept[-1].id, limit=2)] == []
+            assert [*await work.messages.by_depth(stranger.id, conversation.id, after=None, limit=2)] == []
         assert pages == kept
         assert pages[0].siblings == ()
 
@@ -175,9 +175,9 @@ class OwnDataContract(StorageContract):
             await work.commit()
         async with unit_of_work(read_only=True) as work:
             assert [*await work.messages.tree(owner.id, conversation.id)] == [
-                Node(first, None, True),
-                Node(left, first, False),
-                Node(right, first, True),
+                Node(first, None, 0, True, was.created_at),
+                Node(left, first, 1, False, was.created_at),
+                Node(right, first, 1, True, was.created_at),
             ]
             found = await work.messages.history(owner.id, conversation.id, limit=10)
         assert found
