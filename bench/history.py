@@ -26,9 +26,9 @@ SERVERS = ("mysql://root@127.0.0.1:3306", "postgresql://postgres@127.0.0.1:5432/
 SHORT, LONG = 1_000, 1_000_000
 AT_MOST = 1.2  # times the short conversation's page
 
-_COLUMNS = "(user_id, conversation_id, parent_id, role, content, status, created_at)"
+_COLUMNS = "(user_id, conversation_id, parent_id, depth, role, content, status, created_at)"
 _VALUES = (
-    "{user}, {conversation}, NULL, CASE WHEN n % 2 = 1 THEN 'user' ELSE 'assistant' END, {text}, 'complete', {now}"
+    "{user}, {conversation}, n, n - 1, CASE WHEN n % 2 = 1 THEN 'user' ELSE 'assistant' END, {text}, 'complete', {now}"
 )
 _TEXT = "CONCAT('Message number ', n, REPEAT(' and so on', 20))"
 _NUMBERS = {

@@ -661,11 +661,11 @@ async def test_markdown_has_every_message_and_says_where_a_branch_begins(world: 
     things = ExportOwnData(unit_of_work=world.storage)(caller=caller, branches=True)
     text = b"".join([piece async for piece in as_markdown(things)]).decode()
     assert (
-        text.index("# Paris") < text.index("## 1. User, 2025-05-04 03:02 UTC") < text.index("## 2. Assistant (gpt-5)")
+        text.index("# Paris") < text.index("## 1. User, 2025-05-04 03:02 UTC") < text.index("## 3. Assistant (gpt-5)")
     )
     for said in TALK:
         assert text.count(f"\n{said}\n") == 1
-    assert "## 3. Assistant (gpt-5), 2025-05-04 03:02 UTC\n\n*Follows message 1.*\n\nParis it is." in text
+    assert "## 4. Assistant (gpt-5), 2025-05-04 03:02 UTC\n\n*Follows message 1.*\n\nParis it is." in text
     assert "*Another beginning.*\n\nTo Rome" in text
     assert "Rome.\n\n*The branch that is shown ends here.*" in text
 
