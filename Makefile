@@ -67,6 +67,11 @@ lint: $(VENV)/.developing
 types: $(VENV)/.developing
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+	@for each in $(TYPED); do PATH="$(BIN):$$PATH" pyright --verifytypes $$each --ignoreexternal \
+		>$(VENV)/typed.log || { cat $(VENV)/typed.log; exit 1; }; done
+
+# Those whose every public name has its type written down, as other type checkers need it.
+TYPED = chatcore chatcore_app chatcore_cli chatcore_demo chatcore_memory chatcore_openai chatcore_security
 
 walls: $(VENV)/.developing
 	$(BIN)/lint-imports

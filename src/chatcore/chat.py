@@ -226,7 +226,7 @@ class Chat:
             RateLimits: limits,
             Replies: self._replies,
         }
-        self.use_cases = UseCases({kind: part for kind, part in parts.items() if part is not None})
+        self.use_cases: UseCases = UseCases({kind: part for kind, part in parts.items() if part is not None})
 
     async def __aenter__(self) -> Self:
         """End what dead processes have left, and begin to keep house."""

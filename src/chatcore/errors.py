@@ -48,7 +48,7 @@ class ChatcoreError(Exception):
     default_detail: ClassVar[str]
 
     def __init__(self, detail: str | None = None) -> None:
-        self.detail = detail or self.default_detail
+        self.detail: str = detail or self.default_detail
         super().__init__(self.detail)
 
 
@@ -71,7 +71,7 @@ class ValidationFailed(ChatcoreError):
     default_detail = "The request is not valid."
 
     def __init__(self, errors: Sequence[FieldError] = (), detail: str | None = None) -> None:
-        self.errors = tuple(errors)
+        self.errors: tuple[FieldError, ...] = tuple(errors)
         super().__init__(detail or "; ".join(f"{error.field}: {error.message}" for error in self.errors))
 
 

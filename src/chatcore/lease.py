@@ -74,7 +74,7 @@ class Lease:
         self._due_at = 0.0
         self._turn = asyncio.Lock()
         self._keepers: list[asyncio.Task[None]] = []
-        self.doubtful_at = 0.0
+        self.doubtful_at: float = 0.0
         """A time of `time.monotonic` after which others may have taken this process for dead. A confirmed renewal moves
         it on; a failed or slow one brings it nearer."""
 

@@ -29,8 +29,8 @@ class LiveReply:
         self.worker_id = worker_id
         self.lost = False  # that worker was taken for dead: others end the reply
         self.refused = False  # the database takes no more of its text
-        self.length = 0  # code points
-        self.logged = 0  # so many of them are in the log: no end of the reply has less
+        self.length: int = 0  # code points
+        self.logged: int = 0  # so many of them are in the log: no end of the reply has less
         self.usage: Usage | None = None
         self.finish_reason: FinishReason | None = None
         self.title: str | None = None  # what the conversation has been titled meanwhile
@@ -38,7 +38,7 @@ class LiveReply:
         self.verdict: Status | None = None  # what it was cut short with
         self.ending = False
         self.ended: Message | None = None
-        self.ends = array("I")  # where its numbered pieces end
+        self.ends: array[int] = array("I")  # where its numbered pieces end
         self._pieces: list[str] = []
         self._starts: list[int] = []
         self._answer = 0  # index of the first piece that belongs to the answer

@@ -39,7 +39,7 @@ class LogWriter:
         self._replies = replies
         self._on_certainty = on_certainty
         self._turn = asyncio.Lock()
-        self.doubtful_at = inf
+        self.doubtful_at: float = inf
         """A time of `time.monotonic` after which unlogged text might never reach the log."""
 
     async def write(self) -> None:

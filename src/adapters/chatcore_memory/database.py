@@ -6,7 +6,21 @@ from contextlib import asynccontextmanager, contextmanager, nullcontext
 from itertools import count
 
 from chatcore.clock import SystemClock
-from chatcore.ports import Clock, UnitOfWork
+from chatcore.ports import (
+    Administration,
+    Clock,
+    ConversationRepo,
+    MessageRepo,
+    ModelConfigRepo,
+    OwnerRepo,
+    ReplyLog,
+    SealedKeys,
+    TokenStore,
+    UnfinishedReplies,
+    UnitOfWork,
+    UserRepo,
+    Workers,
+)
 from chatcore.storage import MAX_STORAGE_BYTES
 from chatcore_memory.accounts import MemoryTokens, MemoryUsers
 from chatcore_memory.administration import MemoryAdministration, MemorySealedKeys
@@ -79,17 +93,17 @@ class MemoryDatabase:
 class MemoryUnitOfWork(UnitOfWork):
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
-        self.owners = MemoryOwners(transaction)
-        self.users = MemoryUsers(transaction)
-        self.tokens = MemoryTokens(transaction)
-        self.model_configs = MemoryModelConfigs(transaction)
-        self.conversations = MemoryConversations(transaction)
-        self.messages = MemoryMessages(transaction)
-        self.reply_log = MemoryReplyLog(transaction)
-        self.workers = MemoryWorkers(transaction)
-        self.unfinished = MemoryUnfinished(transaction)
-        self.administration = MemoryAdministration(transaction)
-        self.sealed_keys = MemorySealedKeys(transaction)
+        self.owners: OwnerRepo = MemoryOwners(transaction)
+        self.users: UserRepo = MemoryUsers(transaction)
+        self.tokens: TokenStore = MemoryTokens(transaction)
+        self.model_configs: ModelConfigRepo = MemoryModelConfigs(transaction)
+        self.conversations: ConversationRepo = MemoryConversations(transaction)
+        self.messages: MessageRepo = MemoryMessages(transaction)
+        self.reply_log: ReplyLog = MemoryReplyLog(transaction)
+        self.workers: Workers = MemoryWorkers(transaction)
+        self.unfinished: UnfinishedReplies = MemoryUnfinished(transaction)
+        self.administration: Administration = MemoryAdministration(transaction)
+        self.sealed_keys: SealedKeys = MemorySealedKeys(transaction)
 
     async def commit(self) -> None:
         await self._transaction.commit()

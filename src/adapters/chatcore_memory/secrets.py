@@ -53,7 +53,7 @@ class PlainCipher(Cipher):
 
     def __init__(self, key: str = "key") -> None:
         self._key = key
-        self.newest = digest("name", key)
+        self.newest: str = digest("name", key)
 
     def seal(self, api_key: str, *, owner: OwnerId, config_id: ModelConfigId) -> str:
         return stamped("plain", self._key, [owner, config_id, api_key])

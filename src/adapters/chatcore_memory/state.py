@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -128,10 +128,10 @@ class Store:
     def __init__(self, clock: Clock, max_storage: int, ids: Iterable[int]) -> None:
         self.clock = clock
         self.max_storage = max_storage
-        self.committed = State()
-        self.ids = iter(ids)
+        self.committed: State = State()
+        self.ids: Iterator[int] = iter(ids)
         self.gone = False
-        self.losing = list[int]()
+        self.losing: list[int] = []
 
     def reach(self) -> None:
         if self.gone:
@@ -151,7 +151,7 @@ class Transaction:
         self._ended = False
         self._loses_after = store.losing.pop() if store.losing and not read_only else None
         self._calls = 0
-        self.ledger = StorageLedger()
+        self.ledger: StorageLedger = StorageLedger()
 
     def now(self) -> datetime:
         return self._store.clock.now()

@@ -4,7 +4,7 @@ What is meant is read; what is not needed is ignored whatever its form; and only
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -84,7 +84,7 @@ class Chunk(msgspec.Struct, gc=False):
         return None
 
 
-decode = msgspec.json.Decoder(Chunk).decode
+decode: Callable[[bytes], Chunk] = msgspec.json.Decoder(Chunk).decode
 """Read an event of the usual form. Raise `ValueError` or `RecursionError` for any other."""
 
 

@@ -104,9 +104,9 @@ class Refusal(Exception):
     def __init__(self, status: int, body: bytes = b"", retry_after: float | None = None) -> None:
         super().__init__(status)
         self.status = status
-        self.words = body.decode(errors="replace")
+        self.words: str = body.decode(errors="replace")
         self.retry_after = retry_after
-        self.fault = _fault_in(body)
+        self.fault: Fault = _fault_in(body)
 
     @property
     def failure(self) -> ModelError:

@@ -45,8 +45,8 @@ class ReplyReader:
     def __init__(self, *, max_bytes: int, max_events: int = 1_000_000) -> None:
         """`max_bytes` bounds the text, in UTF-8, and also each single event, which is never above 1 MiB; `max_events`
         those events that say more, or less, than the next words of the answer."""
-        self.finished = False
-        self.done = False
+        self.finished: bool = False
+        self.done: bool = False
         self.failure: ModelError | None = None
         self.fault: Fault | None = None
         self._events: EventSplitter | WholeBody | None = None

@@ -35,8 +35,8 @@ class ThinkTags:
     __slots__ = ("_close", "_state", "held", "said")
 
     def __init__(self) -> None:
-        self.held = ""
-        self.said = ""
+        self.held: str = ""
+        self.said: str = ""
         self._close = _CLOSE
         self._state: Literal["blank", "opened", "inside", "after", "answer", "over"] = "blank"
 

@@ -130,12 +130,13 @@ class Body(httpx2.AsyncByteStream):
     work for a delta.
     """
 
-    trouble = (*_TROUBLE, RuntimeError)  # which aiohttp raises for a connection that it has closed itself
+    # The last is what aiohttp raises for a connection that it has closed itself.
+    trouble: tuple[type[Exception], ...] = (*_TROUBLE, RuntimeError)
     """What `more` raises."""
 
     def __init__(self, response: aiohttp.ClientResponse, *, idle_timeout: float, deadline: float) -> None:
         """`deadline`, for the last byte, is a time of the running event loop."""
-        self.content_type = response.headers.get("Content-Type", "")
+        self.content_type: str = response.headers.get("Content-Type", "")
         self._response = response
         self._content = response.content
         self._idle_timeout = idle_timeout
@@ -144,7 +145,7 @@ class Body(httpx2.AsyncByteStream):
         if response.connection is not None and (protocol := response.connection.protocol) is not None:
             protocol.read_timeout = None
             protocol.start_timeout()  # which stops the one that runs
-        self.since = self._loop.time()
+        self.since: float = self._loop.time()
         """When something was heard last; `inf` while nobody listens. Bytes that say nothing do not break a silence."""
         self._timer = self._loop.call_at(self._next_look(), self._look)
 

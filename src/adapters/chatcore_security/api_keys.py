@@ -28,7 +28,7 @@ class FernetCipher(Cipher):
                     f"Encryption key {number} of {len(keys)} is no Fernet key: "
                     "32 random bytes in URL-safe base64, which makes 44 characters."
                 )
-        self.newest = hashlib.sha256(b"chatcore encryption key " + keys[0].encode()).hexdigest()[:16]
+        self.newest: str = hashlib.sha256(b"chatcore encryption key " + keys[0].encode()).hexdigest()[:16]
         self._fernet = MultiFernet([Fernet(key) for key in keys])
 
     def seal(self, api_key: str, *, owner: OwnerId, config_id: ModelConfigId) -> str:

@@ -243,7 +243,7 @@ class JsonItems:
     """The members of the list that the text is, or the one object that it is, each as `wanted`."""
 
     def __init__(self, wanted: Wanted, *, longest: int = LONGEST_ITEM) -> None:
-        self.keys = set[str]()
+        self.keys: set[str] = set()
         """Of the items' own members, wanted or not: those of what is being read and of all before it."""
         self._wanted = wanted
         self._longest = longest

@@ -58,7 +58,7 @@ class ReadConversation:
         self._held = list[_Held]()
         self.refusal: Refusal | None = None
         self._parents = dict[MessageId, MessageId | None]()
-        self.size = len((own.conversation.title if own else "").encode(errors="replace"))
+        self.size: int = len((own.conversation.title if own else "").encode(errors="replace"))
 
     def check_conversation(self) -> None:
         assert self.own is not None  # noqa: S101 - it is what was read

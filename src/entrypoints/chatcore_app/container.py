@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 
 from dishka import (
     AsyncContainer,
+    BaseScope,
     Provider,
     Scope,
     from_context,
@@ -74,8 +75,8 @@ class Readiness:
 
 
 class Adapters(Provider):
-    scope = Scope.APP
-    settings = from_context(Settings, scope=Scope.APP)
+    scope: BaseScope | None = Scope.APP
+    _settings = from_context(Settings, scope=Scope.APP)
 
     @provide
     async def database(self, settings: Settings) -> AsyncIterable[Database]:
@@ -142,9 +143,9 @@ class Adapters(Provider):
 
 
 class Core(Provider):
-    scope = Scope.APP
+    scope: BaseScope | None = Scope.APP
 
-    use_cases = provide_all(SessionIssuer, *(set(USE_CASES.values()) - {SearchConversations}))
+    _use_cases = provide_all(SessionIssuer, *(set(USE_CASES.values()) - {SearchConversations}))
 
     @provide
     def units_of_work(self, unit_of_work: UnitOfWorkFactory, _: type[W]) -> UnitsOfWork[W]:

@@ -26,7 +26,7 @@ class Accepting:
     """From one socket, until it is closed; to uvicorn it is a server of the event loop."""
 
     def __init__(self, listening: socket.socket, protocol: Callable[[], asyncio.Protocol]) -> None:
-        self.sockets = (listening,)
+        self.sockets: tuple[socket.socket] = (listening,)
         self._listening = listening
         self._protocol = protocol
         self._loop = asyncio.get_running_loop()

@@ -41,7 +41,7 @@ class UserFile:
         # What is no UTF-8 becomes text that breaks the rules of its row.
         errors = "replace" if encoding.startswith("utf-16") else "surrogateescape"
         self._text = io.TextIOWrapper(self._raw, encoding, errors=errors, newline="")
-        self.size = path.stat().st_size
+        self.size: int = path.stat().st_size
 
     def __enter__(self) -> Self:
         return self

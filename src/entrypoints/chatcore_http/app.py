@@ -48,7 +48,7 @@ from chatcore_http.systems import agent_api, rag_api, sessions_envelope, v1_chat
 class Edge(LitestarProvider):
     """Provides what only HTTP needs."""
 
-    own = provide_all(Answers, OpenSockets, RefreshCookie, scope=Scope.APP)
+    _own = provide_all(Answers, OpenSockets, RefreshCookie, scope=Scope.APP)
 
 
 def create_app(settings: Settings, *providers: Provider) -> Litestar:

@@ -110,7 +110,8 @@ class BoundedHTTP(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.flow = self._flow = _Flow(transport)
+        self._flow = _Flow(transport)
+        self.flow: FlowControl = self._flow
         self._expect_within(self._settings.header_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -45,7 +45,7 @@ class Connection:
     """One WebSocket, for its own task."""
 
     def __init__(self, socket: WebSocket[Any, Any, Any], *, max_bytes: int) -> None:
-        self.task = _current_task()
+        self.task: asyncio.Task[Any] = _current_task()
         self._socket = socket
         self._max_bytes = max_bytes
         self._beside: asyncio.Task[None] | None = None

@@ -7,6 +7,7 @@ import msgspec
 from dishka.integrations.litestar import DishkaRouter, FromDishka
 from litestar import Router, delete, get, post
 from litestar.di import NamedDependency
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery, JSONBody, QueryParameter
 
 from chatcore import (
@@ -111,8 +112,8 @@ async def holder(caller: NamedDependency[Caller]) -> schemas.User:
     return schemas.User.of(caller.user)
 
 
-test_token = get("/test_token", description=described(Authenticate))(holder)
-test_token_by_post = post(
+test_token: HTTPRouteHandler = get("/test_token", description=described(Authenticate))(holder)
+test_token_by_post: HTTPRouteHandler = post(
     "/test_token", status_code=200, description=described(Authenticate), operation_id="v1_auth_test_token_by_post"
 )(holder)
 
