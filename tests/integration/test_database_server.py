@@ -271,7 +271,7 @@ async def ada(server: DatabaseServer, tmp_path: Path) -> AsyncIterator[Api]:
         api_of(settings_for(tmp_path), provided(Database, database), model) as api,
     ):
         yield await api.user("ada")
-    await execute(server.url(), "DELETE FROM users", *NO_LONGER[server.kind])
+    await execute(server.url(), "DELETE FROM owners", *NO_LONGER[server.kind])
 
 
 async def asked_as_administrator(server: DatabaseServer, *statements: str) -> None:

@@ -67,7 +67,7 @@ async def test_users_are_imported_and_sign_in(tmp_path: Path, database_url: str,
     again = await run(tmp_path, "users", "import", str(file), **url)
     assert again.stdout == "0 imported, 4 there already, 3 refused.\n"
     if url:
-        await execute(database_url, "DELETE FROM users")
+        await execute(database_url, "DELETE FROM owners")
 
 
 async def test_ten_thousand_users_are_imported(tmp_path: Path) -> None:

@@ -371,7 +371,7 @@ async def test_a_conflict_is_known_by_the_key_and_keeps_the_name_to_itself(datab
 
 
 async def test_a_user_with_many_conversations_is_deleted(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chatcore_sql.users.AT_ONCE", 2)
+    monkeypatch.setattr("chatcore_sql.owners.AT_ONCE", 2)
     owner, stranger = [await stored_user(database.unit_of_work, name) for name in ("owner", "stranger")]
     conversations = [await stored_conversation(database.unit_of_work, owner) for _ in range(5)]
     kept = await stored_conversation(database.unit_of_work, stranger)
