@@ -24,7 +24,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help run dev migrate test fuzz chaos cluster bench docs check lint types walls composed locked lock audit clean
+.PHONY: help run dev migrate test fuzz chaos cluster bench docs check lint types walls composed locked newest lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -91,6 +91,12 @@ RUNTIME = --extra all --group build $(UNUSED:%=--no-emit-package %)
 # What the others name and chatcore never imports: Litestar's for made-up examples, fastapi-offline's for its own pages.
 UNUSED = faker polyfactory tzdata fastapi starlette annotated-doc
 DEVELOPMENT = --all-extras --group dev --constraints requirements.lock
+
+newest: $(VENV)/.developing ## Put the newest versions that pyproject.toml allows into VENV, and show which are not locked
+	@$(INDEX) $(BIN)/uv pip install -q --python $(BIN)/python --cache-dir $(VENV)/.uv-cache --upgrade \
+		--no-build-isolation --editable '.[all]' --group dev
+	@$(BIN)/uv pip freeze -q --python $(BIN)/python --exclude-editable | while read -r each; do \
+		grep -qiF "$$each " requirements-dev.lock || echo "not locked: $$each"; done
 
 lock: $(VENV)/.developing ## Write the lock files after pyproject.toml; UPGRADE=1 takes the newest of everything
 	$(COMPILE) $(RUNTIME) $(if $(UPGRADE),--upgrade) -o requirements.lock
