@@ -1,7 +1,8 @@
 """The migrations, up and down, against the metadata, and two at once."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError
 
 import chatcore_sql
-from chatcore.entities import OwnerId, Profile, RefreshToken, Session, SessionId
+from chatcore.entities import Conversation, MessageId, OwnerId, Profile, RefreshToken, Session, SessionId
 from chatcore.ports import Idempotency, LogEntry, TextKind
 from chatcore_sql import Database, DatabaseUnreachable, migration_script
 from chatcore_sql.migrations.revisions import VERSION_TABLE
@@ -392,6 +393,66 @@ async def test_an_earlier_versions_process_cannot_take_an_owners_id_for_a_user(u
                 "VALUES ('x', 'x', 'x', TRUE, '2026-01-01', '2026-01-01')",
             )
         assert await execute(url, "SELECT COUNT(*) FROM users") == [(0,)]
+
+
+async def test_messages_from_before_depths_get_theirs(url: str) -> None:
+    """Of a conversation deeper than databases recur by default, and of one with many siblings."""
+    async with Database(url) as database:
+        await database.migrate()
+        user = await stored_user(database.unit_of_work, "ada")
+        deep, wide = [await stored_conversation(database.unit_of_work, user) for _ in range(2)]
+        await database.downgrade("chatcore_0012")
+        await execute(url, *map(inserted, chain(line(1, deep, [0, *range(1499)]), line(9000, wide, [0] * 300))))
+        await database.migrate()
+        found = await execute(url, "SELECT id, depth FROM messages ORDER BY id")
+        assert found == [
+            *((1 + place, place) for place in range(1500)),
+            (9000, 0),
+            *((9000 + n, 1) for n in range(1, 300)),
+        ]
+
+
+def line(first: int, conversation: Conversation, follows: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Ids, owners, conversations and parents of messages; each but the first follows the one at its place in
+    `follows`."""
+    for place, before in enumerate(follows):
+        yield first + place, conversation.user_id, conversation.id, first + before if place else 0
+
+
+def inserted(message: tuple[int, ...]) -> str:
+    """As a process of an earlier version adds it."""
+    columns = "id, user_id, conversation_id, parent_id, role, content, status, created_at"
+    values = ", ".join(map(str, message))
+    return f"INSERT INTO messages ({columns}) VALUES ({values}, 'user', 'x', 'complete', '2026-01-01 00:00:00')"
+
+
+async def test_what_an_earlier_version_adds_keeps_the_order_of_its_ids(url: str) -> None:
+    async with Database(url) as database:
+        await database.migrate()
+        user = await stored_user(database.unit_of_work, "ada")
+        conversation = await stored_conversation(database.unit_of_work, user)
+        async with database.unit_of_work() as work:
+            first = await add(work, conversation, None)
+            await work.commit()
+        old = [MessageId(first.id + 1), MessageId(first.id + 2)]
+        for place, message_id in enumerate(old):
+            await execute(url, inserted((message_id, user.id, conversation.id, first.id + place)))
+        if url.startswith("postgresql"):
+            await execute(url, f"SELECT setval(pg_get_serial_sequence('messages', 'id'), {old[-1]})")
+        async with database.unit_of_work() as work:
+            line = [first.id, *old]
+            for _ in range(3):
+                last = await work.messages.last(user.id, conversation.id)
+                assert last == line[-1]
+                line.append((await add_message(work, conversation, parent_id=last)).id)
+            told = await work.messages.told(user.id, conversation.id, limit=9, max_bytes=99, through=old[1])
+            assert [each.id for each in told] == line[:3]
+            await work.commit()
+        async with database.unit_of_work(read_only=True) as work:
+            for end in range(1, len(line)):
+                found = await work.messages.history(user.id, conversation.id, limit=9, before=line[end])
+                assert found is not None
+                assert [each.id for each in found[1]] == line[:end]
 
 
 async def test_migrating_what_is_migrated_changes_nothing(url: str) -> None:
