@@ -46,11 +46,12 @@ class Mapped(Generic[T]):
 
     def from_row(self, row: Sequence[Any], **more: Any) -> T:
         """From these columns. `more`: fields that are none."""
+        more |= zip(self._columns, row, strict=False)
         end = len(self._columns)
         for name, part in self._parts.items():
             start, end = end, end + len(part.columns)
             cells = row[start:end]
-            more[name] = None if all(cell is None for cell in cells) else part.from_row(cells)
+            more[name] = None if cells.count(None) == len(cells) else part.from_row(cells)
         if len(row) != end:
             raise ValueError(f"{len(row)} values for {end} columns")
-        return self._entity(**dict(zip(self._columns, row, strict=False)), **more)
+        return self._entity(**more)

@@ -82,6 +82,10 @@ def _utc(value: datetime | None) -> datetime | None:
     return value and value.replace(tzinfo=UTC)
 
 
+def _parent(value: int | None) -> int | None:
+    return value or None
+
+
 class ProfileText(TypeDecorator[Profile]):
     """JSON of the parts that there are; NULL if there are none. Parts of a newer version are ignored."""
 
@@ -110,8 +114,9 @@ class Word(TypeDecorator[StrEnum]):
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         return value and str(value)
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
-        return None if value is None else self.words(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """What `process_result_value` would be, without a call for each value."""
+        return {None: None, **{word.value: word for word in self.words}}.__getitem__
 
 
 class Parent(Id):
@@ -122,8 +127,8 @@ class Parent(Id):
     def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
         return super().process_bind_param(value or 0, dialect)
 
-    def process_result_value(self, value: int | None, dialect: Dialect) -> int | None:
-        return value or None
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        return _parent
 
 
 LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")  # a TEXT of MySQL's ends at 64 KiB
