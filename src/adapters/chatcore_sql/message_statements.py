@@ -138,23 +138,20 @@ def _branch(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
 
 LAST = _branch(_m.id)
 
-
-def _history(branch: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
-    """How long the texts are is known beside them; only those that fit are read."""
-    page, fits = sized(branch.subquery("page"), "depth", "id")
-    return (
-        select(*CONVERSATION, page.c.place, *MESSAGE)
-        .select_from(conversations.outerjoin(page, and_(true(), fits)).outerjoin(messages, _m.id == page.c.id))
-        .where(*THIS_CONVERSATION)
-    )
-
-
-# MySQL sees no range in the comparison of rows.
-_SIZES = _branch(_m.id, _m.depth, TEXT_SIZE.label("size"))
+# How long the texts are is known beside them; only those that fit are read. MySQL sees no range in a row's comparison.
+# The last page has a range too: without one PostgreSQL expects a tenth of the conversation, and reads the whole table.
 _BEFORE = _depth_of("before", active=True)
-HISTORY = _history(_SIZES)
-HISTORY_BEFORE = _history(
-    _SIZES.where(_m.depth <= _BEFORE, tuple_(_m.depth, _m.id) < tuple_(_BEFORE, bindparam("before", type_=Id)))
+_PAGE, _PAGE_FITS = sized(
+    _branch(_m.id, _m.depth, TEXT_SIZE.label("size"))
+    .where(_m.depth <= _BEFORE, tuple_(_m.depth, _m.id) < tuple_(_BEFORE, bindparam("before", type_=Id)))
+    .subquery("page"),
+    "depth",
+    "id",
+)
+HISTORY = (
+    select(*CONVERSATION, _PAGE.c.place, *MESSAGE)
+    .select_from(conversations.outerjoin(_PAGE, and_(true(), _PAGE_FITS)).outerjoin(messages, _m.id == _PAGE.c.id))
+    .where(*THIS_CONVERSATION)
 )
 
 _THESE = (
@@ -180,8 +177,7 @@ def _spoken(heads: Subquery) -> ColumnElement[bool]:
 
 
 _THROUGH = _depth_of("through", active=True)
-TOLD = _told(_branch(*_HEAD).subquery("heads"))
-TOLD_THROUGH = _told(
+TOLD = _told(
     _branch(*_HEAD)
     .where(_m.depth <= _THROUGH, tuple_(_m.depth, _m.id) <= tuple_(_THROUGH, bindparam("through", type_=Id)))
     .subquery("heads")

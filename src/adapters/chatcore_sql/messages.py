@@ -118,11 +118,15 @@ class SqlMessageRepo(MessageRepo):
         before: MessageId | None = None,
         max_bytes: int = PAGE_BYTES,
     ) -> tuple[Conversation, Sequence[Message]] | None:
-        query, place = sql.HISTORY, dict[str, int]()
-        if before is not None:
-            query, place = sql.HISTORY_BEFORE, {"before": before, "otherwise": UNKNOWN_DEPTH}
-        this = {"owner": owner, "conversation": conversation_id, "limit": limit, "max_bytes": max_bytes}
-        rows = await self._statements.rows(query, **this, **place)
+        rows = await self._statements.rows(
+            sql.HISTORY,
+            owner=owner,
+            conversation=conversation_id,
+            limit=limit,
+            before=LARGEST_ID if before is None else before,
+            otherwise=UNKNOWN_DEPTH,
+            max_bytes=max_bytes,
+        )
         if not rows:
             return None
         width = len(CONVERSATION)
@@ -141,10 +145,9 @@ class SqlMessageRepo(MessageRepo):
     ) -> Sequence[Message]:
         this = {"owner": owner, "conversation": conversation_id, "max_bytes": max_bytes}
         if among is None:
-            query, place = sql.TOLD, dict[str, int]()
-            if through is not None:
-                query, place = sql.TOLD_THROUGH, {"through": through, "otherwise": -1}
-            rows = await self._statements.rows(query, **this, **place, limit=limit)
+            end = {"through": through, "otherwise": -1}
+            whole = {"through": LARGEST_ID, "otherwise": UNKNOWN_DEPTH}
+            rows = await self._statements.rows(sql.TOLD, **this, limit=limit, **(whole if through is None else end))
         elif among:
             rows = await self._statements.rows(sql.TOLD_AMONG, **this, limit=limit, these=among[-limit:])
         else:

@@ -132,12 +132,11 @@ _BY_ID, _BY_DEPTH = (f"ix_messages_user_id_conversation_id_active_{last}" for la
 _SIBLINGS = "ix_messages_user_id_parent_id_conversation_id_id"
 _LAST_FIRST = sa.text("id DESC NULLS LAST")
 _TREE = """
-    WITH RECURSIVE tree (id, user_id, conversation_id, depth) AS (
-        SELECT id, user_id, conversation_id, 0 FROM {messages} WHERE parent_id = 0
+    WITH RECURSIVE tree (id, user_id, depth) AS (
+        SELECT id, user_id, 0 FROM {messages} WHERE parent_id = 0
         UNION ALL
-        SELECT below.id, below.user_id, below.conversation_id, tree.depth + 1
-        FROM tree {join} {messages} AS below {index} ON below.user_id = tree.user_id
-            AND below.parent_id = tree.id AND below.conversation_id = tree.conversation_id
+        SELECT below.id, below.user_id, tree.depth + 1
+        FROM tree {join} {messages} AS below {index} ON below.user_id = tree.user_id AND below.parent_id = tree.id
     )
     SELECT id, depth FROM tree
 """
