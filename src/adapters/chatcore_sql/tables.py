@@ -116,7 +116,8 @@ class Word(TypeDecorator[StrEnum]):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         """What `process_result_value` would be, without a call for each value."""
-        return {None: None, **{word.value: word for word in self.words}}.__getitem__
+        words: dict[str | None, StrEnum | None] = {None: None, **{word.value: word for word in self.words}}
+        return words.__getitem__
 
 
 class Parent(Id):
