@@ -8,6 +8,7 @@ from typing import Any
 
 import chatcore
 from chatcore import ChatcoreError, StepUp
+from chatcore.errors import Refused
 
 USE_CASES: list[Any] = [kind for kind in chatcore.USE_CASES.values() if kind is not StepUp]  # which is part of others
 
@@ -57,5 +58,5 @@ async def _things(use_case: Any, generator: AsyncGenerator[Any, None]) -> AsyncG
 
 
 def _judge(use_case: Any, error: ChatcoreError) -> None:
-    if error.code not in codes(use_case):
+    if error.code not in codes(use_case) and not isinstance(error, Refused):  # whose code is the program's own
         raise Undeclared(f"{use_case.__name__} raises `{error.code}`, which it does not declare") from error

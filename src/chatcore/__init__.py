@@ -1,11 +1,15 @@
 """chatcore: a multi-user AI chat backend as a library.
 
-Open a `Chat` with adapters for the ports (`chatcore.ports`), and call its `use_cases` with keyword arguments: they are
-callable objects, listed in `UseCases`. Errors are one tree (`chatcore.errors`). This package needs nothing but
-Python; the adapters that ship with it are `chatcore_sql`, `chatcore_openai`, `chatcore_security` and, for tests,
-`chatcore_memory`.
+Open a `Chat` with a store and a gateway, and take `Mine` for each of your program's users: `send`, `reply`, `history`.
+What is not there is in `Chat.use_cases`: callable objects, listed in `UseCases`. `Hooks` are the seams; `SyncChat` is
+for threads. Errors are one tree (`chatcore.errors`), what a program may replace is in `chatcore.ports`, and events and
+errors as wire data are in `chatcore.wire`. This package needs nothing but Python; the adapters that ship with it are
+`chatcore_sql`, `chatcore_openai`, `chatcore_security` and, for tests, `chatcore_memory`.
 """
 
+from typing import TYPE_CHECKING, Any
+
+from chatcore import errors, ports, wire
 from chatcore.authority import Authority, Caller, Operator, Owner, Vouched
 from chatcore.chat import USE_CASES, Chat, UseCases
 from chatcore.clock import SystemClock
@@ -28,13 +32,29 @@ from chatcore.entities import (
     UserId,
 )
 from chatcore.errors import ChatcoreError
-from chatcore.events import ConversationTitled, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
-from chatcore.ports import ModelEndpoint, Rate, TextKind
+from chatcore.events import ConversationTitled, Cursor, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
+from chatcore.hooks import Ask, Hooks
+from chatcore.mine import Mine
+from chatcore.ports import (
+    Delta,
+    HookWork,
+    LLMGateway,
+    ModelEndpoint,
+    Prompt,
+    PromptMessage,
+    Purpose,
+    Rate,
+    Store,
+    TextKind,
+    Turn,
+)
 from chatcore.prompt import PromptLimits
 from chatcore.rate_limits import RateLimits
 from chatcore.replies import Replies
 from chatcore.session_watch import SessionWatch
+from chatcore.streams import ReplyStream
 from chatcore.sweep import ExpirySweep
+from chatcore.sync import SyncChat, SyncMine, SyncReplyStream
 from chatcore.use_cases.accounts import (
     ChangeEmail,
     ChangePassword,
@@ -98,10 +118,15 @@ from chatcore.use_cases.sessions import (
     SignOut,
 )
 from chatcore.use_cases.user_import import ImportUsers
+from chatcore.wire import Problem, problem
+
+if TYPE_CHECKING:
+    __version__: str
 
 __all__ = [
     "USE_CASES",
     "AddMessage",
+    "Ask",
     "Authenticate",
     "Authority",
     "Caller",
@@ -122,10 +147,12 @@ __all__ = [
     "CreateAdmin",
     "CreateConversation",
     "CreateModelConfig",
+    "Cursor",
     "DeleteAccount",
     "DeleteConversation",
     "DeleteModelConfig",
     "DeleteUser",
+    "Delta",
     "DisableUser",
     "EditMessage",
     "EnableUser",
@@ -136,9 +163,12 @@ __all__ = [
     "ForgetOwner",
     "GrantRole",
     "History",
+    "HookWork",
+    "Hooks",
     "ImportConversations",
     "ImportUsers",
     "Imported",
+    "LLMGateway",
     "ListConversations",
     "ListCursor",
     "ListModelConfigs",
@@ -149,6 +179,7 @@ __all__ = [
     "ListUsers",
     "Message",
     "MessageId",
+    "Mine",
     "ModelConfig",
     "ModelConfigId",
     "ModelEndpoint",
@@ -160,8 +191,12 @@ __all__ = [
     "OwnerId",
     "Page",
     "PasswordPolicy",
+    "Problem",
     "Profile",
+    "Prompt",
     "PromptLimits",
+    "PromptMessage",
+    "Purpose",
     "Rate",
     "RateLimits",
     "ReadHistory",
@@ -174,6 +209,7 @@ __all__ = [
     "ReplyEnded",
     "ReplyEvent",
     "ReplyStarted",
+    "ReplyStream",
     "RevokeOtherSessions",
     "RevokeRole",
     "RevokeSession",
@@ -198,13 +234,31 @@ __all__ = [
     "Status",
     "StepUp",
     "StopReply",
+    "Store",
     "SwitchBranch",
+    "SyncChat",
+    "SyncMine",
+    "SyncReplyStream",
     "SystemClock",
     "TextKind",
+    "Turn",
     "UpdateModelConfig",
     "Usage",
     "UseCases",
     "User",
     "UserId",
     "Vouched",
+    "__version__",
+    "errors",
+    "ports",
+    "problem",
+    "wire",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # only for who asks
+
+        return version("chatcore")
+    raise AttributeError(f"module 'chatcore' has no attribute {name!r}")

@@ -60,6 +60,11 @@ class Owner(Authority):
     @abstractmethod
     def owner(self) -> OwnerId: ...
 
+    @property
+    def name(self) -> tuple[str, str]:
+        """The embedding program's own id for the owner, and its tenant; empty for an account."""
+        return "", ""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller(Owner):
@@ -85,9 +90,16 @@ class Caller(Owner):
 
 @dataclass(frozen=True, slots=True)
 class Vouched(Owner):
-    """An owner for whom the embedding program vouches. No session can end it."""
+    """An owner for whom the embedding program vouches. No session can end it. `user` and `tenant`: the program's own
+    id, if it has one."""
 
     owner_id: OwnerId
+    user: str = ""
+    tenant: str = ""
+
+    @property
+    def name(self) -> tuple[str, str]:
+        return self.user, self.tenant
 
     @property
     def owner(self) -> OwnerId:

@@ -1,23 +1,30 @@
 """`Chat`: the product, wired. `async with Chat(...) as chat`, then `await chat.use_cases.send_message(by=…, …)`."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import MISSING, Field, fields, is_dataclass
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, get_origin, get_type_hints
 
 from chatcore.clock import SystemClock
+from chatcore.errors import NotMigrated
+from chatcore.hooks import NO_HOOKS, Hooks
+from chatcore.mine import Mine
 from chatcore.ports import (
     Cipher,
     Clock,
     LLMGateway,
+    ModelEndpoint,
     PasswordHasher,
+    Store,
     TokenSigner,
     UnitOfWorkFactory,
     UnitsOfWork,
 )
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.replies import Replies
+from chatcore.shielding import ended
 from chatcore.sweep import ExpirySweep
 from chatcore.use_cases.accounts import (
     ChangeEmail,
@@ -59,6 +66,7 @@ from chatcore.use_cases.model_configs import (
     CreateModelConfig,
     DeleteModelConfig,
     ListModelConfigs,
+    NoCipher,
     UpdateModelConfig,
 )
 from chatcore.use_cases.own_data import ExportOwnData, ImportConversations
@@ -75,6 +83,9 @@ from chatcore.use_cases.sessions import (
     SignOut,
 )
 from chatcore.use_cases.user_import import ImportUsers
+
+LEASE = 5.0
+"""Seconds without a sign of life, after which a process is taken for dead."""
 
 
 class UseCases:
@@ -149,7 +160,12 @@ class UseCases:
     count_old_keys: CountOldKeys
 
     def __init__(self, parts: Mapping[Any, object]) -> None:
+        self._given = parts
         self._parts = dict(parts)
+
+    def within(self, unit_of_work: UnitOfWorkFactory) -> "UseCases":
+        """The same use cases, in other units of work."""
+        return UseCases({**self._given, UnitOfWorkFactory: unit_of_work})
 
     if not TYPE_CHECKING:  # to a type checker the list above is complete
 
@@ -186,41 +202,69 @@ def _has_default(one: Field[Any]) -> bool:
 
 
 class Chat:
-    """chatcore in another program: `use_cases`, and what runs in the background while it is open."""
+    """Durable chat in another program. Open it once per process, with the program, and take `Mine` for each request:
+
+    async with Chat(store=Database("sqlite:///chat.db"), gateway=OpenAIGateway(), model=model) as chat:
+        me = await chat.of("alice")
+        sent = await me.send("Hello")
+        async for text in (await me.reply(sent.conversation_id)).text():
+            print(text)
+    """
 
     def __init__(
         self,
         *,
-        unit_of_work: UnitOfWorkFactory,
+        store: Store,
         gateway: LLMGateway,
-        cipher: Cipher,
+        model: ModelEndpoint | None = None,
+        hooks: Hooks = NO_HOOKS,
+        clock: Clock | None = None,
+        cipher: Cipher | None = None,
+        limits: RateLimits = UNLIMITED,
+        defaults: ChatDefaults | None = None,
+        migrate: bool = True,
+        grace: float = 20.0,
+        lease: float | None = None,
         passwords: PasswordHasher | None = None,
         signer: TokenSigner | None = None,
-        clock: Clock | None = None,
-        defaults: ChatDefaults | None = None,
         password_policy: PasswordPolicy | None = None,
         session_policy: SessionPolicy | None = None,
-        limits: RateLimits = UNLIMITED,
-        grace: float = 20.0,
-        lease: float | None = 5.0,
     ) -> None:
-        """`cipher` opens and seals users' own keys. `passwords`, `signer` and `session_policy` are for accounts of
-        chatcore's own: without them the use cases that need them raise `LookupError`.
+        """`store` and `gateway` are opened and closed with it, if they are context managers. `model`: the endpoint of
+        who has none of their own; as `defaults.model`.
 
-        `grace`, `lease`: seconds, as of `Replies`; None for `lease` if no other process uses the database.
+        `cipher` seals and opens users' own API keys; without one they have no endpoints of their own. `migrate`: bring
+        the schema up to date when it is opened; else raise `NotMigrated` where it is not. `grace`: seconds for replies
+        in progress when it is closed. `lease`: seconds without a sign of life after which other processes take this one
+        for dead, the same in all of them; by default 5 where the store is shared, else none.
+
+        `passwords`, `signer` and the policies are for accounts of chatcore's own: without them the use cases that need
+        them raise `LookupError`.
         """
         clock = clock or SystemClock()
-        self._replies = Replies(unit_of_work=unit_of_work, gateway=gateway, clock=clock, grace=grace, lease=lease)
-        self._sweep = ExpirySweep(unit_of_work=unit_of_work, clock=clock)
+        defaults = defaults or ChatDefaults()
+        self._store = store
+        self._gateway = gateway
+        self._migrate = migrate
+        self._replies = Replies(
+            unit_of_work=store.unit_of_work,
+            gateway=gateway,
+            clock=clock,
+            grace=grace,
+            lease=lease or (LEASE if store.is_shared else None),
+            hooks=hooks,
+        )
+        self._sweep = ExpirySweep(unit_of_work=store.unit_of_work, clock=clock)
         self._open = AsyncExitStack()
         parts = {
-            UnitOfWorkFactory: unit_of_work,
+            UnitOfWorkFactory: store.unit_of_work,
             LLMGateway: gateway,
-            Cipher: cipher,
+            Hooks: hooks,
+            Cipher: cipher or NoCipher(),
             PasswordHasher: passwords,
             TokenSigner: signer,
             Clock: clock,
-            ChatDefaults: defaults,
+            ChatDefaults: defaults if model is None else replace(defaults, model=model),
             PasswordPolicy: password_policy,
             SessionPolicy: session_policy,
             RateLimits: limits,
@@ -229,13 +273,40 @@ class Chat:
         self.use_cases: UseCases = UseCases({kind: part for kind, part in parts.items() if part is not None})
 
     async def __aenter__(self) -> Self:
-        """End what dead processes have left, and begin to keep house."""
-        await self._open.enter_async_context(self._replies)
-        await self._open.enter_async_context(self._sweep)
+        """Open the store and the gateway, end what dead processes have left, and begin to keep house. Raise
+        `Unavailable`, `NotMigrated`."""
+        async with AsyncExitStack() as opened:
+            await opened.enter_async_context(self._store)
+            if self._migrate:
+                await self._store.migrate()
+            elif not await self._store.is_migrated():
+                raise NotMigrated
+            if isinstance(self._gateway, AbstractAsyncContextManager):
+                await opened.enter_async_context(self._gateway)
+            warming = asyncio.create_task(self._gateway.warm(), name="chatcore gateway")
+            opened.push_async_callback(ended, warming)
+            await opened.enter_async_context(self._replies)
+            await opened.enter_async_context(self._sweep)
+            self._open = opened.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the replies in progress `grace` seconds to end."""
+        """Give the replies in progress `grace` seconds to end, and close what was opened."""
         await self._open.aclose()
+
+    async def of(self, user: str, *, tenant: str = "") -> Mine:
+        """Return what a user of the program has. `user`: the program's own id, 1 to 255 characters, compared exactly;
+        it needs no registration. `tenant`: up to 255 characters; the same id in two tenants is two users."""
+        return Mine(await self.use_cases.open_owner(user=user, tenant=tenant), self.use_cases)
+
+    async def forget(self, user: str, *, tenant: str = "") -> bool:
+        """Stop the user's replies, and delete all that they have. False: there is no such user."""
+        return await self.use_cases.forget_owner(user=user, tenant=tenant)
+
+    def close_readers(self) -> None:
+        """End all open streams, here and now: each raises `Unavailable`, and its reader reads on from its cursor
+        elsewhere. Replies go on. Servers wait for open streams before they close anything: call it at the first
+        SIGTERM."""
+        self._replies.close_readers()

@@ -3,20 +3,34 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from chatcore.entities import INTERNAL, Failure, FinishReason, Message, Status
-from chatcore.errors import ModelEmpty, ModelError, ModelRefused, Unavailable
+from chatcore.errors import Contention, ModelEmpty, ModelError, ModelRefused, Unavailable
+from chatcore.hooks import NO_HOOKS, Hooks, called
 from chatcore.live_reply import LiveReply
-from chatcore.ports import Clock, ConversationRepo, MessageRepo, ReplyLog, Transaction, UnfinishedReplies, UnitsOfWork
+from chatcore.ports import (
+    Clock,
+    HookWork,
+    MessageRepo,
+    OwnerRepo,
+    Purpose,
+    ReplyLog,
+    Transaction,
+    Turn,
+    UnfinishedReplies,
+    UnitsOfWork,
+)
 from chatcore.shielding import retry_on_contention, shielded
 
 T = TypeVar("T")
 _log = logging.getLogger("chatcore.replies")
 _AT_ONCE = 100  # replies of dead processes
 _REFUSALS = 3  # so often the database may refuse a text before it is given up
+_HOOK_TRIES = 3
+_HOOK_WITHIN = 5.0  # seconds, for which the conversation is locked
 
 
 class LoggedWork(Transaction, Protocol):
@@ -24,9 +38,13 @@ class LoggedWork(Transaction, Protocol):
     reply_log: ReplyLog
 
 
-class EndingWork(LoggedWork, Protocol):
-    conversations: ConversationRepo
+class EndingWork(LoggedWork, HookWork, Protocol):
     unfinished: UnfinishedReplies
+    owners: OwnerRepo
+
+
+class HookFailed(Exception):
+    """The hook `ended` raised an error of its own."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +54,8 @@ class Endings:
     unit_of_work: UnitsOfWork[EndingWork]
     clock: Clock
     pause: float
+    hooks: Hooks = NO_HOOKS
+    _afterwards: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
     async def store(self, live: LiveReply, status: Status, error: Failure | None) -> Message:
         """All of its text; if the database refuses that, what the log has; if it refuses that too, that there was a
@@ -55,11 +75,11 @@ class Endings:
         shorter = _failed(ended, *live.before(live.logged))
         for each in (shorter,) if live.refused else (ended, shorter):
             try:
-                store = partial(self._store_end, each, live.cuts_to(each.length))
+                store = partial(self._store_end, each, live.cuts_to(each.length), live.turn)
                 return await self.persist(store, refusals=_REFUSALS)
             except Exception:
                 _log.error("reply %d is stored with less text", live.reply.id)
-        return await self.persist(partial(self._store_end, _failed(ended, "", ""), ()))
+        return await self.persist(partial(self._store_end, _failed(ended, "", ""), (), live.turn))
 
     async def end_orphans(self) -> None:
         """Several processes may do that at once: of each reply one of them tells the end."""
@@ -103,14 +123,30 @@ class Endings:
             await asyncio.sleep(pause)
             pause = min(2 * pause, 2.0)
 
+    async def _store_end(self, ended: Message, cuts: Sequence[int], turn: Turn | None = None) -> Message:
+        """With the hook `ended`, or without it if that fails too often: no error of the embedding program's leaves a
+        reply without an end."""
+        if self.hooks.overrides(Hooks.ended):
+            for _ in range(_HOOK_TRIES):
+                try:
+                    return await self._store_once(ended, cuts, turn, hooked=True)
+                except HookFailed:
+                    _log.exception("the hook `ended` failed for reply %d", ended.id)
+            _log.error("reply %d ends without the hook `ended`", ended.id)
+        return await self._store_once(ended, cuts, turn, hooked=False)
+
     @retry_on_contention
-    async def _store_end(self, ended: Message, cuts: Sequence[int]) -> Message:
+    async def _store_once(self, ended: Message, cuts: Sequence[int], turn: Turn | None, *, hooked: bool) -> Message:
         async with self.unit_of_work() as work:
             owner, conversation_id, now = ended.user_id, ended.conversation_id, self.clock.now()
             if await work.conversations.release(owner, conversation_id, ended.id, now=now):
                 await work.messages.finish(ended, cuts, now=now)
                 await work.reply_log.delete(owner, ended.id)
+                if hooked:
+                    turn = turn or await _turn_of(work, ended)
+                    await self._run_ended(work, turn, ended)
                 await work.commit()
+                self._go_on(turn, ended)
                 return ended
             # The claim is gone: an earlier try was committed and its answer lost, or the conversation was deleted.
             await work.reply_log.delete(owner, ended.id)
@@ -118,9 +154,56 @@ class Endings:
             await work.commit()
             return stored or ended
 
+    async def _run_ended(self, work: HookWork, turn: Turn, ended: Message) -> None:
+        try:
+            async with asyncio.timeout(_HOOK_WITHIN):
+                await called(self.hooks.ended(work, turn, ended))
+        except Contention:
+            raise
+        except Exception as error:
+            if isinstance(error, Unavailable):
+                await self.stored(ended)  # raises the same if it is the database that is gone
+            raise HookFailed from error
+
+    def _go_on(self, turn: Turn | None, ended: Message) -> None:
+        if self.hooks.overrides(Hooks.after_end):
+            task = asyncio.create_task(self._after_end(turn, ended), name="chatcore hook after_end")
+            self._afterwards.add(task)
+            task.add_done_callback(self._afterwards.discard)
+
+    async def _after_end(self, turn: Turn | None, ended: Message) -> None:
+        try:
+            if turn is None:
+                async with self.unit_of_work(read_only=True) as work:
+                    turn = await _turn_of(work, ended)
+            await called(self.hooks.after_end(turn, ended))
+        except Exception:
+            _log.exception("the hook `after_end` failed for reply %d", ended.id)
+
+    async def settle(self, within: float) -> None:
+        """Wait for the hooks `after_end`, and cancel what takes longer."""
+        if self._afterwards:
+            _, late = await asyncio.wait(self._afterwards, timeout=within)
+            for task in late:
+                task.cancel()
+
     async def stored(self, reply: Message) -> Message | None:
         async with self.unit_of_work(read_only=True) as work:
             return await work.messages.get(reply.user_id, reply.conversation_id, reply.id)
+
+
+async def _turn_of(work: EndingWork, reply: Message) -> Turn:
+    """As the process knew it that began the reply."""
+    user, tenant = await work.owners.name(reply.user_id)
+    return Turn(
+        purpose=Purpose.REPLY,
+        owner=reply.user_id,
+        user=user,
+        tenant=tenant,
+        conversation_id=reply.conversation_id,
+        message_id=reply.parent_id,
+        reply_id=reply.id,
+    )
 
 
 async def with_logged_text(work: LoggedWork, message: Message) -> Message:

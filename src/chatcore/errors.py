@@ -7,7 +7,8 @@
     │   ├── InvalidCredentials     unknown name or wrong password: the same error for both
     │   └── InsufficientUserAuthentication   the last password check is too long ago (RFC 9470)
     ├── Forbidden
-    │   └── AccountDisabled
+    │   ├── AccountDisabled
+    │   └── Refused                an embedding program's hook refused; it chooses the code
     ├── NotFound                   missing, or another user's: the two look the same
     ├── Conflict
     │   ├── UsernameTaken
@@ -18,6 +19,8 @@
     ├── StorageFull                the user's storage is full
     ├── RateLimited                too many attempts, or too many at once
     ├── Unavailable                a part of the system is down or shutting down; try again later
+    │   ├── ReadOnly               the database answers, but takes no changes
+    │   ├── NotMigrated            the database's tables are missing or older than this release
     │   └── Contention             the database rolled the unit of work back because of another: nothing is stored
     └── ModelError                 the model failed; its partial text is kept
         ├── ModelUnauthorized      the endpoint refused the key
@@ -42,9 +45,10 @@ from typing import ClassVar, TypeAlias
 
 
 class ChatcoreError(Exception):
-    """The root. `code` is stable; `detail` may change with any release."""
+    """The root. `code` is stable; `detail` may change with any release. `status`: the HTTP status that fits."""
 
-    code: ClassVar[str]
+    status: ClassVar[int] = 500
+    code: str
     default_detail: ClassVar[str]
 
     def __init__(self, detail: str | None = None) -> None:
@@ -67,6 +71,7 @@ class FieldError:
 class ValidationFailed(ChatcoreError):
     """One or more values break a rule; `errors` names each field."""
 
+    status = 400
     code = "validation_failed"
     default_detail = "The request is not valid."
 
@@ -76,11 +81,13 @@ class ValidationFailed(ChatcoreError):
 
 
 class ModelNotConfigured(ChatcoreError):
+    status = 400
     code = "model_not_configured"
     default_detail = "No model is configured. Create a model configuration first."
 
 
 class Unauthenticated(ChatcoreError):
+    status = 401
     code = "unauthenticated"
     default_detail = "Sign in first: the token is missing, expired or revoked."
 
@@ -96,6 +103,7 @@ class InsufficientUserAuthentication(Unauthenticated):
 
 
 class Forbidden(ChatcoreError):
+    status = 403
     code = "forbidden"
     default_detail = "You may not do this."
 
@@ -105,7 +113,19 @@ class AccountDisabled(Forbidden):
     default_detail = "This account is disabled."
 
 
+class Refused(Forbidden):
+    """What a hook raises to refuse a message, an answer or a call. `code`: one that the program's clients know."""
+
+    code: str = "refused"
+    default_detail = "This was refused."
+
+    def __init__(self, detail: str | None = None, *, code: str = "refused") -> None:
+        super().__init__(detail)
+        self.code = code
+
+
 class NotFound(ChatcoreError):
+    status = 404
     code = "not_found"
     default_detail = "Not found."
 
@@ -113,6 +133,7 @@ class NotFound(ChatcoreError):
 class Conflict(ChatcoreError):
     """The request conflicts with what is stored."""
 
+    status = 409
     code = "conflict"
     default_detail = "This conflicts with what is stored."
 
@@ -143,11 +164,13 @@ class ConversationBusy(Conflict):
 
 
 class IdempotencyKeyReused(ChatcoreError):
+    status = 422
     code = "idempotency_key_reused"
     default_detail = "This idempotency key was sent with another body. Use a new key for a new message."
 
 
 class StorageFull(ChatcoreError):
+    status = 413
     code = "storage_full"
     default_detail = "Your storage is full. Delete conversations that you no longer need."
 
@@ -155,6 +178,7 @@ class StorageFull(ChatcoreError):
 class RateLimited(ChatcoreError):
     """`retry_after`: whole seconds to wait before another attempt."""
 
+    status = 429
     code = "rate_limited"
     default_detail = "Too many attempts. Try again later."
 
@@ -166,6 +190,7 @@ class RateLimited(ChatcoreError):
 class Unavailable(ChatcoreError):
     """`retry_after`: whole seconds to wait before another attempt."""
 
+    status = 503
     code = "unavailable"
     default_detail = "The service is not available right now. Try again shortly."
 
@@ -180,6 +205,10 @@ class ReadOnly(Unavailable):
     default_detail = "The service accepts no changes right now. Try again shortly."
 
 
+class NotMigrated(Unavailable):
+    default_detail = "The database's tables are not up to date. Run: chatcore migrate"
+
+
 class Contention(Unavailable):
     """The database rolled a unit of work back, because of a deadlock or a lock held too long by another. Nothing of it
     is stored, so it can run again (`shielding.retry_on_contention`)."""
@@ -190,6 +219,7 @@ class Contention(Unavailable):
 class ModelError(ChatcoreError):
     """The model failed. The reply keeps its partial text and stores `code` and `detail`."""
 
+    status = 502
     code = "model_unavailable"
     default_detail = "The model is not available."
 
@@ -245,5 +275,6 @@ class ModelURLRefused(ModelError):
 
 
 class ModelTimeout(ModelError):
+    status = 504
     code = "model_timeout"
     default_detail = "The model took too long."

@@ -9,7 +9,7 @@ from math import inf
 from operator import sub
 
 from chatcore.entities import FinishReason, Message, Status, Usage, WorkerId
-from chatcore.ports import Delta, LogEntry, TextKind
+from chatcore.ports import Delta, LogEntry, TextKind, Turn
 
 MAX_PIECE = 10_000
 """Code points that a reader gets at once: never more than 64 KiB, even as JSON that escapes each of them."""
@@ -23,10 +23,11 @@ _MERGE = 64  # so many small pieces of text become one, so that a long reply sta
 class LiveReply:
     """Readers hold nothing but an offset into this text, so a slow one neither costs memory nor slows the writer."""
 
-    def __init__(self, reply: Message, worker_id: WorkerId | None = None) -> None:
-        """`worker_id`: the worker in whose name it is written here."""
+    def __init__(self, reply: Message, worker_id: WorkerId | None = None, turn: Turn | None = None) -> None:
+        """`worker_id`: the worker in whose name it is written here. `turn`: on whose behalf, if that is known here."""
         self.reply = reply
         self.worker_id = worker_id
+        self.turn = turn
         self.lost = False  # that worker was taken for dead: others end the reply
         self.refused = False  # the database takes no more of its text
         self.length: int = 0  # code points
@@ -99,14 +100,14 @@ class LiveReply:
 
     def extend(self, entry: LogEntry) -> bool:
         """Add what is new in an entry of the log. False: something is missing before it."""
-        known = self.length - entry.offset
+        known = self.length - entry.start
         if known < 0:
             return False
         if text := entry.text[known:]:
             reasoning = entry.kind is TextKind.REASONING
             self._grow(Delta(reasoning=text, reasoned=True) if reasoning else Delta(text=text))
         ended = self.ends[-1] if self.ends else 0
-        ends = islice(accumulate(entry.cuts, initial=entry.offset), 1, None)
+        ends = islice(accumulate(entry.cuts, initial=entry.start), 1, None)
         self.ends.extend(end for end in ends if end > ended)
         self.logged = self.length
         return True

@@ -10,7 +10,7 @@ from dataclasses import replace
 from chatcore.entities import Message, MessageId, Status
 from chatcore.errors import Unavailable
 from chatcore.live_reply import LiveReply
-from chatcore.ports import Cursor, LogEntry, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import LogCursor, LogEntry, UnitOfWork, UnitOfWorkFactory
 from chatcore.shielding import ended
 
 _log = logging.getLogger("chatcore.replies")
@@ -44,6 +44,10 @@ class Mirrors:
                 del self._readers[mirror]
                 self._forget(mirror)
 
+    def wake(self) -> None:
+        for mirror in self._readers:
+            mirror.wake()
+
     async def close(self) -> None:
         if self._poller is not None:
             await ended(self._poller)
@@ -74,7 +78,7 @@ class Mirrors:
             waiting += [mirror for mirror, length in grown if not mirror.ended and mirror.length >= length + part]
 
     async def _bring_up_to_date(self, work: UnitOfWork, mirrors: Sequence[LiveReply], part: int) -> None:
-        cursors = [Cursor(mirror.reply.user_id, mirror.reply.id, mirror.length) for mirror in mirrors]
+        cursors = [LogCursor(mirror.reply.user_id, mirror.reply.id, mirror.length) for mirror in mirrors]
         entries = await work.reply_log.since(cursors, within=part)
         # After the log: a reply that ends in between has all of its text in its message.
         writing = await work.unfinished.still([mirror.reply.id for mirror in mirrors])

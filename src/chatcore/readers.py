@@ -10,7 +10,7 @@ from time import monotonic
 from weakref import WeakValueDictionary
 
 from chatcore.entities import ConversationId, Message, MessageId, OwnerId, Role, Status
-from chatcore.errors import NotFound
+from chatcore.errors import NotFound, Unavailable
 from chatcore.events import ConversationTitled, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
 from chatcore.lease import Lease
 from chatcore.live_reply import LiveReply, ends_of, parts_of
@@ -36,6 +36,15 @@ class Readers:
     _finding: WeakValueDictionary[OwnerId, asyncio.Lock] = field(
         default_factory=WeakValueDictionary[OwnerId, asyncio.Lock]
     )
+
+    _closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _check_open(self) -> None:
+        if self._closed.is_set():
+            raise Unavailable("This server shuts down. Read on elsewhere, from where you are.", retry_after=1)
 
     def follow(
         self,
@@ -79,6 +88,7 @@ class Readers:
             with self._holding.one_more(owner, weight=_memory_of(reply)):
                 events_of = await self._pieces_of(reply, after) if numbered else (after, parts_of(reply, after), 0)
                 for event in _all_of(reply, *events_of, again=again):
+                    self._check_open()
                     yield event
 
     async def _pieces_of(self, reply: Message, after: int) -> tuple[int, Sequence[int], int]:
@@ -90,12 +100,14 @@ class Readers:
     async def _follow_live(
         self, live: LiveReply, after: int, again: bool, numbered: bool
     ) -> AsyncGenerator[ReplyEvent, None]:
+        self._check_open()
         offset = await live.start_of(after) if numbered else after
         if again and live.ended is not None and offset >= live.ended.length:
             return
         yield _started(live.reply, offset)
         reply_id, told, lease, log = live.reply.id, False, self.lease, self.log
         while True:
+            self._check_open()
             certain = lease.doubtful_at > monotonic() < log.doubtful_at and not live.lost
             end = live.length if certain else live.logged
             if numbered:

@@ -31,14 +31,15 @@ from urllib.parse import urlsplit
 from chatcore import audit
 from chatcore.endings import Endings
 from chatcore.entities import INTERNAL, ConversationId, Failure, Message, MessageId, OwnerId, Status, WorkerId
-from chatcore.errors import ModelError, ModelUnauthorized, Unavailable
+from chatcore.errors import ChatcoreError, ModelUnauthorized, Unavailable
 from chatcore.events import ReplyEvent
+from chatcore.hooks import NO_HOOKS, Hooks, called
 from chatcore.lease import Lease, LeasedWork
 from chatcore.live_reply import LiveReply
 from chatcore.log_writer import LogWriter
 from chatcore.mirrors import Mirrors
 from chatcore.periodic import forever
-from chatcore.ports import Clock, LLMGateway, ModelEndpoint, Prompt, UnitOfWorkFactory
+from chatcore.ports import Clock, Delta, LLMGateway, ModelEndpoint, Prompt, Turn, UnitOfWorkFactory
 from chatcore.readers import Readers
 from chatcore.shielding import ended, retry_on_contention
 from chatcore.titles import Titles
@@ -53,7 +54,7 @@ _END_TIMEOUT = 5.0  # how long a drain waits, after the grace, for the last tran
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplyJob:
-    """A stored reply with status `writing`, claimed for a worker, with its endpoint and prompt.
+    """A stored reply with status `writing`, claimed for a worker, with its endpoint, prompt and turn.
 
     `title_prompt`: the prompt for the conversation's title, if it needs one.
     """
@@ -62,6 +63,7 @@ class ReplyJob:
     worker_id: WorkerId
     endpoint: ModelEndpoint
     prompt: Prompt
+    turn: Turn
     title_prompt: Prompt | None = None
 
 
@@ -78,6 +80,7 @@ class Replies(LeasedWork):
         silence: float = 15.0,
         grace: float = 20.0,
         lease: float | None = 5.0,
+        hooks: Hooks = NO_HOOKS,
     ) -> None:
         """All times are in seconds. `silence`: how long without text until readers get a `Silence`.
 
@@ -86,6 +89,7 @@ class Replies(LeasedWork):
         """
         self._unit_of_work = unit_of_work
         self._gateway = gateway
+        self._hooks = hooks
         self._flush_every = flush_every
         self._silence = silence
         self._grace = grace
@@ -94,9 +98,9 @@ class Replies(LeasedWork):
         self._lease.cover(self)
         self._log = LogWriter(unit_of_work, self._lease, self._live, on_certainty=self.certain)
         self._mirrors = Mirrors(unit_of_work, every=flush_every)
-        self._endings = Endings(unit_of_work, clock, flush_every)
+        self._endings = Endings(unit_of_work, clock, flush_every, hooks)
         self._readers = Readers(unit_of_work, self._live, self._lease, self._log, self._mirrors, silence)
-        self._titles = Titles(unit_of_work, gateway)
+        self._titles = Titles(unit_of_work, gateway, hooks)
         self._tasks: set[asyncio.Task[None]] = set()
         self._titling: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
@@ -114,6 +118,7 @@ class Replies(LeasedWork):
         await self.drain()
         for task in (*self._tasks, *self._titling, *filter(None, (self._keeper,))):
             await ended(task)
+        await self._endings.settle(_END_TIMEOUT)
         await self._mirrors.close()
         await self._lease.close()
 
@@ -156,7 +161,7 @@ class Replies(LeasedWork):
         """
         if self._draining:
             raise Unavailable("The server is shutting down. Try again shortly.")
-        live = self._live[job.reply.id] = LiveReply(job.reply, job.worker_id)
+        live = self._live[job.reply.id] = LiveReply(job.reply, job.worker_id, job.turn)
         try:
             yield
         except BaseException:
@@ -167,14 +172,14 @@ class Replies(LeasedWork):
             _mark_lost(live)
         self._spawn(self._write(live, job), self._tasks)
         if job.title_prompt is not None:
-            self._spawn(self._titles.give(live, job.endpoint, job.title_prompt), self._titling)
+            self._spawn(self._titles.give(live, job.endpoint, job.title_prompt, job.turn), self._titling)
 
     async def _write(self, live: LiveReply, job: ReplyJob) -> None:
         status, error, lease, log = Status.COMPLETE, None, self._lease, self._log
         live.writer = asyncio.current_task()  # from here on: a task that is cancelled before it runs does nothing
         try:
             if live.verdict is None:
-                async with aclosing(self._gateway.stream(job.endpoint, job.prompt)) as deltas:
+                async with aclosing(self._deltas(job)) as deltas:
                     async for delta in deltas:
                         if live.verdict is not None:
                             break
@@ -182,7 +187,7 @@ class Replies(LeasedWork):
         except asyncio.CancelledError:
             if live.verdict is None or _uncancel():  # not by us alone: the event loop is being torn down
                 raise
-        except ModelError as failure:
+        except ChatcoreError as failure:
             status, error = Status.FAILED, _noted(job, failure)
         except Exception:
             _log.exception("reply %d failed: internal error, not the model's", live.reply.id)
@@ -191,6 +196,22 @@ class Replies(LeasedWork):
         if live.verdict is not None:
             status, error = live.verdict, INTERNAL if live.verdict is Status.FAILED else None
         await self._end(live, status, error)
+
+    def _deltas(self, job: ReplyJob) -> AsyncGenerator[Delta, None]:
+        prompt = replace(job.prompt, turn=job.turn)
+        if self._hooks.overrides(Hooks.prompt) or self._hooks.overrides(Hooks.delta):
+            return self._hooked(job, prompt)
+        return self._gateway.stream(job.endpoint, prompt)
+
+    async def _hooked(self, job: ReplyJob, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+        prompt = await called(self._hooks.prompt(job.turn, prompt))
+        moderated = self._hooks.overrides(Hooks.delta)
+        async with aclosing(self._gateway.stream(job.endpoint, prompt)) as deltas:
+            async for delta in deltas:
+                if moderated and (delta.text or delta.reasoning):
+                    kept = await called(self._hooks.delta(job.turn, delta))
+                    delta = kept or Delta(usage=delta.usage, finish_reason=delta.finish_reason)
+                yield delta
 
     async def _disown(self, live: LiveReply) -> None:
         """End the reply if the failed commit took place after all, so that nobody waits for it.
@@ -270,6 +291,13 @@ class Replies(LeasedWork):
         """
         return self._readers.follow(owner, conversation_id, reply_id, after, again=again, numbered=numbered)
 
+    def close_readers(self) -> None:
+        """Make every reader, also those that come later, raise `Unavailable`."""
+        self._readers.close()
+        for live in self._live.values():
+            live.wake()
+        self._mirrors.wake()
+
     # ---- what the lease asks for -------------------------------------------------------------------------
 
     @property
@@ -317,7 +345,7 @@ def _uncancel() -> bool:
     return task is not None and task.uncancel() > 0
 
 
-def _noted(job: ReplyJob, failure: ModelError) -> Failure:
+def _noted(job: ReplyJob, failure: ChatcoreError) -> Failure:
     _log.warning("reply %d failed: %s", job.reply.id, failure.code)
     if isinstance(failure, ModelUnauthorized):
         audit.record("model_key_refused", user_id=job.reply.user_id, model_host=urlsplit(job.endpoint.url).hostname)

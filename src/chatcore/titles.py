@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chatcore.entities import MAX_TITLE, title_of
-from chatcore.errors import ModelError, Unavailable
+from chatcore.errors import ChatcoreError
+from chatcore.hooks import NO_HOOKS, Hooks
 from chatcore.live_reply import LiveReply
-from chatcore.ports import LLMGateway, ModelEndpoint, Prompt, UnitOfWorkFactory
+from chatcore.ports import LLMGateway, ModelEndpoint, Prompt, Purpose, Turn, UnitOfWorkFactory
 from chatcore.shielding import retry_on_contention, shielded
 
 _log = logging.getLogger("chatcore.replies")
@@ -19,21 +20,24 @@ _TITLE_TIMEOUT = 30.0  # seconds
 class Titles:
     unit_of_work: UnitOfWorkFactory
     gateway: LLMGateway
+    hooks: Hooks = NO_HOOKS
 
-    async def give(self, live: LiveReply, endpoint: ModelEndpoint, prompt: Prompt) -> None:
+    async def give(self, live: LiveReply, endpoint: ModelEndpoint, prompt: Prompt, turn: Turn) -> None:
         """Ask for a title with one short call. If that fails, the conversation keeps the title that it has."""
         try:
             async with asyncio.timeout(_TITLE_TIMEOUT):
-                title = await self._answer(endpoint, prompt)
+                title = await self._answer(endpoint, prompt, replace(turn, purpose=Purpose.TITLE))
             if title:
                 await shielded(self._store(live, title))
-        except (ModelError, TimeoutError, Unavailable) as failure:
+        except (ChatcoreError, TimeoutError) as failure:
             _log.info("no title for conversation %d: %s", live.reply.conversation_id, type(failure).__name__)
         except Exception:
             _log.exception("no title for conversation %d: internal error, not the model's", live.reply.conversation_id)
 
-    async def _answer(self, endpoint: ModelEndpoint, prompt: Prompt) -> str:
-        answer = ""
+    async def _answer(self, endpoint: ModelEndpoint, prompt: Prompt, turn: Turn) -> str:
+        answer, prompt = "", replace(prompt, turn=turn)
+        if self.hooks.overrides(Hooks.prompt):
+            prompt = await self.hooks.prompt(turn, prompt)
         async with aclosing(self.gateway.stream(endpoint, prompt)) as deltas:
             async for delta in deltas:
                 if delta.reasoned:

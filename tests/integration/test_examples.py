@@ -131,7 +131,7 @@ def test_the_library_in_an_environment_without_the_http_packages(tmp_path: Path)
     uv = [sys.executable, "-m", "uv", "--no-config", "-q"]
     subprocess.run([*uv, "venv", "--python", sys.executable, tmp_path / "venv"], check=True)
     python = tmp_path / "venv/bin/python"
-    wanted = f"{ROOT}[sql,openai,security]"
+    wanted = f"{ROOT}[sqlite,openai]"
     pinned = tmp_path / "pinned.txt"
     pinned.write_text(re.sub(r" \\\n +--hash=\S+", "", re.sub(r"#.*", "", (ROOT / "requirements.lock").read_text())))
     subprocess.run([*uv, "pip", "install", "--python", python, "-c", pinned, wanted], check=True)

@@ -34,8 +34,8 @@ from chatcore.entities import (
 from chatcore.ports import (
     Administration,
     ConversationRepo,
-    Cursor,
     Idempotency,
+    LogCursor,
     LogEntry,
     MessageRepo,
     ModelConfigRepo,
@@ -165,7 +165,7 @@ def a_message(it: Whose) -> Message:
 WORKER = WorkerId(filling.WORKERS)
 
 SOME_CURSORS = [
-    Cursor(OwnerId(filling.owner_of(number)), MessageId(filling.message_of(number, filling.IN_SHORT - 1)), 150)
+    LogCursor(OwnerId(filling.owner_of(number)), MessageId(filling.message_of(number, filling.IN_SHORT - 1)), 150)
     for number in filling.WRITTEN[:10]
 ]
 """Of readers of replies that other processes write."""
@@ -203,6 +203,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
         lambda work, _: work.owners.find("acme", "nobody"),
     ],
     "owners.add": [lambda work, _: work.owners.add("acme", "new", now=NOW)],
+    "owners.name": [lambda work, it: work.owners.name(it.owner)],
     "owners.hold": [lambda work, it: work.owners.hold(it.owner)],
     "owners.close": [lambda work, it: work.owners.close(it.owner, now=NOW)],
     "owners.delete_some": [lambda work, it: work.owners.delete_some(it.owner, limit=20)],
@@ -345,7 +346,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
     "reply_log.read": [lambda work, it: work.reply_log.read(it.owner, it.message)],
     "reply_log.delete": [lambda work, it: work.reply_log.delete(it.owner, it.message)],
     "reply_log.since": [
-        lambda work, it: work.reply_log.since([Cursor(it.owner, it.message, 0)], within=1000),
+        lambda work, it: work.reply_log.since([LogCursor(it.owner, it.message, 0)], within=1000),
         lambda work, _: work.reply_log.since(SOME_CURSORS, within=1000),
     ],
     "workers.join": [lambda work, _: work.workers.join()],

@@ -328,7 +328,7 @@ async def test_a_fault_of_ours_is_logged_and_closes_the_connection(
     def broken(event: object) -> object:
         raise LookupError("a bug")
 
-    monkeypatch.setattr(socket_route, "event_of", broken)
+    monkeypatch.setattr(socket_route, "event_data", broken)
     async with connected(ada, conversation) as socket:
         await socket.say("send", content="Hi")
         assert await socket.close_code() == 1011

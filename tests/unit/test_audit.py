@@ -193,7 +193,7 @@ async def test_taking_ones_data_away_and_bringing_it_back(world: World, ada: Sig
     owner, caller = ada.user.id, await world.caller(ada)
     async with world.process() as process:
         await (await process.chat_of(owner)).ask()
-    exported = [thing async for thing in ExportOwnData(unit_of_work=world.storage)(caller=caller)]
+    exported = [thing async for thing in ExportOwnData(unit_of_work=world.storage)(by=caller)]
     assert events() == [("data_exported", ids(ada))]
 
     async def lines(*, cut: bool) -> AsyncIterator[Line]:

@@ -67,7 +67,7 @@ class Brought:
 
     async def read(self) -> "Brought":
         caller = await self.world.caller(await self.world.sign_in_again("ada"))
-        async for thing in ExportOwnData(unit_of_work=self.world.storage)(caller=caller, branches=True):
+        async for thing in ExportOwnData(unit_of_work=self.world.storage)(by=caller, branches=True):
             if isinstance(thing, OwnConversation):
                 self.conversations.append(thing)
             elif isinstance(thing, Message):
@@ -156,7 +156,7 @@ def plain(messages: Sequence[Message]) -> list[Any]:
 
 async def openai_of(world: World, name: str = "ada") -> bytes:
     caller = await world.caller(await world.sign_in_again(name))
-    things = ExportOwnData(unit_of_work=world.storage)(caller=caller, branches=True)
+    things = ExportOwnData(unit_of_work=world.storage)(by=caller, branches=True)
     return b"".join([piece async for piece in as_openai(things)])
 
 
@@ -658,7 +658,7 @@ async def test_what_chatgpts_readers_look_for_is_there(world: World) -> None:
 async def test_markdown_has_every_message_and_says_where_a_branch_begins(world: World) -> None:
     await brought(world, TALKS["chatgpt"])
     caller = await world.caller(await world.sign_in_again("ada"))
-    things = ExportOwnData(unit_of_work=world.storage)(caller=caller, branches=True)
+    things = ExportOwnData(unit_of_work=world.storage)(by=caller, branches=True)
     text = b"".join([piece async for piece in as_markdown(things)]).decode()
     assert (
         text.index("# Paris") < text.index("## 1. User, 2025-05-04 03:02 UTC") < text.index("## 3. Assistant (gpt-5)")

@@ -100,7 +100,7 @@ def test_what_is_logged_bit_by_bit_is_all_of_it_in_order(deltas: list[Delta]) ->
             live.add(delta)
         if delta is None or random.random() < 0.1:
             for entry in live.unlogged():
-                assert (entry.user_id, entry.reply_id, entry.offset) == (OWNER, REPLY, offset)
+                assert (entry.user_id, entry.reply_id, entry.start) == (OWNER, REPLY, offset)
                 assert entry.text
                 logged[entry.kind] += entry.text
                 offset += len(entry.text)

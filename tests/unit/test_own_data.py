@@ -43,7 +43,7 @@ NOBODY = UserId(OwnerId(0))
 
 async def everything(world: World, name: str = "ada") -> list[OwnThing]:
     caller = await world.caller(await world.sign_in_again(name))
-    return [thing async for thing in ExportOwnData(unit_of_work=world.storage)(caller=caller)]
+    return [thing async for thing in ExportOwnData(unit_of_work=world.storage)(by=caller)]
 
 
 def kinds(things: Sequence[OwnThing]) -> list[str]:
@@ -140,7 +140,7 @@ async def test_what_begins_while_pages_are_read_comes_not_twice(
         await world.config(ada)
     caller = await world.caller(await world.sign_in_again("ada"))
     found = list[Any]()
-    async for thing in ExportOwnData(unit_of_work=world.storage)(caller=caller):
+    async for thing in ExportOwnData(unit_of_work=world.storage)(by=caller):
         if isinstance(thing, Session | ModelConfig):
             found.append(thing.id)
             world.clock.advance(1)
@@ -156,7 +156,7 @@ async def test_what_is_deleted_while_pages_are_read_makes_nothing_else_be_left_o
     configs = [await world.config(ada) for _ in range(12)]
     caller = await world.caller(await world.sign_in_again("ada"))
     found = list[ModelConfig]()
-    async for thing in ExportOwnData(unit_of_work=world.storage)(caller=caller):
+    async for thing in ExportOwnData(unit_of_work=world.storage)(by=caller):
         if isinstance(thing, ModelConfig):
             found.append(thing)
             if len(found) in (3, 4, 7):  # a page's last one, one after it, and some that were shown before

@@ -10,7 +10,7 @@ import pytest
 from chatcore import Status
 from chatcore.entities import INTERNAL
 from chatcore.errors import Unavailable
-from chatcore.ports import Cursor, Delta, LogEntry, TextKind
+from chatcore.ports import Delta, LogCursor, LogEntry, TextKind
 from chatcore.shielding import ended
 from chatcore_memory import Stall
 from chatcore_memory.messages import MemoryReplyLog
@@ -394,7 +394,7 @@ async def test_readers_elsewhere_catch_up_in_parts(
     monkeypatch.setattr("chatcore.live_reply._ENTRY", 40)
     parts, since = list[tuple[int, int]](), MemoryReplyLog.since
 
-    async def noting(log: MemoryReplyLog, cursors: Sequence[Cursor], *, within: int) -> Sequence[LogEntry]:
+    async def noting(log: MemoryReplyLog, cursors: Sequence[LogCursor], *, within: int) -> Sequence[LogEntry]:
         found = await since(log, cursors, within=within)
         parts.append((len(cursors), sum(len(entry.text) for entry in found)))
         return found

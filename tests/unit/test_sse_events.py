@@ -6,8 +6,7 @@ import pytest
 from chatcore import ReplyDelta, Silence
 from chatcore.entities import MessageId
 from chatcore.ports import TextKind
-from chatcore_http.schemas import event_of
-from chatcore_http.sse import encoded
+from chatcore.wire import event_data, sse
 
 
 @pytest.mark.parametrize("kind", TextKind)
@@ -16,13 +15,13 @@ from chatcore_http.sse import encoded
 )
 def test_a_delta_is_written_as_its_schema_says(kind: TextKind, text: str) -> None:
     event = ReplyDelta(MessageId(2**53), 12_345, kind, text)
-    name, id_, data, *end = encoded(event).split(b"\n")
-    shown = event_of(event)
-    assert name == b"event: " + shown.type.encode()
+    name, id_, data, *end = sse(event).split(b"\n")
+    shown = event_data(event)
+    assert name == b"event: " + shown["type"].encode()
     assert id_ == b"id: %d:12345" % 2**53
     assert data == b"data: " + msgspec.json.encode(shown)
     assert end == [b"", b""]
 
 
 def test_silence_is_a_comment() -> None:
-    assert encoded(Silence(MessageId(1), 5)) == b": still there\n\n"
+    assert sse(Silence(MessageId(1), 5)) == b": still there\n\n"

@@ -17,7 +17,7 @@ async def test_a_chat_has_all_that_its_parts_allow() -> None:
     clock = HandClock()
     database = MemoryDatabase(clock)
     async with Chat(
-        unit_of_work=database.unit_of_work,
+        store=database,
         gateway=ScriptedModel("Hello"),
         cipher=PlainCipher(),
         clock=clock,
@@ -40,8 +40,7 @@ async def test_a_chat_has_all_that_its_parts_allow() -> None:
 
 async def test_what_a_use_case_lacks_is_named() -> None:
     clock = HandClock()
-    gateway, unit_of_work = ScriptedModel(), MemoryDatabase(clock).unit_of_work
-    do = Chat(unit_of_work=unit_of_work, gateway=gateway, cipher=PlainCipher()).use_cases
+    do = Chat(store=MemoryDatabase(clock), gateway=ScriptedModel(), cipher=PlainCipher()).use_cases
     assert isinstance(do.send_message, SendMessage)
     with pytest.raises(LookupError, match="Register needs PasswordHasher"):
         _ = do.register

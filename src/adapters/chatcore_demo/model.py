@@ -3,6 +3,8 @@
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Self
 
 from chatcore.entities import TITLE_LENGTH, OwnerId, Role, Usage
 from chatcore.errors import ModelUnavailable
@@ -32,6 +34,19 @@ class DemoModel(LLMGateway):
     def __init__(self, then: LLMGateway | None = None, *, pause: float = 0.03) -> None:
         self._then = then
         self._pause = pause
+
+    async def __aenter__(self) -> Self:
+        if isinstance(self._then, AbstractAsyncContextManager):
+            await self._then.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        if isinstance(self._then, AbstractAsyncContextManager):
+            await self._then.__aexit__(*error)
+
+    async def warm(self) -> None:
+        if self._then is not None:
+            await self._then.warm()
 
     def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         """As the port; raises `ModelUnavailable` for another endpoint if there is no `then`."""

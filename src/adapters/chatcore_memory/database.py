@@ -1,9 +1,11 @@
 """The database in memory: its units of work, and the way to make it fail."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from itertools import count
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
 
 from chatcore.clock import SystemClock
 from chatcore.ports import (
@@ -15,6 +17,7 @@ from chatcore.ports import (
     OwnerRepo,
     ReplyLog,
     SealedKeys,
+    Store,
     TokenStore,
     UnfinishedReplies,
     UnitOfWork,
@@ -27,11 +30,12 @@ from chatcore_memory.administration import MemoryAdministration, MemorySealedKey
 from chatcore_memory.conversations import MemoryConversations, MemoryModelConfigs
 from chatcore_memory.messages import MemoryMessages, MemoryReplyLog
 from chatcore_memory.owners import MemoryOwners
-from chatcore_memory.state import Store, Transaction
+from chatcore_memory.state import Executed, Transaction
+from chatcore_memory.state import Store as Tables
 from chatcore_memory.workers import MemoryUnfinished, MemoryWorkers
 
 
-class MemoryDatabase:
+class MemoryDatabase(Store):
     """Holds everything in this object, and nothing longer than it.
 
     Writing units of work come one after the other, each on a copy of what is committed; read-only ones see what
@@ -43,7 +47,7 @@ class MemoryDatabase:
     ) -> None:
         """`clock`: the database's own, which leases go by. `max_storage`: bytes that a user may store. `ids`: of all
         that is stored, in that order; by default they rise."""
-        self._store = Store(clock or SystemClock(), max_storage, ids or count(1))
+        self._store = Tables(clock or SystemClock(), max_storage, ids or count(1))
         self._lock = asyncio.Lock()
         self._writer: asyncio.Task[object] | None = None
 
@@ -59,6 +63,29 @@ class MemoryDatabase:
                 yield MemoryUnitOfWork(transaction)
             finally:
                 transaction.end()
+
+    @property
+    def is_shared(self) -> bool:
+        return False
+
+    @property
+    def executed(self) -> Sequence[Executed]:
+        """The statements that hooks have run, and their values."""
+        return self._store.committed.executed
+
+    async def migrate(self) -> None:
+        """There is nothing to do."""
+
+    async def is_migrated(self) -> bool:
+        return True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Keep everything."""
 
     @contextmanager
     def outage(self) -> Generator[None, None, None]:
@@ -104,6 +131,11 @@ class MemoryUnitOfWork(UnitOfWork):
         self.unfinished: UnfinishedReplies = MemoryUnfinished(transaction)
         self.administration: Administration = MemoryAdministration(transaction)
         self.sealed_keys: SealedKeys = MemorySealedKeys(transaction)
+
+    async def execute(self, statement: Any, params: Mapping[str, Any] = MappingProxyType({})) -> Any:
+        """Note it in `MemoryDatabase.executed`, if the unit commits."""
+        await self._transaction.write(lambda state: state.executed.append((statement, dict(params))))
+        return []
 
     async def commit(self) -> None:
         await self._transaction.commit()

@@ -10,9 +10,9 @@ from chatcore.entities import SPOKEN, Conversation, ConversationId, Message, Mes
 from chatcore.errors import IdempotencyKeyReused, NotFound
 from chatcore.ports import (
     PAGE_BYTES,
-    Cursor,
     Hit,
     Idempotency,
+    LogCursor,
     LogEntry,
     Matches,
     MessageRef,
@@ -335,20 +335,20 @@ class MemoryReplyLog(ReplyLog):
 
     async def append(self, entries: Sequence[LogEntry]) -> None:
         def insert(state: State) -> None:
-            state.reply_log.update({(entry.reply_id, entry.offset): entry for entry in entries})
+            state.reply_log.update({(entry.reply_id, entry.start): entry for entry in entries})
 
         await self._transaction.write(insert)
 
     async def read(self, owner: OwnerId, reply_id: MessageId) -> Sequence[LogEntry]:
         return await self._transaction.read(lambda state: log_of(state, owner, reply_id))
 
-    async def since(self, cursors: Sequence[Cursor], *, within: int) -> Sequence[LogEntry]:
+    async def since(self, cursors: Sequence[LogCursor], *, within: int) -> Sequence[LogEntry]:
         def select(state: State) -> Sequence[LogEntry]:
             return [
                 entry
                 for cursor in sorted(set(cursors), key=lambda cursor: cursor.reply_id)
                 for entry in log_of(state, cursor.user_id, cursor.reply_id)
-                if cursor.offset <= entry.offset < cursor.offset + within
+                if cursor.offset <= entry.start < cursor.offset + within
             ]
 
         return await self._transaction.read(select)
@@ -356,11 +356,11 @@ class MemoryReplyLog(ReplyLog):
     async def delete(self, owner: OwnerId, reply_id: MessageId) -> None:
         def remove(state: State) -> None:
             for entry in log_of(state, owner, reply_id):
-                del state.reply_log[entry.reply_id, entry.offset]
+                del state.reply_log[entry.reply_id, entry.start]
 
         await self._transaction.write(remove)
 
 
 def log_of(state: State, owner: OwnerId, reply_id: MessageId) -> Sequence[LogEntry]:
     entries = [entry for entry in state.reply_log.values() if (entry.user_id, entry.reply_id) == (owner, reply_id)]
-    return sorted(entries, key=lambda entry: entry.offset)
+    return sorted(entries, key=lambda entry: entry.start)

@@ -17,6 +17,10 @@ class MemoryOwners(OwnerRepo):
     async def find(self, tenant: str, external_id: str) -> OwnerId | None:
         return await self._transaction.read(lambda state: _named(state, (tenant, external_id)))
 
+    async def name(self, owner: OwnerId) -> tuple[str, str]:
+        name = await self._transaction.read(lambda state: state.owners.get(owner))
+        return (name[1], name[0]) if name else ("", "")
+
     async def add(self, tenant: str, external_id: str, *, now: datetime) -> OwnerId:
         owner = OwnerId(self._transaction.new_id())
 

@@ -3,9 +3,9 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from chatcore.entities import (
     Conversation,
@@ -27,6 +27,7 @@ from chatcore.ports import Clock, Idempotency, LogEntry, Matches
 from chatcore.storage import StorageLedger
 
 T = TypeVar("T")
+Executed: TypeAlias = tuple[Any, Mapping[str, Any]]  # a statement and its values
 
 
 class Owned(Protocol):
@@ -91,30 +92,10 @@ class State:
     writers: dict[MessageId, WorkerId] = field(default_factory=dict[MessageId, WorkerId])
     stops: set[MessageId] = field(default_factory=set[MessageId])
     stored: Counter[OwnerId] = field(default_factory=Counter[OwnerId])
+    executed: list[Executed] = field(default_factory=list[Executed])
 
     def copy(self) -> "State":
-        return State(
-            owners=self.owners.copy(),
-            users=self.users.copy(),
-            sessions=self.sessions.copy(),
-            refresh_tokens=self.refresh_tokens.copy(),
-            model_configs=self.model_configs.copy(),
-            conversations=self.conversations.copy(),
-            ended=self.ended.copy(),
-            used_before=self.used_before.copy(),
-            closing=self.closing.copy(),
-            messages=self.messages.copy(),
-            idempotency=self.idempotency.copy(),
-            closed=self.closed.copy(),
-            depths=self.depths.copy(),
-            inactive=self.inactive.copy(),
-            cuts=self.cuts.copy(),
-            reply_log=self.reply_log.copy(),
-            workers=self.workers.copy(),
-            writers=self.writers.copy(),
-            stops=self.stops.copy(),
-            stored=self.stored.copy(),
-        )
+        return State(**{each.name: getattr(self, each.name).copy() for each in fields(self)})
 
 
 class Store:

@@ -79,7 +79,7 @@ class OpenAIGateway(LLMGateway):
             await client.aclose()
 
     async def warm(self) -> None:
-        """Imports the HTTP libraries, in a thread. Without it the first call waits for that, about a second."""
+        """Import the HTTP libraries, in a thread. Without it the first call waits for that, about a second."""
         await self._opened()
 
     async def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[Delta, None]:

@@ -10,7 +10,7 @@ from sqlalchemy import NullPool, event
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from chatcore.errors import ReadOnly
-from chatcore.ports import UnitOfWork
+from chatcore.ports import Store, UnitOfWork
 from chatcore.shielding import shielded
 from chatcore.storage import MAX_STORAGE_BYTES
 from chatcore_sql import schema
@@ -35,7 +35,7 @@ URGENT = 2  # connections: one for the lease, and one for the text of replies, w
 RECYCLE_AFTER = 1800  # seconds; sooner than servers and the firewalls before them drop what is idle
 
 
-class Database:
+class Database(Store):
     """A SQLite file, or a MySQL, MariaDB or PostgreSQL database; an async context manager.
 
     A SQLite file is locked while it is open: entering raises `DatabaseInUse` if another process has it.
@@ -65,6 +65,7 @@ class Database:
         self._naming.check(self._dialect)
         self._place = asked.place
         self._max_storage = max_storage
+        self._entered = 0
         file = sqlite_file(asked.url)
         self._lock = FileLock(file) if file else None
         if self._dialect.is_server:
@@ -101,15 +102,22 @@ class Database:
             recycle_after=RECYCLE_AFTER if self._dialect.is_server else inf,
         )
 
+    @property
+    def is_shared(self) -> bool:
+        return self._dialect.is_server
+
     async def __aenter__(self) -> Self:
-        if self._lock:
+        if self._lock and not self._entered:
             self._lock.acquire()
+        self._entered += 1
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        self._entered -= 1
+        if not self._entered:
+            await self.close()
 
     async def close(self) -> None:
         """Close every connection, and let go of a SQLite file."""

@@ -34,6 +34,7 @@ _OPEN = (_o.id == bindparam("owner"), _o.closed_at.is_(None))
 _ADD = insert(owners)
 _ADD_STORAGE = insert(user_storage)
 _FIND = select(_o.id).where(_o.tenant == bindparam("tenant"), _o.external_id == bindparam("external_id"))
+_NAME = select(_o.external_id, _o.tenant).where(_o.id == bindparam("owner"))
 _HOLD = select(_o.id).where(*_OPEN).with_for_update(read=True)
 _LOCK = select(_o.id).where(_o.id == bindparam("owner")).with_for_update()
 _LOCK_ACCOUNT = select(users.c.id).where(users.c.id == bindparam("owner")).with_for_update()
@@ -87,6 +88,10 @@ class SqlOwnerRepo(OwnerRepo):
             return None
         row = await self._statements.first(_FIND, tenant=tenant, external_id=external_id)
         return OwnerId(row[0]) if row else None
+
+    async def name(self, owner: OwnerId) -> tuple[str, str]:
+        row = await self._statements.first(_NAME, owner=owner)
+        return (row[0] or "", row[1] or "") if row else ("", "")
 
     async def add(self, tenant: str, external_id: str, *, now: datetime) -> OwnerId:
         try:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from sqlalchemy import Select, and_, bindparam, delete, or_, select
 
 from chatcore.entities import MessageId, OwnerId
-from chatcore.ports import Cursor, LogEntry, ReplyLog, TextKind
+from chatcore.ports import LogCursor, LogEntry, ReplyLog, TextKind
 from chatcore_sql.cuts import packed, unpacked
 from chatcore_sql.statements import Statements
 from chatcore_sql.tables import reply_log
@@ -24,7 +24,7 @@ class SqlReplyLog(ReplyLog):
 
     async def append(self, entries: Sequence[LogEntry]) -> None:
         rows = [
-            (entry.user_id, entry.reply_id, entry.offset, entry.kind.value, entry.text, packed(entry.cuts))
+            (entry.user_id, entry.reply_id, entry.start, entry.kind.value, entry.text, packed(entry.cuts))
             for entry in entries
         ]
         await self._statements.insert_or_replace_all(reply_log, rows)
@@ -35,7 +35,7 @@ class SqlReplyLog(ReplyLog):
             LogEntry(owner, reply_id, offset, TextKind(kind), text, unpacked(cuts)) for offset, kind, text, cuts in rows
         ]
 
-    async def since(self, cursors: Sequence[Cursor], *, within: int) -> Sequence[LogEntry]:
+    async def since(self, cursors: Sequence[LogCursor], *, within: int) -> Sequence[LogEntry]:
         if not cursors:
             return []
         rows = await self._statements.rows(_since(_size(len(cursors))), **_numbered(cursors, within))
@@ -43,7 +43,7 @@ class SqlReplyLog(ReplyLog):
             LogEntry(owner, reply, offset, TextKind(kind), text, unpacked(cuts))
             for owner, reply, offset, kind, text, cuts in rows
         ]
-        return sorted(found, key=lambda entry: (entry.reply_id, entry.offset))
+        return sorted(found, key=lambda entry: (entry.reply_id, entry.start))
 
     async def delete(self, owner: OwnerId, reply_id: MessageId) -> None:
         await self._statements.change(_DELETE, owner=owner, reply=reply_id)
@@ -68,7 +68,7 @@ def _since(size: int) -> Select[int, int, int, str, str, bytes | None]:
     return select(_r.user_id, _r.reply_id, _r.text_offset, _r.kind, _r.text, _r.cuts).where(or_(*places))
 
 
-def _numbered(cursors: Sequence[Cursor], within: int) -> dict[str, int]:
+def _numbered(cursors: Sequence[LogCursor], within: int) -> dict[str, int]:
     values: dict[str, int] = {}
     for number in range(_size(len(cursors))):
         cursor = cursors[min(number, len(cursors) - 1)]  # the last one fills up: a place named twice is one place

@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Delete, Insert, Table, Update
+from sqlalchemy import Connection, Delete, Executable, Insert, Table, Update
 from sqlalchemy.engine import Dialect as SQLAlchemyDialect
 from sqlalchemy.exc import DBAPIError
 
@@ -104,6 +104,15 @@ class Statements(ABC):
             await self._write(
                 lambda connection: connection.exec_driver_sql(_upsert(table, connection.dialect), rows).close()
             )
+
+    async def execute(self, statement: Executable, params: Mapping[str, object]) -> Any:
+        """What `HookWork.execute` promises."""
+
+        def work(connection: Connection) -> Any:
+            result = connection.execute(statement, params)
+            return result.all() if result.returns_rows else result.rowcount
+
+        return await self._write(work)
 
     async def change(self, statement: Update | Delete, **values: object) -> int:
         """How many rows matched, whether or not they had these values already."""

@@ -1,5 +1,9 @@
 """One unit of work: the repositories on one way of running statements."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 from chatcore.ports import UnitOfWork
 from chatcore.shielding import shielded
 from chatcore.storage import StorageLedger
@@ -32,6 +36,9 @@ class SqlUnitOfWork(UnitOfWork):
         self.unfinished = SqlUnfinishedReplies(statements)
         self.administration = SqlAdministration(statements)
         self.sealed_keys = SqlSealedKeys(statements)
+
+    async def execute(self, statement: Any, params: Mapping[str, Any] = MappingProxyType({})) -> Any:
+        return await self._statements.execute(statement, params)
 
     async def commit(self) -> None:
         await shielded(self._commit())

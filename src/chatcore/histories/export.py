@@ -30,11 +30,11 @@ def exported(export: ExportOwnData, caller: Caller, format_: ExportFormat) -> As
     """Everything that the caller owns in our own format, or their conversations in another one."""
     match format_:
         case ExportFormat.CHATCORE:
-            return as_lines(export(caller=caller), session=caller.session.id)
+            return as_lines(export(by=caller), session=caller.session.id)
         case ExportFormat.OPENAI:
-            return as_openai(export(caller=caller, branches=True))
+            return as_openai(export(by=caller, branches=True))
         case ExportFormat.MARKDOWN:
-            return as_markdown(export(caller=caller, branches=True))
+            return as_markdown(export(by=caller, branches=True))
 
 
 async def as_openai(things: AsyncGenerator[OwnThing, None]) -> AsyncGenerator[bytes, None]:

@@ -19,13 +19,25 @@ from chatcore.ports.clock import Clock
 from chatcore.ports.conversations import ConversationRepo, Hit, Matches, MessageRef
 from chatcore.ports.messages import PAGE_BYTES, Idempotency, MessageRepo, Node
 from chatcore.ports.model_configs import Cipher, ModelConfigRepo, SealedKeys
-from chatcore.ports.models import Delta, ImagePart, LLMGateway, ModelEndpoint, Part, Prompt, PromptMessage, TextPart
+from chatcore.ports.models import (
+    Delta,
+    ImagePart,
+    LLMGateway,
+    ModelEndpoint,
+    Part,
+    Prompt,
+    PromptMessage,
+    Purpose,
+    TextPart,
+    Turn,
+)
 from chatcore.ports.owners import OwnerRepo
 from chatcore.ports.passwords import PasswordHasher
 from chatcore.ports.rates import Rate, RateLimiter
-from chatcore.ports.reply_log import Cursor, LogEntry, ReplyLog, TextKind
+from chatcore.ports.reply_log import LogCursor, LogEntry, ReplyLog, TextKind
 from chatcore.ports.sessions import AccessClaims, TokenSigner, TokenStore
-from chatcore.ports.unit_of_work import AuthorityWork, Transaction, UnitOfWork, UnitOfWorkFactory, UnitsOfWork
+from chatcore.ports.store import Store
+from chatcore.ports.unit_of_work import AuthorityWork, HookWork, Transaction, UnitOfWork, UnitOfWorkFactory, UnitsOfWork
 from chatcore.ports.workers import Heartbeat, UnfinishedReplies, Workers
 
 __all__ = [
@@ -36,13 +48,14 @@ __all__ = [
     "Cipher",
     "Clock",
     "ConversationRepo",
-    "Cursor",
     "Delta",
     "Heartbeat",
     "Hit",
+    "HookWork",
     "Idempotency",
     "ImagePart",
     "LLMGateway",
+    "LogCursor",
     "LogEntry",
     "Matches",
     "MessageRef",
@@ -56,15 +69,18 @@ __all__ = [
     "PasswordHasher",
     "Prompt",
     "PromptMessage",
+    "Purpose",
     "Rate",
     "RateLimiter",
     "ReplyLog",
     "SealedKeys",
+    "Store",
     "TextKind",
     "TextPart",
     "TokenSigner",
     "TokenStore",
     "Transaction",
+    "Turn",
     "UnfinishedReplies",
     "UnitOfWork",
     "UnitOfWorkFactory",

@@ -3,9 +3,10 @@
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
-from chatcore.entities import FinishReason, OwnerId, Usage
+from chatcore.entities import ConversationId, FinishReason, MessageId, OwnerId, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +57,42 @@ class PromptMessage:
         return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
 
 
+class Purpose(StrEnum):
+    """Why a model is called."""
+
+    REPLY = "reply"
+    TITLE = "title"
+    CHECK = "check"
+    EMBEDDING = "embedding"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """Whose call of a model it is, and why. `user` and `tenant`: an embedding program's own id for the owner; empty for
+    an account. `message_id`: the message that the reply `reply_id` answers. The ids are None where the call is about no
+    conversation. `metadata`: what was stored with the message."""
+
+    purpose: Purpose
+    owner: OwnerId
+    user: str = ""
+    tenant: str = ""
+    conversation_id: ConversationId | None = None
+    message_id: MessageId | None = None
+    reply_id: MessageId | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """`temperature` 0 to 2 and `max_tokens` ≥ 1; None leaves the choice to the model. `more`: other fields of the
-    request in the endpoint's own form (`tools`, `response_format`), which never replace those that chatcore sends."""
+    request in the endpoint's own form (`tools`, `response_format`), which never replace those that chatcore sends.
+    `turn`: on whose behalf, for gateways that need to know; endpoints are not told."""
 
     messages: Sequence[PromptMessage]
     temperature: float | None = None
     max_tokens: int | None = None
     more: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    turn: Turn | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)  # not frozen, as `LogEntry`
@@ -84,6 +112,12 @@ class Delta:
 
 
 class LLMGateway(Protocol):
+    """Models. A gateway that is an async context manager is opened and closed with `Chat`."""
+
+    async def warm(self) -> None:
+        """Load what the first call needs."""
+        return  # as a rule nothing
+
     @abstractmethod
     def stream(self, endpoint: ModelEndpoint, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         """What the model says, as it comes; all its text is fit to store (`entities.storable`).

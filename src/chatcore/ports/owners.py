@@ -17,6 +17,11 @@ class OwnerRepo(Protocol):
         """Return the owner with this id, unless it is closed."""
 
     @abstractmethod
+    async def name(self, owner: OwnerId) -> tuple[str, str]:
+        """Return an embedding program's own id for an owner, and its tenant; two empty texts for an account, and for an
+        owner that is closed or missing."""
+
+    @abstractmethod
     async def add(self, tenant: str, external_id: str, *, now: datetime) -> OwnerId:
         """Store a new owner. Raise `Contention` if there is one with this id: another unit was quicker."""
 

@@ -16,23 +16,23 @@ class TextKind(StrEnum):
 
 @dataclass(slots=True)  # and not frozen, which makes it three times as dear to make: there are thousands a second
 class LogEntry:
-    """Some text of a reply that is being written. `offset`: how many code points of the reply precede it. `cuts`: the
+    """Some text of a reply that is being written. `start`: how many code points of the reply precede it. `cuts`: the
     lengths of the pieces that end in it, each 1 to 10,000 code points; the last may go on in the next entry."""
 
     user_id: OwnerId
     reply_id: MessageId
-    offset: int
+    start: int
     kind: TextKind
     text: str
     cuts: Sequence[int] = ()
 
     @property
     def end(self) -> int:
-        return self.offset + len(self.text)
+        return self.start + len(self.text)
 
 
 @dataclass(frozen=True, slots=True)
-class Cursor:
+class LogCursor:
     """How many code points of a reply somebody has."""
 
     user_id: OwnerId
@@ -53,7 +53,7 @@ class ReplyLog(Protocol):
         """By offset, without gaps, from 0; empty if nothing has reached the log."""
 
     @abstractmethod
-    async def since(self, cursors: Sequence[Cursor], *, within: int) -> Sequence[LogEntry]:
+    async def since(self, cursors: Sequence[LogCursor], *, within: int) -> Sequence[LogEntry]:
         """The entries that begin at each reply's offset or after it, by less than `within` code points, by reply and
         offset: one query for them all."""
 

@@ -1,8 +1,10 @@
 """One transaction."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeVar
+from types import MappingProxyType
+from typing import Any, Protocol, TypeVar
 
 from chatcore.ports.accounts import Administration, UserRepo
 from chatcore.ports.conversations import ConversationRepo
@@ -12,6 +14,8 @@ from chatcore.ports.owners import OwnerRepo
 from chatcore.ports.reply_log import ReplyLog
 from chatcore.ports.sessions import TokenStore
 from chatcore.ports.workers import UnfinishedReplies, Workers
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 W_co = TypeVar("W_co", covariant=True)
 
@@ -39,13 +43,23 @@ class AuthorityWork(Transaction, Protocol):
     administration: Administration
 
 
-class UnitOfWork(AuthorityWork, Protocol):
+class HookWork(Transaction, Protocol):
+    """What hooks work with, in chatcore's own transaction, which they do not commit."""
+
+    conversations: ConversationRepo
+    messages: MessageRepo
+
+    @abstractmethod
+    async def execute(self, statement: Any, params: Mapping[str, Any] = _NOTHING) -> Any:
+        """Run the embedding program's own statement in this transaction: with SQL, what SQLAlchemy can execute, such
+        as `text("INSERT INTO bills VALUES (:reply)")`. Return the rows, or how many were changed."""
+
+
+class UnitOfWork(AuthorityWork, HookWork, Protocol):
     """One transaction and all repositories."""
 
     users: UserRepo
     model_configs: ModelConfigRepo
-    conversations: ConversationRepo
-    messages: MessageRepo
     reply_log: ReplyLog
     workers: Workers
     unfinished: UnfinishedReplies

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
-from chatcore.authority import CHANGING
+from chatcore.authority import CHANGING, Owner
 from chatcore.bounds import Bounds, Range, Text
 from chatcore.branches import ancestors, path_to
 from chatcore.entities import (
@@ -27,16 +27,18 @@ from chatcore.errors import (
     StorageFull,
     ValidationFailed,
 )
+from chatcore.hooks import NO_HOOKS, Ask, Hooks
 from chatcore.ports import (
     AuthorityWork,
     Cipher,
     Clock,
-    ConversationRepo,
+    HookWork,
     Idempotency,
-    MessageRepo,
     ModelConfigRepo,
     ModelEndpoint,
     Prompt,
+    Purpose,
+    Turn,
     UnitsOfWork,
 )
 from chatcore.prompt import PromptLimits, build_prompt, build_title_prompt
@@ -83,6 +85,10 @@ class Sent:
     message: Message
     reply: Message
 
+    @property
+    def conversation_id(self) -> ConversationId:
+        return self.reply.conversation_id
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -97,9 +103,7 @@ class Plan:
         return self.history[-1].id if self.history else None
 
 
-class AskingWork(AuthorityWork, Protocol):
-    conversations: ConversationRepo
-    messages: MessageRepo
+class AskingWork(AuthorityWork, HookWork, Protocol):
     model_configs: ModelConfigRepo
 
 
@@ -113,6 +117,7 @@ class AskModel:
     defaults: ChatDefaults
     clock: Clock
     limits: RateLimits = UNLIMITED
+    hooks: Hooks = NO_HOOKS
     bounds: ClassVar[Bounds] = Bounds(content=CONTENT, **OPTIONS)
     raises: ClassVar[Raises] = (
         *CHANGING,
@@ -123,6 +128,25 @@ class AskModel:
         RateLimited,
         StorageFull,
     )
+
+    async def _asked(
+        self, by: Owner, conversation_id: ConversationId | None, content: str | None, options: ChatOptions
+    ) -> Ask:
+        """Count the attempt, and ask the embedding program. What it changes keeps the rules, too."""
+        await self.limits.try_send(by.owner)
+        user, tenant = by.name
+        ask = Ask(
+            owner=by.owner,
+            user=user,
+            tenant=tenant,
+            conversation_id=conversation_id,
+            content=content,
+            options=options,
+        )
+        if self.hooks.overrides(Hooks.before_send):
+            ask = replace(await self.hooks.before_send(ask), owner=by.owner, conversation_id=conversation_id)
+            self._check(ask.options, content=ask.content)
+        return ask
 
     def _check(self, options: ChatOptions, **given: object) -> None:
         chosen = {"system": options.system, "temperature": options.temperature, "max_tokens": options.max_tokens}
@@ -189,8 +213,7 @@ class AskModel:
         work: AskingWork,
         conversation: Conversation,
         plan: Plan,
-        content: str,
-        options: ChatOptions,
+        ask: Ask,
         worker_id: WorkerId,
         *,
         named: Idempotency | None = None,
@@ -202,7 +225,7 @@ class AskModel:
             conversation.id,
             parent_id=plan.last,
             role=Role.USER,
-            content=content,
+            content=ask.content or "",
             writing=False,
             model=None,
             now=self.clock.now(),
@@ -210,14 +233,14 @@ class AskModel:
         )
         message = replace(message, siblings=tuple(sorted((*siblings, message.id))))
         plan = replace(plan, history=[*plan.history, message])
-        return await self._answer(work, conversation, plan, options, worker_id)
+        return await self._answer(work, conversation, plan, ask, worker_id)
 
     async def _answer(
         self,
         work: AskingWork,
         conversation: Conversation,
         plan: Plan,
-        options: ChatOptions,
+        ask: Ask,
         worker_id: WorkerId,
         *,
         siblings: tuple[MessageId, ...] = (),
@@ -244,13 +267,25 @@ class AskModel:
             reply=reply,
             worker_id=worker_id,
             endpoint=plan.endpoint,
-            prompt=self._prompt(plan.history, options),
+            prompt=self._prompt(plan.history, ask.options),
+            turn=Turn(
+                purpose=Purpose.REPLY,
+                owner=owner,
+                user=ask.user,
+                tenant=ask.tenant,
+                conversation_id=conversation.id,
+                message_id=message.id,
+                reply_id=reply.id,
+            ),
             title_prompt=build_title_prompt(message.content) if untitled else None,
         )
         self._check_replies(owner)  # again: others may have begun meanwhile
+        sent = Sent(message, reply)
+        if self.hooks.overrides(Hooks.stored):
+            await self.hooks.stored(work, sent)
         async with self.replies.writing(job):
             await work.commit()
-        return Sent(message, reply)
+        return sent
 
     async def _make_last(
         self, work: AskingWork, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId | None

@@ -30,6 +30,7 @@ from chatcore.errors import (
     ValidationFailed,
 )
 from chatcore.events import ReplyEvent
+from chatcore.hooks import Ask
 from chatcore.ports import AuthorityWork, Clock, ConversationRepo, Idempotency, UnitsOfWork
 from chatcore.replies import Replies
 from chatcore.shielding import retry_on_contention, shielded
@@ -71,21 +72,16 @@ class SendMessage(AskModel):
         if idempotency_key is not None and conversation_id is None:
             check(FieldError("idempotency_key", "needs a conversation to be unique in"))
         named = None if idempotency_key is None else Idempotency(idempotency_key, _digest(content, options))
-        await self.limits.try_send(by.owner)
-        return await shielded(self._send(by, conversation_id, content, options, named))
+        ask = await self._asked(by, conversation_id, content, options)
+        return await shielded(self._send(by, conversation_id, ask, named))
 
     @retry_on_contention
     async def _send(
-        self,
-        by: Owner,
-        conversation_id: ConversationId | None,
-        content: str,
-        options: ChatOptions,
-        named: Idempotency | None,
+        self, by: Owner, conversation_id: ConversationId | None, ask: Ask, named: Idempotency | None
     ) -> Sent:
         owner, worker_id = by.owner, await self.replies.claimant()
         if conversation_id is None:
-            return await self._begin_with(by, content, options, worker_id)
+            return await self._begin_with(by, ask, worker_id)
         for _ in range(_PLANS):
             async with planning(self.unit_of_work, by, now=self.clock.now()) as work:
                 conversation = await self._conversation(work, owner, conversation_id)
@@ -95,28 +91,27 @@ class SendMessage(AskModel):
                 history = await self._told(work, conversation)
                 if history and history[-1].status is Status.WRITING:
                     continue  # begun since the conversation was read, perhaps under the same key
-                plan = await self._plan(work, conversation, options, history)
-            if sent := await self._begin(by, conversation_id, plan, content, options, worker_id, named):
+                plan = await self._plan(work, conversation, ask.options, history)
+            if sent := await self._begin(by, conversation_id, plan, ask, worker_id, named):
                 return sent
         raise ConversationBusy
 
-    async def _begin_with(self, by: Owner, content: str, options: ChatOptions, worker_id: WorkerId) -> Sent:
+    async def _begin_with(self, by: Owner, ask: Ask, worker_id: WorkerId) -> Sent:
         """In a new conversation."""
         self._check_replies(by.owner)
         async with planning(self.unit_of_work, by, now=self.clock.now()) as work:
-            plan = Plan(await self._endpoint(work, by.owner, options.config_id))
+            plan = Plan(await self._endpoint(work, by.owner, ask.options.config_id))
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
-            title, now = title_from(content), self.clock.now()
+            title, now = title_from(ask.content or ""), self.clock.now()
             conversation = await work.conversations.add(by.owner, title=title, config_id=None, now=now)
-            return await self._say(work, conversation, plan, content, options, worker_id)
+            return await self._say(work, conversation, plan, ask, worker_id)
 
     async def _begin(
         self,
         by: Owner,
         conversation_id: ConversationId,
         plan: Plan,
-        content: str,
-        options: ChatOptions,
+        ask: Ask,
         worker_id: WorkerId,
         named: Idempotency | None,
     ) -> Sent | None:
@@ -133,7 +128,7 @@ class SendMessage(AskModel):
             if named is not None:
                 forgotten = self.clock.now() - _REMEMBERED
                 await work.messages.forget_key(owner, conversation_id, named.key, before=forgotten)
-            return await self._say(work, conversation, plan, content, options, worker_id, named=named)
+            return await self._say(work, conversation, plan, ask, worker_id, named=named)
 
     async def _sent_before(self, work: AskingWork, conversation: Conversation, named: Idempotency) -> Sent | None:
         owner, conversation_id, since = conversation.user_id, conversation.id, self.clock.now() - _REMEMBERED
@@ -163,18 +158,11 @@ class EditMessage(AskModel):
     ) -> Sent:
         """As `SendMessage`. Raise `NotFound` for a message that is not a user's."""
         self._check(options, content=content)
-        await self.limits.try_send(by.owner)
-        return await shielded(self._edit(by, conversation_id, message_id, content, options))
+        ask = await self._asked(by, conversation_id, content, options)
+        return await shielded(self._edit(by, conversation_id, message_id, ask))
 
     @retry_on_contention
-    async def _edit(
-        self,
-        by: Owner,
-        conversation_id: ConversationId,
-        message_id: MessageId,
-        content: str,
-        options: ChatOptions,
-    ) -> Sent:
+    async def _edit(self, by: Owner, conversation_id: ConversationId, message_id: MessageId, ask: Ask) -> Sent:
         owner, worker_id = by.owner, await self.replies.claimant()
         async with planning(self.unit_of_work, by, now=self.clock.now()) as work:
             conversation = await self._conversation(work, owner, conversation_id)
@@ -183,13 +171,13 @@ class EditMessage(AskModel):
             if edited is None or edited.role is not Role.USER:
                 raise NotFound("There is no such message of a user.")
             path = await self._path_to(work, conversation, edited.parent_id)
-            plan = await self._plan(work, conversation, options, path)
+            plan = await self._plan(work, conversation, ask.options, path)
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             conversation = await self._lock(work, owner, conversation_id)
             if conversation.writing_reply_id is not None:
                 raise ConversationBusy
             await self._make_last(work, owner, conversation_id, edited.parent_id)
-            return await self._say(work, conversation, plan, content, options, worker_id, siblings=edited.siblings)
+            return await self._say(work, conversation, plan, ask, worker_id, siblings=edited.siblings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,12 +197,12 @@ class RegenerateReply(AskModel):
     ) -> Sent:
         """`message_id`: the reply, or the message to reply to; None is the last reply of the active branch."""
         self._check(options)
-        await self.limits.try_send(by.owner)
-        return await shielded(self._regenerate(by, conversation_id, message_id, options))
+        ask = await self._asked(by, conversation_id, None, options)
+        return await shielded(self._regenerate(by, conversation_id, message_id, ask))
 
     @retry_on_contention
     async def _regenerate(
-        self, by: Owner, conversation_id: ConversationId, message_id: MessageId | None, options: ChatOptions
+        self, by: Owner, conversation_id: ConversationId, message_id: MessageId | None, ask: Ask
     ) -> Sent:
         owner, worker_id = by.owner, await self.replies.claimant()
         async with planning(self.unit_of_work, by, now=self.clock.now()) as work:
@@ -223,13 +211,13 @@ class RegenerateReply(AskModel):
             message, replies = await self._question(work, conversation, message_id)
             path = await self._path_to(work, conversation, message.id)
             # The message is sent whatever its length.
-            plan = await self._plan(work, conversation, options, [*path[:-1], message])
+            plan = await self._plan(work, conversation, ask.options, [*path[:-1], message])
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             conversation = await self._lock(work, owner, conversation_id)
             if conversation.writing_reply_id is not None:
                 raise ConversationBusy
             await self._make_last(work, owner, conversation_id, message.id)
-            return await self._answer(work, conversation, plan, options, worker_id, siblings=replies)
+            return await self._answer(work, conversation, plan, ask, worker_id, siblings=replies)
 
     async def _question(
         self, work: AskingWork, conversation: Conversation, message_id: MessageId | None

@@ -41,7 +41,9 @@ from chatcore.ports import (
     ModelEndpoint,
     Prompt,
     PromptMessage,
+    Purpose,
     Transaction,
+    Turn,
     UnitsOfWork,
 )
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
@@ -189,9 +191,10 @@ class CheckModelConfig:
         if config is None:
             raise NotFound(_MISSING)
         endpoint = endpoint_of(config, self.cipher)
+        prompt = replace(_ONE_TOKEN, turn=Turn(purpose=Purpose.CHECK, owner=owner))
         try:
             async with asyncio.timeout(self.within):
-                return Checked(await self._models(endpoint))
+                return Checked(await self._models(endpoint, prompt))
         except TimeoutError:
             return Checked(failure=Failure(code=ModelTimeout.code, detail=ModelTimeout.default_detail))
         except ModelError as error:
@@ -199,8 +202,8 @@ class CheckModelConfig:
                 audit.record("model_key_refused", user_id=owner, model_host=origin_of(endpoint.url)[1])
             return Checked(failure=Failure(code=error.code, detail=error.detail))
 
-    async def _models(self, endpoint: ModelEndpoint) -> Sequence[str]:
-        async with aclosing(self.gateway.stream(endpoint, _ONE_TOKEN)) as deltas:
+    async def _models(self, endpoint: ModelEndpoint, prompt: Prompt) -> Sequence[str]:
+        async with aclosing(self.gateway.stream(endpoint, prompt)) as deltas:
             async for delta in deltas:
                 if delta.text or delta.reasoning:
                     break  # it answers; how much it says though it was asked for no more is not waited for
@@ -224,6 +227,18 @@ class DeleteModelConfig:
             if not await work.model_configs.delete(by.owner, config_id):
                 raise NotFound(_MISSING)
             await work.commit()
+
+
+class NoCipher(Cipher):
+    """For programs whose users have no endpoints of their own."""
+
+    newest = ""
+
+    def seal(self, api_key: str, *, owner: OwnerId, config_id: ModelConfigId) -> str:
+        raise LookupError("An API key needs a cipher to seal it: Chat(cipher=...).")
+
+    def open(self, sealed: str, *, owner: OwnerId, config_id: ModelConfigId) -> str:
+        raise ValueError("there is no cipher")
 
 
 def endpoint_of(config: ModelConfig, cipher: Cipher) -> ModelEndpoint:

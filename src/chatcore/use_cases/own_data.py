@@ -67,19 +67,17 @@ class ExportOwnData:
     unit_of_work: UnitsOfWork[ExportWork]
     raises: ClassVar[Raises] = ANYTIME
 
-    async def __call__(self, *, caller: Caller, branches: bool = False) -> AsyncGenerator[OwnThing, None]:
+    async def __call__(self, *, by: Owner, branches: bool = False) -> AsyncGenerator[OwnThing, None]:
         """`branches`: each conversation has its `children`.
 
         Read page by page, so that a slow reader holds neither memory nor a database connection. A conversation is
         followed by its messages, each after its parent."""
-        owner = caller.user.id
-        audit.record("data_exported", user_id=owner, session_id=caller.session.id)
-        yield caller.user
-        parts: tuple[AsyncGenerator[OwnThing, None], ...] = (
-            self._sessions(owner),
-            self._configs(owner),
-            self._conversations(owner, branches),
-        )
+        owner, caller = by.owner, by if isinstance(by, Caller) else None
+        audit.record("data_exported", user_id=owner, session_id=caller and caller.session.id)
+        parts: list[AsyncGenerator[OwnThing, None]] = [self._configs(owner), self._conversations(owner, branches)]
+        if caller is not None:
+            yield caller.user
+            parts.insert(0, self._sessions(caller.user.id))
         for part in parts:
             async with aclosing(part):
                 async for thing in part:

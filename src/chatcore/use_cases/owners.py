@@ -31,7 +31,7 @@ class OpenOwner:
 
     async def __call__(self, *, user: str, tenant: str = "") -> Vouched:
         self.bounds.check(user=user, tenant=tenant)
-        return Vouched(await self._found_or_added(user, tenant))
+        return Vouched(await self._found_or_added(user, tenant), user, tenant)
 
     @retry_on_contention
     async def _found_or_added(self, user: str, tenant: str) -> OwnerId:

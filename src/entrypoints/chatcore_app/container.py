@@ -37,8 +37,10 @@ from chatcore import (
     SessionWatch,
     SystemClock,
 )
+from chatcore.chat import LEASE
 from chatcore.entities import normal_model_url
-from chatcore.errors import Unavailable
+from chatcore.errors import NotMigrated
+from chatcore.hooks import NO_HOOKS, Hooks
 from chatcore.ports import (
     Cipher,
     Clock,
@@ -56,8 +58,6 @@ from chatcore_security import Argon2Passwords, CommonPasswords, CountingLimiter,
 from chatcore_sql import Database, Naming, migration_script
 
 W = TypeVar("W")
-
-LEASE = 5.0  # seconds without a sign of life, after which a process is taken for dead
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _OPENAI_MODEL = "gpt-4o-mini"
@@ -86,7 +86,7 @@ class Adapters(Provider):
                     await database.migrate()
                 migrated = settings.embedded_database or await database.is_migrated()
             if not migrated:
-                raise Unavailable("The database's tables are not up to date. Run: chatcore migrate")
+                raise NotMigrated
             yield database
 
     @provide
@@ -153,8 +153,12 @@ class Core(Provider):
         return cast("UnitsOfWork[W]", unit_of_work)
 
     @provide
+    def hooks(self) -> Hooks:
+        return NO_HOOKS
+
+    @provide
     async def replies(
-        self, settings: Settings, unit_of_work: UnitOfWorkFactory, gateway: LLMGateway, clock: Clock
+        self, settings: Settings, unit_of_work: UnitOfWorkFactory, gateway: LLMGateway, clock: Clock, hooks: Hooks
     ) -> AsyncIterable[Replies]:
         async with Replies(
             unit_of_work=unit_of_work,
@@ -162,6 +166,7 @@ class Core(Provider):
             clock=clock,
             grace=settings.shutdown_grace,
             lease=None if settings.embedded_database else LEASE,
+            hooks=hooks,
         ) as replies:
             yield replies
 

@@ -21,22 +21,6 @@ from chatcore_http.schemas import FieldProblem, Problem
 
 _log = logging.getLogger("chatcore.http")
 
-STATUS: dict[type[errors.ChatcoreError], int] = {
-    errors.ValidationFailed: 400,
-    errors.ModelNotConfigured: 400,
-    errors.Unauthenticated: 401,
-    errors.Forbidden: 403,
-    errors.NotFound: 404,
-    errors.Conflict: 409,
-    errors.IdempotencyKeyReused: 422,
-    errors.StorageFull: 413,
-    errors.RateLimited: 429,
-    errors.ModelError: 502,
-    errors.ModelTimeout: 504,
-    errors.Unavailable: 503,
-}
-"""The status of an error is that of its nearest ancestor here."""
-
 _HTTP_CODES = {
     400: ("validation_failed", "The request is not valid."),
     404: ("not_found", "There is no such route."),
@@ -51,10 +35,6 @@ _MISSING = re.compile(r"missing required field `([^`]+)`")
 
 class ClientLeft(Exception):
     """The client left before its request was complete."""
-
-
-def status_of(error: type[errors.ChatcoreError]) -> int:
-    return next(STATUS[kind] for kind in error.__mro__ if kind in STATUS)
 
 
 def problem_response(
@@ -101,7 +81,7 @@ def _chatcore_error(request: Request[Any, Any, Any], error: errors.ChatcoreError
             headers["Retry-After"] = str(error.retry_after)
         case _:
             pass
-    return problem_response(status_of(type(error)), error.code, error.detail, headers=headers, **more)
+    return problem_response(error.status, error.code, error.detail, headers=headers, **more)
 
 
 def _challenge(request: Request[Any, Any, Any], error: errors.Unauthenticated) -> str:

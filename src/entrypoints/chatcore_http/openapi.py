@@ -28,7 +28,7 @@ from chatcore.errors import Raises
 from chatcore_app import Settings
 from chatcore_http import export_lines, media, schemas
 from chatcore_http.auth import COMPONENTS
-from chatcore_http.errors import TOO_LARGE, Error, described_problems, status_of
+from chatcore_http.errors import TOO_LARGE, Error, described_problems
 from chatcore_http.examples import EXAMPLES
 from chatcore_http.field_names import called
 from chatcore_http.http_protocol import REFUSALS
@@ -198,6 +198,4 @@ class _Operation:
         )
         found |= {error for holds, raised in shared if holds for error in raised}
         of_server = {(it.status, it.code, it.detail) for it in REFUSALS} | ({TOO_LARGE} if has_body else set[Error]())
-        return of_server | {
-            (status_of(kind), kind.code, kind.default_detail) for kind in found if hasattr(kind, "code")
-        }
+        return of_server | {(kind.status, kind.code, kind.default_detail) for kind in found if hasattr(kind, "code")}

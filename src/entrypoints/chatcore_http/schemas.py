@@ -14,13 +14,11 @@ from chatcore import (
     ModelConfigId,
     SearchPage,
     entities,
-    events,
     ports,
 )
 from chatcore.bounds import check
 from chatcore.errors import FieldError
 from chatcore.live_reply import MAX_PIECE
-from chatcore.ports import TextKind
 from chatcore.use_cases.model_configs import Checked
 from chatcore.use_cases.sessions import SignedIn
 from chatcore_http.shapes import Listing, Shape, shown
@@ -474,27 +472,3 @@ class ReplyFailed(ReplyEnded, frozen=True):
 
 
 Event = ReplyStarted | ReplyText | ConversationTitled | ReplyEnded | ReplyFailed
-
-TEXT = {TextKind.REASONING: "reply.reasoning", TextKind.ANSWER: "reply.delta"}
-_ENDED = {
-    entities.Status.COMPLETE: "reply.completed",
-    entities.Status.STOPPED: "reply.stopped",
-    entities.Status.INTERRUPTED: "reply.interrupted",
-}
-
-
-def event_of(event: events.ReplyStarted | events.ReplyDelta | events.ConversationTitled | events.ReplyEnded) -> Event:
-    match event:
-        case events.ReplyDelta():
-            return ReplyText(TEXT[event.kind], event.reply_id, event.offset, event.text)
-        case events.ReplyStarted():
-            return ReplyStarted(
-                "reply.started", event.reply_id, event.offset, event.conversation_id, event.message_id, event.model
-            )
-        case events.ConversationTitled():
-            return ConversationTitled("conversation.titled", event.reply_id, event.offset, event.title)
-        case events.ReplyEnded():
-            message = EndedReply.of(event.message)
-            if error := message.error:
-                return ReplyFailed("reply.failed", event.reply_id, event.offset, message, error.code, error.detail)
-            return ReplyEnded(_ENDED[event.message.status], event.reply_id, event.offset, message)

@@ -55,6 +55,15 @@ async def close(unit_of_work: UnitOfWorkFactory, owner: OwnerId) -> bool:
 
 
 class OwnerRepoContract(StorageContract):
+    async def test_an_owner_has_its_name(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:
+        ada = await opened(unit_of_work, "ada 🦄")
+        async with unit_of_work(read_only=True) as work:
+            assert await work.owners.name(ada) == ("ada 🦄", "acme")
+            assert await work.owners.name(owner.id) == await work.owners.name(NOBODY) == ("", "")
+        await close(unit_of_work, ada)
+        async with unit_of_work(read_only=True) as work:
+            assert await work.owners.name(ada) == ("", "")
+
     async def test_an_owner_is_found_by_its_tenant_and_id(self, unit_of_work: UnitOfWorkFactory) -> None:
         owner = await opened(unit_of_work, "ada")
         async with unit_of_work() as work:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from chatcore.entities import Conversation, Message, MessageId, User
-from chatcore.ports import Cursor, LogEntry, TextKind, UnitOfWorkFactory
+from chatcore.ports import LogCursor, LogEntry, TextKind, UnitOfWorkFactory
 from contracts.storage.base import (
     NOW,
     StorageContract,
@@ -23,7 +23,7 @@ def said(entries: Sequence[LogEntry]) -> tuple[str, str]:
     spoken = {TextKind.REASONING: "", TextKind.ANSWER: ""}
     offset = 0
     for entry in entries:
-        assert entry.offset == offset
+        assert entry.start == offset
         spoken[entry.kind] += entry.text
         offset += len(entry.text)
     return spoken[TextKind.REASONING], spoken[TextKind.ANSWER]
@@ -94,7 +94,7 @@ class ReplyLogContract(StorageContract):
         await self.append(unit_of_work, [some])
         async with unit_of_work(read_only=True) as work:
             (*_, last), all_of_them = (
-                await work.reply_log.since([Cursor(owner.id, reply.id, 10_000)], within=20_000),
+                await work.reply_log.since([LogCursor(owner.id, reply.id, 10_000)], within=20_000),
                 await work.reply_log.read(owner.id, reply.id),
             )
         assert [tuple(entry.cuts) for entry in all_of_them] == [(), (1, 255, 256), (10_000,)]
@@ -183,7 +183,7 @@ class ReplyLogContract(StorageContract):
 
         async def since(*cursors: tuple[Message, int]) -> list[LogEntry]:
             async with unit_of_work(read_only=True) as work:
-                asked = [Cursor(each.user_id, each.id, offset) for each, offset in cursors]
+                asked = [LogCursor(each.user_id, each.id, offset) for each, offset in cursors]
                 return list(await work.reply_log.since(asked, within=1000))
 
         assert await since() == []
@@ -200,7 +200,7 @@ class ReplyLogContract(StorageContract):
     ) -> None:
         await self.append(unit_of_work, entries_of(reply, (TextKind.ANSWER, "private")))
         async with unit_of_work(read_only=True) as work:
-            assert list(await work.reply_log.since([Cursor(stranger.id, reply.id, 0)], within=1000)) == []
+            assert list(await work.reply_log.since([LogCursor(stranger.id, reply.id, 0)], within=1000)) == []
 
     async def test_of_each_reply_no_more_comes_than_was_asked_for_and_the_rest_of_an_entry(
         self, unit_of_work: UnitOfWorkFactory, reply: Message, strangers_reply: Message
@@ -210,7 +210,7 @@ class ReplyLogContract(StorageContract):
         await self.append(unit_of_work, [*mine, *theirs])
 
         async def since(offset: int, within: int) -> list[LogEntry]:
-            cursors = [Cursor(each.user_id, each.id, offset) for each in (reply, strangers_reply)]
+            cursors = [LogCursor(each.user_id, each.id, offset) for each in (reply, strangers_reply)]
             async with unit_of_work(read_only=True) as work:
                 return list(await work.reply_log.since(cursors, within=within))
 

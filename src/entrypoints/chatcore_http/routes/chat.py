@@ -1,6 +1,5 @@
 """/conversations/{id}: messages and replies."""
 
-import re
 from typing import Annotated, Any
 
 from dishka.integrations.litestar import FromDishka
@@ -19,8 +18,7 @@ from chatcore import (
     SessionWatch,
     StopReply,
 )
-from chatcore.bounds import check
-from chatcore.errors import FieldError
+from chatcore.events import Cursor
 from chatcore_http import schemas
 from chatcore_http.answers import Answers
 from chatcore_http.media import STREAM
@@ -31,7 +29,6 @@ _CHAT: dict[str, Any] = {
     "responses": {200: answering(schemas.Chat, "The ended reply, or the event stream on request.")},
     "answer_content": STREAM,
 }
-_CURSOR = re.compile(r"(\d{1,18}):(\d{1,18})")
 Offset = Annotated[int, QueryParameter(description="Code points of the reply that the client has.")]
 
 
@@ -129,7 +126,7 @@ async def reply(
     after: Offset = 0,
     last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
 ) -> Response[Any]:
-    reply_id, after = _cursor(last_event_id) if last_event_id else (None, after)
+    reply_id, after = Cursor.parse(last_event_id or None) or (None, after)
     events = follow_reply(
         owner=caller.user.id,
         conversation_id=ConversationId(conversation_id),
@@ -149,14 +146,6 @@ async def stop(
 ) -> schemas.Message:
     message = await stop_reply(by=caller, conversation_id=ConversationId(conversation_id))
     return schemas.Message.of(message)
-
-
-def _cursor(last_event_id: str) -> tuple[MessageId, int]:
-    """Read the `id` of the last event that a client has seen: the reply, and the offset after that event."""
-    found = _CURSOR.fullmatch(last_event_id)
-    check(None if found else FieldError("Last-Event-ID", "must be the id of an event, such as 12:345"))
-    assert found is not None  # noqa: S101 - checked above
-    return MessageId(int(found[1])), int(found[2])
 
 
 def routers() -> list[Router]:

@@ -35,6 +35,7 @@ from chatcore import (
 )
 from chatcore.errors import AccountDisabled, Forbidden, NotFound, Unauthenticated, ValidationFailed
 from chatcore.use_cases.chat import AFTER
+from chatcore.wire import event_data
 from chatcore_app import Settings
 from chatcore_http.auth import address_of
 from chatcore_http.field_names import renamed
@@ -49,7 +50,7 @@ from chatcore_http.open_sockets import (
     OpenSockets,
 )
 from chatcore_http.origins import is_welcome
-from chatcore_http.schemas import Id, event_of
+from chatcore_http.schemas import Id
 from chatcore_http.ws_protocol import lift_bounds
 
 AUTH_WITHIN = 5.0
@@ -240,7 +241,7 @@ class _Talk:
             async for event in events:
                 told = True
                 if not isinstance(event, Silence):  # the server's own pings keep a silent connection alive
-                    await self.connection.tell(event_of(event))
+                    await self.connection.tell(event_data(event))
         return told
 
     async def _tell_error(self, error: ChatcoreError) -> None:

@@ -1,0 +1,82 @@
+"""Seams for embedding programs: override what you need of `Hooks`.
+
+before_send → stored → prompt → delta … → ended → after_end
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from chatcore.entities import ConversationId, Message, OwnerId
+from chatcore.ports import Delta, HookWork, Prompt, Turn
+
+if TYPE_CHECKING:
+    from chatcore.use_cases.asking import ChatOptions, Sent
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A message that is about to be sent. `conversation_id`: None for a new conversation. `content`: None where an
+    earlier message is answered again."""
+
+    owner: OwnerId
+    user: str
+    tenant: str
+    conversation_id: ConversationId | None
+    content: str | None
+    options: "ChatOptions"
+
+
+class Hooks:
+    """All do nothing. None is called, and costs nothing, unless it is overridden.
+
+    `stored` and `ended` run inside a transaction: they take little time, and change nothing but through `work`, whose
+    `execute` runs the program's own statements. They may run again, for a transaction that was rolled back.
+    """
+
+    async def before_send(self, ask: Ask) -> Ask:
+        """Change content, options or metadata. Nothing is stored yet: raise `Refused` to store nothing."""
+        return ask
+
+    async def stored(self, work: HookWork, sent: "Sent") -> None:
+        """Add to the transaction that acknowledges a message. What it raises undoes the send, and is raised by it."""
+
+    async def prompt(self, turn: Turn, prompt: Prompt) -> Prompt:
+        """Change what the model is asked: retrieval, redaction. No lock and no connection is held. `Refused` fails the
+        reply, with its code; so does any other error, as `internal`."""
+        return prompt
+
+    async def delta(self, turn: Turn, delta: Delta) -> Delta | None:
+        """Change or, with None, drop what the model says before it is stored or seen. `Refused` ends the reply."""
+        return delta
+
+    async def ended(self, work: HookWork, turn: Turn, reply: Message) -> None:
+        """Add to the transaction that stores the end of a reply, once, in whichever process ends it: billing, outbox.
+
+        What it raises is logged, and the end tried again; after three tries the end is stored without it."""
+
+    async def after_end(self, turn: Turn, reply: Message) -> None:
+        """After the end is committed, at most once: metrics. What it raises is logged."""
+
+    def overrides(self, hook: Callable[..., object]) -> bool:
+        """Whether `hook`, such as `Hooks.delta`, is overridden."""
+        name = hook.__name__
+        return getattr(type(self), name) is not getattr(Hooks, name) or name in vars(self)
+
+
+NO_HOOKS = Hooks()
+
+
+async def called(hook: Awaitable[T]) -> T:
+    """Return what a hook returns. A cancellation that it raises of itself is an error like others: nobody has cancelled
+    the task that calls it."""
+    try:
+        return await hook
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise RuntimeError("a hook was cancelled") from error

@@ -1,0 +1,169 @@
+"""`Mine`: what one user has, for the program that vouches for them."""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from chatcore.authority import Owner
+from chatcore.bounds import check
+from chatcore.entities import Conversation, ConversationId, Message, MessageId, ModelConfigId, Role
+from chatcore.errors import FieldError
+from chatcore.events import Cursor
+from chatcore.ports import UnitOfWorkFactory
+from chatcore.streams import ReplyStream, place
+from chatcore.use_cases.asking import ChatOptions, Sent
+from chatcore.use_cases.chat import NO_OPTIONS
+from chatcore.use_cases.conversations import History, ListCursor, ListPage
+from chatcore.use_cases.own_data import OwnThing
+from chatcore.use_cases.search import SearchCursor, SearchPage
+
+if TYPE_CHECKING:
+    from chatcore.chat import UseCases
+
+
+@dataclass(frozen=True, slots=True)
+class Mine:
+    """One user's conversations. Immutable and cheap: take one per request, from `Chat.of`.
+
+    Ids are those of conversations and messages of this user; another's and missing ones are `NotFound` alike. Each
+    method raises what the use case of its name declares in `raises`.
+    """
+
+    by: Owner
+    use_cases: "UseCases"
+
+    # ---- replies -----------------------------------------------------------------------------------------
+
+    async def send(
+        self, content: str, *, to: int | None = None, key: str | None = None, options: ChatOptions = NO_OPTIONS
+    ) -> Sent:
+        """Send a message, and start the model's reply, which goes on whoever reads it. Once this returns, both are
+        stored.
+
+        `to`: a conversation; None starts a new one. `key`: 1 to 255 characters that make the send unique within 24
+        hours in its conversation: sent again with the same content and options, it gives the same message and reply.
+        """
+        return await self.use_cases.send_message(
+            by=self.by,
+            conversation_id=None if to is None else _conversation(to),
+            content=content,
+            options=options,
+            idempotency_key=key,
+        )
+
+    async def edit(self, conversation: int, message: int, content: str, *, options: ChatOptions = NO_OPTIONS) -> Sent:
+        """Send another message in the place of an earlier one, in a new branch."""
+        return await self.use_cases.edit_message(
+            by=self.by,
+            conversation_id=_conversation(conversation),
+            message_id=_message(message),
+            content=content,
+            options=options,
+        )
+
+    async def regenerate(
+        self, conversation: int, message: int | None = None, *, options: ChatOptions = NO_OPTIONS
+    ) -> Sent:
+        """Start another reply in a new branch. `message`: the reply, or the message to reply to; None: the last
+        reply."""
+        return await self.use_cases.regenerate_reply(
+            by=self.by,
+            conversation_id=_conversation(conversation),
+            message_id=None if message is None else _message(message),
+            options=options,
+        )
+
+    async def reply(self, conversation: int, *, after: Cursor | int | None = 0) -> ReplyStream:
+        """Open the conversation's last reply, or that of the cursor, in progress or ended, in whichever process.
+
+        `after`: the code points that the reader has; an event's `cursor`, or `Cursor.parse(last_event_id)`. Text that
+        was read before and text that follows are the text that is stored. Raise `NotFound` here, before anything is
+        streamed.
+        """
+        cursor, offset = place(after)
+        return await ReplyStream.opened(
+            self.use_cases.follow_reply(
+                owner=self.by.owner,
+                conversation_id=_conversation(conversation),
+                reply_id=cursor and cursor.reply_id,
+                after=offset,
+            )
+        )
+
+    async def stop(self, conversation: int) -> Message:
+        """Stop the reply in progress, in whichever process, and keep its text. Return the stored reply."""
+        return await self.use_cases.stop_reply(by=self.by, conversation_id=_conversation(conversation))
+
+    # ---- conversations -----------------------------------------------------------------------------------
+
+    async def conversations(self, *, limit: int = 20, cursor: ListCursor | None = None) -> ListPage:
+        """List conversations, most recently used first. `cursor`: `next` of the page before."""
+        return await self.use_cases.list_conversations(owner=self.by.owner, limit=limit, cursor=cursor)
+
+    async def create(self, *, title: str | None = None, config: int | None = None) -> Conversation:
+        """Create an empty conversation. `config`: the model configuration that it uses."""
+        config_id = None if config is None else ModelConfigId(_id("config", config))
+        return await self.use_cases.create_conversation(by=self.by, title=title, config_id=config_id)
+
+    async def history(self, conversation: int, *, limit: int = 50, before: int | None = None) -> History:
+        """Return the newest messages of the active branch, or those before a message, oldest first."""
+        return await self.use_cases.read_history(
+            owner=self.by.owner,
+            conversation_id=_conversation(conversation),
+            limit=limit,
+            before=None if before is None else _message(before),
+        )
+
+    async def add(self, conversation: int, role: Role, content: str) -> Message:
+        """Append a message without asking a model."""
+        return await self.use_cases.add_message(
+            by=self.by, conversation_id=_conversation(conversation), role=role, content=content
+        )
+
+    async def switch(self, conversation: int, message: int) -> History:
+        """Make the branch through a message the active one."""
+        return await self.use_cases.switch_branch(
+            by=self.by, conversation_id=_conversation(conversation), message_id=_message(message)
+        )
+
+    async def rename(self, conversation: int, title: str) -> Conversation:
+        return await self.use_cases.rename_conversation(
+            by=self.by, conversation_id=_conversation(conversation), title=title
+        )
+
+    async def delete(self, conversation: int) -> None:
+        """Delete a conversation with its messages; a reply in progress is stopped first."""
+        await self.use_cases.delete_conversation(by=self.by, conversation_id=_conversation(conversation))
+
+    async def search(self, q: str, *, limit: int = 20, cursor: SearchCursor | None = None) -> SearchPage:
+        """Search titles and messages. `cursor`: `next` of the page before, which may have few hits, or none."""
+        return await self.use_cases.search_conversations(
+            owner=self.by.owner, q=q, limit=limit, cursor=cursor or SearchCursor()
+        )
+
+    def export(self) -> AsyncGenerator[OwnThing, None]:
+        """Yield all that the user has: model configurations, and each conversation before its messages.
+        `chatcore.histories.own` writes them as lines that `import_conversations` reads."""
+        return self.use_cases.export_own_data(by=self.by)
+
+    # ---- the program's own transaction -------------------------------------------------------------------
+
+    def within(self, unit_of_work: UnitOfWorkFactory) -> "Mine":
+        """The same user, in a transaction of the program's: `me.within(database.within(session))`. What is stored is
+        stored when that commits, and a reply begins then."""
+        return Mine(self.by, self.use_cases.within(unit_of_work))
+
+
+def _conversation(given: int) -> ConversationId:
+    return ConversationId(_id("conversation", given))
+
+
+def _message(given: int) -> MessageId:
+    return MessageId(_id("message", given))
+
+
+def _id(name: str, given: int) -> int:
+    """An id of the wrong type is the same error whatever the storage."""
+    is_id = type(given) is int
+    check(None if is_id else FieldError(name, "must be an id: an integer"))
+    return given

@@ -1,0 +1,151 @@
+"""Events and errors as wire data, for any server: the JSON that chatcore's own HTTP API sends (`docs/wire.md`)."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from http import HTTPStatus
+from json import JSONEncoder
+from json.encoder import encode_basestring
+from typing import Any, TypeAlias
+
+from chatcore.entities import INTERNAL, Message, Status
+from chatcore.errors import ChatcoreError, FieldError, RateLimited, Unavailable, ValidationFailed
+from chatcore.events import ConversationTitled, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
+from chatcore.live_reply import MAX_PIECE
+from chatcore.ports import TextKind
+
+Json: TypeAlias = dict[str, Any]
+
+STILL_THERE = b": still there\n\n"
+SHUTTING_DOWN = b": this server shuts down; read on elsewhere\n\n"
+_TEXT = {TextKind.REASONING: "reply.reasoning", TextKind.ANSWER: "reply.delta"}
+_ENDED = {
+    Status.COMPLETE: "reply.completed",
+    Status.STOPPED: "reply.stopped",
+    Status.INTERRUPTED: "reply.interrupted",
+    Status.FAILED: "reply.failed",
+}
+_written = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def sse(event: ReplyEvent) -> bytes:
+    """Write a Server-Sent Event, whose `id` is the reader's cursor; a comment for a `Silence`."""
+    if type(event) is ReplyDelta:  # many times a second
+        type_, reply_id, offset = _TEXT[event.kind], event.reply_id, event.offset
+        data = f'{{"type":"{type_}","reply_id":{reply_id},"offset":{offset},"text":{encode_basestring(event.text)}}}'
+        return f"event: {type_}\nid: {reply_id}:{offset}\ndata: {data}\n\n".encode()
+    if isinstance(event, Silence):
+        return STILL_THERE
+    shown = event_data(event)
+    return f"event: {shown['type']}\nid: {event.reply_id}:{event.offset}\ndata: {_written(shown)}\n\n".encode()
+
+
+def ndjson(event: ReplyEvent) -> bytes:
+    """Write one line of JSON; an empty line for a `Silence`."""
+    return b"\n" if isinstance(event, Silence) else _written(event_data(event)).encode() + b"\n"
+
+
+def event_data(event: ReplyEvent) -> Json:
+    """Return the event's JSON object. Of an ended reply with more than 10,000 code points it leaves the text out, which
+    its reader has."""
+    data: Json = {"type": _type_of(event), "reply_id": event.reply_id, "offset": event.offset}
+    match event:
+        case ReplyDelta():
+            data["text"] = event.text
+        case ReplyStarted():
+            data |= {"conversation_id": event.conversation_id, "message_id": event.message_id, "model": event.model}
+        case ConversationTitled():
+            data["title"] = event.title
+        case ReplyEnded(message=message):
+            data["message"] = message_data(message)
+            if message.length > MAX_PIECE:
+                data["message"] |= {"content": None, "reasoning": None}
+            if message.error is not None:
+                data |= asdict(message.error)
+        case Silence():
+            pass
+    return data
+
+
+def _type_of(event: ReplyEvent) -> str:
+    match event:
+        case ReplyDelta():
+            return _TEXT[event.kind]
+        case ReplyStarted():
+            return "reply.started"
+        case ConversationTitled():
+            return "conversation.titled"
+        case ReplyEnded():
+            return _ENDED[event.message.status]
+        case Silence():
+            return "silence"
+
+
+def message_data(message: Message) -> Json:
+    """Return the JSON object of a message."""
+    return {
+        "id": message.id,
+        "conversation_id": message.conversation_id,
+        "parent_id": message.parent_id,
+        "siblings": list(message.siblings),
+        "role": message.role,
+        "status": message.status,
+        "model": message.model,
+        "usage": message.usage and asdict(message.usage),
+        "finish_reason": message.finish_reason,
+        "error": message.error and asdict(message.error),
+        "created_at": moment(message.created_at),
+        "content": message.content,
+        "reasoning": message.reasoning,
+    }
+
+
+def moment(time: datetime) -> str:
+    """Write a time as RFC 3339 does, in UTC."""
+    return time.isoformat().replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error as RFC 9457 has it. `code` is stable; `errors` names the fields that break a rule."""
+
+    status: int
+    code: str
+    detail: str
+    errors: tuple[FieldError, ...] = ()
+    retry_after: int | None = None
+
+    media_type = "application/problem+json"
+
+    @property
+    def title(self) -> str:
+        return HTTPStatus(self.status).phrase
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """`Retry-After` and `WWW-Authenticate`, where they belong."""
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return headers | {"WWW-Authenticate": "Bearer"} if self.status == 401 else headers
+
+    def data(self) -> Json:
+        """Return its JSON object."""
+        shown: Json = {"type": "about:blank", "title": self.title, "status": self.status}
+        shown |= {"detail": self.detail, "code": self.code}
+        return shown | {"errors": [asdict(broken) for broken in self.errors]} if self.errors else shown
+
+    def json(self) -> bytes:
+        return _written(self.data()).encode()
+
+
+def problem(error: BaseException) -> Problem:
+    """Return the problem that an error is to a client. What is no error of chatcore's is `internal`, and its words stay
+    inside."""
+    if not isinstance(error, ChatcoreError):
+        return Problem(500, INTERNAL.code, INTERNAL.detail)
+    return Problem(
+        error.status,
+        error.code,
+        error.detail,
+        error.errors if isinstance(error, ValidationFailed) else (),
+        error.retry_after if isinstance(error, RateLimited | Unavailable) else None,
+    )
