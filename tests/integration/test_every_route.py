@@ -14,7 +14,7 @@ import pytest_asyncio
 from aiohttp import WSMsgType, WSServerHandshakeError
 
 from chatcore.ports import LLMGateway
-from chatcore_http.http_protocol import MAX_REQUEST_LINE
+from chatcore_http.http_refusals import MAX_REQUEST_LINE
 from chatcore_memory import ScriptedModel
 from integration.databases import on_one
 from integration.http_app import PASSWORD, Answer, Api, api_of, provided, settings_for, with_id

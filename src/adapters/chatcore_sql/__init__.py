@@ -17,10 +17,10 @@ try:
     from chatcore_sql.naming import Naming
     from chatcore_sql.schema import migration_script
     from chatcore_sql.unreachable import DatabaseUnreachable
-except ModuleNotFoundError as missing:
-    if missing.name not in ("alembic", "sqlalchemy"):
+except ModuleNotFoundError as _missing:
+    if _missing.name not in ("alembic", "sqlalchemy"):
         raise
     extras = "chatcore[sqlite], chatcore[mysql] or chatcore[postgresql]"
-    raise ModuleNotFoundError(f"chatcore_sql needs {missing.name}: install {extras}", name=missing.name) from None
+    raise ModuleNotFoundError(f"chatcore_sql needs {_missing.name}: install {extras}", name=_missing.name) from None
 
 __all__ = ["Database", "DatabaseInUse", "DatabaseUnreachable", "Naming", "migration_script"]

@@ -1,6 +1,6 @@
 """Conversations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -35,7 +35,8 @@ from chatcore_sql.tables import LARGEST_ID, Id, Moment, conversations, messages,
 _NEW = ConversationId(0)
 _c = conversations.c
 _MAPPED = Mapped(Conversation, conversations)
-CONVERSATION, conversation_from = _MAPPED.columns, _MAPPED.from_row
+CONVERSATION = _MAPPED.columns
+conversation_from: Callable[..., Conversation] = _MAPPED.from_row
 _THIS_OR_CLOSED = (_c.user_id == bindparam("owner"), _c.id == bindparam("conversation"))
 THIS_CONVERSATION = (*_THIS_OR_CLOSED, _c.closed_at.is_(None))
 

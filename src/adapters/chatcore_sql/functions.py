@@ -11,25 +11,25 @@ from sqlalchemy.sql.functions import FunctionElement, GenericFunction
 class Now(FunctionElement[int]):
     """The database's own time, in microseconds since 1970."""
 
-    type = BigInteger()
-    inherit_cache = True
+    type: Any = BigInteger()
+    inherit_cache: bool | None = True
 
 
 class octet_length(GenericFunction[int]):  # noqa: N801 - as in SQL
     """Of a text in UTF-8."""
 
-    type = BigInteger()
-    inherit_cache = True
+    type: Any = BigInteger()
+    inherit_cache: bool = True
 
 
 class HighestFirst(FunctionElement[int]):
     """An order of numbers that are never NULL."""
 
-    inherit_cache = True
+    inherit_cache: bool | None = True
 
 
 class LowestFirst(FunctionElement[int]):
-    inherit_cache = True
+    inherit_cache: bool | None = True
 
 
 @compiles(HighestFirst)

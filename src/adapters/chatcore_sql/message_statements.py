@@ -3,6 +3,7 @@
 A branch has the order of its depths; ids decide only where depths are not known (`UNKNOWN_DEPTH`).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import (
@@ -56,7 +57,8 @@ MAPPED = Mapped(Message, messages, **_PARTS)
 END = Mapped(Message, messages, only=("content", "reasoning", "status", "finish_reason"), **_PARTS)
 HEAD = Mapped(Message, messages, only=("id", "parent_id", "role", "status", "created_at"))
 NODE = Mapped(Node, messages)
-MESSAGE_ALONE, message_from = MAPPED.columns, MAPPED.from_row
+MESSAGE_ALONE = MAPPED.columns
+message_from: Callable[..., Message] = MAPPED.from_row
 MESSAGE = (*MESSAGE_ALONE, _SIBLINGS)
 _OF_CONVERSATION = (_m.user_id == bindparam("owner"), _m.conversation_id == bindparam("conversation"))
 _ACTIVE = (*_OF_CONVERSATION, _m.active == true())

@@ -1,6 +1,6 @@
 """Users' own model endpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Integer, bindparam, delete, insert, select, update
@@ -15,7 +15,8 @@ from chatcore_sql.tables import LARGEST_ID, model_configs
 
 _m = model_configs.c
 _MAPPED = Mapped(ModelConfig, model_configs)
-CONFIG, config_from = _MAPPED.columns, _MAPPED.from_row
+CONFIG = _MAPPED.columns
+config_from: Callable[..., ModelConfig] = _MAPPED.from_row
 _THIS = (_m.user_id == bindparam("owner"), _m.id == bindparam("config"))
 _ADD = insert(model_configs)
 _NEWEST_FIRST = newest_first(select(*CONFIG), {_m.user_id: bindparam("owner")}, _m.id)

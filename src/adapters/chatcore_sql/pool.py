@@ -28,7 +28,7 @@ class Pool:
         server that may accept it and then say nothing. `recycle_after`: how old one may get."""
         self.engine = engine
         self.size = size
-        self.in_use = 0
+        self.in_use: int = 0
         self._timeout = timeout
         self._connect_within = connect_within
         self._recycle_after = recycle_after

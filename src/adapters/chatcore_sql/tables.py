@@ -33,7 +33,7 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects import mysql
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from chatcore.entities import FinishReason, Profile, Role, Status
 from chatcore_sql.naming import TableName
@@ -48,8 +48,8 @@ _PROFILE = tuple(field.name for field in fields(Profile))
 class Id(TypeDecorator[int]):
     """A BIGINT. To ask for a number that does not fit is to ask for something that is not there, not an error."""
 
-    impl = BigInteger().with_variant(Integer(), "sqlite")  # where only an INTEGER key numbers rows
-    cache_ok = True
+    impl: Any = BigInteger().with_variant(Integer(), "sqlite")  # where only an INTEGER key numbers rows
+    cache_ok: bool | None = True
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
         return value if value is None or 0 <= value <= LARGEST_ID else -1
@@ -58,8 +58,8 @@ class Id(TypeDecorator[int]):
 class Moment(TypeDecorator[datetime]):
     """An aware datetime, in UTC, to the microsecond."""
 
-    impl = DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql")
-    cache_ok = True
+    impl: Any = DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql")
+    cache_ok: bool | None = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is not None and value.tzinfo is None:
@@ -89,8 +89,8 @@ def _parent(value: int | None) -> int | None:
 class ProfileText(TypeDecorator[Profile]):
     """JSON of the parts that there are; NULL if there are none. Parts of a newer version are ignored."""
 
-    impl = Text
-    cache_ok = True
+    impl: Any = Text
+    cache_ok: bool | None = True
 
     def process_bind_param(self, value: Profile | None, dialect: Dialect) -> str | None:
         parts = {name: part for name, part in asdict(value or Profile()).items() if part is not None}
@@ -104,8 +104,8 @@ class ProfileText(TypeDecorator[Profile]):
 class Word(TypeDecorator[StrEnum]):
     """One of an enumeration's."""
 
-    impl = String
-    cache_ok = True
+    impl: Any = String
+    cache_ok: bool | None = True
 
     def __init__(self, words: type[StrEnum]) -> None:
         super().__init__(16)
@@ -123,7 +123,7 @@ class Word(TypeDecorator[StrEnum]):
 class Parent(Id):
     """The id of a message that another follows. 0 is none: siblings are found by their parent."""
 
-    cache_ok = True
+    cache_ok: bool | None = True
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
         return super().process_bind_param(value or 0, dialect)
@@ -132,11 +132,11 @@ class Parent(Id):
         return _parent
 
 
-LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")  # a TEXT of MySQL's ends at 64 KiB
-Cuts = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")  # of pieces: two bytes each
-Digest = LargeBinary(32).with_variant(mysql.BINARY(32), "mysql")
+LongText: TypeEngine[str] = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")  # a TEXT of MySQL's ends at 64 KiB
+Cuts: TypeEngine[bytes] = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")  # of pieces: two bytes each
+Digest: TypeEngine[bytes] = LargeBinary(32).with_variant(mysql.BINARY(32), "mysql")
 
-metadata = MetaData(  # no names for primary keys: MySQL ignores them, with a warning
+metadata: MetaData = MetaData(  # no names for primary keys: MySQL ignores them, with a warning
     naming_convention={
         "fk": "fk_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -144,7 +144,7 @@ metadata = MetaData(  # no names for primary keys: MySQL ignores them, with a wa
     }
 )
 
-owners = Table(
+owners: Table = Table(
     TableName("owners"),
     metadata,
     Column("id", Id, primary_key=True),
@@ -158,7 +158,7 @@ owners = Table(
     sqlite_autoincrement=True,
 )
 
-users = Table(
+users: Table = Table(
     TableName("users"),
     metadata,
     Column("id", Id, ForeignKey("owners.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
@@ -173,14 +173,14 @@ users = Table(
     Column("updated_at", Moment, nullable=False),
 )
 
-roles = Table(
+roles: Table = Table(
     TableName("roles"),
     metadata,
     Column("name", String(64), primary_key=True),
     Column("description", String(200), nullable=False),
 )
 
-user_roles = Table(
+user_roles: Table = Table(
     TableName("user_roles"),
     metadata,
     Column("user_id", Id, ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
@@ -188,7 +188,7 @@ user_roles = Table(
     Index(None, "role"),
 )
 
-sessions = Table(
+sessions: Table = Table(
     TableName("sessions"),
     metadata,
     Column("id", String(64), primary_key=True),
@@ -205,7 +205,7 @@ sessions = Table(
     Index(None, "expires_at"),  # without the owner, as that of the refresh tokens: what has expired is swept away
 )
 
-refresh_tokens = Table(
+refresh_tokens: Table = Table(
     TableName("refresh_tokens"),
     metadata,
     Column("digest", Digest, primary_key=True),
@@ -219,7 +219,7 @@ refresh_tokens = Table(
     Index(None, "expires_at"),
 )
 
-model_configs = Table(
+model_configs: Table = Table(
     TableName("model_configs"),
     metadata,
     Column("id", Id, primary_key=True),
@@ -237,14 +237,14 @@ model_configs = Table(
 )
 
 # One row for each owner, apart from `owners`, whose row others hold while they add to what it owns.
-user_storage = Table(
+user_storage: Table = Table(
     TableName("user_storage"),
     metadata,
     Column("user_id", Id, ForeignKey("owners.id", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     Column("stored_bytes", BigInteger, nullable=False),
 )
 
-conversations = Table(
+conversations: Table = Table(
     TableName("conversations"),
     metadata,
     Column("id", Id, primary_key=True),
@@ -269,7 +269,7 @@ conversations = Table(
     sqlite_autoincrement=True,
 )
 
-messages = Table(
+messages: Table = Table(
     TableName("messages"),
     metadata,
     Column("id", Id, primary_key=True),
@@ -318,7 +318,7 @@ messages = Table(
 )
 
 # No foreign keys: one reply that was deleted meanwhile must not keep a whole batch out of the log.
-reply_log = Table(
+reply_log: Table = Table(
     TableName("reply_log"),
     metadata,
     Column("user_id", Id, primary_key=True, autoincrement=False),
@@ -330,7 +330,7 @@ reply_log = Table(
 )
 
 # A worker's id is its epoch. Its time is the database's, as microseconds since 1970: all can reckon with that.
-workers = Table(
+workers: Table = Table(
     TableName("workers"),
     metadata,
     Column("id", Id, primary_key=True),

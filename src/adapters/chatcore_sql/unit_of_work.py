@@ -4,7 +4,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from chatcore.ports import UnitOfWork
+from chatcore.ports import (
+    Administration,
+    ConversationRepo,
+    MessageRepo,
+    ModelConfigRepo,
+    OwnerRepo,
+    ReplyLog,
+    SealedKeys,
+    TokenStore,
+    UnfinishedReplies,
+    UnitOfWork,
+    UserRepo,
+    Workers,
+)
 from chatcore.shielding import shielded
 from chatcore.storage import StorageLedger
 from chatcore_sql.administration import SqlAdministration, SqlSealedKeys
@@ -25,17 +38,17 @@ class SqlUnitOfWork(UnitOfWork):
         self._statements = statements
         self._max_storage = max_storage
         self._ledger = ledger = StorageLedger()
-        self.owners = SqlOwnerRepo(statements)
-        self.users = SqlUserRepo(statements)
-        self.tokens = SqlTokenStore(statements)
-        self.model_configs = SqlModelConfigRepo(statements)
-        self.conversations = SqlConversationRepo(statements, ledger)
-        self.messages = SqlMessageRepo(statements, ledger)
-        self.reply_log = SqlReplyLog(statements)
-        self.workers = SqlWorkers(statements)
-        self.unfinished = SqlUnfinishedReplies(statements)
-        self.administration = SqlAdministration(statements)
-        self.sealed_keys = SqlSealedKeys(statements)
+        self.owners: OwnerRepo = SqlOwnerRepo(statements)
+        self.users: UserRepo = SqlUserRepo(statements)
+        self.tokens: TokenStore = SqlTokenStore(statements)
+        self.model_configs: ModelConfigRepo = SqlModelConfigRepo(statements)
+        self.conversations: ConversationRepo = SqlConversationRepo(statements, ledger)
+        self.messages: MessageRepo = SqlMessageRepo(statements, ledger)
+        self.reply_log: ReplyLog = SqlReplyLog(statements)
+        self.workers: Workers = SqlWorkers(statements)
+        self.unfinished: UnfinishedReplies = SqlUnfinishedReplies(statements)
+        self.administration: Administration = SqlAdministration(statements)
+        self.sealed_keys: SealedKeys = SqlSealedKeys(statements)
 
     async def execute(self, statement: Any, params: Mapping[str, Any] = MappingProxyType({})) -> Any:
         return await self._statements.execute(statement, params)

@@ -1,6 +1,6 @@
 """Parts of libraries that are not public: this module alone imports them, and pyproject.toml has their upper pins."""
 
-from typing import Self
+from typing import Any, Self
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -13,7 +13,7 @@ __all__ = [
     "RequestResponseCycle",
     "ServerState",
     "WebSocketsSansIOProtocol",
-    "end_with_the_connection",
+    "without_chunks",
 ]
 
 
@@ -32,7 +32,19 @@ class _Unbounded(int):
         return self
 
 
-def end_with_the_connection(cycle: RequestResponseCycle) -> None:
-    """The body of an answer of unknown length ends where its connection does, since the client knows no chunks."""
-    cycle.chunked_encoding = False
-    cycle.expected_content_length = _Unbounded()
+def without_chunks(app: Any, cycle: RequestResponseCycle) -> Any:
+    """Answer a client of HTTP/1.0, which knows no Transfer-Encoding (RFC 9112 §6.1): a body of unknown length ends
+    where its connection does."""
+
+    async def answered(scope: Any, receive: Any, send: Any) -> None:
+        async def plain_send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                names = {name.lower() for name, _ in message.get("headers", ())}
+                if b"content-length" not in names:
+                    cycle.chunked_encoding = False
+                    cycle.expected_content_length = _Unbounded()
+            await send(message)
+
+        await app(scope, receive, plain_send)
+
+    return answered

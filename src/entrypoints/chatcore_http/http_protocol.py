@@ -5,14 +5,10 @@ time of a body (`body_limits`): only it knows when it waits for the client.
 """
 
 import asyncio
-import uuid
-from dataclasses import dataclass
-from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 
 import httptools
-import structlog
 import uvicorn
 
 from chatcore_app import Settings
@@ -21,14 +17,10 @@ from chatcore_http._internals import (
     HttpToolsProtocol,
     RequestResponseCycle,
     ServerState,
-    end_with_the_connection,
+    without_chunks,
 )
-from chatcore_http.envelope import in_envelope
-from chatcore_http.errors import problem_response
-from chatcore_http.hardening import ALWAYS
+from chatcore_http.http_refusals import MALFORMED, MAX_REQUEST_LINE, ONE_HOST, TOO_LARGE, TOO_LONG, TOO_SLOW, Refusal
 
-MAX_REQUEST_LINE = 8 * 1024
-"""Bytes of the target (RFC 9112 §3 recommends at least 8,000 for the line)."""
 MAX_HEADERS = 100
 """Fields of a head, and of a chunked body's trailers."""
 
@@ -40,24 +32,6 @@ still arrives makes the client's system discard the answer (RFC 9112 §9.6)."""
 _NOTHING = memoryview(b"")  # the empty rest of what was read would keep all of that
 _PIECE = 4 * 1024  # bytes that are parsed before the limits are looked at once more
 _TURN = 256  # findings of the parser (a header, a chunk) after which others have their turn
-
-_log = structlog.stdlib.get_logger("chatcore.request")
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    status: int
-    code: str
-    detail: str
-
-
-_TOO_LONG = _Refusal(414, "uri_too_long", f"The request target is longer than {MAX_REQUEST_LINE} bytes.")
-_TOO_LARGE = _Refusal(431, "headers_too_large", "The headers are too large, or there are too many of them.")
-_TOO_SLOW = _Refusal(408, "request_timeout", "The request did not arrive in time.")
-REFUSALS = (_TOO_SLOW, _TOO_LONG, _TOO_LARGE)
-"""Refusals of well-formed requests, on any path."""
-_ONE_HOST = _Refusal(400, "malformed_request", "A request has exactly one Host header (RFC 9112 §3.2).")
-_MALFORMED = _Refusal(400, "malformed_request", "This is not a valid HTTP/1.1 request.")
 
 
 class _Refused(Exception):
@@ -97,7 +71,7 @@ class BoundedHTTP(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._settings = settings
         self._timer: asyncio.TimerHandle | None = None
-        self._refusal: _Refusal | None = None
+        self._refusal: Refusal | None = None
         self._answered: RequestResponseCycle | None = None  # the request whose handler was started last
         self._unread = _NOTHING
         self._lingers = False
@@ -163,10 +137,10 @@ class BoundedHTTP(HttpToolsProtocol):
             else:
                 self._ignore_upgrade(piece[upgrade.args[0] :])
         except httptools.HttpParserError:
-            self._refuse(self._refusal or _MALFORMED)
+            self._refuse(self._refusal or MALFORMED)
         self._silent = 0 if self._findings > found else self._silent + len(piece)
         if self._silent > self._settings.max_header_bytes and not self._lingers:
-            self._refuse(_TOO_LARGE)
+            self._refuse(TOO_LARGE)
 
     def _ignore_upgrade(self, rest: memoryview) -> None:
         """Parse the head again without the upgrade: the parser reads no body after one, and an unread body would be the
@@ -175,7 +149,7 @@ class BoundedHTTP(HttpToolsProtocol):
         version = self.parser.get_http_version().encode()  # pyright: ignore[reportOptionalMemberAccess]
         kept = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
         head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(kept))
-        self.parser = httptools.HttpRequestParser(self)
+        self.parser: httptools.HttpRequestParser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._unread = memoryview(head + bytes(rest) + bytes(self._unread))
 
@@ -203,7 +177,7 @@ class BoundedHTTP(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         self._findings += 1
         self._target_bytes += len(url)
-        self._demand(self._target_bytes <= MAX_REQUEST_LINE, _TOO_LONG)
+        self._demand(self._target_bytes <= MAX_REQUEST_LINE, TOO_LONG)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -212,7 +186,7 @@ class BoundedHTTP(HttpToolsProtocol):
         self._headers += 1
         self._header_bytes += len(name) + len(value) + len(": \r\n")
         fits = self._headers <= MAX_HEADERS and self._header_bytes <= self._settings.max_header_bytes
-        self._demand(fits, _TOO_LARGE)
+        self._demand(fits, TOO_LARGE)
         if self._in_head:
             super().on_header(name, value)
             self._hosts += self.headers[-1][0] == b"host"
@@ -220,12 +194,12 @@ class BoundedHTTP(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         if self._upgrade_ignored:
-            self._demand(self.parser.get_method() != b"CONNECT", _MALFORMED)  # pyright: ignore[reportOptionalMemberAccess]
+            self._demand(self.parser.get_method() != b"CONNECT", MALFORMED)  # pyright: ignore[reportOptionalMemberAccess]
             return
         self._disarm()
         version = self.parser.get_http_version()  # pyright: ignore[reportOptionalMemberAccess]
-        self._demand(self._hosts == 1 or (self._hosts == 0 and version == "1.0"), _ONE_HOST)
-        self._demand(not (self._upgrades and self._has_body), _MALFORMED)  # nobody would answer it
+        self._demand(self._hosts == 1 or (self._hosts == 0 and version == "1.0"), ONE_HOST)
+        self._demand(not (self._upgrades and self._has_body), MALFORMED)  # nobody would answer it
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -254,7 +228,7 @@ class BoundedHTTP(HttpToolsProtocol):
         headers = dict(self.headers)
         return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
-    def _demand(self, kept: bool, refusal: _Refusal) -> None:
+    def _demand(self, kept: bool, refusal: Refusal) -> None:
         if not kept:
             self._refusal = refusal
             raise _Refused
@@ -268,7 +242,7 @@ class BoundedHTTP(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answered = cycle
         cycle.transport = self._until_answered()
-        super()._start_asgi_task(cycle, _without_chunks(app, cycle) if cycle.scope["http_version"] == "1.0" else app)
+        super()._start_asgi_task(cycle, without_chunks(app, cycle) if cycle.scope["http_version"] == "1.0" else app)
 
     def _until_answered(self) -> Any:
         """The transport as a request has it: what is closed by its last answer lingers if there is more to come."""
@@ -297,12 +271,17 @@ class BoundedHTTP(HttpToolsProtocol):
 
     def _forget(self) -> None:
         """What there was of the last request: a connection that waits for the next one, or a cycle of references."""
-        self.cycle = self._answered = self.scope = None  # type: ignore[assignment]
-        self.headers, self.url = [], b""
+        self.cycle: Any = None
+        self.scope: Any = None
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.url: bytes = b""
+        self._answered = None
 
     def _keep_alive(self) -> None:
         self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        self.timeout_keep_alive_task: asyncio.TimerHandle | None = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     # ---- time --------------------------------------------------------------------------------------------
 
@@ -319,13 +298,13 @@ class BoundedHTTP(HttpToolsProtocol):
     def _time_is_over(self) -> None:
         self._timer = None
         if self._in_head:
-            self._refuse(_TOO_SLOW)
+            self._refuse(TOO_SLOW)
         else:
             self.transport.close()
 
     # ---- refusals ----------------------------------------------------------------------------------------
 
-    def _refuse(self, refusal: _Refusal) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         """Answer, unless an answer to an earlier request has begun, and close the connection."""
         self._refusal = refusal
         self._unread = _NOTHING
@@ -337,27 +316,9 @@ class BoundedHTTP(HttpToolsProtocol):
             if self.pipeline or self._in_head or self._answered.response_started:
                 self.transport.close()
                 return
-        self.transport.write(self._written(refusal))
-        self._linger()
-
-    def _written(self, refusal: _Refusal) -> bytes:
-        request_id = uuid.uuid4().hex
         address = self.client[0] if self.client else None
-        _log.info("request", status=refusal.status, code=refusal.code, address=address, request_id=request_id)
-        problem = problem_response(refusal.status, refusal.code, refusal.detail)
-        body, media_type = problem.content, b"application/problem+json"
-        if self._settings.response_envelope == "code":
-            body, media_type = in_envelope(body, is_problem=True), b"application/json"
-        headers = [
-            *self.server_state.default_headers,
-            *ALWAYS.items(),
-            (b"content-type", media_type),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", request_id.encode()),
-            (b"connection", b"close"),
-        ]
-        status = b"HTTP/1.1 %d %b\r\n" % (refusal.status, HTTPStatus(refusal.status).phrase.encode())
-        return status + b"".join(b"%b: %b\r\n" % pair for pair in headers) + b"\r\n" + body
+        self.transport.write(refusal.answer(self.server_state, self._settings, address))
+        self._linger()
 
     def _linger(self) -> None:
         """Discard arriving bytes for a moment, so that the client can read the answer."""
@@ -386,19 +347,3 @@ class BoundedHTTP(HttpToolsProtocol):
         if not cycle.response_complete:
             cycle.disconnected = True
         cycle.message_event.set()
-
-
-def _without_chunks(app: Any, cycle: RequestResponseCycle) -> Any:
-    """For a client of HTTP/1.0 (RFC 9112 §6.1: no Transfer-Encoding in answers to those)."""
-
-    async def answered(scope: Any, receive: Any, send: Any) -> None:
-        async def plain_send(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                names = {name.lower() for name, _ in message.get("headers", ())}
-                if b"content-length" not in names:
-                    end_with_the_connection(cycle)
-            await send(message)
-
-        await app(scope, receive, plain_send)
-
-    return answered

@@ -31,7 +31,7 @@ from chatcore_http.auth import COMPONENTS
 from chatcore_http.errors import TOO_LARGE, Error, described_problems
 from chatcore_http.examples import EXAMPLES
 from chatcore_http.field_names import called
-from chatcore_http.http_protocol import REFUSALS
+from chatcore_http.http_refusals import REFUSALS
 from chatcore_http.json_schema import NULL, REFERENCE, Json, facets, referred, without_null
 from chatcore_http.request_limit import WATCHED_PATHS
 from chatcore_http.routes import system

@@ -201,7 +201,7 @@ class ModelCheck(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Conversation(Shape, frozen=True):
-    __annotations__ = shown(entities.Conversation, but=("user_id", "titled_by_user", "writing_reply_id"))
+    vars()["__annotations__"] = shown(entities.Conversation, but=("user_id", "titled_by_user", "writing_reply_id"))
 
 
 class Conversations(msgspec.Struct, frozen=True):

@@ -297,7 +297,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         if not self.transport.is_closing():
             self.transport.write(b"".join(self.conn.data_to_send()))
             self.transport.resume_reading()
-            self.close_timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+            self.close_timer: asyncio.TimerHandle | None = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _drop(self, size: int) -> None:
         self._discard -= size

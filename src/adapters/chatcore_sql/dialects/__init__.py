@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, Engine
 
 from chatcore_sql.dialects.base import Dialect as Dialect
-from chatcore_sql.dialects.mysql import MySQL
-from chatcore_sql.dialects.postgresql import PostgreSQL
-from chatcore_sql.dialects.sqlite import SQLite
+from chatcore_sql.dialects.mysql import MYSQL
+from chatcore_sql.dialects.postgresql import POSTGRESQL
+from chatcore_sql.dialects.sqlite import SQLITE
 
-DIALECTS: Mapping[str, Dialect] = {each.name: each for each in (SQLite(), MySQL(), PostgreSQL())}
+DIALECTS: Mapping[str, Dialect] = {each.name: each for each in (SQLITE, MYSQL, POSTGRESQL)}
 
 
 def dialect_of(place: Connection | Engine) -> Dialect:

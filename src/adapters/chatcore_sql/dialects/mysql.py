@@ -129,7 +129,7 @@ def by_index(name: str) -> Hint:
 BY_KEY = by_index("PRIMARY")
 
 
-class MySQL(Dialect):
+class _MySQL(Dialect):
     name = "mysql"
     driver = "mysql+asyncmy"
     schemes = ("mysql", "mariadb", "mysql2")
@@ -189,6 +189,9 @@ class MySQL(Dialect):
     def dangles(self, error: BaseException | None) -> bool:
         """By number: the SQLSTATE, 23000, says less."""
         return number_of(error) in _NO_REFERENCED_ROW
+
+
+MYSQL: Dialect = _MySQL()
 
 
 @compiles(Now, "mysql")

@@ -111,7 +111,7 @@ _NEUTRAL = {
 _NO_TLS = {"ssl": False}
 
 
-class PostgreSQL(Dialect):
+class _PostgreSQL(Dialect):
     name = "postgresql"
     driver = "postgresql+asyncpg"
     schemes = ("postgresql", "postgres", "pgsql")
@@ -194,6 +194,9 @@ class PostgreSQL(Dialect):
                 "name ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0, and name it in the URL; pg_dump and pg_restore "
                 "take along what is there."
             )
+
+
+POSTGRESQL: Dialect = _PostgreSQL()
 
 
 class _BehindPoolerError(Exception):

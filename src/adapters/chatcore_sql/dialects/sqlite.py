@@ -23,7 +23,7 @@ _MEANINGS: Mapping[int, Meaning] = {  # of primary codes, of which there are ext
 }
 
 
-class SQLite(Dialect):
+class _SQLite(Dialect):
     name = "sqlite"
     driver = "sqlite+aiosqlite"
     schemes = ("sqlite", "sqlite3")
@@ -60,6 +60,9 @@ class SQLite(Dialect):
         """SQLite does so by itself, where its disk is full or fails, and refuses to do it twice."""
         driver: Any = connection.connection.driver_connection
         return not driver.in_transaction
+
+
+SQLITE: Dialect = _SQLite()
 
 
 def _prepare(connection: Any, _record: object) -> None:

@@ -4,6 +4,8 @@ Revision ID: chatcore_0001
 Revises:
 """
 
+from datetime import datetime
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
@@ -12,10 +14,10 @@ from chatcore_sql.migrations import operations as op
 revision = "chatcore_0001"
 down_revision = None
 
-Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-Moment = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql")
-LongText = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
-Digest = sa.LargeBinary(32).with_variant(mysql.BINARY(32), "mysql")
+Id: sa.types.TypeEngine[int] = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+Moment: sa.types.TypeEngine[datetime] = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql")
+LongText: sa.types.TypeEngine[str] = sa.Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
+Digest: sa.types.TypeEngine[bytes] = sa.LargeBinary(32).with_variant(mysql.BINARY(32), "mysql")
 
 
 def upgrade() -> None:

@@ -12,7 +12,7 @@ from chatcore_sql.migrations import operations as op
 revision = "chatcore_0002"
 down_revision = "chatcore_0001"
 
-Digest = sa.LargeBinary(32).with_variant(mysql.BINARY(32), "mysql")
+Digest: sa.types.TypeEngine[bytes] = sa.LargeBinary(32).with_variant(mysql.BINARY(32), "mysql")
 
 INDEXES = (
     ("ix_sessions_user_id_login_time_id", "sessions", ["user_id", "login_time", "id"], False),

@@ -11,7 +11,7 @@ from chatcore_sql.migrations import operations as op
 revision = "chatcore_0003"
 down_revision = "chatcore_0002"
 
-Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+Id: sa.types.TypeEngine[int] = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 DROPPED = (
     ("ix_messages_user_id_conversation_id_id", "messages", ["user_id", "conversation_id", "id"]),
