@@ -98,6 +98,25 @@ class Text(Bound[str]):
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Pairs(Bound[Mapping[str, object]]):
+    """At most `most` pairs: names of 1 to `name` code points, with values of at most `value`."""
+
+    most: int
+    name: int
+    value: int
+
+    def broken(self, value: Mapping[str, object], field: str) -> FieldError | None:
+        name, said = Text(1, self.name), Text(0, self.value)
+        if len(value) <= self.most and all(
+            isinstance(text, str) and not name.broken(key, field) and not said.broken(text, field)
+            for key, text in value.items()
+        ):
+            return None
+        lengths = f"names of 1 to {self.name} characters and values of at most {self.value}"
+        return FieldError(field, f"must be at most {self.most} pairs, with {lengths}")
+
+
 class Username(Text):
     """Visible characters, as many also once normalised; no `@`, so that a name is never taken for an address."""
 
@@ -203,6 +222,7 @@ PASSWORD = Password(1, MAX_TYPED)
 ROLE = OneOf(ROLES)
 PROFILE = Bounds(**dict.fromkeys((field.name for field in fields(Profile)), Text(0, 200)))
 MODEL = Bounds(model_url=ModelUrl(1, 2048), model_name=ModelName(1, 200), api_key=ApiKey(0, 4096))
+METADATA = Pairs(16, 64, 512)
 PAGE = Bounds(limit=Range(1, 100), offset=Range(0, 1_000_000))
 
 

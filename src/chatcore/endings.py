@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from chatcore.entities import INTERNAL, Failure, FinishReason, Message, Status
+from chatcore.entities import INTERNAL, Failure, FinishReason, Message, Status, Usage
 from chatcore.errors import Contention, ModelEmpty, ModelError, ModelRefused, Unavailable
 from chatcore.hooks import NO_HOOKS, Hooks, called
 from chatcore.live_reply import LiveReply
 from chatcore.ports import (
+    NO_METADATA,
     Clock,
     HookWork,
     MessageRepo,
@@ -23,12 +24,15 @@ from chatcore.ports import (
     UnfinishedReplies,
     UnitsOfWork,
 )
+from chatcore.prompt import PromptLimits
 from chatcore.shielding import retry_on_contention, shielded
+from chatcore.texts import utf8_length
 
 T = TypeVar("T")
 _log = logging.getLogger("chatcore.replies")
 _AT_ONCE = 100  # replies of dead processes
 _REFUSALS = 3  # so often the database may refuse a text before it is given up
+_TOKEN = 4  # bytes, as a rule
 _HOOK_TRIES = 3
 _HOOK_WITHIN = 5.0  # seconds, for which the conversation is locked
 
@@ -72,6 +76,7 @@ class Endings:
             finish_reason=live.finish_reason,
             error=error,
         )
+        ended = _with_usage(ended, live.asked)
         shorter = _failed(ended, *live.before(live.logged))
         for each in (shorter,) if live.refused else (ended, shorter):
             try:
@@ -97,10 +102,11 @@ class Endings:
     async def end_orphan(self, reply: Message) -> Message:
         async with self.unit_of_work(read_only=True) as work:
             reply, cuts = await _logged(work, reply)
+            asked = await _asked(work, reply)
         if reply.status is not Status.WRITING:
             return reply
         try:
-            return await self._store_end(replace(reply, status=Status.INTERRUPTED), cuts)
+            return await self._store_end(_with_usage(replace(reply, status=Status.INTERRUPTED), asked), cuts)
         except Unavailable:
             raise
         except Exception:
@@ -195,6 +201,9 @@ class Endings:
 async def _turn_of(work: EndingWork, reply: Message) -> Turn:
     """As the process knew it that began the reply."""
     user, tenant = await work.owners.name(reply.user_id)
+    message: Message | None = None
+    if reply.parent_id is not None:
+        message = await work.messages.get(reply.user_id, reply.conversation_id, reply.parent_id)
     return Turn(
         purpose=Purpose.REPLY,
         owner=reply.user_id,
@@ -203,6 +212,7 @@ async def _turn_of(work: EndingWork, reply: Message) -> Turn:
         conversation_id=reply.conversation_id,
         message_id=reply.parent_id,
         reply_id=reply.id,
+        metadata=message.metadata if message else NO_METADATA,
     )
 
 
@@ -228,6 +238,29 @@ async def _logged(work: LoggedWork, message: Message) -> tuple[Message, Sequence
     status = Status.WRITING if stored else Status.STOPPED
     logged = replace(message, content=content, reasoning=reasoning or None, status=status)
     return logged, mirror.cuts_to(mirror.length)
+
+
+async def _asked(work: LoggedWork, reply: Message) -> int:
+    """Return about how many bytes the prompt of another process's reply had."""
+    limits = PromptLimits()
+    told = await work.messages.told(
+        reply.user_id,
+        reply.conversation_id,
+        through=reply.parent_id,
+        limit=limits.max_messages,
+        max_bytes=limits.max_bytes,
+    )
+    return sum(utf8_length(message.content) for message in told)
+
+
+def _with_usage(ended: Message, asked: int) -> Message:
+    """With an estimate, if its model was cut short before it counted. `asked`: bytes of the prompt."""
+    if ended.usage is not None or ended.status is Status.COMPLETE or not ended.length:
+        return ended
+    said = utf8_length(ended.reasoning or "") + utf8_length(ended.content)
+    prompt, completion = -(-asked // _TOKEN), -(-said // _TOKEN)
+    usage = Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion, estimated=True)
+    return replace(ended, usage=usage)
 
 
 def _failed(reply: Message, reasoning: str, content: str) -> Message:

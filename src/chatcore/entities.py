@@ -6,7 +6,7 @@ NUL or a lone surrogate: PostgreSQL cannot store the one, and the other cannot b
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -176,11 +176,12 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens, as the model counted them."""
+    """Tokens, as the model counted them, or `estimated`, where its reply was cut short before it did."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +201,8 @@ class Message:
     """One message; an assistant's message is a reply. The reply's text is `reasoning`, then `content`.
 
     `parent_id` is the message that it follows: for a reply, the user's message that it answers. `siblings` are the ids
-    of all messages with this parent, its own included, lowest first: the conversation's branches.
+    of all messages with this parent, its own included, lowest first: the conversation's branches. `metadata`: what the
+    program that sent it says of it.
     """
 
     id: MessageId
@@ -216,6 +218,7 @@ class Message:
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
     error: Failure | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     created_at: datetime
 
     @property

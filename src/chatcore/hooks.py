@@ -4,7 +4,7 @@ before_send → stored → prompt → delta … → ended → after_end
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """A message that is about to be sent. `conversation_id`: None for a new conversation. `content`: None where an
-    earlier message is answered again."""
+    earlier message is answered again. `metadata` is stored with the message."""
 
     owner: OwnerId
     user: str
@@ -28,6 +28,7 @@ class Ask:
     conversation_id: ConversationId | None
     content: str | None
     options: "ChatOptions"
+    metadata: Mapping[str, str]
 
 
 class Hooks:

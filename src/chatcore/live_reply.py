@@ -32,6 +32,7 @@ class LiveReply:
         self.refused = False  # the database takes no more of its text
         self.length: int = 0  # code points
         self.logged: int = 0  # so many of them are in the log: no end of the reply has less
+        self.asked = 0  # bytes of text in its prompt
         self.usage: Usage | None = None
         self.finish_reason: FinishReason | None = None
         self.title: str | None = None  # what the conversation has been titled meanwhile

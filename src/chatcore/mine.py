@@ -1,6 +1,6 @@
 """`Mine`: what one user has, for the program that vouches for them."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ from chatcore.bounds import check
 from chatcore.entities import Conversation, ConversationId, Message, MessageId, ModelConfigId, Role
 from chatcore.errors import FieldError
 from chatcore.events import Cursor
-from chatcore.ports import UnitOfWorkFactory
+from chatcore.ports import NO_METADATA, UnitOfWorkFactory
 from chatcore.streams import ReplyStream, place
 from chatcore.use_cases.asking import ChatOptions, Sent
 from chatcore.use_cases.chat import NO_OPTIONS
@@ -35,23 +35,39 @@ class Mine:
     # ---- replies -----------------------------------------------------------------------------------------
 
     async def send(
-        self, content: str, *, to: int | None = None, key: str | None = None, options: ChatOptions = NO_OPTIONS
+        self,
+        content: str,
+        *,
+        to: int | None = None,
+        key: str | None = None,
+        options: ChatOptions = NO_OPTIONS,
+        metadata: Mapping[str, str] = NO_METADATA,
     ) -> Sent:
         """Send a message, and start the model's reply, which goes on whoever reads it. Once this returns, both are
         stored.
 
         `to`: a conversation; None starts a new one. `key`: 1 to 255 characters that make the send unique within 24
-        hours in its conversation: sent again with the same content and options, it gives the same message and reply.
+        hours in its conversation: sent again with the same content, options and metadata, it gives the same message and
+        reply. `metadata`: at most 16 pairs, stored with the message: names of 1 to 64 characters, values up to 512.
         """
         return await self.use_cases.send_message(
             by=self.by,
             conversation_id=None if to is None else _conversation(to),
             content=content,
             options=options,
+            metadata=metadata,
             idempotency_key=key,
         )
 
-    async def edit(self, conversation: int, message: int, content: str, *, options: ChatOptions = NO_OPTIONS) -> Sent:
+    async def edit(
+        self,
+        conversation: int,
+        message: int,
+        content: str,
+        *,
+        options: ChatOptions = NO_OPTIONS,
+        metadata: Mapping[str, str] = NO_METADATA,
+    ) -> Sent:
         """Send another message in the place of an earlier one, in a new branch."""
         return await self.use_cases.edit_message(
             by=self.by,
@@ -59,6 +75,7 @@ class Mine:
             message_id=_message(message),
             content=content,
             options=options,
+            metadata=metadata,
         )
 
     async def regenerate(

@@ -179,7 +179,7 @@ class Replies(LeasedWork):
         live.writer = asyncio.current_task()  # from here on: a task that is cancelled before it runs does nothing
         try:
             if live.verdict is None:
-                async with aclosing(self._deltas(job)) as deltas:
+                async with aclosing(self._deltas(live, job)) as deltas:
                     async for delta in deltas:
                         if live.verdict is not None:
                             break
@@ -197,14 +197,16 @@ class Replies(LeasedWork):
             status, error = live.verdict, INTERNAL if live.verdict is Status.FAILED else None
         await self._end(live, status, error)
 
-    def _deltas(self, job: ReplyJob) -> AsyncGenerator[Delta, None]:
+    def _deltas(self, live: LiveReply, job: ReplyJob) -> AsyncGenerator[Delta, None]:
         prompt = replace(job.prompt, turn=job.turn)
+        live.asked = prompt.size
         if self._hooks.overrides(Hooks.prompt) or self._hooks.overrides(Hooks.delta):
-            return self._hooked(job, prompt)
+            return self._hooked(live, job, prompt)
         return self._gateway.stream(job.endpoint, prompt)
 
-    async def _hooked(self, job: ReplyJob, prompt: Prompt) -> AsyncGenerator[Delta, None]:
+    async def _hooked(self, live: LiveReply, job: ReplyJob, prompt: Prompt) -> AsyncGenerator[Delta, None]:
         prompt = await called(self._hooks.prompt(job.turn, prompt))
+        live.asked = prompt.size
         moderated = self._hooks.overrides(Hooks.delta)
         async with aclosing(self._gateway.stream(job.endpoint, prompt)) as deltas:
             async for delta in deltas:

@@ -23,7 +23,8 @@ def size_of(message: Message) -> int:
 
 def text_size(message: Message) -> int:
     detail = message.error.detail if message.error else ""
-    return sum(utf8_length(text) for text in (message.content, message.reasoning or "", detail))
+    more = (text for pair in message.metadata.items() for text in pair)
+    return sum(utf8_length(text) for text in (message.content, message.reasoning or "", detail, *more))
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,7 @@ def message_data(message: Message) -> Json:
         "usage": message.usage and asdict(message.usage),
         "finish_reason": message.finish_reason,
         "error": message.error and asdict(message.error),
+        "metadata": dict(message.metadata),
         "created_at": moment(message.created_at),
         "content": message.content,
         "reasoning": message.reasoning,

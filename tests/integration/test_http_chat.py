@@ -77,12 +77,10 @@ async def check_same_everywhere(ada: Api, content: str, said: str) -> list[Event
 
 @pytest.mark.parametrize("route", ["chat", "messages"])
 async def test_a_chat_as_json(ada: Api, model: ScriptedModel, route: str) -> None:
-    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-    model.then(
-        Delta(reasoning="Hm."), "Hello", Delta(text=" world", usage=Usage(**usage), finish_reason=FinishReason.LENGTH)
-    )
-    conversation = await ada.conversation()
-    chat = (await ada.post(f"/conversations/{conversation}/{route}", {"content": "Hi"})).ok()
+    usage = Usage(prompt_tokens=3, completion_tokens=2, total_tokens=5)
+    model.then(Delta(reasoning="Hm."), "Hello", Delta(text=" world", usage=usage, finish_reason=FinishReason.LENGTH))
+    conversation, metadata = await ada.conversation(), {"source": "🦄"}
+    chat = (await ada.post(f"/conversations/{conversation}/{route}", {"content": "Hi", "metadata": metadata})).ok()
     assert set(chat) == {"message", "reply"}
     for message in chat.values():
         check_shape(message, MESSAGE)
@@ -100,6 +98,7 @@ async def test_a_chat_as_json(ada: Api, model: ScriptedModel, route: str) -> Non
         "usage": None,
         "finish_reason": None,
         "error": None,
+        "metadata": metadata,
         "created_at": message["created_at"],
     }
     assert reply == {
@@ -112,9 +111,10 @@ async def test_a_chat_as_json(ada: Api, model: ScriptedModel, route: str) -> Non
         "reasoning": "Hm.",
         "status": "complete",
         "model": "demo",
-        "usage": usage,
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5, "estimated": False},
         "finish_reason": "length",
         "error": None,
+        "metadata": {},
         "created_at": reply["created_at"],
     }
     assert await ada.messages(conversation) == [message, reply]

@@ -116,7 +116,7 @@ async def test_every_parameter_is_described_and_no_other(openapi: Any) -> None:
         ("Credentials", {"username", "email", "userid", "password"}),
         ("NewModelConfig", {"model_url", "model_name", "api_key"}),
         ("NewConversation", {"title", "config_id"}),
-        ("Send", {"content", "config_id", "system", "temperature", "max_tokens", "stream"}),
+        ("Send", {"content", "config_id", "system", "temperature", "max_tokens", "metadata", "stream"}),
     ],
 )
 async def test_a_schema_has_the_fields_that_the_thing_has(openapi: Any, name: str, fields: set[str]) -> None:

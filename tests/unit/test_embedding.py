@@ -7,8 +7,8 @@ from contextlib import aclosing
 
 import pytest
 
-from chatcore import Chat, Cursor, Mine, ReplyDelta, ReplyEnded, ReplyStarted
-from chatcore.errors import NotFound, Unauthenticated, Unavailable, ValidationFailed
+from chatcore import Chat, Cursor, Delta, Mine, ReplyDelta, ReplyEnded, ReplyStarted, Usage
+from chatcore.errors import ModelUnavailable, NotFound, Unauthenticated, Unavailable, ValidationFailed
 from chatcore_memory import HandClock, MemoryDatabase, ScriptedModel, Stall
 from unit.world import SERVER_MODEL
 
@@ -214,3 +214,24 @@ async def test_without_a_cipher_there_are_no_own_endpoints(chat: Chat, me: Mine)
         await chat.use_cases.create_model_config(
             by=me.by, model_url="https://models.test/v1", model_name="m", api_key="sk-1234567890"
         )
+
+
+async def test_a_reply_that_was_cut_short_has_an_estimate_of_its_usage(me: Mine, model: ScriptedModel) -> None:
+    stall = Stall()
+    model.then("Hello 🌈", stall)
+    sent = await me.send("Hello?")
+    await stall.reached()
+    stopped = await me.stop(sent.conversation_id)
+    assert stopped.usage == Usage(prompt_tokens=2, completion_tokens=3, total_tokens=5, estimated=True)
+    model.then("Hel", ModelUnavailable())
+    await me.send("Again?", to=sent.conversation_id)
+    failed = await (await me.reply(sent.conversation_id)).ended()
+    assert failed.usage is not None
+    assert failed.usage.estimated
+    counted = Usage(prompt_tokens=7, completion_tokens=7, total_tokens=14)
+    model.then(Delta(text="Hel", usage=counted), ModelUnavailable())
+    await me.send("Once more?", to=sent.conversation_id)
+    assert (await (await me.reply(sent.conversation_id)).ended()).usage == counted
+    model.then(ModelUnavailable())
+    await me.send("And now?", to=sent.conversation_id)
+    assert (await (await me.reply(sent.conversation_id)).ended()).usage is None  # it said nothing

@@ -96,6 +96,23 @@ async def test_each_is_called_in_its_order_with_the_turn() -> None:
     assert program.model.calls[0].prompt.turn == turn
 
 
+async def test_metadata_is_stored_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    hooks, metadata = Watching(), {"source": "app 🦄", "empty": ""}
+    program = Program(hooks)
+    async with program.chat() as chat:
+        me = await chat.of("alice")
+        sent = await me.send("Hello?", metadata=metadata)
+        await (await me.reply(sent.conversation_id)).ended()
+        assert {turn.metadata["source"] for turn in hooks.turns} == {"app 🦄"}
+        hooks.turns.clear()
+        again = await me.regenerate(sent.conversation_id)
+        await (await me.reply(sent.conversation_id)).ended()
+        assert {turn.metadata["source"] for turn in hooks.turns} == {"app 🦄"}
+        assert again.message.metadata == metadata
+        with pytest.raises(ValidationFailed):
+            await me.send("Hello?", metadata={str(number): "" for number in range(17)})
+
+
 def test_what_is_not_overridden_is_not_called() -> None:
     class Some(Hooks):
         async def prompt(self, turn: Turn, prompt: Prompt) -> Prompt:
@@ -241,7 +258,7 @@ async def test_a_reply_of_a_dead_process_ends_with_the_hook_of_another() -> None
     dead = program.chat()
     await dead.__aenter__()
     me = await dead.of("alice", tenant="acme")
-    sent = await me.send("Hello?")
+    sent = await me.send("Hello?", metadata={"source": "app"})
     await stall.reached()
     while not await _logged(program, sent):
         await asyncio.sleep(0.01)
@@ -253,8 +270,10 @@ async def test_a_reply_of_a_dead_process_ends_with_the_hook_of_another() -> None
     async with program.chat() as chat:
         stored = (await (await chat.of("alice", tenant="acme")).history(sent.conversation_id)).messages[-1]
         assert (stored.status, stored.content) == (Status.INTERRUPTED, "Hel")
+        assert stored.usage == Usage(prompt_tokens=2, completion_tokens=1, total_tokens=3, estimated=True)
     assert hooks.called == ["ended", "after_end"]
     turn = hooks.turns[0]
+    assert turn.metadata == {"source": "app"}
     assert (turn.user, turn.tenant, turn.message_id, turn.reply_id) == ("alice", "acme", sent.message.id, sent.reply.id)
 
 

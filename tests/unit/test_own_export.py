@@ -46,18 +46,21 @@ async def refused(line: Any) -> str:
 
 
 async def test_a_conversation_and_a_message_are_read_by_name() -> None:
-    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "estimated": True}
     failed = {"status": "failed", "error": {"code": "model_timeout", "detail": "Too slow"}}
     reply = {**MESSAGE, "role": "assistant", "parent_id": 7, "reasoning": "Hm", "model": "m", "usage": usage, **failed}
     titled = {**CONVERSATION, "titled_by_user": True, "config_id": 5, "current_message_id": 9}
-    first, second, third = await read(titled, {**reply, "finish_reason": "length", "more": [1]}, {"kind": "end"})
+    first, second, third = await read(
+        titled, {**reply, "finish_reason": "length", "metadata": {"a": "🦄"}, "more": [1]}, {"kind": "end"}
+    )
     assert isinstance(first.thing, OwnConversation)
     assert isinstance(second.thing, Message)
     conversation, message = first.thing.conversation, second.thing
     assert (conversation.title, conversation.titled_by_user, conversation.config_id) == ("Plans", True, None)
     assert (first.thing.current, conversation.created_at) == (9, datetime(2025, 5, 4, 3, 2, 1, 1, tzinfo=UTC))
     assert (message.role, message.status, message.finish_reason) == (Role.ASSISTANT, Status.FAILED, FinishReason.LENGTH)
-    assert message.usage == Usage(**usage)
+    assert message.usage == Usage(prompt_tokens=1, completion_tokens=2, total_tokens=3, estimated=True)
+    assert message.metadata == {"a": "🦄"}
     assert message.error == Failure(code="model_timeout", detail="Too slow")
     assert (message.parent_id, message.reasoning, message.model) == (7, "Hm", "m")
     assert third.thing == EndOfExport()
@@ -71,6 +74,9 @@ async def test_what_is_not_said_is_as_ever() -> None:
     assert (message.thing.status, message.thing.parent_id, message.thing.usage) == (Status.COMPLETE, None, None)
 
 
+METADATA = "metadata: must be at most 16 pairs, with names of 1 to 64 characters and values of at most 512"
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [
@@ -80,6 +86,10 @@ async def test_what_is_not_said_is_as_ever() -> None:
         ({**MESSAGE, "id": True}, "id: must be an integer"),
         ({**MESSAGE, "content": None}, "content: must be a string"),
         ({**MESSAGE, "reasoning": 1}, "reasoning: must be a string"),
+        ({**MESSAGE, "metadata": {"a": 1}}, METADATA),
+        ({**MESSAGE, "metadata": {str(n): "a" for n in range(17)}}, METADATA),
+        ({**MESSAGE, "metadata": {"a" * 65: "a"}}, METADATA),
+        ({**MESSAGE, "metadata": {"a": "a" * 513}}, METADATA),
         ({**MESSAGE, "usage": {"prompt_tokens": 1}}, "usage.completion_tokens: is required"),
         ({**MESSAGE, "error": {"detail": "Down"}}, "error.code: is required"),
         ({**MESSAGE, "created_at": "2025-05-04T03:02:01"}, "created_at: must be a time with its zone (RFC 3339)"),

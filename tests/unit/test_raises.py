@@ -31,7 +31,7 @@ from chatcore import (
     StopReply,
     errors,
 )
-from chatcore.bounds import Bound, OneOf, Range, Text
+from chatcore.bounds import Bound, OneOf, Pairs, Range, Text
 from chatcore.errors import ChatcoreError, ValidationFailed
 from chatcore.ports import NewUser, RateLimiter
 from chatcore.use_cases import model_configs
@@ -307,6 +307,9 @@ def breaking(bound: Bound[Any]) -> list[Any]:
             return ["?"]
         case Text(minimum, maximum):
             return ["x" * (maximum + 1), *[""] * (minimum > 0)]
+        case Pairs(most, name, value):
+            many = {str(number): "" for number in range(most + 1)}
+            return [many, {"": "x"}, {"x" * (name + 1): "x"}, {"x": "x" * (value + 1)}, {"x": "\0"}, {"x": 1}]
         case _:
             raise AssertionError(bound)
 
@@ -314,6 +317,8 @@ def breaking(bound: Bound[Any]) -> list[Any]:
 def keeping(bound: Bound[Any]) -> Iterator[Any]:
     if isinstance(bound, Range):
         yield from (int(bound.minimum), int(bound.maximum))
+    elif isinstance(bound, Pairs):
+        yield from ({}, {f"{number:{bound.name}}": "x" * bound.value for number in range(bound.most)})
     elif type(bound) is Text:
         yield from ("x" * bound.maximum, "x" * bound.minimum)
 

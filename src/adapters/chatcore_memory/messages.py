@@ -1,6 +1,6 @@
 """Messages, and the log of replies that are being written, in memory."""
 
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 from itertools import takewhile
@@ -9,6 +9,7 @@ from operator import attrgetter
 from chatcore.entities import SPOKEN, Conversation, ConversationId, Message, MessageId, OwnerId, Role, Status
 from chatcore.errors import IdempotencyKeyReused, NotFound
 from chatcore.ports import (
+    NO_METADATA,
     PAGE_BYTES,
     Hit,
     Idempotency,
@@ -41,6 +42,7 @@ class MemoryMessages(MessageRepo):
         model: str | None,
         now: datetime,
         idempotency: Idempotency | None = None,
+        metadata: Mapping[str, str] = NO_METADATA,
     ) -> Message:
         message = Message(
             id=MessageId(self._transaction.new_id()),
@@ -51,6 +53,7 @@ class MemoryMessages(MessageRepo):
             content=content,
             status=Status.WRITING if writing else Status.COMPLETE,
             model=model,
+            metadata=metadata,
             created_at=now,
         )
 

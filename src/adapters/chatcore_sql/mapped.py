@@ -17,7 +17,7 @@ class Mapped(Generic[T]):
     parts.
 
     `only`: some of the fields. `prefix`: what the columns' names begin with. `parts`: fields that are entities
-    themselves, or None where all of their columns are NULL.
+    themselves, or None where their first column is NULL.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Mapped(Generic[T]):
         for name, part in self._parts.items():
             start, end = end, end + len(part.columns)
             cells = row[start:end]
-            more[name] = None if cells.count(None) == len(cells) else part.from_row(cells)
+            more[name] = None if cells[0] is None else part.from_row(cells)
         if len(row) != end:
             raise ValueError(f"{len(row)} values for {end} columns")
         return self._entity(**more)

@@ -1,6 +1,6 @@
 """Messages and the replies among them."""
 
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter, itemgetter
@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from chatcore.entities import Conversation, ConversationId, Message, MessageId, OwnerId, Role, Status
 from chatcore.errors import IdempotencyKeyReused
-from chatcore.ports import PAGE_BYTES, Hit, Idempotency, Matches, MessageRef, MessageRepo, Node
+from chatcore.ports import NO_METADATA, PAGE_BYTES, Hit, Idempotency, Matches, MessageRef, MessageRepo, Node
 from chatcore.storage import StorageLedger, size_of, text_size
 from chatcore.texts import excerpt_of, fitting, utf8_length
 from chatcore_sql import message_statements as sql
@@ -43,6 +43,7 @@ class SqlMessageRepo(MessageRepo):
         model: str | None,
         now: datetime,
         idempotency: Idempotency | None = None,
+        metadata: Mapping[str, str] = NO_METADATA,
     ) -> Message:
         message = Message(
             id=_NEW,
@@ -53,6 +54,7 @@ class SqlMessageRepo(MessageRepo):
             content=content,
             status=Status.WRITING if writing else Status.COMPLETE,
             model=model,
+            metadata=metadata,
             created_at=now,
         )
         try:

@@ -8,6 +8,7 @@ are compared by a `_key` column, which holds their `chatcore.entities.identity_k
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -99,6 +100,29 @@ class ProfileText(TypeDecorator[Profile]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> Profile:
         parts: dict[str, str] = json.loads(value) if value else {}
         return Profile(**{name: parts.get(name) for name in _PROFILE})
+
+
+class PairsText(TypeDecorator[Mapping[str, str]]):
+    """JSON of the pairs; NULL if there are none."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Mapping[str, str] | None, dialect: Dialect) -> str | None:
+        return json.dumps(dict(value), ensure_ascii=False) if value else None
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Mapping[str, str]:
+        return json.loads(value) if value else {}
+
+
+class Flag(TypeDecorator[bool]):
+    """NULL is false."""
+
+    impl = Boolean
+    cache_ok = True
+
+    def process_result_value(self, value: bool | None, dialect: Dialect) -> bool:
+        return bool(value)
 
 
 class Word(TypeDecorator[StrEnum]):
@@ -290,10 +314,12 @@ messages: Table = Table(
     Column("prompt_tokens", Integer),
     Column("completion_tokens", Integer),
     Column("total_tokens", Integer),
+    Column("estimated", Flag),
     Column("finish_reason", Word(FinishReason)),
     Column("cuts", Cuts),
     Column("error_code", String(64)),
     Column("error_detail", Text),
+    Column("metadata", PairsText),
     Column("ended_at", Moment),  # of a reply, since that sets its conversation's `updated_at`
     Column("idempotency_key", String(255)),
     Column("idempotency_digest", Digest),

@@ -8,8 +8,9 @@ from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
+from chatcore.bounds import METADATA
 from chatcore.entities import (
     Conversation,
     Failure,
@@ -43,7 +44,7 @@ _NOT_EXPORTED = ("user_id", "config_id", "writing_reply_id")
 CONVERSATION = tuple(field.name for field in fields(Conversation) if field.name not in _NOT_EXPORTED)
 MESSAGE = (
     *("id", "conversation_id", "role", "content", "created_at", "parent_id", "reasoning", "status", "model"),
-    *("usage", "finish_reason", "error"),
+    *("usage", "finish_reason", "error", "metadata"),
 )
 
 _NOBODY = OwnerId(0)
@@ -54,6 +55,7 @@ _WANTED = Fields(
     {
         **dict.fromkeys(_READ, _PLAIN),
         **{name: Fields({field.name: _PLAIN for field in fields(kind)}) for name, kind in _PARTS.items()},
+        "metadata": Fields({}, rest=_PLAIN),
     }
 )
 _WORDS = {str: "a string", int: "an integer", bool: "true or false", datetime: "a time with its zone (RFC 3339)"}
@@ -104,6 +106,8 @@ def _plain(value: Any) -> object:
     match value:
         case datetime():
             return value.isoformat().replace("+00:00", "Z")
+        case Mapping():
+            return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
         case frozenset():
             return sorted(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
         case _:
@@ -225,10 +229,16 @@ def _made(kind: Any, names: Iterable[str], found: Mapping[str, Any], place: str 
 @cache
 def _types(kind: Any) -> tuple[Mapping[str, Any], frozenset[str]]:
     """Return the type of each field, and the names of those with a default."""
-    return get_type_hints(kind), frozenset(field.name for field in fields(kind) if field.default is not MISSING)
+    default = (field.name for field in fields(kind) if (field.default, field.default_factory) != (MISSING, MISSING))
+    return get_type_hints(kind), frozenset(default)
 
 
 def _member(hint: Any, value: Any, place: str) -> Any:
+    if get_origin(hint) is Mapping:
+        pairs = members(value)
+        if broken := METADATA.broken(pairs, place):
+            raise _Wrong(f"{place}: {broken.message}")
+        return pairs
     if alternatives := get_args(hint):  # something, or None
         return None if value is None else _member(alternatives[0], value, place)
     kind: Any = getattr(hint, "__supertype__", hint)

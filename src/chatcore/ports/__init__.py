@@ -17,7 +17,7 @@ A method runs to completion despite the cancellation of its caller, and raises t
 from chatcore.ports.accounts import Administration, NewUser, UserRepo
 from chatcore.ports.clock import Clock
 from chatcore.ports.conversations import ConversationRepo, Hit, Matches, MessageRef
-from chatcore.ports.messages import PAGE_BYTES, Idempotency, MessageRepo, Node
+from chatcore.ports.messages import NO_METADATA, PAGE_BYTES, Idempotency, MessageRepo, Node
 from chatcore.ports.model_configs import Cipher, ModelConfigRepo, SealedKeys
 from chatcore.ports.models import (
     Delta,
@@ -41,6 +41,7 @@ from chatcore.ports.unit_of_work import AuthorityWork, HookWork, Transaction, Un
 from chatcore.ports.workers import Heartbeat, UnfinishedReplies, Workers
 
 __all__ = [
+    "NO_METADATA",
     "PAGE_BYTES",
     "AccessClaims",
     "Administration",

@@ -1,14 +1,16 @@
 """The messages of conversations."""
 
 from abc import abstractmethod
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from chatcore.entities import Conversation, ConversationId, Message, MessageId, OwnerId, Role
 from chatcore.ports.conversations import Hit, Matches
 
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
 PAGE_BYTES = 4 * 1024 * 1024
 """Of text, in UTF-8, on one page of messages."""
 
@@ -47,6 +49,7 @@ class MessageRepo(Protocol):
         model: str | None,
         now: datetime,
         idempotency: Idempotency | None = None,
+        metadata: Mapping[str, str] = NO_METADATA,
     ) -> Message:
         """Ids need not grow. The message is in the active branch, where `parent_id` has to be the last one. `writing`:
         a reply that is yet to be written. `siblings` are not looked up.

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from chatcore.entities import ConversationId, FinishReason, MessageId, OwnerId, Usage
+from chatcore.texts import utf8_length
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,11 @@ class Prompt:
     max_tokens: int | None = None
     more: Mapping[str, Any] = field(default_factory=dict[str, Any])
     turn: Turn | None = field(default=None, compare=False)
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of its text, in UTF-8."""
+        return sum(utf8_length(message.text) for message in self.messages)
 
 
 @dataclass(slots=True)  # not frozen, as `LogEntry`

@@ -1,11 +1,11 @@
 """What sending, editing and regenerating share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
 from chatcore.authority import CHANGING, Owner
-from chatcore.bounds import Bounds, Range, Text
+from chatcore.bounds import METADATA, Bounds, Range, Text
 from chatcore.branches import ancestors, path_to
 from chatcore.entities import (
     Conversation,
@@ -29,6 +29,7 @@ from chatcore.errors import (
 )
 from chatcore.hooks import NO_HOOKS, Ask, Hooks
 from chatcore.ports import (
+    NO_METADATA,
     AuthorityWork,
     Cipher,
     Clock,
@@ -118,7 +119,7 @@ class AskModel:
     clock: Clock
     limits: RateLimits = UNLIMITED
     hooks: Hooks = NO_HOOKS
-    bounds: ClassVar[Bounds] = Bounds(content=CONTENT, **OPTIONS)
+    bounds: ClassVar[Bounds] = Bounds(content=CONTENT, metadata=METADATA, **OPTIONS)
     raises: ClassVar[Raises] = (
         *CHANGING,
         ValidationFailed,
@@ -130,7 +131,12 @@ class AskModel:
     )
 
     async def _asked(
-        self, by: Owner, conversation_id: ConversationId | None, content: str | None, options: ChatOptions
+        self,
+        by: Owner,
+        conversation_id: ConversationId | None,
+        content: str | None,
+        options: ChatOptions,
+        metadata: Mapping[str, str] = NO_METADATA,
     ) -> Ask:
         """Count the attempt, and ask the embedding program. What it changes keeps the rules, too."""
         await self.limits.try_send(by.owner)
@@ -142,10 +148,15 @@ class AskModel:
             conversation_id=conversation_id,
             content=content,
             options=options,
+            metadata=metadata,
         )
         if self.hooks.overrides(Hooks.before_send):
-            ask = replace(await self.hooks.before_send(ask), owner=by.owner, conversation_id=conversation_id)
-            self._check(ask.options, content=ask.content)
+            changed = await self.hooks.before_send(ask)
+            ask = replace(ask, options=changed.options)
+            if content is not None:
+                ask = replace(ask, content=changed.content or "", metadata=changed.metadata)
+                self.bounds.check(content=ask.content, metadata=ask.metadata)
+            self._check(ask.options)
         return ask
 
     def _check(self, options: ChatOptions, **given: object) -> None:
@@ -230,6 +241,7 @@ class AskModel:
             model=None,
             now=self.clock.now(),
             idempotency=named,
+            metadata=ask.metadata,
         )
         message = replace(message, siblings=tuple(sorted((*siblings, message.id))))
         plan = replace(plan, history=[*plan.history, message])
@@ -276,6 +288,7 @@ class AskModel:
                 conversation_id=conversation.id,
                 message_id=message.id,
                 reply_id=reply.id,
+                metadata=message.metadata,
             ),
             title_prompt=build_title_prompt(message.content) if untitled else None,
         )

@@ -1,13 +1,13 @@
 """Replies of a model: send, edit, regenerate, follow, stop."""
 
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import ClassVar, Protocol
 
 from chatcore.authority import ANYTIME, CHANGING, Owner, acting, planning
-from chatcore.bounds import Bounds, Range, Text, check
+from chatcore.bounds import METADATA, Bounds, Range, Text, check
 from chatcore.endings import LoggedWork, with_logged_text
 from chatcore.entities import (
     Conversation,
@@ -31,7 +31,7 @@ from chatcore.errors import (
 )
 from chatcore.events import ReplyEvent
 from chatcore.hooks import Ask
-from chatcore.ports import AuthorityWork, Clock, ConversationRepo, Idempotency, UnitsOfWork
+from chatcore.ports import NO_METADATA, AuthorityWork, Clock, ConversationRepo, Idempotency, UnitsOfWork
 from chatcore.replies import Replies
 from chatcore.shielding import retry_on_contention, shielded
 from chatcore.use_cases.asking import CONTENT, MISSING, OPTIONS, AskingWork, AskModel, ChatOptions, Plan, Sent
@@ -54,7 +54,7 @@ class SendMessage(AskModel):
     same key with another body is refused.
     """
 
-    bounds: ClassVar[Bounds] = Bounds(content=CONTENT, idempotency_key=Text(1, 255), **OPTIONS)
+    bounds: ClassVar[Bounds] = Bounds(content=CONTENT, metadata=METADATA, idempotency_key=Text(1, 255), **OPTIONS)
     raises: ClassVar[Raises] = (*AskModel.raises, IdempotencyKeyReused)
 
     async def __call__(
@@ -64,15 +64,16 @@ class SendMessage(AskModel):
         conversation_id: ConversationId | None,
         content: str,
         options: ChatOptions = NO_OPTIONS,
+        metadata: Mapping[str, str] = NO_METADATA,
         idempotency_key: str | None = None,
     ) -> Sent:
         """An `idempotency_key` needs a conversation. A refused send stores nothing, not even a conversation. Raise
         `Unavailable` also while `Replies` shut down."""
-        self._check(options, content=content, idempotency_key=idempotency_key)
+        self._check(options, content=content, metadata=metadata, idempotency_key=idempotency_key)
         if idempotency_key is not None and conversation_id is None:
             check(FieldError("idempotency_key", "needs a conversation to be unique in"))
-        named = None if idempotency_key is None else Idempotency(idempotency_key, _digest(content, options))
-        ask = await self._asked(by, conversation_id, content, options)
+        named = None if idempotency_key is None else Idempotency(idempotency_key, _digest(content, options, metadata))
+        ask = await self._asked(by, conversation_id, content, options, metadata)
         return await shielded(self._send(by, conversation_id, ask, named))
 
     @retry_on_contention
@@ -155,10 +156,11 @@ class EditMessage(AskModel):
         message_id: MessageId,
         content: str,
         options: ChatOptions = NO_OPTIONS,
+        metadata: Mapping[str, str] = NO_METADATA,
     ) -> Sent:
         """As `SendMessage`. Raise `NotFound` for a message that is not a user's."""
-        self._check(options, content=content)
-        ask = await self._asked(by, conversation_id, content, options)
+        self._check(options, content=content, metadata=metadata)
+        ask = await self._asked(by, conversation_id, content, options, metadata)
         return await shielded(self._edit(by, conversation_id, message_id, ask))
 
     @retry_on_contention
@@ -316,9 +318,10 @@ class StopReply:
             await work.commit()
 
 
-def _digest(content: str, options: ChatOptions) -> bytes:
+def _digest(content: str, options: ChatOptions, metadata: Mapping[str, str] = NO_METADATA) -> bytes:
     """The same as an older server makes that does not know the newest options, if they are not used."""
     given = asdict(options)
     first = tuple(given.pop(name) for name in ("config_id", "system", "temperature", "max_tokens"))
     later = tuple((name, value) for name, value in sorted(given.items()) if value is not None)
+    later += (("metadata", sorted(metadata.items())),) if metadata else ()
     return hashlib.sha256(repr((content, *first, *later)).encode()).digest()

@@ -57,7 +57,7 @@ _CONVERSATION: dict[str, Any] = msgspec.to_builtins(
         )
     )
 )
-_MESSAGE = {
+_MESSAGE: dict[str, Any] = {
     "id": 11,
     "conversation_id": 7,
     "parent_id": None,
@@ -70,10 +70,11 @@ _MESSAGE = {
     "usage": None,
     "finish_reason": None,
     "error": None,
+    "metadata": {},
     "created_at": _THEN,
 }
 _REF = {name: _MESSAGE[name] for name in ("id", "role", "created_at")}
-_USAGE = {"prompt_tokens": 27, "completion_tokens": 9, "total_tokens": 36}
+_USAGE = {"prompt_tokens": 27, "completion_tokens": 9, "total_tokens": 36, "estimated": False}
 _REPLY = {
     **_MESSAGE,
     "id": 12,

@@ -53,6 +53,7 @@ class ExportedMessage(msgspec.Struct, frozen=True, tag_field="kind", tag="messag
     usage: schemas.Usage | None = None
     finish_reason: Literal["stop", "length", "content_filter", "tool_calls", "error"] | None = None
     error: schemas.Failure | None = None
+    metadata: dict[str, str] = {}
 
 
 class ExportEnd(msgspec.Struct, frozen=True, tag_field="kind", tag="end"):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from chatcore.bounds import Bound, Email, OneOf, Range, Text
+from chatcore.bounds import Bound, Email, OneOf, Pairs, Range, Text
 
 Json = dict[str, Any]
 
@@ -32,6 +32,8 @@ def facets(bound: Bound[Any] | None) -> Json:
     match bound:
         case Range(minimum, maximum):
             return {"minimum": minimum, "maximum": maximum}
+        case Pairs(most):
+            return {"maxProperties": most}
         case OneOf(words):
             return {"enum": sorted(words)}
         case Text(minimum, maximum):

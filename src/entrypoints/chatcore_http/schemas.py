@@ -249,6 +249,7 @@ class Usage(Shape, frozen=True):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    estimated: bool
 
 
 class Failure(Shape, frozen=True):
@@ -269,6 +270,7 @@ class _Message(Shape, frozen=True, kw_only=True):
     usage: Usage | None
     finish_reason: Literal["stop", "length", "content_filter", "tool_calls", "error"] | None
     error: Failure | None
+    metadata: dict[str, str]
     created_at: datetime
 
 
@@ -391,6 +393,7 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
 
 class Send(Asking, frozen=True, kw_only=True):
     content: Annotated[str, Meta(examples=["Why is the sky blue?"])]
+    metadata: dict[str, str] = {}
 
 
 class Regenerate(Asking, frozen=True, kw_only=True):

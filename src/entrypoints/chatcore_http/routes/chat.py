@@ -53,6 +53,7 @@ async def chat(
         conversation_id=ConversationId(conversation_id),
         content=data.content,
         options=data.options,
+        metadata=data.metadata,
         idempotency_key=idempotency_key,
     )
     return await answers.chat(sent, caller, request, stream=data.stream)
@@ -103,6 +104,7 @@ async def edit(
         message_id=MessageId(message_id),
         content=data.content,
         options=data.options,
+        metadata=data.metadata,
     )
     return await answers.chat(sent, caller, request, stream=data.stream)
 

@@ -1,4 +1,4 @@
-"""Owners, of which accounts are one kind; a message's depth in the tree; profiles as one value.
+"""Owners, of which accounts are one kind; the depth and metadata of messages; profiles as one value.
 
 Revision ID: chatcore_0013
 Revises: chatcore_0012
@@ -18,10 +18,12 @@ def upgrade() -> None:
     _add_owners()
     _add_depths()
     _join_profiles()
+    _extend_messages()
 
 
 def downgrade() -> None:
     _check_owners()
+    _cut_messages()
     _split_profiles()
     _drop_depths()
     _drop_owners()
@@ -200,6 +202,16 @@ _FROM_JSON = {
     "mysql": "JSON_UNQUOTE(JSON_EXTRACT(profile, '$.%s'))",
     "postgresql": "CAST(profile AS JSON) ->> '%s'",
 }
+
+
+def _extend_messages() -> None:
+    op.add_column("messages", sa.Column("estimated", sa.Boolean))
+    op.add_column("messages", sa.Column("metadata", sa.Text))
+
+
+def _cut_messages() -> None:
+    op.drop_column("messages", "metadata")
+    op.drop_column("messages", "estimated")
 
 
 def _join_profiles() -> None:
