@@ -37,6 +37,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from chatcore.entities import FinishReason, Profile, Role, Status
+from chatcore.ports import NO_METADATA
 from chatcore_sql.naming import TableName
 
 LARGEST_ID = 2**63 - 1
@@ -105,24 +106,32 @@ class ProfileText(TypeDecorator[Profile]):
 class PairsText(TypeDecorator[Mapping[str, str]]):
     """JSON of the pairs; NULL if there are none."""
 
-    impl = Text
-    cache_ok = True
+    impl: Any = Text
+    cache_ok: bool | None = True
 
     def process_bind_param(self, value: Mapping[str, str] | None, dialect: Dialect) -> str | None:
         return json.dumps(dict(value), ensure_ascii=False) if value else None
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> Mapping[str, str]:
-        return json.loads(value) if value else {}
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """What `process_result_value` would be, without a call for each NULL."""
+        return _Pairs({None: NO_METADATA}).__getitem__
+
+
+class _Pairs(dict[str | None, Mapping[str, str]]):
+    def __missing__(self, text: str) -> Mapping[str, str]:
+        pairs: Mapping[str, str] = json.loads(text)
+        return pairs
 
 
 class Flag(TypeDecorator[bool]):
     """NULL is false."""
 
-    impl = Boolean
-    cache_ok = True
+    impl: Any = Boolean
+    cache_ok: bool | None = True
 
-    def process_result_value(self, value: bool | None, dialect: Dialect) -> bool:
-        return bool(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """As that of `PairsText`."""
+        return {None: False, False: False, True: True}.__getitem__  # 0 and 1 are their equals
 
 
 class Word(TypeDecorator[StrEnum]):
