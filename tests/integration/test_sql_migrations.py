@@ -395,6 +395,21 @@ async def test_an_earlier_versions_process_cannot_take_an_owners_id_for_a_user(u
         assert await execute(url, "SELECT COUNT(*) FROM users") == [(0,)]
 
 
+async def test_no_owner_gets_the_id_of_one_that_was_deleted(url: str) -> None:
+    """On the way down and up again. On MySQL a column that begins to number rows goes on after the last row."""
+    async with Database(url) as database:
+        await database.migrate()
+        await stored_user(database.unit_of_work, "ada")
+        deleted = await stored_user(database.unit_of_work, "bob")
+        async with database.unit_of_work() as work:
+            assert await work.owners.delete(deleted.id)
+            await work.commit()
+        await database.downgrade("chatcore_0012")
+        await database.migrate()
+        added = await stored_user(database.unit_of_work, "eve")
+        assert added.id > deleted.id
+
+
 async def test_messages_from_before_depths_get_theirs(url: str) -> None:
     """Of a conversation deeper than databases recur by default, and of one with many siblings."""
     async with Database(url) as database:

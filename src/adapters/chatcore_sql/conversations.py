@@ -71,6 +71,7 @@ _LAST_ASIDE = _UNTIL_THEN.where(_m.active == false()).with_only_columns(func.max
 _LAST_UNTIL_THEN = _UNTIL_THEN.where(_m.active == true()).order_by(_m.depth.desc(), _m.id.desc()).limit(1)
 _USED_SINCE = (
     select(*CONVERSATION, _c.used_before, _LAST_UNTIL_THEN.scalar_subquery(), _LAST_ASIDE.scalar_subquery())
+    .with_hint(conversations, **by_index("ix_conversations_user_id_updated_at_id"))
     .where(
         _c.user_id == bindparam("owner"),
         _c.closed_at.is_(None),

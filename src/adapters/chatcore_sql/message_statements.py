@@ -44,6 +44,7 @@ _other = _OTHER.c
 _COMMA: Any = literal_column("','", String())  # a value would be put into the text anew each time
 _SIBLINGS = (
     select(func.aggregate_strings(cast(_other.id, String(20)), _COMMA))
+    .with_hint(_OTHER, **by_index("ix_messages_user_id_parent_id_conversation_id_id"))
     .where(
         _other.user_id == _m.user_id,
         _other.parent_id == _m.parent_id,

@@ -7,7 +7,7 @@ from sqlalchemy import Integer, bindparam, delete, insert, select, update
 
 from chatcore.entities import ModelConfig, ModelConfigId, OwnerId
 from chatcore.ports import ModelConfigRepo
-from chatcore_sql.dialects.mysql import BY_KEY
+from chatcore_sql.dialects.mysql import BY_KEY, by_index
 from chatcore_sql.mapped import Mapped
 from chatcore_sql.pages import LIMIT, newest_first
 from chatcore_sql.statements import Statements
@@ -19,7 +19,8 @@ CONFIG = _MAPPED.columns
 config_from: Callable[..., ModelConfig] = _MAPPED.from_row
 _THIS = (_m.user_id == bindparam("owner"), _m.id == bindparam("config"))
 _ADD = insert(model_configs)
-_NEWEST_FIRST = newest_first(select(*CONFIG), {_m.user_id: bindparam("owner")}, _m.id)
+_OWN = select(*CONFIG).with_hint(model_configs, **by_index("ix_model_configs_user_id_id"))
+_NEWEST_FIRST = newest_first(_OWN, {_m.user_id: bindparam("owner")}, _m.id)
 _LIST = _NEWEST_FIRST.limit(LIMIT).offset(bindparam("offset", type_=Integer))
 _NEWEST = _NEWEST_FIRST.limit(1)
 _GET = select(*CONFIG).where(*_THIS)

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, inspect
 
 from chatcore_sql.dialects import DIALECTS, dialect_of
 from chatcore_sql.migrations import revisions
+from chatcore_sql.migrations.progress import is_half_way
 from chatcore_sql.naming import Naming
 from chatcore_sql.tables import metadata
 from chatcore_sql.unreachable import UnfitError
@@ -29,7 +30,7 @@ def upgrade(connection: Connection, naming: Naming) -> None:
         if not naming.prefix:
             revisions.adopt(connection)
         _check_names(connection, naming)
-        command.upgrade(_config(naming, connection=connection), "head")
+        command.upgrade(_config(naming, connection=connection, way="up"), "head")
 
 
 def downgrade(connection: Connection, naming: Naming, revision: str) -> None:
@@ -43,7 +44,7 @@ def downgrade(connection: Connection, naming: Naming, revision: str) -> None:
             revisions.adopt(connection)
         if former:
             revisions.check_room(connection)
-        command.downgrade(_config(naming, connection=connection), revisions.name_of(revision))
+        command.downgrade(_config(naming, connection=connection, way="down"), revisions.name_of(revision))
         if former:
             revisions.give_back(connection, revision)
 
@@ -76,7 +77,7 @@ def migration_script(url: str, start: str = "base", *, prefix: str = "", schema:
 def is_current(connection: Connection, naming: Naming) -> bool:
     heads = ScriptDirectory.from_config(_config(naming)).get_heads()
     context = MigrationContext.configure(connection, opts=_names(naming))
-    return set(context.get_current_heads()) == set(heads)
+    return set(context.get_current_heads()) == set(heads) and not is_half_way(connection, naming.prefix)
 
 
 def _config(naming: Naming, *, written: TextIO | None = None, **attributes: object) -> Config:
@@ -96,7 +97,8 @@ def _names(naming: Naming) -> dict[str, Any]:
 
 def _check_names(connection: Connection, naming: Naming) -> None:
     """Before the first revision there are none of our tables."""
-    if MigrationContext.configure(connection, opts=_names(naming)).get_current_heads():
+    heads = MigrationContext.configure(connection, opts=_names(naming)).get_current_heads()
+    if heads or is_half_way(connection, naming.prefix):
         return
     ours = {f"{naming.prefix}{name}" for name in metadata.tables}
     if met := ours & set(inspect(connection).get_table_names(schema=naming.schema)):

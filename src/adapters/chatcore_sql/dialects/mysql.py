@@ -68,6 +68,8 @@ _MEANINGS: Mapping[object, Meaning] = {
 _FULL = (1040, 1203, 1226)
 _FAILED_AT_COMMIT, _DEADLOCK = 1180, "Got error 149"  # from the storage engine (HA_ERR_LOCK_DEADLOCK)
 _NO_REFERENCED_ROW = (1216, 1452)
+_MADE = (1050, 1051, 1060, 1061, 1091, 1826)  # a table, a column or a key is there already, or is not there any more
+_MADE_BY_MARIADB, _SAME_NAME = 1005, "errno: 121"  # a reference is there already
 
 _TLS = {
     "ssl": "ssl",
@@ -127,6 +129,12 @@ def by_index(name: str) -> Hint:
 
 
 BY_KEY = by_index("PRIMARY")
+
+
+def was_made(error: BaseException | None) -> bool:
+    """Return whether a change of the schema fails because it was made already."""
+    number = number_of(error)
+    return number in _MADE or (number == _MADE_BY_MARIADB and _SAME_NAME in message_of(error))
 
 
 class _MySQL(Dialect):

@@ -5,6 +5,9 @@ from typing import Any
 
 from alembic import context
 
+from chatcore_sql.dialects import dialect_of
+from chatcore_sql.migrations.progress import Progress
+
 given: Mapping[str, Any] = context.config.attributes
 names = given["names"]
 
@@ -14,6 +17,12 @@ if context.is_offline_mode():
         for _statement in given["first"]:
             context.execute(_statement)
         context.run_migrations()
-else:
+elif dialect_of(given["connection"]).transactional_ddl:
     context.configure(connection=given["connection"], **names)
     context.run_migrations()
+else:
+    progress = Progress(given["connection"], names["prefix"], given["way"])
+    context.configure(connection=given["connection"], **names, progress=progress, on_version_apply=progress.applied)
+    progress.begin(context.get_context().get_current_heads())
+    context.run_migrations()
+    progress.end()

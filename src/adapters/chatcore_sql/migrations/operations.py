@@ -1,11 +1,17 @@
 """Alembic's operations on our tables: migrations give names without the prefix, which is put before them here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.sql import quoted_name
+
+from chatcore_sql.migrations.progress import Progress
+
+_OF_ROWS = ("INSERT", "UPDATE", "DELETE")
+_OF_SCHEMA = ("CREATE", "ALTER", "DROP")
 
 
 def dialect() -> sa.Dialect:
@@ -20,38 +26,44 @@ def create_table(name: str, *parts: sa.schema.SchemaItem, **options: Any) -> sa.
     """
     exact = "utf8mb4_nopad_bin" if getattr(dialect(), "is_mariadb", False) else "utf8mb4_0900_bin"
     mysql: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": exact}
-    return op.create_table(_named(name), *map(_part, parts), **mysql, **options)
+    made = sa.Table(_named(name), sa.MetaData(), *map(_part, parts))
+    columns = [part for part in parts if not isinstance(part, sa.Index)]
+    _change_schema(lambda: op.create_table(made.name, *columns, **mysql, **options))
+    for index in sorted(made.indexes, key=lambda index: str(index.name)):
+        names = [column.name for column in index.columns]
+        _change_schema(partial(op.create_index, index.name, made.name, names))
+    return made
 
 
 def drop_table(name: str) -> None:
-    op.drop_table(_named(name))
+    _change_schema(lambda: op.drop_table(_named(name)))
 
 
 def add_column(table: str, column: sa.Column[Any]) -> None:
-    op.add_column(_named(table), column)
+    _change_schema(lambda: op.add_column(_named(table), column))
 
 
 def drop_column(table: str, name: str) -> None:
-    op.drop_column(_named(table), name)
+    _change_schema(lambda: op.drop_column(_named(table), name))
 
 
 def create_index(name: str, table: str, columns: Sequence[str | sa.TextClause], *, unique: bool = False) -> None:
-    op.create_index(_key(name), _named(table), columns, unique=unique)
+    _change_schema(lambda: op.create_index(_key(name), _named(table), columns, unique=unique))
 
 
 def drop_index(name: str, table: str) -> None:
-    op.drop_index(_key(name), _named(table))
+    _change_schema(lambda: op.drop_index(_key(name), _named(table)))
 
 
 def add_reference(table: str, column: str, to: str) -> None:
     """Of a column to the `id` of another table. Not on SQLite."""
     name = _named(f"fk_{table}_{column}")
-    op.create_foreign_key(name, _named(table), _named(to), [column], ["id"], ondelete="CASCADE")
+    _change_schema(lambda: op.create_foreign_key(name, _named(table), _named(to), [column], ["id"], ondelete="CASCADE"))
 
 
 def drop_reference(table: str, column: str) -> None:
     """Not on SQLite."""
-    op.drop_constraint(_named(f"fk_{table}_{column}"), _named(table), type_="foreignkey")
+    _change_schema(lambda: op.drop_constraint(_named(f"fk_{table}_{column}"), _named(table), type_="foreignkey"))
 
 
 def rewrite(table: str, old: str, new: str) -> None:
@@ -68,17 +80,34 @@ def rewrite(table: str, old: str, new: str) -> None:
 
 
 def bulk_insert(table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-    op.bulk_insert(table, list(rows))
+    _change_rows(lambda: op.bulk_insert(table, list(rows)))
 
 
 def execute(statement: str, **parts: str) -> None:
     """Tables stand in braces, `DELETE FROM {messages}`, as do `parts`."""
-    op.execute(_filled(statement, **parts))
+    text = _filled(statement, **parts)
+    word = text.split(maxsplit=1)[0]
+    if word in _OF_ROWS:
+        _change_rows(lambda: op.execute(text))
+    elif word in _OF_SCHEMA:
+        _change_schema(lambda: op.execute(text))
+    else:  # of the session
+        op.execute(text)
 
 
 def has_rows(query: str) -> bool:
     """Whether there are any. Names stand in braces."""
     return op.get_bind().execute(sa.text(_filled(query))).first() is not None
+
+
+def _change_rows(change: Callable[[], object]) -> None:
+    progress: Progress | None = op.get_context().opts.get("progress")
+    progress.change_rows(change) if progress else change()
+
+
+def _change_schema(change: Callable[[], object]) -> None:
+    progress: Progress | None = op.get_context().opts.get("progress")
+    progress.change_schema(change) if progress else change()
 
 
 def _filled(statement: str, **parts: str) -> str:

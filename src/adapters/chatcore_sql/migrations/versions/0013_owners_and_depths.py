@@ -34,6 +34,17 @@ _MOMENT = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql"
 _OWNED = ("model_configs", "user_storage", "conversations")
 _OF_ACCOUNT = "CONSTRAINT {fk_users_id} FOREIGN KEY(id) REFERENCES {owners} (id) ON DELETE CASCADE, "
 _BEFORE = "CONSTRAINT {uq_users_username_key}"
+_NUMBER_FURTHER = (
+    "SET @next = 1 /*!80000 , SESSION information_schema_stats_expiry = 0 */",
+    (
+        "SET @next = (SELECT COALESCE(auto_increment, 1) FROM information_schema.tables "
+        "WHERE table_schema = DATABASE() AND table_name = TRIM(BOTH '`' FROM '{old}'))"
+    ),
+    "SET @numbering = CONCAT('ALTER TABLE {new} AUTO_INCREMENT = ', @next)",
+    "PREPARE numbering FROM @numbering",
+    "EXECUTE numbering",
+    "DEALLOCATE PREPARE numbering",
+)
 _NUMBER_OWNERS = {
     "sqlite": (
         "DELETE FROM sqlite_sequence WHERE name = trim('{owners}', '\"')",
@@ -43,6 +54,7 @@ _NUMBER_OWNERS = {
         ),
     ),
     "mysql": (
+        *(each.replace("{old}", "{users}").replace("{new}", "{owners}") for each in _NUMBER_FURTHER),
         "SET foreign_key_checks = 0",
         "ALTER TABLE {users} MODIFY id BIGINT NOT NULL",
         "SET foreign_key_checks = 1",
@@ -66,6 +78,7 @@ _NUMBER_USERS = {
         "SET foreign_key_checks = 0",
         "ALTER TABLE {users} MODIFY id BIGINT NOT NULL AUTO_INCREMENT",
         "SET foreign_key_checks = 1",
+        *(each.replace("{old}", "{owners}").replace("{new}", "{users}") for each in _NUMBER_FURTHER),
     ),
     "postgresql": (
         "SELECT setval('{users_id_seq}', last_value, is_called) FROM {owners_id_seq}",
