@@ -18,6 +18,7 @@ or line: unprintable characters are escaped, and texts are cut.
     password_changed   user_id session_id
     account_deleted    user_id session_id; by an administrator: user_id
     account_imported   user_id roles
+    owner_forgotten    user_id                      by the embedding program
     data_exported      user_id session_id           the export has begun
     data_imported      user_id conversations messages
     user_disabled      user_id                      all their sessions were ended too

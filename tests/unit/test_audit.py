@@ -12,9 +12,11 @@ from chatcore import (
     DisableUser,
     EnableUser,
     ExportOwnData,
+    ForgetOwner,
     GrantRole,
     ImportConversations,
     Message,
+    OpenOwner,
     Operator,
     OwnConversation,
     PasswordPolicy,
@@ -187,6 +189,16 @@ async def test_deleting_the_account(world: World, ada: SignedIn, events: Events)
     async with world.process() as process:
         await process.delete_account(caller=await world.caller(ada))
     assert events() == [("account_deleted", ids(ada))]
+
+
+async def test_forgetting_an_embedding_programs_user(world: World, events: Events) -> None:
+    opened = await OpenOwner(unit_of_work=world.storage, clock=world.clock)(user="ada", tenant="acme")
+    async with world.process() as process:
+        forget = ForgetOwner(unit_of_work=world.storage, replies=process.replies, clock=world.clock)
+        assert await forget(user="ada", tenant="acme")
+        assert events() == [("owner_forgotten", {"user_id": opened.owner})]
+        assert not await forget(user="ada", tenant="acme")
+    assert events() == []
 
 
 async def test_taking_ones_data_away_and_bringing_it_back(world: World, ada: SignedIn, events: Events) -> None:

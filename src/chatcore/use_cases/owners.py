@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from chatcore import audit
 from chatcore.authority import ANYTIME, Operator, Vouched
 from chatcore.bounds import Bounds, Text
 from chatcore.entities import OwnerId
@@ -66,4 +67,5 @@ class ForgetOwner:
             await Deletion(unit_of_work=self.unit_of_work, replies=self.replies, clock=self.clock)(owner, by=Operator())
         except NotFound:  # another call was quicker
             return False
+        audit.record("owner_forgotten", user_id=owner)
         return True
