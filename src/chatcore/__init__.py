@@ -34,6 +34,7 @@ from chatcore.entities import (
 from chatcore.errors import ChatcoreError
 from chatcore.events import ConversationTitled, Cursor, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
 from chatcore.hooks import Ask, Hooks
+from chatcore.issuing import SessionIssuer, SessionPolicy, SignedIn
 from chatcore.mine import Mine
 from chatcore.ports import (
     Delta,
@@ -111,9 +112,6 @@ from chatcore.use_cases.sessions import (
     Refresh,
     RevokeOtherSessions,
     RevokeSession,
-    SessionIssuer,
-    SessionPolicy,
-    SignedIn,
     SignIn,
     SignOut,
 )

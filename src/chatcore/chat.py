@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, get_origin, get_type_hints
 from chatcore.clock import SystemClock
 from chatcore.errors import NotMigrated
 from chatcore.hooks import NO_HOOKS, Hooks
+from chatcore.issuing import SessionPolicy
 from chatcore.mine import Mine
 from chatcore.ports import (
     Cipher,
@@ -78,7 +79,6 @@ from chatcore.use_cases.sessions import (
     Refresh,
     RevokeOtherSessions,
     RevokeSession,
-    SessionPolicy,
     SignIn,
     SignOut,
 )

@@ -13,7 +13,7 @@ import pytest
 
 from chatcore import Authenticate, Refresh, SessionIssuer, SessionPolicy, SignedIn
 from chatcore.errors import Unauthenticated
-from chatcore.use_cases.sessions import digest_of
+from chatcore.issuing import digest_of
 from chatcore_memory import HandClock, PlainSigner
 from chatcore_sql import Database
 from contracts.storage.base import NOW, stored_user

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatcore.histories import json_items
-from chatcore.histories.json_items import ANYTHING, Each, Fields, Item, JsonItems, NotJson, Text, Wanted
+from chatcore.histories.json_items import ANYTHING, Each, Fields, Item, JsonItems, Text, Wanted
+from chatcore.histories.json_values import NotJson
 
 WORDS = st.text(st.sampled_from('aé你🦄\\"/\n\tu{}[],: \ud83d\ude00'), max_size=12)
 VALUES = st.recursive(

@@ -13,7 +13,7 @@ from chatcore import Message, OwnConversation, Role, Status
 from chatcore.entities import Failure, FinishReason, Usage
 from chatcore.histories import own
 from chatcore.use_cases.own_data import EndOfExport, Line, Unreadable
-from chatcore_http import export_lines, schemas
+from chatcore_http import account_schemas, export_lines, schemas
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=60) | st.text('"\\\n😀é\0d8', max_size=60)
 THEN = "2025-05-04T03:02:01.000001Z"
@@ -111,8 +111,8 @@ async def test_what_is_wrong_is_named(line: Any, why: str) -> None:
 @pytest.mark.parametrize(
     ("shape", "names"),
     [
-        (schemas.User, own.USER),
-        (schemas.Session, (*own.SESSION, "current")),
+        (account_schemas.User, own.USER),
+        (account_schemas.Session, (*own.SESSION, "current")),
         (schemas.ModelConfig, own.MODEL_CONFIG),
         (export_lines.ExportedConversation, (*own.CONVERSATION, "config_id", "current_message_id")),
         (export_lines.ExportedMessage, own.MESSAGE),

@@ -7,7 +7,7 @@ import pytest
 
 from chatcore import SessionPolicy, SignedIn
 from chatcore.errors import Unauthenticated
-from chatcore.use_cases.sessions import digest_of
+from chatcore.issuing import digest_of
 from unit.world import LAST_STEP, PASSWORD, World, at_every_step, refused, step
 
 HOUR, DAY = 3600, 86_400

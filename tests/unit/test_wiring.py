@@ -3,7 +3,7 @@
 import pytest
 
 from chatcore import USE_CASES, Chat, ChatDefaults, Register, SendMessage, SessionPolicy, UseCases, Vouched
-from chatcore.use_cases.sessions import SessionIssuer
+from chatcore.issuing import SessionIssuer
 from chatcore_memory import HandClock, MemoryDatabase, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel
 from unit.world import PASSWORD, SERVER_MODEL, World, read
 

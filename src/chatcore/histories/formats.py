@@ -13,7 +13,8 @@ from typing import IO, Any, TypeAlias
 from chatcore.errors import FieldError, ValidationFailed
 from chatcore.histories import chatgpt, deepseek, librechat, open_webui, own
 from chatcore.histories.archive import Archive, Unpackable, spooled
-from chatcore.histories.json_items import Fields, Item, JsonItems, NotJson, Wanted
+from chatcore.histories.json_items import Fields, Item, JsonItems, Wanted
+from chatcore.histories.json_values import NotJson
 from chatcore.histories.notes import members, text_in
 from chatcore.histories.trees import Tree, lines_of
 from chatcore.use_cases.own_data import EndOfExport, Line, RefusedConversation

@@ -10,8 +10,9 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
+from chatcore.histories.json_values import NotJson, Reader, Scalar, Skipped, String, end_of
 from chatcore.histories.notes import is_list
 
 LONGEST_TEXT = 4 * 1024 * 1024
@@ -19,22 +20,11 @@ LONGEST_TEXT = 4 * 1024 * 1024
 LONGEST_ITEM = 64 * 1024 * 1024
 """Characters that are read of an item and wanted; each value counts some more than its text."""
 
-_LONGEST_KEY, _LONGEST_NUMBER, _DEEPEST, _TRIES, _MOST_KEYS = 1024, 64, 100, 4, 1000
+_LONGEST_KEY, _DEEPEST, _TRIES, _MOST_KEYS = 1024, 100, 4, 1000
 _COST_OF_VALUE, _COST_OF_OBJECT = 64, 2048
 _BLANK = re.compile(r"[ \t\r\n]*+")
 _EASY_KEY = re.compile(r'"([^"\\]{0,100})"[ \t\r\n]*+:')
-_SCALAR = re.compile(r'[^][{}",:\s]*+')
-_REST_OF_STRING = re.compile(r'(?:[^"\\]++|\\.)*+', re.DOTALL)
-_NO_BRACKET = re.compile(r'(?:[^][{}"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
-_WHOLE_CHARACTERS = re.compile(
-    r"(?:[^\\]++|\\[^u]|\\u(?![dD][89abAB])....|\\u....(?:\\u[dD][c-fC-F]..|(?=[^\\]|\\[^u]|\\u(?![dD][c-fC-F])....)))*+",
-    re.DOTALL,
-)
 _decoded = json.JSONDecoder(strict=False).raw_decode
-
-
-class NotJson(Exception):
-    """The text is no JSON, or ends too early."""
 
 
 @dataclass(frozen=True)
@@ -134,111 +124,6 @@ class _Open:
             self.value[self.key] = value
 
 
-class _Reader(Protocol):
-    """Of a value that may reach into the next piece. `read` returns where it has come to; `done`: that is its end."""
-
-    done: bool
-
-    def read(self, data: str, at: int) -> int: ...
-
-    def value(self) -> Any: ...
-
-
-class _String:
-    """Behind the opening quote. Decoded as it comes, since a long one at once takes long."""
-
-    def __init__(self, longest: int) -> None:
-        self.done = self.too_long = False
-        self.length = 0
-        self._longest = longest
-        self._left = ""
-        self._escaped = False
-        self._texts = list[str]()
-
-    def read(self, data: str, at: int) -> int:
-        start = at
-        at = _end(_REST_OF_STRING, data, at + self._escaped)
-        self._escaped = at < len(data) and data[at] == "\\"  # and what it escapes is in the next piece
-        at += self._escaped
-        self.done = at < len(data)
-        self._keep(data[start:at])
-        return at + self.done
-
-    def value(self) -> str | None:
-        return None if self.too_long else "".join(self._texts)
-
-    def _keep(self, part: str) -> None:
-        self.length += len(part)
-        if self.length > self._longest:
-            self.too_long = True
-            self._left = ""
-            self._texts.clear()
-            return
-        text = self._left + part
-        end = len(text) if self.done else _end(_WHOLE_CHARACTERS, text, 0)
-        whole, self._left = text[:end], text[end:]
-        try:
-            self._texts.append(json.loads(f'"{whole}"', strict=False) if "\\" in whole else whole)
-        except ValueError as error:
-            raise NotJson from error
-
-
-class _Scalar:
-    """A number, true, false or null: it ends where anything else begins."""
-
-    def __init__(self) -> None:
-        self.done = False
-        self._text = ""
-
-    def read(self, data: str, at: int) -> int:
-        end = _end(_SCALAR, data, at)
-        self._text += data[at:end]
-        if len(self._text) > _LONGEST_NUMBER:
-            raise NotJson
-        self.done = end < len(data)
-        return end
-
-    def value(self) -> Any:
-        try:
-            return json.loads(self._text)
-        except ValueError as error:
-            raise NotJson from error
-
-
-class _Skipped:
-    """From the opening bracket or quote."""
-
-    def __init__(self) -> None:
-        self.done = False
-        self._depth = 0
-        self._string = self._escaped = False
-
-    def read(self, data: str, at: int) -> int:
-        while at < len(data) and not self.done:
-            at = self._in_string(data, at) if self._string else self._outside(data, at)
-        return at
-
-    def value(self) -> None:
-        return None
-
-    def _in_string(self, data: str, at: int) -> int:
-        at = _end(_REST_OF_STRING, data, at + self._escaped)
-        self._escaped = at < len(data) and data[at] == "\\"
-        if at < len(data) and not self._escaped:
-            self._string = False
-            self.done = self._depth == 0
-        return at + 1
-
-    def _outside(self, data: str, at: int) -> int:
-        if self._depth:
-            at = _end(_NO_BRACKET, data, at)
-        if at < len(data):
-            self._string = data[at] == '"'
-            self._depth += (data[at] in "[{") - (data[at] in "]}")
-            self.done = not self._string and self._depth == 0
-        return at + 1
-
-
 class JsonItems:
     """The members of the list that the text is, or the one object that it is, each as `wanted`."""
 
@@ -251,7 +136,7 @@ class JsonItems:
         self._open = list[_Open]()
         self._top = 0  # how many lists an item is in
         self._next = self._root
-        self._reading: _Reader | None = None
+        self._reading: Reader | None = None
         self._is_key = False
         self._tries = 0
         self._ready = list[Item]()
@@ -270,7 +155,7 @@ class JsonItems:
                 at = self._reading.read(data, at)
                 if self._reading.done:
                     self._has_read(self._reading)
-            elif (at := _end(_BLANK, data, at)) < len(data):
+            elif (at := end_of(_BLANK, data, at)) < len(data):
                 at = self._next(data, at)
             yield from self._ready
             self._ready.clear()
@@ -305,7 +190,7 @@ class JsonItems:
             return easy.end()
         if data[at] != '"':
             raise NotJson
-        self._reading, self._is_key = _String(_LONGEST_KEY), True
+        self._reading, self._is_key = String(_LONGEST_KEY), True
         return at + 1
 
     def _colon(self, data: str, at: int) -> int:
@@ -329,10 +214,10 @@ class JsonItems:
             raise NotJson
         if first in '[{"':
             if wanted is None or (self._why is not None and not isinstance(wanted, Text)):
-                self._reading = _Skipped()
+                self._reading = Skipped()
                 return at
             return self._whole(wanted, data, at) or self._begin(wanted, first, at)
-        self._reading = _Scalar()
+        self._reading = Scalar()
         return at
 
     def _whole(self, wanted: Wanted, data: str, at: int) -> int:
@@ -355,7 +240,7 @@ class JsonItems:
         if first == '"':
             return self._begin_string(wanted, at)
         if isinstance(wanted, Text) or (isinstance(wanted, Fields) and first == "["):
-            self._reading = _Skipped()
+            self._reading = Skipped()
             return at
         depth = self._open[-1].depth + 1 if isinstance(wanted, Anything) and self._open else 0
         if depth > _DEEPEST:
@@ -367,11 +252,11 @@ class JsonItems:
     def _begin_string(self, wanted: Wanted, at: int) -> int:
         match wanted:
             case Text(longest):
-                self._reading = _String(longest)
+                self._reading = String(longest)
             case Anything():
-                self._reading = _String(LONGEST_TEXT)
+                self._reading = String(LONGEST_TEXT)
             case _:
-                self._reading = _Skipped()
+                self._reading = Skipped()
                 return at
         return at + 1
 
@@ -389,10 +274,10 @@ class JsonItems:
 
     # ---- what has been read --------------------------------------------------------------------------
 
-    def _has_read(self, reader: _Reader) -> None:
+    def _has_read(self, reader: Reader) -> None:
         self._reading = None
         value, is_key, self._is_key = reader.value(), self._is_key, False
-        if isinstance(reader, _String):
+        if isinstance(reader, String):
             self._charge(reader.length)
             if reader.too_long and (is_key or isinstance(self._wanted_here(), Anything)):
                 self._fail(f"has a text of more than {LONGEST_TEXT} characters")
@@ -431,10 +316,3 @@ class JsonItems:
         self._why = self._why or why
         for each in self._open[self._top + 1 :]:
             each.value.clear()
-
-
-def _end(pattern: "re.Pattern[str]", data: str, at: int) -> int:
-    """How far the pattern, which matches nothing too, goes from there."""
-    found = pattern.match(data, at)
-    assert found is not None  # noqa: S101
-    return found.end()

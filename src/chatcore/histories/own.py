@@ -24,7 +24,8 @@ from chatcore.entities import (
     User,
 )
 from chatcore.errors import FieldError, Unavailable, ValidationFailed
-from chatcore.histories.json_items import Fields, Item, JsonItems, NotJson, Plain
+from chatcore.histories.json_items import Fields, Item, JsonItems, Plain
+from chatcore.histories.json_values import NotJson
 from chatcore.histories.notes import members
 from chatcore.use_cases.own_data import EndOfExport, Line, OwnThing, Unreadable
 from chatcore.use_cases.read_import import OwnConversation

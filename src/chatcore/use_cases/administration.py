@@ -13,6 +13,7 @@ from typing import ClassVar, Protocol
 from chatcore import audit
 from chatcore.authority import ADMINISTERING, ANYTIME, Authority, acting, planning
 from chatcore.bounds import PAGE, ROLE, Bounds, Text
+from chatcore.deletion import ClosingWork, Deletion, keep_an_admin
 from chatcore.entities import (
     ADMIN_ROLE,
     DEFAULT_ROLE,
@@ -28,15 +29,7 @@ from chatcore.errors import EmailTaken, LastAdmin, NotFound, Raises, UsernameTak
 from chatcore.ports import AuthorityWork, Clock, UnitsOfWork
 from chatcore.replies import Replies
 from chatcore.shielding import retry_on_contention
-from chatcore.use_cases.accounts import (
-    ACCOUNT,
-    AccountWork,
-    ClosingWork,
-    Deletion,
-    MakeAccount,
-    NewAccount,
-    keep_an_admin,
-)
+from chatcore.use_cases.accounts import ACCOUNT, AccountWork, MakeAccount, NewAccount
 
 _MISSING = "There is no such user."
 

@@ -6,12 +6,12 @@ from typing import ClassVar, Protocol
 from chatcore import audit
 from chatcore.authority import ANYTIME, Operator, Vouched
 from chatcore.bounds import Bounds, Text
+from chatcore.deletion import ClosingWork, Deletion
 from chatcore.entities import OwnerId
 from chatcore.errors import NotFound, Raises, ValidationFailed
 from chatcore.ports import Clock, OwnerRepo, Transaction, UnitsOfWork
 from chatcore.replies import Replies
 from chatcore.shielding import retry_on_contention
-from chatcore.use_cases.accounts import ClosingWork, Deletion
 
 _USER = Bounds(user=Text(1, 255), tenant=Text(0, 255))
 

@@ -5,14 +5,12 @@ counts as not set, except for SYSTEM_PROMPT, where it means no prompt. Errors ar
 """
 
 import os
-import re
 import secrets
 import tempfile
 from base64 import urlsafe_b64encode
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
-from ipaddress import IPv6Address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -25,19 +23,21 @@ from chatcore.entities import normal_model_url
 from chatcore.errors import Unavailable
 from chatcore.ports import Rate
 from chatcore.storage import MAX_STORAGE_BYTES
+from chatcore_app.setting_rules import (
+    SettingsError,
+    can_be_guessed,
+    check_host,
+    check_network,
+    check_not_everything,
+    check_origin,
+    rate,
+)
 
 Positive = Annotated[int, Meta(ge=1, le=2**53)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]  # no "inf", which msgspec takes for a number
 Some = Annotated[int, Meta(ge=1, le=10_000)]
 _TenYears = Annotated[int, Meta(ge=1, le=3650)]
 
-_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?")
-_EXAMPLE = re.compile("(change|replace).?(me|this|it)|your.?(own|super|secret|refresh|jwt|key)|example", re.IGNORECASE)
-_DIFFERENT = 8
-_WIDE = re.compile(r"/(\d+)\]?(?::|$)")
-_LEAST_BITS = 7  # bits: of IPv6 what is private is fc00::/7, of IPv4 10.0.0.0/8
-_PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
-_RATE = re.compile(rf"([1-9][0-9]{{0,8}})/({'|'.join(_PERIODS)})")
 _PRODUCTION_RATES = {"register": "20/hour", "send": "60/minute", "search": "60/minute", "requests": "1200/minute"}
 _SYSTEM_PROMPT = "You are a helpful assistant. Answer in the language of the question."
 
@@ -45,10 +45,6 @@ _SYSTEM_PROMPT = "You are a helpful assistant. Answer in the language of the que
 _MAY_BE_EMPTY = frozenset({"SYSTEM_PROMPT"})
 _TRUE = frozenset({"true", "yes", "on", "1", "t", "y"})
 _FALSE = frozenset({"false", "no", "off", "0", "f", "n"})
-
-
-class SettingsError(Exception):
-    """The settings are invalid; the message says what to set."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
@@ -150,18 +146,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
             raise SettingsError(
                 "COOKIE_SAMESITE may be none only with COOKIE_SECURE=true: browsers refuse such cookies."
             )
-        _check_host(self.host)
+        check_host(self.host)
         for origin in self.cors_origins:
-            _check_origin(origin)
+            check_origin(origin)
         self._check_networks()
         _ = self.rate_limits
 
     def _check_networks(self) -> None:
         for proxy in self.trusted_proxies:
-            _check_network(proxy)
+            check_network(proxy)
         if self.environment == "production":
-            _check_not_everything("TRUSTED_PROXIES", self.trusted_proxies)
-            _check_not_everything("MODEL_URL_ALLOW", self.model_url_allow)
+            check_not_everything("TRUSTED_PROXIES", self.trusted_proxies)
+            check_not_everything("MODEL_URL_ALLOW", self.model_url_allow)
 
     @property
     def address(self) -> str:
@@ -173,7 +169,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         """Each kind's rate, None where there is none. Raises `SettingsError`."""
         defaults = _PRODUCTION_RATES if self.environment == "production" else {}
         return {
-            kind: _rate(f"RATE_LIMIT_{kind.upper()}", getattr(self, f"rate_limit_{kind}") or defaults.get(kind, "off"))
+            kind: rate(f"RATE_LIMIT_{kind.upper()}", getattr(self, f"rate_limit_{kind}") or defaults.get(kind, "off"))
             for kind in ("sign_in", *_PRODUCTION_RATES)
         }
 
@@ -193,7 +189,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         named = [("SECRET_KEY", self.secret_key), ("REFRESH_SECRET_KEY", self.refresh_secret_key)]
         named += [("ENCRYPTION_KEYS", key) for key in self.encryption_keys]
         for name, secret in named:
-            if secret and _guessable(secret):
+            if secret and can_be_guessed(secret):
                 yield f"{name} can be guessed: it is an example or repeats itself. Make another."
         if self.secret_key == self.refresh_secret_key or self.secret_key in self.encryption_keys:
             yield "SECRET_KEY must be no other secret: not REFRESH_SECRET_KEY, and none of ENCRYPTION_KEYS."
@@ -215,63 +211,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     def embedded_database(self) -> bool:
         """SQLite migrates itself at start; every other database by `chatcore migrate`."""
         return self.resolved_database_url[:6].lower() == "sqlite"
-
-
-def _guessable(secret: str) -> bool:
-    """Words of examples, few different characters, or one text again and again. A random one of 128 bits is none of
-    these, but for one in millions."""
-    repeats = secret in (secret + secret)[1:-1]
-    return repeats or len(set(secret)) < _DIFFERENT or bool(_EXAMPLE.search(secret))
-
-
-def _check_origin(origin: str) -> None:
-    """As a browser sends it (RFC 6454 §6.2), since it is compared as text: no wildcard, no path, no default port."""
-    found = _ORIGIN.fullmatch(origin)
-    if not found or (found["scheme"], found["port"]) in (("http", "80"), ("https", "443")):
-        raise SettingsError(
-            f"CORS_ORIGINS: {origin!r} is not an origin as a browser sends it, such as https://app.example.com or "
-            "http://localhost:3000: in lower case, without a path, a final slash, a wildcard or the default port."
-        )
-
-
-def _check_host(host: str) -> None:
-    """An address, in brackets or not, or a name; the port is a setting of its own."""
-    example = "Name an address or a name, such as 127.0.0.1, 0.0.0.0 or :: for all of them, and the port in PORT."
-    if "/" in host or host == "*":
-        raise SettingsError(f"HOST: {host!r} is not one to listen at. {example}")
-    if host.startswith("[") or host.count(":") > 1:
-        try:
-            IPv6Address(host.removeprefix("[").removesuffix("]") if host.endswith("]") else host)
-        except ValueError:
-            raise SettingsError(f"HOST: {host!r} is no IPv6 address. {example}") from None
-    elif ":" in host:
-        raise SettingsError(f"HOST: {host!r} has a port in it. {example}")
-
-
-def _check_network(proxy: str) -> None:
-    try:
-        ip_network(proxy)
-    except ValueError as error:
-        raise SettingsError(
-            f"TRUSTED_PROXIES: {error}. Name addresses or networks, such as 10.0.0.7 or 10.0.0.0/8."
-        ) from None
-
-
-def _check_not_everything(name: str, networks: Sequence[str]) -> None:
-    """Refuse nearly the whole internet: it would trust anybody, or let users call all that the server can reach."""
-    for text in networks:
-        found = _WIDE.search(text)
-        if found and int(found[1]) < _LEAST_BITS:
-            raise SettingsError(f"{name}: {text} is nearly every address. Name the networks that are meant.")
-
-
-def _rate(name: str, text: str) -> Rate | None:
-    if text == "off":
-        return None
-    found = _RATE.fullmatch(text)
-    if not found:
-        raise SettingsError(f"{name} must be a number per second, minute, hour or day, such as 10/minute, or off.")
-    return Rate(int(found[1]), _PERIODS[found[2]])
 
 
 @contextmanager

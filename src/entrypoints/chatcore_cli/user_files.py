@@ -16,7 +16,8 @@ import msgspec
 from chatcore import Profile
 from chatcore.bounds import PROFILE
 from chatcore.entities import DEFAULT_ROLE
-from chatcore.histories.json_items import ANYTHING, JsonItems, NotJson
+from chatcore.histories.json_items import ANYTHING, JsonItems
+from chatcore.histories.json_values import NotJson
 from chatcore.ports import NewUser
 from chatcore.use_cases.user_import import UserRow
 from chatcore_app import SettingsError

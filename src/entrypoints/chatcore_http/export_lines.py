@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from chatcore_http import schemas
+from chatcore_http import account_schemas, schemas
 
 _Moment = Annotated[datetime, Meta(tz=True)]
 
@@ -19,11 +19,11 @@ class ExportHeader(msgspec.Struct, frozen=True, tag_field="kind", tag="export"):
     exported_at: datetime | None = None
 
 
-class ExportedUser(schemas.User, frozen=True, tag_field="kind", tag="user"):
+class ExportedUser(account_schemas.User, frozen=True, tag_field="kind", tag="user"):
     pass
 
 
-class ExportedSession(schemas.Session, frozen=True, tag_field="kind", tag="session"):
+class ExportedSession(account_schemas.Session, frozen=True, tag_field="kind", tag="session"):
     pass
 
 

@@ -26,7 +26,7 @@ from litestar.types.internal_types import PathParameterDefinition
 from chatcore import USE_CASES, Authenticate, errors
 from chatcore.errors import Raises
 from chatcore_app import Settings
-from chatcore_http import export_lines, media, schemas
+from chatcore_http import account_schemas, export_lines, media, schemas
 from chatcore_http.auth import COMPONENTS
 from chatcore_http.errors import TOO_LARGE, Error, described_problems
 from chatcore_http.examples import EXAMPLES
@@ -50,7 +50,7 @@ _ENVELOPE = """
 - Every JSON answer is `data` of `{"code": 1, "message": "success", "data"}`, every problem `data` of
   `{"code": 0, "message": "its detail", "data"}`, both as `application/json`."""
 
-_WITH_SHAPES = (schemas, export_lines, system, rag_api, v1_chats, sessions_envelope)
+_WITH_SHAPES = (schemas, account_schemas, export_lines, system, rag_api, v1_chats, sessions_envelope)
 _LARGEST = 2**63 - 1
 
 

@@ -15,7 +15,7 @@ from litestar.datastructures import Cookie
 from chatcore import SignedIn
 from chatcore.errors import Forbidden, Unauthenticated
 from chatcore_app import Settings
-from chatcore_http import schemas
+from chatcore_http import account_schemas
 from chatcore_http.origins import is_welcome
 from chatcore_http.path_prefix import prefix_of
 from chatcore_http.routing import AnyRequest
@@ -32,9 +32,9 @@ class RefreshCookie:
         self._settings = settings
         self.name = "__Secure-refresh_token" if settings.cookie_secure else "refresh_token"
 
-    def answer(self, signed_in: SignedIn, request: AnyRequest) -> Response[schemas.Tokens]:
+    def answer(self, signed_in: SignedIn, request: AnyRequest) -> Response[account_schemas.Tokens]:
         """Return the tokens, with the cookie for pages that may have it."""
-        answer = Response(schemas.Tokens.of(signed_in))
+        answer = Response(account_schemas.Tokens.of(signed_in))
         if self._settings.refresh_cookie and self._may_use(request):
             lives = timedelta(days=self._settings.refresh_token_expire_days)
             answer.set_cookie(self._cookie(request, signed_in.refresh_token, int(lives.total_seconds())))

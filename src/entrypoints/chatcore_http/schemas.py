@@ -1,7 +1,7 @@
 """The JSON shapes of the wire, each with the way from its entity. Other fields are ignored."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -20,7 +20,6 @@ from chatcore.bounds import check
 from chatcore.errors import FieldError
 from chatcore.live_reply import MAX_PIECE
 from chatcore.use_cases.model_configs import Checked
-from chatcore.use_cases.sessions import SignedIn
 from chatcore_http.shapes import Listing, Shape, shown
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,130 +31,6 @@ class Said(msgspec.Struct, frozen=True, rename={"text": "message"}):
     """The answer of an action without a result."""
 
     text: str
-
-
-class User(Shape, frozen=True):
-    id: int
-    username: str
-    email: str | None
-    roles: list[str]
-    is_active: bool
-    profile: entities.Profile
-    created_at: datetime
-    updated_at: datetime
-
-    @classmethod
-    def of(cls, entity: entities.User) -> Self:
-        return msgspec.structs.replace(super().of(entity), roles=sorted(entity.roles))
-
-
-class Tokens(msgspec.Struct, frozen=True):
-    user: User
-    access_token: str
-    refresh_token: str
-    expires_in: Annotated[int, Meta(description="Lifetime of the access token in seconds.")]
-    token_type: Literal["bearer"] = "bearer"
-
-    @classmethod
-    def of(cls, signed_in: SignedIn) -> Self:
-        return cls(
-            User.of(signed_in.user),
-            signed_in.access_token,
-            signed_in.refresh_token,
-            signed_in.expires_in,
-        )
-
-
-class Registration(msgspec.Struct, frozen=True):
-    username: Annotated[str, Meta(examples=["alice"])]
-    password: Annotated[str, Meta(examples=["correct horse battery"])]
-    email: Annotated[str, Meta(examples=["alice@example.com"])] | None = None
-
-
-class Credentials(msgspec.Struct, frozen=True):
-    """Exactly one of `username`, `email` and `userid` (a username or an e-mail address)."""
-
-    password: Annotated[str, Meta(examples=["correct horse battery"])]
-    username: Annotated[str, Meta(examples=["alice"])] | None = None
-    email: str | None = None
-    userid: str | None = None
-
-
-class RefreshRequest(msgspec.Struct, frozen=True):
-    refresh_token: str
-
-
-class CookieRefresh(msgspec.Struct, frozen=True):
-    """Without a token, the cookie's is used."""
-
-    refresh_token: str | None = None
-
-
-class Logout(msgspec.Struct, frozen=True):
-    refresh_token: str | None = None
-
-
-class UsernameChange(msgspec.Struct, frozen=True):
-    username: Annotated[str, Meta(examples=["alice2"])]
-
-
-class EmailChange(msgspec.Struct, frozen=True):
-    email: Annotated[str, Meta(examples=["alice@example.org"])]
-    current_password: str | None = None
-
-
-class PasswordChange(msgspec.Struct, frozen=True):
-    password: Annotated[str, Meta(examples=["a longer and better one"])]
-    current_password: str | None = None
-
-
-class AccountDeletion(msgspec.Struct, frozen=True):
-    current_password: str | None = None
-
-
-class Session(Shape, frozen=True):
-    """`current`: the session of this request."""
-
-    id: str
-    login_time: datetime
-    logout_time: datetime | None
-    last_used_at: datetime
-    user_agent: str
-    address: str
-    current: bool
-
-    @classmethod
-    def seen_from(cls, current: entities.SessionId, session: entities.Session) -> Self:
-        named: dict[str, Any] = {name: getattr(session, name, None) for name in cls.__struct_fields__}
-        named["current"] = session.id == current
-        return cls(**named)
-
-
-class Sessions(Listing[Session], frozen=True):
-    pass
-
-
-class Users(msgspec.Struct, frozen=True):
-    items: list[User]
-    has_more: bool
-    next_cursor: str | None
-    limit: int
-
-
-class AccountRole(Shape, frozen=True):
-    """A role that an account can have."""
-
-    name: str
-    description: str
-
-
-class AccountRoles(msgspec.Struct, frozen=True):
-    items: list[AccountRole]
-    has_more: Literal[False] = False
-
-
-class RoleChange(msgspec.Struct, frozen=True):
-    role: Annotated[str, Meta(examples=["admin"])]
 
 
 class ModelConfig(Shape, frozen=True):

@@ -22,7 +22,7 @@ from chatcore import (
     UserId,
 )
 from chatcore.entities import ADMIN_ROLE
-from chatcore_http import schemas
+from chatcore_http import account_schemas, schemas
 from chatcore_http.routing import PathId, described, matching, private_router
 
 
@@ -32,10 +32,10 @@ async def list_users(
     q: FromQuery[str] = "",
     cursor: Annotated[str, matching("[0-9]{0,19}", "The `next_cursor` of the previous page.")] = "",
     limit: FromQuery[int] = 20,
-) -> schemas.Users:
+) -> account_schemas.Users:
     page = await users(q=q, before=_id(int(cursor)) if cursor else None, limit=limit)
     last = str(page.items[-1].id) if page.has_more else None
-    return schemas.Users([schemas.User.of(user) for user in page.items], page.has_more, last, limit)
+    return account_schemas.Users([account_schemas.User.of(user) for user in page.items], page.has_more, last, limit)
 
 
 @get("/users/{user_id:int}/sessions", description=described(ListSessionsOfUser))
@@ -45,49 +45,49 @@ async def list_sessions_of_user(
     sessions: FromDishka[ListSessionsOfUser],
     limit: FromQuery[int] = 20,
     offset: FromQuery[int] = 0,
-) -> schemas.Sessions:
+) -> account_schemas.Sessions:
     page = await sessions(user_id=_id(user_id), limit=limit, offset=offset)
-    items = [schemas.Session.seen_from(caller.session.id, session) for session in page.items]
-    return schemas.Sessions(items, page.has_more, limit, offset)
+    items = [account_schemas.Session.seen_from(caller.session.id, session) for session in page.items]
+    return account_schemas.Sessions(items, page.has_more, limit, offset)
 
 
 @get("/roles", description=described(ListRoles))
-async def list_roles(list_roles: FromDishka[ListRoles]) -> schemas.AccountRoles:
-    return schemas.AccountRoles([schemas.AccountRole.of(role) for role in await list_roles()])
+async def list_roles(list_roles: FromDishka[ListRoles]) -> account_schemas.AccountRoles:
+    return account_schemas.AccountRoles([account_schemas.AccountRole.of(role) for role in await list_roles()])
 
 
 @post("/users/{user_id:int}/disable", status_code=200, description=described(DisableUser))
 async def disable_user(
     user_id: FromPath[PathId], caller: NamedDependency[Caller], disable: FromDishka[DisableUser]
-) -> schemas.User:
-    return schemas.User.of(await disable(by=caller, user_id=_id(user_id)))
+) -> account_schemas.User:
+    return account_schemas.User.of(await disable(by=caller, user_id=_id(user_id)))
 
 
 @post("/users/{user_id:int}/enable", status_code=200, description=described(EnableUser))
 async def enable_user(
     user_id: FromPath[PathId], caller: NamedDependency[Caller], enable: FromDishka[EnableUser]
-) -> schemas.User:
-    return schemas.User.of(await enable(by=caller, user_id=_id(user_id)))
+) -> account_schemas.User:
+    return account_schemas.User.of(await enable(by=caller, user_id=_id(user_id)))
 
 
 @post("/users/{user_id:int}/roles/grant", status_code=200, description=described(GrantRole))
 async def grant_role(
     user_id: FromPath[PathId],
-    data: JSONBody[schemas.RoleChange],
+    data: JSONBody[account_schemas.RoleChange],
     caller: NamedDependency[Caller],
     grant: FromDishka[GrantRole],
-) -> schemas.User:
-    return schemas.User.of(await grant(by=caller, user_id=_id(user_id), role=data.role))
+) -> account_schemas.User:
+    return account_schemas.User.of(await grant(by=caller, user_id=_id(user_id), role=data.role))
 
 
 @post("/users/{user_id:int}/roles/revoke", status_code=200, description=described(RevokeRole))
 async def revoke_role(
     user_id: FromPath[PathId],
-    data: JSONBody[schemas.RoleChange],
+    data: JSONBody[account_schemas.RoleChange],
     caller: NamedDependency[Caller],
     revoke: FromDishka[RevokeRole],
-) -> schemas.User:
-    return schemas.User.of(await revoke(by=caller, user_id=_id(user_id), role=data.role))
+) -> account_schemas.User:
+    return account_schemas.User.of(await revoke(by=caller, user_id=_id(user_id), role=data.role))
 
 
 @post("/users/{user_id:int}/sessions/revoke", status_code=200, description=described(RevokeSessionsOfUser))

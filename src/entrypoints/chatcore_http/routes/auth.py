@@ -25,7 +25,7 @@ from chatcore import (
 )
 from chatcore.bounds import check
 from chatcore.errors import FieldError, Forbidden
-from chatcore_http import schemas
+from chatcore_http import account_schemas, schemas
 from chatcore_http.auth import address_of
 from chatcore_http.refresh_cookie import RefreshCookie
 from chatcore_http.routing import AnyRequest, client_of, described, private_router
@@ -33,11 +33,11 @@ from chatcore_http.routing import AnyRequest, client_of, described, private_rout
 
 @post("/register", status_code=201, description=described(Register))
 async def register(
-    data: JSONBody[schemas.Registration],
+    data: JSONBody[account_schemas.Registration],
     request: AnyRequest,
     register_account: FromDishka[Register],
     cookie: FromDishka[RefreshCookie],
-) -> Response[schemas.Tokens]:
+) -> Response[account_schemas.Tokens]:
     signed_in = await register_account(
         username=data.username, email=data.email, password=data.password, **client_of(request)
     )
@@ -46,11 +46,11 @@ async def register(
 
 @post("/login", status_code=200, description=described(SignIn))
 async def login(
-    data: JSONBody[schemas.Credentials],
+    data: JSONBody[account_schemas.Credentials],
     request: AnyRequest,
     sign_in: FromDishka[SignIn],
     cookie: FromDishka[RefreshCookie],
-) -> Response[schemas.Tokens]:
+) -> Response[account_schemas.Tokens]:
     names = [name for name in (data.username, data.email, data.userid) if name]
     check(None if len(names) == 1 else FieldError("username", "give one of username, email and userid"))
     signed_in = await sign_in(name=names[0], password=data.password, **client_of(request))
@@ -58,8 +58,10 @@ async def login(
 
 
 @post("/refresh", status_code=200, description=described(Refresh))
-async def refresh(data: JSONBody[schemas.RefreshRequest], refresh_session: FromDishka[Refresh]) -> schemas.Tokens:
-    return schemas.Tokens.of(await refresh_session(refresh_token=data.refresh_token))
+async def refresh(
+    data: JSONBody[account_schemas.RefreshRequest], refresh_session: FromDishka[Refresh]
+) -> account_schemas.Tokens:
+    return account_schemas.Tokens.of(await refresh_session(refresh_token=data.refresh_token))
 
 
 @post("/refresh", status_code=200, description=described(Refresh), may_raise=(Forbidden,))
@@ -67,8 +69,8 @@ async def refresh_with_cookie(
     request: AnyRequest,
     refresh_session: FromDishka[Refresh],
     cookie: FromDishka[RefreshCookie],
-    data: JSONBody[schemas.CookieRefresh | None] = None,
-) -> Response[schemas.Tokens]:
+    data: JSONBody[account_schemas.CookieRefresh | None] = None,
+) -> Response[account_schemas.Tokens]:
     """The route instead of `refresh`, with REFRESH_COOKIE."""
     token = data.refresh_token if data else None
     if token is None:
@@ -82,7 +84,7 @@ async def logout(
     sign_out: FromDishka[SignOut],
     cookie: FromDishka[RefreshCookie],
     request: AnyRequest,
-    data: JSONBody[schemas.Logout | None] = None,
+    data: JSONBody[account_schemas.Logout | None] = None,
     query_token: Annotated[str | None, QueryParameter(name="refresh_token")] = None,
 ) -> Response[schemas.Said]:
     body_token = data.refresh_token if data else None
@@ -91,41 +93,41 @@ async def logout(
 
 
 @get("/me", description=described(Authenticate))
-async def me(caller: NamedDependency[Caller]) -> schemas.User:
-    return schemas.User.of(caller.user)
+async def me(caller: NamedDependency[Caller]) -> account_schemas.User:
+    return account_schemas.User.of(caller.user)
 
 
 @post("/me/username", status_code=200, description=described(ChangeUsername))
 async def change_username(
-    data: JSONBody[schemas.UsernameChange],
+    data: JSONBody[account_schemas.UsernameChange],
     caller: NamedDependency[Caller],
     request: AnyRequest,
     change: FromDishka[ChangeUsername],
-) -> schemas.User:
-    return schemas.User.of(await change(caller=caller, username=data.username, address=address_of(request)))
+) -> account_schemas.User:
+    return account_schemas.User.of(await change(caller=caller, username=data.username, address=address_of(request)))
 
 
 @post("/me/email", status_code=200, description=described(ChangeEmail))
 async def change_email(
-    data: JSONBody[schemas.EmailChange],
+    data: JSONBody[account_schemas.EmailChange],
     caller: NamedDependency[Caller],
     request: AnyRequest,
     change: FromDishka[ChangeEmail],
-) -> schemas.User:
+) -> account_schemas.User:
     user = await change(
         caller=caller, email=data.email, current_password=data.current_password, address=address_of(request)
     )
-    return schemas.User.of(user)
+    return account_schemas.User.of(user)
 
 
 @post("/me/password", status_code=200, description=described(ChangePassword))
 async def change_password(
-    data: JSONBody[schemas.PasswordChange],
+    data: JSONBody[account_schemas.PasswordChange],
     caller: NamedDependency[Caller],
     request: AnyRequest,
     change: FromDishka[ChangePassword],
     cookie: FromDishka[RefreshCookie],
-) -> Response[schemas.Tokens]:
+) -> Response[account_schemas.Tokens]:
     signed_in = await change(caller=caller, password=data.password, current_password=data.current_password)
     return cookie.answer(signed_in, request)
 
@@ -136,7 +138,7 @@ async def delete_account(
     delete: FromDishka[DeleteAccount],
     cookie: FromDishka[RefreshCookie],
     request: AnyRequest,
-    data: JSONBody[schemas.AccountDeletion | None] = None,
+    data: JSONBody[account_schemas.AccountDeletion | None] = None,
 ) -> Response[schemas.Said]:
     await delete(caller=caller, current_password=data.current_password if data else None)
     return cookie.deleted(schemas.Said("The account is deleted."), request)
@@ -148,10 +150,10 @@ async def list_sessions(
     sessions: FromDishka[ListSessions],
     limit: FromQuery[int] = 20,
     offset: FromQuery[int] = 0,
-) -> schemas.Sessions:
+) -> account_schemas.Sessions:
     page = await sessions(caller=caller, limit=limit, offset=offset)
-    items = [schemas.Session.seen_from(caller.session.id, session) for session in page.items]
-    return schemas.Sessions(items, page.has_more, limit, offset)
+    items = [account_schemas.Session.seen_from(caller.session.id, session) for session in page.items]
+    return account_schemas.Sessions(items, page.has_more, limit, offset)
 
 
 @post("/sessions/{session_id:str}/revoke", status_code=200, description=described(RevokeSession))

@@ -13,7 +13,7 @@ from litestar import Response, Router, post
 from litestar.params import JSONBody
 
 from chatcore import CreateAccount, Profile
-from chatcore_http import schemas
+from chatcore_http import account_schemas
 from chatcore_http.json_schema import Json, reference_to
 from chatcore_http.routing import AnyRequest, client_of, described
 
@@ -37,7 +37,7 @@ class UserInfo(Profile):
     reg_time: datetime
 
     @classmethod
-    def of(cls, user: schemas.User) -> Self:
+    def of(cls, user: account_schemas.User) -> Self:
         profile = replace(user.profile, user_name=user.profile.user_name or user.username)
         return cls(user_id=user.id, userid=user.username, email=user.email, reg_time=user.created_at, **asdict(profile))
 
@@ -53,7 +53,7 @@ async def register_user(
     data: JSONBody[UserRegistration],
     request: AnyRequest,
     create_account: FromDishka[CreateAccount],
-) -> schemas.User:
+) -> account_schemas.User:
     user = await create_account(
         username=data.userid,
         email=data.email,
@@ -61,22 +61,22 @@ async def register_user(
         profile=msgspec.convert(data, Profile, from_attributes=True),
         **client_of(request),
     )
-    return schemas.User.of(user)
+    return account_schemas.User.of(user)
 
 
 def with_user_info(response: Response[object]) -> Response[object]:
     """Add it after each handler, where answers have an envelope."""
     match response.content:
-        case schemas.User() as user:
+        case account_schemas.User() as user:
             response.content = _with_info(user, user)
-        case schemas.Tokens(user=user) as tokens:
+        case account_schemas.Tokens(user=user) as tokens:
             response.content = _with_info(tokens, user)
         case _:
             pass
     return response
 
 
-def _with_info(answer: msgspec.Struct, user: schemas.User) -> dict[str, object]:
+def _with_info(answer: msgspec.Struct, user: account_schemas.User) -> dict[str, object]:
     return {**msgspec.structs.asdict(answer), "user_info": UserInfo.of(user)}
 
 
@@ -86,7 +86,7 @@ def routers() -> list[Router]:
 
 # ---- in the OpenAPI document -----------------------------------------------------------------------------
 
-_WITH_USER_INFO = {reference_to(shape) for shape in (schemas.User, schemas.Tokens)}
+_WITH_USER_INFO = {reference_to(shape) for shape in (account_schemas.User, account_schemas.Tokens)}
 
 
 def describe_enveloped(responses: Json) -> None:

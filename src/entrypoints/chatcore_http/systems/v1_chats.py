@@ -26,7 +26,7 @@ from chatcore import (
 from chatcore.bounds import check
 from chatcore.errors import FieldError
 from chatcore_app import Settings
-from chatcore_http import schemas
+from chatcore_http import account_schemas, schemas
 from chatcore_http.media import FORM, form_of
 from chatcore_http.routing import AnyRequest, PathId, client_of, described, private_router
 
@@ -78,12 +78,12 @@ async def welcome(settings: FromDishka[Settings]) -> Welcome:
 
 @post("/register", status_code=201, description=described(CreateAccount))
 async def register(
-    data: JSONBody[schemas.Registration],
+    data: JSONBody[account_schemas.Registration],
     request: AnyRequest,
     create_account: FromDishka[CreateAccount],
-) -> schemas.User:
+) -> account_schemas.User:
     user = await create_account(username=data.username, email=data.email, password=data.password, **client_of(request))
-    return schemas.User.of(user)
+    return account_schemas.User.of(user)
 
 
 @post(
@@ -108,8 +108,8 @@ async def token(request: AnyRequest, sign_in: FromDishka[SignIn]) -> BearerToken
     return BearerToken(signed_in.access_token)
 
 
-async def holder(caller: NamedDependency[Caller]) -> schemas.User:
-    return schemas.User.of(caller.user)
+async def holder(caller: NamedDependency[Caller]) -> account_schemas.User:
+    return account_schemas.User.of(caller.user)
 
 
 test_token: HTTPRouteHandler = get("/test_token", description=described(Authenticate))(holder)
