@@ -164,7 +164,7 @@ async def test_text_that_a_process_goes_on_writing_does_not_stay(
     world: World, ada: SignedIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has not heard in time that it should stop."""
-    monkeypatch.setattr("chatcore.use_cases.accounts.STOP_BEFORE_DELETION", 0)
+    monkeypatch.setattr("chatcore.deletion.STOP_BEFORE_DELETION", 0)
     async with world.process() as elsewhere, world.process(flush_every=0.05) as process:
         chat = await process.chat_of(ada.user.id)
         first, second = Stall(), Stall()

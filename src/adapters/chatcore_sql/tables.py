@@ -1,10 +1,11 @@
 """The tables, as the statements see them; `migrations/` makes them.
 
 Whatever an owner has refers to `owners` by its `user_id`: accounts were once the only owners, and processes of an
-earlier version know the column by this name. Its secondary indexes start with it, and what refers to a conversation or
-a session refers to it together with its owner: another's cannot even be referred to, and the tables can be
-distributed by owner. Text is compared exactly on every database (see migration 0001 for MySQL); names and addresses
-are compared by a `_key` column, which holds their `chatcore.entities.identity_key`.
+earlier version, which end their replies in progress during an update, know the column by this name. Its secondary
+indexes start with it, and what refers to a conversation or a session refers to it together with its owner: another's
+cannot even be referred to, and the tables can be distributed by owner. Text is compared exactly on every database (see
+migration 0001 for MySQL); names and addresses are compared by a `_key` column, which holds their
+`chatcore.entities.identity_key`.
 """
 
 import json
