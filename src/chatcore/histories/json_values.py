@@ -32,11 +32,12 @@ class String:
     """Behind the opening quote. Decoded as it comes, since a long one at once takes long."""
 
     def __init__(self, longest: int) -> None:
-        self.done = self.too_long = False
-        self.length = 0
+        self.done: bool = False
+        self.too_long: bool = False
+        self.length: int = 0
         self._longest = longest
         self._left = ""
-        self._escaped = False
+        self._escaped: bool = False
         self._texts = list[str]()
 
     def read(self, data: str, at: int) -> int:
@@ -71,7 +72,7 @@ class Scalar:
     """A number, true, false or null: it ends where anything else begins."""
 
     def __init__(self) -> None:
-        self.done = False
+        self.done: bool = False
         self._text = ""
 
     def read(self, data: str, at: int) -> int:
@@ -93,7 +94,7 @@ class Skipped:
     """From the opening bracket or quote."""
 
     def __init__(self) -> None:
-        self.done = False
+        self.done: bool = False
         self._depth = 0
         self._string = self._escaped = False
 
