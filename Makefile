@@ -72,7 +72,7 @@ types: $(VENV)/.developing
 
 # Those whose every public name has its type written down, as other type checkers need it.
 TYPED = chatcore chatcore_app chatcore_cli chatcore_demo chatcore_http chatcore_memory chatcore_openai \
-	chatcore_security chatcore_sql
+	chatcore_security chatcore_sql chatcore_testing
 
 walls: $(VENV)/.developing
 	$(BIN)/lint-imports

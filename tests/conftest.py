@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 import raised
-from normalising import lengths_normalised
+from chatcore_testing.normalising import lengths_normalised
 
 raised.hear()
 
@@ -27,6 +27,7 @@ def logging_as_it_was() -> Iterator[None]:
 
 
 @pytest.fixture
-def normalised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def normalised() -> Iterator[list[int]]:
     """The lengths of the texts that are normalised."""
-    return lengths_normalised(monkeypatch)
+    with lengths_normalised() as lengths:
+        yield lengths

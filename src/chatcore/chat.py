@@ -305,6 +305,12 @@ class Chat:
         """Stop the user's replies, and delete all that they have. False: there is no such user."""
         return await self.use_cases.forget_owner(user=user, tenant=tenant)
 
+    async def abandon(self) -> None:
+        """Close it as the process's death would: replies in progress stay as they were stored, and another process
+        ends them as `interrupted`. For tests (`chatcore_testing.kill`)."""
+        await self._replies.abandon()
+        await self._open.aclose()
+
     def close_readers(self) -> None:
         """End all open streams, here and now: each raises `Unavailable`, and its reader reads on from its cursor
         elsewhere. Replies go on. Servers wait for open streams before they close anything: call it at the first

@@ -116,11 +116,22 @@ class Replies(LeasedWork):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.drain()
+        await self._close(_END_TIMEOUT)
+
+    async def _close(self, within: float) -> None:
         for task in (*self._tasks, *self._titling, *filter(None, (self._keeper,))):
             await ended(task)
-        await self._endings.settle(_END_TIMEOUT)
+        await self._endings.settle(within)
         await self._mirrors.close()
         await self._lease.close()
+
+    async def abandon(self) -> None:
+        """Stop here and now, as a killed process does: nothing more is stored of the replies in progress, and the lease
+        is over, so that others end them."""
+        self._draining = True
+        self.close_readers()
+        await self._close(0)
+        self._live.clear()
 
     async def drain(self) -> None:
         """Accept no new reply, let those in progress end within `grace`, and interrupt the rest."""

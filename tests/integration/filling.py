@@ -23,7 +23,7 @@ from chatcore_sql.tables import (
     workers,
 )
 from chatcore_sql.url import engine_url
-from contracts.storage.base import NOW
+from chatcore_testing.contracts.storage.base import NOW
 
 BUSY, QUIET, EARLY = 1, 500, 3
 """Owners: the one with nearly everything, and two of the others, the last of whom wrote 2,000 messages before all."""

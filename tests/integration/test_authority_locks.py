@@ -30,7 +30,7 @@ from chatcore.authority import acting
 from chatcore.errors import Forbidden, LastAdmin, NotFound, Unauthenticated
 from chatcore_memory import PlainSigner
 from chatcore_sql import Database
-from contracts.storage.base import stored_user
+from chatcore_testing.contracts.storage.base import stored_user
 from integration.databases import only_servers
 from integration.test_sql_contention import Watched
 

@@ -13,12 +13,12 @@ import pytest_asyncio
 from chatcore.entities import MAX_PASSWORD
 from chatcore.ports import LLMGateway
 from chatcore_memory import ScriptedModel
+from chatcore_testing.normalising import MARKS
 from integration.http_app import Api, api_of, provided, settings_for
 from integration.routes import FORMS, HTTP, Route, body_of, body_texts, parameters_of, path_of
 from integration.test_every_body import FORM
 from integration.test_every_route import check_harmless
 from integration.ws_client import connected, knocking
-from normalising import MARKS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -2,9 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
-
-import pytest
 
 from chatcore.errors import (
     ModelError,
@@ -18,7 +15,7 @@ from chatcore.errors import (
 )
 from chatcore.ports import Delta, ModelEndpoint
 from chatcore_openai import LOOPBACK, OpenAIGateway
-from contracts.gateway import FOREIGN, GatewayContract, ModelListContract, Offer, Play, Silence, Stage, Step
+from chatcore_testing import FOREIGN, GatewayContract, Silence, Stage, Step
 from integration.model_server import CUT, DONE, STALL, Answer, ModelServer, chunk, event, plain, raw, stream
 from integration.model_server import Step as Act
 
@@ -39,56 +36,34 @@ LATER: dict[type[ModelError], Act] = {
 
 
 class TestOpenAIGateway(GatewayContract):
-    @pytest.fixture
-    async def play(self) -> AsyncIterator[Play]:
-        async with AsyncExitStack() as opened:
-
-            async def play(*steps: Step) -> Stage:
-                server = await opened.enter_async_context(ModelServer())
-                server.always = answer_of(steps)
-                impatient = ModelTimeout in steps
-                gateway = await opened.enter_async_context(
-                    OpenAIGateway(idle_timeout=0.05 if impatient else 60, allow=LOOPBACK)
-                )
+    async def stage(self, *steps: Step) -> AsyncIterator[Stage]:
+        async with ModelServer() as server:
+            server.always = answer_of(steps)
+            async with gateway(impatient=ModelTimeout in steps) as opened:
 
                 async def left() -> None:
                     await server.requests[-1].ended()
                     assert server.requests[-1].ending == "left"
 
-                return Stage(
-                    gateway=gateway,
-                    endpoint=ModelEndpoint(url=server.url, model="scripted", api_key="sk-" + "k" * 20),
-                    calls=lambda: len(server.requests),
-                    left=left,
-                )
+                yield Stage(gateway=opened, endpoint=endpoint_at(server), calls=lambda: len(server.requests), left=left)
 
-            yield play
+    async def listing(self, offered: Sequence[str] | type[ModelError]) -> AsyncIterator[Stage]:
+        async with ModelServer() as server:
+            server.always = AT_ONCE[offered] if isinstance(offered, type) else listing_of(offered)
+            async with gateway(impatient=offered is ModelTimeout) as opened:
+                yield Stage(gateway=opened, endpoint=endpoint_at(server), calls=lambda: len(server.requests))
 
 
-class TestOpenAIModelList(ModelListContract):
-    @pytest.fixture
-    async def offer(self) -> AsyncIterator[Offer]:
-        async with AsyncExitStack() as opened:
+def gateway(*, impatient: bool) -> OpenAIGateway:
+    return OpenAIGateway(idle_timeout=0.05 if impatient else 60, allow=LOOPBACK)
 
-            async def offer(offered: Sequence[str] | type[ModelError]) -> Stage:
-                server = await opened.enter_async_context(ModelServer())
-                server.always = AT_ONCE[offered] if isinstance(offered, type) else listing_of(offered)
-                impatient = offered is ModelTimeout
-                gateway = await opened.enter_async_context(
-                    OpenAIGateway(idle_timeout=0.05 if impatient else 60, allow=LOOPBACK)
-                )
-                endpoint = ModelEndpoint(url=server.url, model="scripted", api_key="sk-" + "k" * 20)
-                return Stage(gateway=gateway, endpoint=endpoint, calls=lambda: len(server.requests), left=nothing)
 
-            yield offer
+def endpoint_at(server: ModelServer) -> ModelEndpoint:
+    return ModelEndpoint(url=server.url, model="scripted", api_key="sk-" + "k" * 20)
 
 
 def listing_of(names: Sequence[str]) -> Answer:
     return plain(200, json.dumps({"object": "list", "data": [{"id": name, "object": "model"} for name in names]}))
-
-
-async def nothing() -> None:
-    """Nobody leaves a listing half-read."""
 
 
 def answer_of(steps: tuple[Step, ...]) -> Answer:

@@ -16,7 +16,7 @@ from chatcore_memory import ScriptedModel, Stall
 from chatcore_sql import Database
 from chatcore_sql.dialects import postgresql
 from chatcore_sql.statements import SingleReads, Transaction
-from contracts.storage.base import stored_conversation, stored_user, the_conversation
+from chatcore_testing.contracts.storage.base import stored_conversation, stored_user, the_conversation
 from integration.databases import POOLER, behind_a_pooler, empty, execute, new_database
 from integration.http_app import EVENTS, Api, api_of, provided, settings_for, text_of
 from integration.processes import run

@@ -16,7 +16,7 @@ from chatcore.errors import Unauthenticated
 from chatcore.issuing import digest_of
 from chatcore_memory import HandClock, PlainSigner
 from chatcore_sql import Database
-from contracts.storage.base import NOW, stored_user
+from chatcore_testing.contracts.storage.base import NOW, stored_user
 from integration.databases import KINDS, SERVERS, empty, execute, migrated_database
 
 pytestmark = pytest.mark.once

@@ -2,22 +2,19 @@
 
 from collections.abc import Iterator
 
-import pytest
 from cryptography.fernet import Fernet
 
 from chatcore.ports import Cipher, PasswordHasher, TokenSigner
 from chatcore_security import Argon2Passwords, FernetCipher, JWTSigner
-from contracts.secrets import CipherContract, PasswordHasherContract, TokenSignerContract
+from chatcore_testing import CipherContract, PasswordHasherContract, TokenSignerContract
 
 
 class TestArgon2Passwords(PasswordHasherContract):
-    @pytest.fixture
     def hasher(self) -> Iterator[PasswordHasher]:
         hasher = Argon2Passwords()
         yield hasher
         hasher.close()
 
-    @pytest.fixture
     def outdated(self) -> Iterator[PasswordHasher]:
         outdated = Argon2Passwords(memory_cost=8_192, time_cost=1)
         yield outdated
@@ -25,20 +22,16 @@ class TestArgon2Passwords(PasswordHasherContract):
 
 
 class TestFernetCipher(CipherContract):
-    @pytest.fixture
     def cipher(self) -> Cipher:
         return FernetCipher([Fernet.generate_key().decode(), Fernet.generate_key().decode()])
 
-    @pytest.fixture
     def stranger(self) -> Cipher:
         return FernetCipher([Fernet.generate_key().decode()])
 
 
 class TestJWTSigner(TokenSignerContract):
-    @pytest.fixture
     def signer(self) -> TokenSigner:
         return JWTSigner("one secret of thirty-two characters")
 
-    @pytest.fixture
     def stranger(self) -> TokenSigner:
         return JWTSigner("another secret of as many characters")

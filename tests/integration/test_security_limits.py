@@ -11,7 +11,8 @@ from chatcore.ports import Rate, RateLimiter
 from chatcore_security import CountingLimiter
 from chatcore_security import rate_limits as limiting
 from chatcore_security.redis_url import normal_redis_url
-from contracts.limits import HOUR, THREE, RateLimiterContract
+from chatcore_testing import RateLimiterContract
+from chatcore_testing.contracts.limits import HOUR, THREE
 from integration.redis_server import REDIS_URL, redis_address
 from integration.tcp_proxy import TcpProxy
 
@@ -30,28 +31,19 @@ class Apart(RateLimiter):
         return await self._limiter.hit(rate, self._run, *who)
 
 
-class RealTime(RateLimiterContract):
-    async def pass_a_second(self) -> None:
-        await asyncio.sleep(1.1)
+class TestInMemory(RateLimiterContract):
+    def limiter(self) -> CountingLimiter:
+        return CountingLimiter()
 
 
-class TestInMemory(RealTime):
-    @pytest.fixture
-    async def limiter(self) -> AsyncIterator[RateLimiter]:
-        async with CountingLimiter() as limiter:
-            yield limiter
-
-
-class TestInRedis(RealTime):
-    @pytest.fixture
+class TestInRedis(RateLimiterContract):
     async def limiter(self) -> AsyncIterator[RateLimiter]:
         redis_address()
         async with CountingLimiter(REDIS_URL) as limiter:
             yield Apart(limiter)
 
 
-class TestWithALostRedis(RealTime):
-    @pytest.fixture
+class TestWithALostRedis(RateLimiterContract):
     async def limiter(self) -> AsyncIterator[RateLimiter]:
         async with TcpProxy("127.0.0.1", 1) as nowhere:
             await nowhere.refuse()

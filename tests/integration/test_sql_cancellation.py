@@ -28,7 +28,7 @@ from chatcore_app import Readiness
 from chatcore_demo import DEMO_ENDPOINT
 from chatcore_memory import HandClock, PlainCipher, ScriptedModel
 from chatcore_sql import Database
-from contracts.storage.base import stored_conversation, stored_user
+from chatcore_testing.contracts.storage.base import stored_conversation, stored_user
 from integration.databases import idle, nobody_in_a_transaction
 from integration.http_app import Api, api_of, encoded, provided, settings_for
 

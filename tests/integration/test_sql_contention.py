@@ -34,8 +34,8 @@ from chatcore_demo import DEMO_ENDPOINT
 from chatcore_memory import HandClock, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel
 from chatcore_sql import Database
 from chatcore_sql.failures import is_gone, meaning
-from contracts.storage.base import NOW, stored_conversation, stored_user, the_conversation
-from contracts.storage.workers import buried
+from chatcore_testing.contracts.storage.base import NOW, stored_conversation, stored_user, the_conversation
+from chatcore_testing.contracts.storage.workers import buried
 from integration.databases import idle, nobody_in_a_transaction, only_servers, somebody_waits
 
 NEW_PASSWORD = "another horse"

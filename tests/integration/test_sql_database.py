@@ -23,7 +23,7 @@ from chatcore_sql import Database, DatabaseInUse, schema
 from chatcore_sql import database as module
 from chatcore_sql.naming import Naming
 from chatcore_sql.statements import SingleReads
-from contracts.storage.base import (
+from chatcore_testing.contracts.storage.base import (
     NOW,
     add_message,
     add_user,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from chatcore_sql import Database
-from contracts.storage.base import NOW, add_message, add_user
+from chatcore_testing.contracts.storage.base import NOW, add_message, add_user
 from integration.databases import execute, new_database
 from integration.processes import run
 from integration.test_http_command import check_sentence

@@ -19,7 +19,7 @@ from chatcore.ports import Idempotency, LogEntry, TextKind
 from chatcore_sql import Database, DatabaseUnreachable, migration_script
 from chatcore_sql.migrations.revisions import VERSION_TABLE
 from chatcore_sql.tables import metadata
-from contracts.storage.base import (
+from chatcore_testing.contracts.storage.base import (
     NOW,
     WORKER,
     add_message,
@@ -29,7 +29,7 @@ from contracts.storage.base import (
     stored_conversation,
     stored_user,
 )
-from contracts.storage.branches import add
+from chatcore_testing.contracts.storage.branches import add
 from integration.databases import KINDS, bare_engine, execute, new_database
 
 POSTGRESQLS_OWN = {

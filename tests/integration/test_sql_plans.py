@@ -54,7 +54,7 @@ from chatcore.ports import (
 from chatcore_sql import Database
 from chatcore_sql.statements import Transaction
 from chatcore_sql.tables import metadata
-from contracts.storage.base import NOW, later
+from chatcore_testing.contracts.storage.base import NOW, later
 from integration import filling
 from integration.databases import KINDS, migrated_database
 from integration.plans import LOOKS, Look, Looking, keys

@@ -44,11 +44,12 @@ def named_in(cell: str) -> list[str]:
 
 
 def check_there(named: str) -> None:
-    """`named`: as `unit/test_x.py::test_y`."""
+    """`named`: as `unit/test_x.py::test_y`, or as `chatcore_testing/contracts/x.py::test_y`."""
     path, _, name = named.partition("::")
+    root = ROOT / ("src/entrypoints" if path.startswith("chatcore_testing/") else "tests")
     functions = {
         node.name
-        for node in ast.walk(ast.parse((ROOT / "tests" / path).read_text("utf-8")))
+        for node in ast.walk(ast.parse((root / path).read_text("utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     assert name.startswith("test_")

@@ -15,7 +15,7 @@ from chatcore import Message, MessageId, Role, Sent
 from chatcore.branches import newest_below, path_to
 from chatcore.ports import Node
 from chatcore_memory import Stall
-from contracts.storage.order import IDS
+from chatcore_testing.contracts.storage.order import IDS
 from unit.world import Chat, World, everything_has_ended
 
 # ---- pure ------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from chatcore.entities import (
     without_thinking,
 )
 from chatcore.errors import FieldError, ValidationFailed
-from normalising import MARKS
+from chatcore_testing.normalising import MARKS
 
 PASSWORD = Password(8, MAX_PASSWORD)
 COMPOSED, DECOMPOSED = "é", "e\u0301"

@@ -9,7 +9,7 @@ import pytest
 
 from chatcore import Session, SignedIn
 from chatcore.errors import AccountDisabled, InvalidCredentials, Unauthenticated
-from normalising import MARKS
+from chatcore_testing.normalising import MARKS
 from unit.world import PASSWORD, World, refused
 
 MINUTE, HOUR = 60, 3600

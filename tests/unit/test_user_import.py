@@ -11,7 +11,7 @@ from chatcore import ImportUsers, Profile
 from chatcore.errors import InvalidCredentials
 from chatcore.ports import NewUser
 from chatcore.use_cases.user_import import UserRow, UsersImported
-from normalising import MARKS
+from chatcore_testing.normalising import MARKS
 from unit.world import World
 
 OLD = sha256(b"correct horse").hexdigest()

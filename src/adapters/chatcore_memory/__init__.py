@@ -4,7 +4,7 @@
     clock = HandClock()                               # clock.advance(3600)
     model = ScriptedModel("Hel", Stall(), "lo")       # says "Hel", and "lo" once the stall is released
 
-They keep the contracts that the real adapters keep (tests/contracts), at once and without any protection.
+They keep the contracts that the real adapters keep (`chatcore_testing`), at once and without any protection.
 """
 
 from chatcore_memory.clock import HandClock

@@ -1,7 +1,7 @@
 """What the core asks of the outside: one Protocol per conversation with it.
 
 Adapters subclass these, so that a missing method fails when the adapter is made. What a docstring promises
-here is held by the abstract tests in tests/contracts, for the in-memory adapters and the real ones alike.
+here is held by the contracts of `chatcore_testing`, for the in-memory adapters and the real ones alike.
 
 Owned things are asked for with their owner; another's thing and a missing thing give the same answer, `None`
 or `False`. The ports that see across owners say so: `TokenStore`, where the secret itself is the proof, `Workers`,

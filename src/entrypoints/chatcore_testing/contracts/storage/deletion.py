@@ -1,15 +1,15 @@
 """The contract of `UserRepo.delete`: whatever a user owned is gone with them, and nothing else is."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-
-import pytest
 
 from chatcore.entities import Conversation, MessageId, OwnerId, RefreshToken, Session, Status, User, UserId
 from chatcore.errors import NotFound
 from chatcore.ports import Idempotency, LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
-from contracts.storage.base import NOW, WORKER, StorageContract, add_message, add_reply, later, stored_user
-from contracts.storage.sessions import a_session, a_token
+from chatcore_testing.contract import Capability, raises
+from chatcore_testing.contracts.storage.base import NOW, WORKER, StoreChecks, add_message, add_reply, later, stored_user
+from chatcore_testing.contracts.storage.sessions import a_session, a_token
 
 NOBODY = UserId(OwnerId(999_999_999))
 
@@ -58,7 +58,7 @@ async def seen(unit_of_work: UnitOfWorkFactory, user: User, theirs: Belongings) 
         ]
 
 
-class AccountDeletionContract(StorageContract):
+class AccountDeletionChecks(StoreChecks, about="deletion", needs=Capability.ACCOUNTS):
     async def test_deleting_takes_all_that_the_user_owns_along(
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
     ) -> None:
@@ -199,15 +199,16 @@ class AccountDeletionContract(StorageContract):
             conversation = await work.conversations.add(owner.id, title="", config_id=None, now=NOW)
             await work.owners.delete(owner.id)
             await work.commit()
-        for add in (
+        adds: Sequence[Callable[[UnitOfWork], Awaitable[object]]] = (
             lambda work: work.tokens.add_session(session),
             lambda work: work.tokens.add_refresh_token(a_token(session)),
             lambda work: work.model_configs.add(owner.id, model_url="http://x", model_name="m", now=NOW),
             lambda work: work.conversations.add(owner.id, title="", config_id=None, now=NOW),
             lambda work: add_message(work, conversation),
-        ):
+        )
+        for add in adds:
             async with unit_of_work() as work:
-                with pytest.raises(NotFound):
+                with raises(NotFound):
                     await add(work)
         async with unit_of_work(read_only=True) as work:
             assert await work.tokens.caller(owner.id, session.id) is None

@@ -1,11 +1,10 @@
 """What `ConversationRepo.titled` and `MessageRepo.containing` promise: text is found as text, within one's own."""
 
-import pytest
-
-from chatcore.entities import Conversation, Message, MessageId, User
+from chatcore.entities import Conversation, ConversationId, Message, MessageId, User
 from chatcore.ports import Hit, Matches, MessageRef, UnitOfWorkFactory
 from chatcore.texts import Excerpt
-from contracts.storage.base import StorageContract, add_message, stored_conversation
+from chatcore_testing.contract import Capability, each
+from chatcore_testing.contracts.storage.base import StoreChecks, add_message, stored_conversation
 
 FOUND = {
     "inside": ("The unicorn sleeps", "corn"),
@@ -43,8 +42,7 @@ def ids(found: Matches[Hit]) -> list[MessageId]:
     return [hit.message.id for hit in found.items if hit.message]
 
 
-class SearchContract(StorageContract):
-    @pytest.fixture
+class SearchChecks(StoreChecks, about="search", needs=Capability.SEARCH):
     async def messages(self, unit_of_work: UnitOfWorkFactory, conversation: Conversation) -> list[Message]:
         """Ten of the owner's, oldest first: number 0, 3, 6 and 9 are about unicorns."""
         async with unit_of_work() as work:
@@ -55,7 +53,7 @@ class SearchContract(StorageContract):
             await work.commit()
         return said
 
-    @pytest.mark.parametrize(("text", "q"), FOUND.values(), ids=FOUND)
+    @each(("text", "q"), FOUND.values(), ids=FOUND)
     async def test_text_is_found(self, unit_of_work: UnitOfWorkFactory, owner: User, text: str, q: str) -> None:
         titled = await stored_conversation(unit_of_work, owner, title=text)
         async with unit_of_work() as work:
@@ -69,7 +67,7 @@ class SearchContract(StorageContract):
         shown = MessageRef(message.id, message.role, message.created_at)
         assert [*messages.items] == [Hit(titled, Excerpt(text, 0, place), shown)]
 
-    @pytest.mark.parametrize(("text", "q"), NOT_FOUND.values(), ids=NOT_FOUND)
+    @each(("text", "q"), NOT_FOUND.values(), ids=NOT_FOUND)
     async def test_what_is_not_there_is_not_found(
         self, unit_of_work: UnitOfWorkFactory, owner: User, text: str, q: str
     ) -> None:
@@ -89,15 +87,15 @@ class SearchContract(StorageContract):
             first = await add_message(work, conversation, "a Unicorn")
             await add_message(work, conversation, "a horse", parent_id=first.id)
             await work.commit()
-        among = [conversation.id, silent.id]
+        among, none = [conversation.id, silent.id], set[ConversationId]()
         async with unit_of_work(read_only=True) as work:
             for user, q, ids, begun in (
                 (owner, "UNICORN", among, {conversation.id}),
-                (owner, "horse", among, set()),
-                (owner, "%", among, set()),
-                (owner, "\ud800", among, set()),
-                (owner, "unicorn", among[1:], set()),
-                (stranger, "unicorn", among, set()),
+                (owner, "horse", among, none),
+                (owner, "%", among, none),
+                (owner, "\ud800", among, none),
+                (owner, "unicorn", among[1:], none),
+                (stranger, "unicorn", among, none),
             ):
                 assert await work.messages.begun_with(user.id, q, among=ids) == begun
 

@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
-import pytest
-
 from chatcore.entities import ModelConfig, ModelConfigId, User
 from chatcore.ports import UnitOfWork, UnitOfWorkFactory
-from contracts.storage.base import NOW, StorageContract, add_message, later, the_conversation
+from chatcore_testing.contract import Capability
+from chatcore_testing.contracts.storage.base import NOW, StoreChecks, add_message, later, the_conversation
 
 NO_CONFIG = ModelConfigId(999_999_999)
 URL = "https://api.example.org/v1"
@@ -16,8 +15,7 @@ async def add_config(work: UnitOfWork, owner: User, seconds: float = 0) -> Model
     return await work.model_configs.add(owner.id, model_url=URL, model_name="gpt 🦄", now=later(seconds))
 
 
-class ModelConfigRepoContract(StorageContract):
-    @pytest.fixture
+class ModelConfigRepoChecks(StoreChecks, about="model_configs", needs=Capability.ENDPOINTS):
     async def config(self, unit_of_work: UnitOfWorkFactory, owner: User) -> ModelConfig:
         async with unit_of_work() as work:
             config = await add_config(work, owner)

@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import pytest
-
 from chatcore.entities import Conversation, Message, MessageId, User
 from chatcore.ports import LogCursor, LogEntry, TextKind, UnitOfWorkFactory
-from contracts.storage.base import (
+from chatcore_testing.contracts.storage.base import (
     NOW,
-    StorageContract,
+    StoreChecks,
     stored_conversation,
     stored_reply,
     texts,
@@ -38,12 +36,10 @@ def entries_of(reply: Message, *texts: tuple[TextKind, str]) -> list[LogEntry]:
     return entries
 
 
-class ReplyLogContract(StorageContract):
-    @pytest.fixture
+class ReplyLogChecks(StoreChecks, about="reply_log"):
     async def reply(self, unit_of_work: UnitOfWorkFactory, conversation: Conversation) -> Message:
         return await stored_reply(unit_of_work, conversation)
 
-    @pytest.fixture
     async def strangers_reply(self, unit_of_work: UnitOfWorkFactory, stranger: User) -> Message:
         return await stored_reply(unit_of_work, await stored_conversation(unit_of_work, stranger))
 

@@ -5,8 +5,6 @@ from dataclasses import MISSING, fields, replace
 from datetime import datetime
 from typing import Any, get_args
 
-import pytest
-
 from chatcore.entities import (
     Conversation,
     ConversationId,
@@ -22,9 +20,10 @@ from chatcore.entities import (
 )
 from chatcore.errors import NotFound
 from chatcore.ports import Node, UnitOfWorkFactory
-from contracts.storage.base import (
+from chatcore_testing.contract import each, raises
+from chatcore_testing.contracts.storage.base import (
     NOW,
-    StorageContract,
+    StoreChecks,
     add_message,
     later,
     stored_conversation,
@@ -64,7 +63,7 @@ def filled(conversation: Conversation) -> Conversation:
     return replace(conversation, **values)
 
 
-class OwnDataContract(StorageContract):
+class OwnDataChecks(StoreChecks, about="own_data"):
     # ---- by id ---------------------------------------------------------------------------------------
 
     async def test_conversations_come_by_id_page_by_page(
@@ -104,8 +103,8 @@ class OwnDataContract(StorageContract):
 
     # ---- restored ------------------------------------------------------------------------------------
 
-    @pytest.mark.parametrize("by_user", [True, False])
-    @pytest.mark.parametrize("title", ["", "Plans 🦄"])
+    @each("by_user", [True, False])
+    @each("title", ["", "Plans 🦄"])
     async def test_a_conversation_is_restored(
         self, unit_of_work: UnitOfWorkFactory, owner: User, title: str, by_user: bool
     ) -> None:
@@ -132,8 +131,8 @@ class OwnDataContract(StorageContract):
         assert message
         assert (conversation.created_at, conversation.updated_at, message.created_at) == (time, NOW, time)
 
-    @pytest.mark.parametrize("status", [status for status in Status if status is not Status.WRITING])
-    @pytest.mark.parametrize("role", list(Role))
+    @each("status", [status for status in Status if status is not Status.WRITING])
+    @each("role", list(Role))
     async def test_a_message_is_restored(
         self, unit_of_work: UnitOfWorkFactory, conversation: Conversation, role: Role, status: Status
     ) -> None:
@@ -191,8 +190,8 @@ class OwnDataContract(StorageContract):
         was = a_message(conversation)
         for message in (replace(was, conversation_id=ELSEWHERE), replace(was, user_id=stranger.id)):
             async with unit_of_work() as work:
-                with pytest.raises(NotFound):
+                with raises(NotFound):
                     await work.messages.restore(message, active=True)
         async with unit_of_work() as work:
-            with pytest.raises(NotFound):
+            with raises(NotFound):
                 await work.conversations.restore(a_conversation(OwnerId(987_654_321)))

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import chain, count
 
 from chatcore.entities import Conversation, Message, MessageId, Role, User
-from chatcore.ports import Node, UnitOfWork, UnitOfWorkFactory
-from contracts.storage.base import WORKER, StorageContract, add_message, later, place_of
+from chatcore.ports import Node, Store, UnitOfWork, UnitOfWorkFactory
+from chatcore_testing.contract import Capability, Made, each
+from chatcore_testing.contracts.storage.base import WORKER, StoreChecks, add_message, later, place_of
 
 IDS: Mapping[str, Callable[[], Iterable[int]]] = {
     "falling": lambda: count(1_000_000, -1),
@@ -15,8 +16,12 @@ IDS: Mapping[str, Callable[[], Iterable[int]]] = {
 """Of messages, in the order of adding."""
 
 
-class OrderContract(StorageContract):
-    """`unit_of_work` is on a store with ids from one of `IDS`."""
+class OrderChecks(StoreChecks, about="order", needs=Capability.NUMBERING):
+    """On a store with ids from one of `IDS`."""
+
+    def store(self) -> Made[Store]:
+        store: Made[Store] = self.contract.numbered_store(IDS[self.values["ids"]]())
+        return store
 
     async def line(
         self, work: UnitOfWork, conversation: Conversation, after: Message | None, times: Iterable[int]
@@ -39,6 +44,7 @@ class OrderContract(StorageContract):
             )
         return line
 
+    @each("ids", IDS)
     async def test_the_history_is_read_page_by_page(
         self, unit_of_work: UnitOfWorkFactory, conversation: Conversation, owner: User
     ) -> None:
@@ -58,6 +64,7 @@ class OrderContract(StorageContract):
             assert largest is not None
             assert [message.id for message in largest[1]] == line[5:]
 
+    @each("ids", IDS)
     async def test_the_branch_that_is_shown(
         self, unit_of_work: UnitOfWorkFactory, conversation: Conversation, owner: User
     ) -> None:
@@ -91,6 +98,7 @@ class OrderContract(StorageContract):
             among = await work.messages.told(*this, limit=2, max_bytes=1000, among=[a.id, e.id, f.id])
             assert [message.id for message in among] == [e.id, f.id]
 
+    @each("ids", IDS)
     async def test_the_tree_is_read_from_the_top(
         self, unit_of_work: UnitOfWorkFactory, conversation: Conversation, owner: User
     ) -> None:
@@ -116,6 +124,7 @@ class OrderContract(StorageContract):
             assert stored is not None
             assert stored.siblings == tuple(sorted((b.id, d.id)))
 
+    @each("ids", IDS)
     async def test_the_first_reply_is_so_by_time(
         self, unit_of_work: UnitOfWorkFactory, conversation: Conversation, owner: User
     ) -> None:
@@ -138,6 +147,7 @@ class OrderContract(StorageContract):
         assert found is not None
         assert found.id == replies[0].id
 
+    @each("ids", IDS)
     async def test_the_last_use_is_that_of_any_branch(
         self, unit_of_work: UnitOfWorkFactory, conversation: Conversation, owner: User
     ) -> None:

@@ -5,12 +5,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 
-import pytest
-
 from chatcore.authority import Caller
 from chatcore.entities import OwnerId, RefreshToken, Session, SessionId, User, UserId
 from chatcore.ports import UnitOfWork, UnitOfWorkFactory
-from contracts.storage.base import NOW, StorageContract, later, times
+from chatcore_testing.contract import Capability, each
+from chatcore_testing.contracts.storage.base import NOW, StoreChecks, later, times
 
 NOBODY = UserId(OwnerId(999_999_999))
 
@@ -47,8 +46,7 @@ ENDS: dict[str, Callable[[UnitOfWork, Session], Awaitable[object]]] = {
 HELD = [(end, role) for end in ENDS for role in (None, "user") if role or end != "role"]
 
 
-class TokenStoreContract(StorageContract):
-    @pytest.fixture
+class TokenStoreChecks(StoreChecks, about="sessions", needs=Capability.ACCOUNTS):
     async def session(self, unit_of_work: UnitOfWorkFactory, owner: User) -> Session:
         session = a_session(owner)
         async with unit_of_work() as work:
@@ -56,7 +54,6 @@ class TokenStoreContract(StorageContract):
             await work.commit()
         return session
 
-    @pytest.fixture
     async def token(self, unit_of_work: UnitOfWorkFactory, session: Session) -> RefreshToken:
         token = a_token(session)
         async with unit_of_work() as work:
@@ -302,7 +299,7 @@ class TokenStoreContract(StorageContract):
             assert await work.tokens.hold(owner.id, session.id, role="admin", now=now) is False
             assert await work.tokens.hold(owner.id, ended.id, role="user", now=now) is False
 
-    @pytest.mark.parametrize(("end", "role"), HELD)
+    @each(("end", "role"), HELD)
     async def test_what_is_held_ends_later(
         self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session, end: str, role: str | None
     ) -> None:
@@ -327,7 +324,7 @@ class TokenStoreContract(StorageContract):
         async with unit_of_work() as work:
             assert await work.tokens.hold(owner.id, session.id, role=role, now=NOW) is False
 
-    @pytest.mark.parametrize(("end", "role"), HELD)
+    @each(("end", "role"), HELD)
     async def test_what_is_about_to_end_is_not_held(
         self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session, end: str, role: str | None
     ) -> None:

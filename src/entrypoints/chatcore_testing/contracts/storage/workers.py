@@ -6,10 +6,11 @@ from datetime import timedelta
 
 from chatcore.entities import Conversation, Message, MessageId, Status, User, WorkerId
 from chatcore.ports import Heartbeat, UnitOfWork, UnitOfWorkFactory
-from contracts.storage.base import (
+from chatcore_testing.contract import Capability, needs
+from chatcore_testing.contracts.storage.base import (
     NOW,
     WORKER,
-    StorageContract,
+    StoreChecks,
     add_message,
     add_reply,
     add_user,
@@ -55,7 +56,7 @@ async def orphans(unit_of_work: UnitOfWorkFactory, limit: int = 100) -> list[Mes
         return sorted(await work.unfinished.orphans(limit=limit), key=lambda reply: reply.id)
 
 
-class WorkersContract(StorageContract):
+class WorkersChecks(StoreChecks, about="workers"):
     async def silent(self, unit_of_work: UnitOfWorkFactory, longer_than: timedelta) -> set[WorkerId]:
         async with unit_of_work(read_only=True) as work:
             return set(await work.workers.silent(longer_than=longer_than))
@@ -67,6 +68,7 @@ class WorkersContract(StorageContract):
             await buried(unit_of_work, seen[-1])
         assert sorted(set(seen)) == seen
 
+    @needs(Capability.SHARED)
     async def test_who_renews_is_not_silent(self, unit_of_work: UnitOfWorkFactory) -> None:
         first, second = await joined(unit_of_work), await joined(unit_of_work)
         pulse = await renewed(unit_of_work, first)
@@ -75,6 +77,7 @@ class WorkersContract(StorageContract):
         assert await self.silent(unit_of_work, NOBODY) == set()
         assert await self.silent(unit_of_work, EVERYBODY) == {first, second}
 
+    @needs(Capability.SHARED)
     async def test_time_is_the_databases_and_goes_on(self, unit_of_work: UnitOfWorkFactory) -> None:
         async with unit_of_work() as work:
             worker_id, joined_at = await work.workers.join()
@@ -86,6 +89,7 @@ class WorkersContract(StorageContract):
         assert joined_at <= first.at <= second.at
         assert second.at - joined_at < timedelta(minutes=1)
 
+    @needs(Capability.SHARED)
     async def test_a_buried_worker_cannot_renew(self, unit_of_work: UnitOfWorkFactory) -> None:
         first, second = await joined(unit_of_work), await joined(unit_of_work)
         await buried(unit_of_work, first)
@@ -101,11 +105,13 @@ class WorkersContract(StorageContract):
             alive = [await work.workers.is_alive(worker_id) for worker_id in (first, second, WORKER)]
         assert alive == [False, True, False]
 
+    @needs(Capability.SHARED)
     async def test_who_has_renewed_meanwhile_is_not_buried(self, unit_of_work: UnitOfWorkFactory) -> None:
         worker_id = await joined(unit_of_work)
         await buried(unit_of_work, worker_id, longer_than=NOBODY)
         assert await renewed(unit_of_work, worker_id) is not None
 
+    @needs(Capability.SHARED)
     async def test_a_worker_is_told_what_it_is_to_stop(
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
     ) -> None:
@@ -124,6 +130,7 @@ class WorkersContract(StorageContract):
             assert pulse is not None
             assert pulse.stops == {reply.id}
 
+    @needs(Capability.SHARED)
     async def test_a_stop_ends_with_its_reply(
         self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
     ) -> None:
@@ -140,7 +147,7 @@ class WorkersContract(StorageContract):
         assert pulse.stops == set()
 
 
-class UnfinishedRepliesContract(StorageContract):
+class UnfinishedRepliesChecks(StoreChecks, about="unfinished"):
     async def still(self, unit_of_work: UnitOfWorkFactory, *replies: MessageId) -> Collection[MessageId]:
         async with unit_of_work(read_only=True) as work:
             return await work.unfinished.still(replies)
@@ -189,6 +196,7 @@ class UnfinishedRepliesContract(StorageContract):
             await work.commit()
         assert await self.still(unit_of_work, mine.id, other.id) == {other.id}
 
+    @needs(Capability.ACCOUNTS)
     async def test_a_message_is_not_being_written(
         self, unit_of_work: UnitOfWorkFactory, conversation: Conversation
     ) -> None:

@@ -2,15 +2,15 @@
 
 import asyncio
 import traceback
+from abc import abstractmethod
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-import pytest
-
 from chatcore.entities import ModelConfigId, OwnerId, SessionId, UserId
 from chatcore.errors import Unauthenticated
 from chatcore.ports import AccessClaims, Cipher, PasswordHasher, TokenSigner
+from chatcore_testing.contract import Capability, Checks, Contract, Lacking, Made, Mark, each, needs, raises
 
 OWNER, CONFIG = OwnerId(11), ModelConfigId(7)
 API_KEY = "sk-proj-0123456789abcdefghijklmnopqrstuvwxyz"
@@ -24,12 +24,10 @@ PASSWORDS = {
     "nul": "before\0after",
     "long": "🦄" * 1024,
 }
-passwords = pytest.mark.parametrize("password", list(PASSWORDS.values()), ids=list(PASSWORDS))
+passwords: Mark = each("password", list(PASSWORDS.values()), ids=list(PASSWORDS))
 
 
-class PasswordHasherContract:
-    """Needs the fixtures `hasher` and `outdated`: one that hashes with the parameters of yesterday."""
-
+class PasswordHasherChecks(Checks):
     @passwords
     async def test_a_password_is_known_again(self, hasher: PasswordHasher, password: str) -> None:
         assert await hasher.verify(password, await hasher.hash(password)) is True
@@ -52,7 +50,7 @@ class PasswordHasherContract:
         hashes = [await hasher.hash("correct horse") for _ in range(3)]
         assert len(set(hashes)) == 3
 
-    @pytest.mark.parametrize(
+    @each(
         "unknown",
         [
             None,
@@ -74,6 +72,7 @@ class PasswordHasherContract:
         assert await hasher.verify("\ud800", await hasher.hash("correct horse")) is False
         assert await hasher.verify("\ud800", None) is False
 
+    @needs(Capability.ADOPTION)
     async def test_an_older_systems_hash_is_adopted_and_is_to_be_replaced(self, hasher: PasswordHasher) -> None:
         foreign = sha256(b"correct horse").hexdigest()
         for spelling in (foreign, foreign.upper()):
@@ -85,11 +84,12 @@ class PasswordHasherContract:
             assert await hasher.verify(foreign, adopted) is False
             assert hasher.needs_rehash(adopted) is True
 
+    @needs(Capability.ADOPTION)
     async def test_a_hash_of_its_own_is_adopted_as_it_is(self, hasher: PasswordHasher) -> None:
         hashed = await hasher.hash("correct horse")
         assert hasher.adopted(hashed) == hashed
 
-    @pytest.mark.parametrize("unknown", ["", "$", "correct horse", "f" * 63, "f" * 65, "g" * 64, "md5$abc", "ｆ" * 64])
+    @each("unknown", ["", "$", "correct horse", "f" * 63, "f" * 65, "g" * 64, "md5$abc", "ｆ" * 64])
     async def test_what_would_never_verify_is_not_adopted(self, hasher: PasswordHasher, unknown: str) -> None:
         assert hasher.adopted(unknown) is None
 
@@ -99,6 +99,7 @@ class PasswordHasherContract:
         wrong = await asyncio.gather(*(hasher.verify(str(number), hashes[number - 1]) for number in range(6)))
         assert (right, wrong) == ([True] * 6, [False] * 6)
 
+    @needs(Capability.RENEWAL)
     async def test_a_hash_of_yesterday_is_valid_and_wants_renewal(
         self, hasher: PasswordHasher, outdated: PasswordHasher
     ) -> None:
@@ -108,10 +109,19 @@ class PasswordHasherContract:
         assert hasher.needs_rehash(new) is False
 
 
-class CipherContract:
-    """Needs the fixtures `cipher` and `stranger`: one with other keys."""
+class PasswordHasherContract(Contract, checks=(PasswordHasherChecks,)):
+    """What `PasswordHasher` promises."""
 
-    @pytest.mark.parametrize("api_key", [API_KEY, "", "x", "🦄 ké\u0301y\0\r\n:|.", "k" * 10_000], ids=range(5))
+    @abstractmethod
+    def hasher(self) -> Made[PasswordHasher]: ...
+
+    def outdated(self) -> Made[PasswordHasher]:
+        """Make one that hashes with the parameters of yesterday."""
+        raise Lacking(Capability.RENEWAL)
+
+
+class CipherChecks(Checks):
+    @each("api_key", [API_KEY, "", "x", "🦄 ké\u0301y\0\r\n:|.", "k" * 10_000], ids=range(5))
     def test_what_was_sealed_opens(self, cipher: Cipher, api_key: str) -> None:
         sealed = cipher.seal(api_key, owner=OWNER, config_id=CONFIG)
         assert cipher.open(sealed, owner=OWNER, config_id=CONFIG) == api_key
@@ -121,7 +131,7 @@ class CipherContract:
         sealed = cipher.seal(API_KEY, owner=OWNER, config_id=CONFIG)
         assert not any(API_KEY[start : start + 6] in sealed for start in range(len(API_KEY) - 6))
 
-    @pytest.mark.parametrize(("owner", "config_id"), [(12, 7), (11, 8), (7, 11), (1, 17), (117, 7), (0, 0)])
+    @each(("owner", "config_id"), [(12, 7), (11, 8), (7, 11), (1, 17), (117, 7), (0, 0)])
     def test_it_opens_for_no_other_owner_or_config(self, cipher: Cipher, owner: int, config_id: int) -> None:
         sealed = cipher.seal(API_KEY, owner=OWNER, config_id=CONFIG)
         self.refuses(cipher, sealed, owner=OwnerId(owner), config_id=ModelConfigId(config_id))
@@ -144,7 +154,7 @@ class CipherContract:
             self.refuses(cipher, changed)
         self.refuses(cipher, sealed[: len(sealed) // 2])
 
-    @pytest.mark.parametrize("sealed", ["", "x", "🦄", API_KEY, "gAAAAA==", "." * 100, "\0"])
+    @each("sealed", ["", "x", "🦄", API_KEY, "gAAAAA==", "." * 100, "\0"])
     def test_what_was_never_sealed_does_not_open(self, cipher: Cipher, sealed: str) -> None:
         self.refuses(cipher, sealed)
 
@@ -155,16 +165,24 @@ class CipherContract:
     def refuses(
         self, cipher: Cipher, sealed: str, *, owner: OwnerId = OWNER, config_id: ModelConfigId = CONFIG
     ) -> None:
-        with pytest.raises(ValueError) as refusal:  # noqa: PT011  # the contract has no more to say
+        with raises(ValueError) as refusal:
             cipher.open(sealed, owner=owner, config_id=config_id)
         told = [str(refusal.value), repr(refusal.value)]
         assert not any(API_KEY in each or (len(sealed) > 1 and sealed in each) for each in told)
 
 
-class TokenSignerContract:
-    """Needs the fixtures `signer` and `stranger`: one with another secret."""
+class CipherContract(Contract, checks=(CipherChecks,)):
+    """What `Cipher` promises."""
 
-    @pytest.fixture
+    @abstractmethod
+    def cipher(self) -> Made[Cipher]: ...
+
+    def stranger(self) -> Made[Cipher]:
+        """Make one with other keys."""
+        raise Lacking(Capability.STRANGER)
+
+
+class TokenSignerChecks(Checks):
     def claims(self) -> AccessClaims:
         return AccessClaims(
             user_id=UserId(OwnerId(2**53 + 1)),
@@ -194,21 +212,21 @@ class TokenSignerContract:
         token = signer.sign(claims)
         assert signer.verify(token, now=claims.expires_at - timedelta(microseconds=1)) == claims
         for late in (timedelta(0), timedelta(microseconds=1), timedelta(days=9999)):
-            with pytest.raises(Unauthenticated):
+            with raises(Unauthenticated):
                 signer.verify(token, now=claims.expires_at + late)
 
-    @pytest.mark.parametrize(
+    @each(
         "token", ["", ".", "..", "x", "a.b.c", "🦄", "\0", "\ud800", "Bearer x", "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0."]
     )
     def test_what_was_never_signed_is_refused(self, signer: TokenSigner, token: str) -> None:
-        with pytest.raises(Unauthenticated):
+        with raises(Unauthenticated):
             signer.verify(token, now=NOW)
 
     def test_a_token_that_was_changed_is_refused(self, signer: TokenSigner, claims: AccessClaims) -> None:
         token = signer.sign(claims)
         for place in range(0, len(token) - 4, 5):
             changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
-            with pytest.raises(Unauthenticated):
+            with raises(Unauthenticated):
                 signer.verify(changed, now=NOW)
 
     def test_parts_of_two_tokens_make_no_third(self, signer: TokenSigner, claims: AccessClaims) -> None:
@@ -217,17 +235,28 @@ class TokenSignerContract:
         for place in range(len(mine)):
             mixed = [*mine[:place], theirs[place], *mine[place + 1 :]]
             if mixed not in (mine, theirs):
-                with pytest.raises(Unauthenticated):
+                with raises(Unauthenticated):
                     signer.verify(".".join(mixed), now=NOW)
 
     def test_anothers_token_is_refused(self, signer: TokenSigner, stranger: TokenSigner, claims: AccessClaims) -> None:
-        with pytest.raises(Unauthenticated):
+        with raises(Unauthenticated):
             signer.verify(stranger.sign(claims), now=NOW)
 
     def test_a_refusal_does_not_repeat_the_token(
         self, signer: TokenSigner, stranger: TokenSigner, claims: AccessClaims
     ) -> None:
         token = stranger.sign(claims)
-        with pytest.raises(Unauthenticated) as refusal:
+        with raises(Unauthenticated) as refusal:
             signer.verify(token, now=NOW)
         assert token not in "".join(traceback.format_exception(refusal.value))
+
+
+class TokenSignerContract(Contract, checks=(TokenSignerChecks,)):
+    """What `TokenSigner` promises."""
+
+    @abstractmethod
+    def signer(self) -> Made[TokenSigner]: ...
+
+    def stranger(self) -> Made[TokenSigner]:
+        """Make one with another secret."""
+        raise Lacking(Capability.STRANGER)

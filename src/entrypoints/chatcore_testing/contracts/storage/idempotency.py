@@ -3,19 +3,18 @@
 import asyncio
 from dataclasses import replace
 
-import pytest
-
 from chatcore.entities import Conversation, ConversationId, Message, User
 from chatcore.errors import IdempotencyKeyReused
 from chatcore.ports import Idempotency, UnitOfWorkFactory
-from contracts.storage.base import NOW, StorageContract, add_message, later, stored_conversation
+from chatcore_testing.contract import each, raises
+from chatcore_testing.contracts.storage.base import NOW, StoreChecks, add_message, later, stored_conversation
 
 DIGEST = bytes(range(224, 256))
 NO_CONVERSATION = ConversationId(999_999_999)
 
 
-class IdempotencyContract(StorageContract):
-    async def store(
+class IdempotencyChecks(StoreChecks, about="idempotency"):
+    async def stored(
         self, unit_of_work: UnitOfWorkFactory, conversation: Conversation, key: str, digest: bytes = DIGEST
     ) -> Message:
         async with unit_of_work() as work:
@@ -35,8 +34,8 @@ class IdempotencyContract(StorageContract):
         self, unit_of_work: UnitOfWorkFactory, conversation: Conversation
     ) -> None:
         assert await self.sent(unit_of_work, conversation, "key") is None
-        message = await self.store(unit_of_work, conversation, "key")
-        zeros = await self.store(unit_of_work, conversation, "another", bytes(32))
+        message = await self.stored(unit_of_work, conversation, "key")
+        zeros = await self.stored(unit_of_work, conversation, "another", bytes(32))
         async with unit_of_work() as work:
             unnamed = [await add_message(work, conversation) for _ in range(2)]
             await work.commit()
@@ -51,7 +50,7 @@ class IdempotencyContract(StorageContract):
         assert list(page[1]) == [message, zeros, *unnamed]
         assert found == (message, Idempotency("key", DIGEST))
 
-    @pytest.mark.parametrize(
+    @each(
         "keys",
         [("key", "KEY", "k\u00e9y", "ke\u0301y"), ("key", "key ", " key", "key\t"), ("🦄" * 255, "🐴" * 255, "%", "_")],
         ids=["letters", "spaces", "signs"],
@@ -59,7 +58,7 @@ class IdempotencyContract(StorageContract):
     async def test_keys_are_compared_exactly(
         self, unit_of_work: UnitOfWorkFactory, conversation: Conversation, keys: tuple[str, ...]
     ) -> None:
-        messages = [await self.store(unit_of_work, conversation, key) for key in keys]
+        messages = [await self.stored(unit_of_work, conversation, key) for key in keys]
         for key, message in zip(keys, messages, strict=True):
             assert await self.sent(unit_of_work, conversation, key) == (message, Idempotency(key, DIGEST))
 
@@ -67,17 +66,17 @@ class IdempotencyContract(StorageContract):
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
     ) -> None:
         others = [await stored_conversation(unit_of_work, user) for user in (owner, stranger)]
-        message = await self.store(unit_of_work, conversation, "key")
+        message = await self.stored(unit_of_work, conversation, "key")
         for other in others:
             assert await self.sent(unit_of_work, other, "key") is None
-            its = await self.store(unit_of_work, other, "key", bytes(32))
+            its = await self.stored(unit_of_work, other, "key", bytes(32))
             assert await self.sent(unit_of_work, other, "key") == (its, Idempotency("key", bytes(32)))
         assert await self.sent(unit_of_work, conversation, "key") == (message, Idempotency("key", DIGEST))
 
     async def test_a_strangers_and_a_missing_conversation_know_no_key(
         self, unit_of_work: UnitOfWorkFactory, stranger: User, conversation: Conversation
     ) -> None:
-        message = await self.store(unit_of_work, conversation, "key")
+        message = await self.stored(unit_of_work, conversation, "key")
         for astray in (replace(conversation, user_id=stranger.id), replace(conversation, id=NO_CONVERSATION)):
             assert await self.sent(unit_of_work, astray, "key") is None
             assert await self.sent(unit_of_work, astray, "key", since=60) is None
@@ -88,16 +87,16 @@ class IdempotencyContract(StorageContract):
     async def test_a_key_that_is_in_use_is_refused(
         self, unit_of_work: UnitOfWorkFactory, conversation: Conversation
     ) -> None:
-        message = await self.store(unit_of_work, conversation, "key")
+        message = await self.stored(unit_of_work, conversation, "key")
         async with unit_of_work() as work:
-            with pytest.raises(IdempotencyKeyReused):
+            with raises(IdempotencyKeyReused):
                 await add_message(work, conversation, idempotency=Idempotency("key", bytes(32)))
         assert await self.sent(unit_of_work, conversation, "key") == (message, Idempotency("key", DIGEST))
 
     async def test_of_several_at_once_one_gets_the_key(
         self, unit_of_work: UnitOfWorkFactory, conversation: Conversation
     ) -> None:
-        tries = (self.store(unit_of_work, conversation, "key", bytes([number]) * 32) for number in range(6))
+        tries = (self.stored(unit_of_work, conversation, "key", bytes([number]) * 32) for number in range(6))
         outcomes = await asyncio.gather(*tries, return_exceptions=True)
         stored = [outcome for outcome in outcomes if isinstance(outcome, Message)]
         assert sum(isinstance(outcome, IdempotencyKeyReused) for outcome in outcomes) == 5
@@ -107,8 +106,8 @@ class IdempotencyContract(StorageContract):
     async def test_a_key_is_remembered_since_a_time_and_forgotten_before_it(
         self, unit_of_work: UnitOfWorkFactory, conversation: Conversation
     ) -> None:
-        message = await self.store(unit_of_work, conversation, "key")
-        kept = await self.store(unit_of_work, conversation, "kept")
+        message = await self.stored(unit_of_work, conversation, "key")
+        kept = await self.stored(unit_of_work, conversation, "kept")
         assert await self.sent(unit_of_work, conversation, "key", since=-60) == (message, Idempotency("key", DIGEST))
         assert await self.sent(unit_of_work, conversation, "key", since=0) == (message, Idempotency("key", DIGEST))
         assert await self.sent(unit_of_work, conversation, "key", since=0.000_001) is None
@@ -123,7 +122,7 @@ class IdempotencyContract(StorageContract):
     async def test_a_key_that_was_forgotten_is_free(
         self, unit_of_work: UnitOfWorkFactory, conversation: Conversation
     ) -> None:
-        old = await self.store(unit_of_work, conversation, "key")
+        old = await self.stored(unit_of_work, conversation, "key")
         async with unit_of_work() as work:
             owner = conversation.user_id
             await work.messages.forget_key(owner, conversation.id, "key", before=later(60))

@@ -1,9 +1,10 @@
 """What is normalised while a test runs: lengths, since the time depends on the machine."""
 
 import unicodedata
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Literal
-
-import pytest
+from unittest.mock import patch
 
 MARKS = "a" + "\u0301" * 40_000 + "\u0323" * 40_000
 """Bringing these into their order takes quadratic time, seconds of it."""
@@ -13,13 +14,14 @@ _LEFT_AS_IT_IS = 10_000  # so that a test that fails does not take minutes
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 
 
-def lengths_normalised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Those of the texts that are normalised from now on."""
+@contextmanager
+def lengths_normalised() -> Generator[list[int], None, None]:
+    """Yield the lengths of the texts that are normalised in the block."""
     normalize, lengths = unicodedata.normalize, list[int]()
 
     def noting(form: Form, text: str) -> str:
         lengths.append(len(text))
         return normalize(form, text) if len(text) < _LEFT_AS_IT_IS else text
 
-    monkeypatch.setattr(unicodedata, "normalize", noting)
-    return lengths
+    with patch.object(unicodedata, "normalize", noting):
+        yield lengths

@@ -4,17 +4,16 @@ import asyncio
 from dataclasses import replace
 from datetime import datetime
 
-import pytest
-
 from chatcore.entities import OwnerId, Profile, User, UserId
 from chatcore.errors import EmailTaken, UsernameTaken
 from chatcore.ports import UnitOfWorkFactory
-from contracts.storage.base import NOW, StorageContract, add_user, is_utc, later, stored_user, times
-from normalising import MARKS
+from chatcore_testing.contract import Capability, Made, Mark, each, raises
+from chatcore_testing.contracts.storage.base import NOW, StoreChecks, add_user, is_utc, later, stored_user, times
+from chatcore_testing.normalising import MARKS, lengths_normalised
 
 NOBODY = UserId(OwnerId(999_999_999))
 
-same_names = pytest.mark.parametrize(
+same_names: Mark = each(
     ("first", "second"),
     [
         ("Ada", "aDA"),
@@ -24,7 +23,7 @@ same_names = pytest.mark.parametrize(
         ("ren\u00e9", "rene\u0301"),
     ],
 )
-different_names = pytest.mark.parametrize(
+different_names: Mark = each(
     ("first", "second"),
     [
         ("resume", "résumé"),
@@ -42,7 +41,10 @@ async def found(unit_of_work: UnitOfWorkFactory, name: str) -> User | None:
         return await work.users.find(name)
 
 
-class UserRepoContract(StorageContract):
+class UserRepoChecks(StoreChecks, about="users", needs=Capability.ACCOUNTS):
+    def normalised(self) -> Made[list[int]]:
+        return lengths_normalised()
+
     async def test_a_user_is_stored_as_given_and_active(self, unit_of_work: UnitOfWorkFactory) -> None:
         profile = Profile(user_name="Ada 🦄", country=" UK ", job="", phone="+44", init_cn_level="漢" * 200)
         async with unit_of_work() as work:
@@ -99,7 +101,7 @@ class UserRepoContract(StorageContract):
         assert await found(unit_of_work, "owner_") is None
         assert await found(unit_of_work, "nobody@example.org") is None
 
-    @pytest.mark.parametrize("name", [MARKS, f"{MARKS}@example.org", "owner" * 10_000])
+    @each("name", [MARKS, f"{MARKS}@example.org", "owner" * 10_000])
     async def test_a_name_that_nobody_can_have_is_not_normalised(
         self, unit_of_work: UnitOfWorkFactory, owner: User, normalised: list[int], name: str
     ) -> None:
@@ -134,7 +136,7 @@ class UserRepoContract(StorageContract):
     async def test_a_username_is_given_once(self, unit_of_work: UnitOfWorkFactory, first: str, second: str) -> None:
         user = await stored_user(unit_of_work, first)
         async with unit_of_work() as work:
-            with pytest.raises(UsernameTaken):
+            with raises(UsernameTaken):
                 await add_user(work, second)
         assert await found(unit_of_work, second) == user
 
@@ -142,7 +144,7 @@ class UserRepoContract(StorageContract):
     async def test_an_address_is_given_once(self, unit_of_work: UnitOfWorkFactory, first: str, second: str) -> None:
         await stored_user(unit_of_work, "somebody", f"{first}@example.org")
         async with unit_of_work() as work:
-            with pytest.raises(EmailTaken):
+            with raises(EmailTaken):
                 await add_user(work, "another", f"{second}@example.org")
         assert await found(unit_of_work, "another") is None
 
@@ -263,10 +265,10 @@ class UserRepoContract(StorageContract):
     ) -> None:
         user = await stored_user(unit_of_work, first, f"{first}@example.org")
         async with unit_of_work() as work:
-            with pytest.raises(UsernameTaken):
+            with raises(UsernameTaken):
                 await work.users.set_username(owner.id, second, now=later(1))
         async with unit_of_work() as work:
-            with pytest.raises(EmailTaken):
+            with raises(EmailTaken):
                 await work.users.set_email(owner.id, f"{second}@example.org", now=later(1))
         assert await found(unit_of_work, "owner") == await found(unit_of_work, "owner@example.org") == owner
         assert await found(unit_of_work, first) == user

@@ -2,7 +2,7 @@
 
 from chatcore.entities import Conversation, Message, MessageId, Role, User
 from chatcore.ports import Node, UnitOfWork, UnitOfWorkFactory
-from contracts.storage.base import NOW, WORKER, StorageContract, place_of, stored_conversation
+from chatcore_testing.contracts.storage.base import NOW, WORKER, StoreChecks, place_of, stored_conversation
 
 
 async def add(work: UnitOfWork, conversation: Conversation, after: Message | None, role: Role = Role.USER) -> Message:
@@ -18,7 +18,7 @@ async def add(work: UnitOfWork, conversation: Conversation, after: Message | Non
     )
 
 
-class BranchesContract(StorageContract):
+class BranchesChecks(StoreChecks, about="branches"):
     async def history(
         self,
         unit_of_work: UnitOfWorkFactory,

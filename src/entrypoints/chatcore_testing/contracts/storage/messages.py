@@ -4,8 +4,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-import pytest
-
 from chatcore.entities import (
     Conversation,
     ConversationId,
@@ -20,10 +18,11 @@ from chatcore.entities import (
 )
 from chatcore.errors import NotFound
 from chatcore.ports import UnitOfWorkFactory
-from contracts.storage.base import (
+from chatcore_testing.contract import Capability, each, needs, raises
+from chatcore_testing.contracts.storage.base import (
     NOW,
     WORKER,
-    StorageContract,
+    StoreChecks,
     add_message,
     add_reply,
     is_utc,
@@ -52,7 +51,7 @@ DONE: dict[str, Any] = {
 }
 
 
-class MessageRepoContract(StorageContract):
+class MessageRepoChecks(StoreChecks, about="messages"):
     async def get(self, unit_of_work: UnitOfWorkFactory, message: Message) -> Message | None:
         async with unit_of_work(read_only=True) as work:
             return await work.messages.get(message.user_id, message.conversation_id, message.id)
@@ -95,7 +94,7 @@ class MessageRepoContract(StorageContract):
         assert await self.get(unit_of_work, question) == question
         assert await self.get(unit_of_work, reply) == reply
 
-    @pytest.mark.parametrize("role", list(Role))
+    @each("role", list(Role))
     async def test_everybody_may_speak(
         self, unit_of_work: UnitOfWorkFactory, conversation: Conversation, role: Role
     ) -> None:
@@ -169,7 +168,7 @@ class MessageRepoContract(StorageContract):
     ) -> None:
         for astray in (replace(conversation, user_id=stranger.id), replace(conversation, id=NO_CONVERSATION)):
             async with unit_of_work() as work:
-                with pytest.raises(NotFound):
+                with raises(NotFound):
                     await add_message(work, astray)
         async with unit_of_work(read_only=True) as work:
             page = await work.messages.history(owner.id, conversation.id, limit=10)
@@ -316,6 +315,7 @@ class MessageRepoContract(StorageContract):
             assert await work.messages.place(owner.id, NO_CONVERSATION, said[0].id) is None
             assert await work.messages.last(stranger.id, conversation.id) is None
 
+    @needs(Capability.ENDPOINTS)
     async def test_the_history_tells_the_claim_and_the_config(
         self, unit_of_work: UnitOfWorkFactory, owner: User
     ) -> None:
@@ -385,7 +385,7 @@ class MessageRepoContract(StorageContract):
             await add_reply(work, other)
             assert await work.messages.last_reply(owner.id, conversation.id) == last
 
-    @pytest.mark.parametrize("end", list(DONE))
+    @each("end", list(DONE))
     async def test_finishing_overwrites_what_was_said_and_how_it_ended(
         self, unit_of_work: UnitOfWorkFactory, conversation: Conversation, end: str
     ) -> None:

@@ -3,13 +3,19 @@
 import asyncio
 from dataclasses import replace
 
-import pytest
-
 from chatcore.entities import Conversation, Failure, Message, Status, User
 from chatcore.errors import Contention, StorageFull
-from chatcore.ports import UnitOfWorkFactory
+from chatcore.ports import Store, UnitOfWorkFactory
 from chatcore.storage import CONVERSATION_BYTES, MESSAGE_BYTES
-from contracts.storage.base import NOW, StorageContract, add_message, add_reply, stored_conversation, stored_reply
+from chatcore_testing.contract import Capability, Made, raises
+from chatcore_testing.contracts.storage.base import (
+    NOW,
+    StoreChecks,
+    add_message,
+    add_reply,
+    stored_conversation,
+    stored_reply,
+)
 
 MOST = 20_000
 FIRST = CONVERSATION_BYTES
@@ -39,8 +45,12 @@ async def say_at_last(unit_of_work: UnitOfWorkFactory, conversation: Conversatio
         return True
 
 
-class StorageQuotaContract(StorageContract):
-    """Its units of work let a user store `MOST` bytes."""
+class StorageQuotaChecks(StoreChecks, about="quota", needs=Capability.QUOTA):
+    """On a store that lets a user store `MOST` bytes."""
+
+    def store(self) -> Made[Store]:
+        store: Made[Store] = self.contract.limited_store(MOST)
+        return store
 
     async def test_what_is_stored_is_counted_by_its_bytes(
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
@@ -78,21 +88,21 @@ class StorageQuotaContract(StorageContract):
             await work.messages.finish(ended)
             await work.commit()
         assert await stored(unit_of_work, owner) == FIRST + MESSAGE_BYTES + MOST + 3
-        with pytest.raises(StorageFull):
+        with raises(StorageFull):
             await say(unit_of_work, conversation, "one more")
 
     async def test_nothing_of_what_is_too_much_is_stored(
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
     ) -> None:
         room = MOST - FIRST - MESSAGE_BYTES
-        with pytest.raises(StorageFull):
+        with raises(StorageFull):
             await say(unit_of_work, conversation, "x" * (room + 1))
         assert await stored(unit_of_work, owner) == FIRST
         async with unit_of_work(read_only=True) as work:
             assert await work.messages.tree(owner.id, conversation.id) == []
         await say(unit_of_work, conversation, "x" * room)
         assert await stored(unit_of_work, owner) == MOST
-        with pytest.raises(StorageFull):
+        with raises(StorageFull):
             await stored_conversation(unit_of_work, owner)
         await stored_conversation(unit_of_work, stranger)
 

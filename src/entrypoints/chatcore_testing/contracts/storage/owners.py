@@ -2,12 +2,11 @@
 
 import asyncio
 
-import pytest
-
 from chatcore.entities import OwnerId, User
 from chatcore.errors import Contention, NotFound
 from chatcore.ports import UnitOfWorkFactory
-from contracts.storage.base import NOW, StorageContract, add_message, later
+from chatcore_testing.contract import Capability, needs, raises
+from chatcore_testing.contracts.storage.base import NOW, StoreChecks, add_message, later
 
 NOBODY = OwnerId(999_999_999)
 IDS = [
@@ -54,7 +53,8 @@ async def close(unit_of_work: UnitOfWorkFactory, owner: OwnerId) -> bool:
     return closed
 
 
-class OwnerRepoContract(StorageContract):
+class OwnerRepoChecks(StoreChecks, about="owners"):
+    @needs(Capability.ACCOUNTS)
     async def test_an_owner_has_its_name(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:
         ada = await opened(unit_of_work, "ada 🦄")
         async with unit_of_work(read_only=True) as work:
@@ -94,10 +94,11 @@ class OwnerRepoContract(StorageContract):
 
     async def test_one_that_is_there_is_not_added_again(self, unit_of_work: UnitOfWorkFactory) -> None:
         await opened(unit_of_work, "ada")
-        with pytest.raises(Contention):
+        with raises(Contention):
             async with unit_of_work() as work:
                 await work.owners.add("acme", "ada", now=NOW)
 
+    @needs(Capability.ACCOUNTS)
     async def test_an_account_is_an_owner_without_an_id(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:
         other = await opened(unit_of_work, owner.username)
         assert other != owner.id
@@ -125,6 +126,7 @@ class OwnerRepoContract(StorageContract):
         again = await opened(unit_of_work, "ada")
         assert again not in (ada, kept)
 
+    @needs(Capability.ENDPOINTS)
     async def test_an_owner_is_deleted_with_all_that_it_has(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:
         ada = await opened(unit_of_work, "ada")
         async with unit_of_work() as work:
@@ -147,7 +149,7 @@ class OwnerRepoContract(StorageContract):
             assert await work.model_configs.newest(ada) is None
             assert await work.conversations.get(ada, theirs.id) is None
             assert await work.conversations.get(owner.id, kept.id) == kept
-            with pytest.raises(NotFound):
+            with raises(NotFound):
                 await work.conversations.add(ada, title="", config_id=None, now=NOW)
 
     async def test_what_is_held_is_not_closed_meanwhile(self, unit_of_work: UnitOfWorkFactory) -> None:

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 from chatcore.entities import User
 from chatcore.ports import UnitOfWorkFactory
-from contracts.storage.base import NOW, StorageContract, later
-from contracts.storage.sessions import a_session, a_token
+from chatcore_testing.contract import Capability
+from chatcore_testing.contracts.storage.base import NOW, StoreChecks, later
+from chatcore_testing.contracts.storage.sessions import a_session, a_token
 
 
-class ExpiryContract(StorageContract):
+class ExpiryChecks(StoreChecks, about="expiry", needs=Capability.ACCOUNTS):
     async def test_what_has_expired_is_deleted_and_nothing_else(
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
     ) -> None:

@@ -1,26 +1,16 @@
-"""What a limiter promises. Real ones count by the real clock, so that periods here are either long or awaited."""
+"""The contract of `RateLimiter`. Real ones count by the real clock, so that periods here are either long or awaited."""
 
 import asyncio
 from abc import abstractmethod
 
-import pytest
-
 from chatcore.ports import Rate, RateLimiter
+from chatcore_testing.contract import Checks, Contract, Made
 
 HOUR = 3600
 THREE = Rate(3, HOUR)
 
 
-class RateLimiterContract:
-    """Needs the fixture `limiter`, which has counted nothing yet."""
-
-    @pytest.fixture
-    @abstractmethod
-    def limiter(self) -> RateLimiter: ...
-
-    @abstractmethod
-    async def pass_a_second(self) -> None: ...
-
+class RateLimiterChecks(Checks):
     async def test_so_many_times_and_no_more(self, limiter: RateLimiter) -> None:
         assert [await limiter.hit(THREE, "ada") for _ in range(3)] == [None] * 3
         for _ in range(3):
@@ -44,13 +34,25 @@ class RateLimiterContract:
         once = Rate(1, 1)
         assert await limiter.hit(once, "ada") is None
         assert await limiter.hit(once, "ada") == 1
-        await self.pass_a_second()
+        await self.contract.pass_a_second()
         assert await limiter.hit(once, "ada") is None
 
     async def test_what_is_refused_does_not_make_it_longer(self, limiter: RateLimiter) -> None:
         once = Rate(1, 2)
         await limiter.hit(once, "ada")
-        await self.pass_a_second()
+        await self.contract.pass_a_second()
         assert await limiter.hit(once, "ada") is not None
-        await self.pass_a_second()
+        await self.contract.pass_a_second()
         assert await limiter.hit(once, "ada") is None
+
+
+class RateLimiterContract(Contract, checks=(RateLimiterChecks,)):
+    """What `RateLimiter` promises."""
+
+    @abstractmethod
+    def limiter(self) -> Made[RateLimiter]:
+        """Make one that has counted nothing yet."""
+
+    async def pass_a_second(self) -> None:
+        """Return a second later, by the limiter's clock."""
+        await asyncio.sleep(1.1)

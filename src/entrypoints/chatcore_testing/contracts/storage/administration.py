@@ -4,12 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-import pytest
-
 from chatcore.entities import ADMIN_ROLE, ROLES, ModelConfig, ModelConfigId, OwnerId, Profile, User, UserId
 from chatcore.errors import EmailTaken, NotFound, UsernameTaken
 from chatcore.ports import NewUser, UnitOfWork, UnitOfWorkFactory
-from contracts.storage.base import NOW, StorageContract, later, stored_user
+from chatcore_testing.contract import Capability, each, raises
+from chatcore_testing.contracts.storage.base import NOW, StoreChecks, later, stored_user
 
 NOBODY = UserId(OwnerId(999_999_999))
 
@@ -32,7 +31,7 @@ async def grant_admin(unit_of_work: UnitOfWorkFactory, *users: User) -> None:
         await work.commit()
 
 
-class AdministrationContract(StorageContract):
+class AdministrationChecks(StoreChecks, about="administration", needs=Capability.ACCOUNTS):
     async def test_the_roles_are_those_of_the_rules_each_with_a_sentence(self, unit_of_work: UnitOfWorkFactory) -> None:
         async with unit_of_work(read_only=True) as work:
             roles = await work.administration.roles()
@@ -44,7 +43,7 @@ class AdministrationContract(StorageContract):
 
     # ---- accounts from elsewhere ----
 
-    @pytest.mark.parametrize("count", [0, 1, 501])
+    @each("count", [0, 1, 501])
     async def test_many_users_are_added_as_they_are(self, unit_of_work: UnitOfWorkFactory, count: int) -> None:
         new = [
             NewUser(
@@ -78,9 +77,7 @@ class AdministrationContract(StorageContract):
             for user_id, user in zip(ids, new, strict=True)
         ]
 
-    @pytest.mark.parametrize(
-        ("username", "email", "error"), [("OWNER", None, UsernameTaken), ("new", "Owner@Example.org", EmailTaken)]
-    )
+    @each(("username", "email", "error"), [("OWNER", None, UsernameTaken), ("new", "Owner@Example.org", EmailTaken)])
     async def test_of_many_users_one_that_is_taken_prevents_all(
         self,
         unit_of_work: UnitOfWorkFactory,
@@ -94,7 +91,7 @@ class AdministrationContract(StorageContract):
             NewUser(username=username, email=email, password_hash=""),
         ]
         async with unit_of_work() as work:
-            with pytest.raises(error):
+            with raises(error):
                 await work.administration.add_users(new, now=NOW)
         async with unit_of_work(read_only=True) as work:
             assert await work.administration.users(limit=5) == [owner]
@@ -128,7 +125,7 @@ class AdministrationContract(StorageContract):
             assert list(await work.administration.users(before=users[0].id, limit=2)) == []
             assert await work.administration.users(before=UserId(OwnerId(2**63 - 1)), limit=1) == [users[4]]
 
-    @pytest.mark.parametrize(
+    @each(
         ("containing", "found"),
         [
             ("", "dcba"),
@@ -197,7 +194,7 @@ class AdministrationContract(StorageContract):
     async def test_a_role_is_granted_to_a_user_and_is_one(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:
         for user_id, role in ((NOBODY, "admin"), (owner.id, "emperor"), (owner.id, "")):
             async with unit_of_work() as work:
-                with pytest.raises(NotFound):
+                with raises(NotFound):
                     await work.administration.grant(user_id, role, now=NOW)
         assert await the_user(unit_of_work, owner) == owner
 
@@ -238,7 +235,7 @@ class AdministrationContract(StorageContract):
         assert sorted(await asyncio.gather(go(owner), go(stranger))) == [False, True]
 
 
-class SealedKeysContract(StorageContract):
+class SealedKeysChecks(StoreChecks, about="sealed_keys", needs=Capability.ENDPOINTS):
     async def add(
         self, unit_of_work: UnitOfWorkFactory, owner: User, sealed_key: str = "sealed", sealed_with: str = "old"
     ) -> ModelConfig:

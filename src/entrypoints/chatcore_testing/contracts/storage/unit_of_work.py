@@ -3,15 +3,14 @@
 import asyncio
 from dataclasses import replace
 
-import pytest
-
 from chatcore.entities import Conversation, Status, User
 from chatcore.errors import UsernameTaken
 from chatcore.ports import LogEntry, TextKind, UnitOfWorkFactory
-from contracts.storage.base import (
+from chatcore_testing.contract import Capability, each, needs, raises
+from chatcore_testing.contracts.storage.base import (
     NOW,
     WORKER,
-    StorageContract,
+    StoreChecks,
     add_message,
     add_user,
     stored_conversation,
@@ -25,11 +24,12 @@ class Stumble(Exception):
     pass
 
 
-class UnitOfWorkContract(StorageContract):
+class UnitOfWorkChecks(StoreChecks, about="units"):
     async def exists(self, unit_of_work: UnitOfWorkFactory, username: str) -> bool:
         async with unit_of_work(read_only=True) as work:
             return await work.users.find(username) is not None
 
+    @needs(Capability.ACCOUNTS)
     async def test_what_was_committed_is_there_for_everybody(self, unit_of_work: UnitOfWorkFactory) -> None:
         async with unit_of_work() as work:
             user = await add_user(work, "ada")
@@ -38,6 +38,7 @@ class UnitOfWorkContract(StorageContract):
             async with unit_of_work(read_only=read_only) as work:
                 assert await work.users.find("ada") == user
 
+    @needs(Capability.ACCOUNTS, Capability.ENDPOINTS)
     async def test_leaving_without_a_commit_rolls_back(
         self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
     ) -> None:
@@ -61,16 +62,18 @@ class UnitOfWorkContract(StorageContract):
         assert page is not None
         assert (page[0], list(page[1])) == (conversation, [reply])
 
+    @needs(Capability.ACCOUNTS)
     async def test_an_error_rolls_back_and_goes_on(self, unit_of_work: UnitOfWorkFactory) -> None:
         async def stumble() -> None:
             async with unit_of_work() as work:
                 await add_user(work, "ada")
                 raise Stumble
 
-        with pytest.raises(Stumble):
+        with raises(Stumble):
             await stumble()
         assert not await self.exists(unit_of_work, "ada")
 
+    @needs(Capability.ACCOUNTS)
     async def test_a_conflict_rolls_back_what_was_written_before(
         self, unit_of_work: UnitOfWorkFactory, owner: User
     ) -> None:
@@ -79,11 +82,12 @@ class UnitOfWorkContract(StorageContract):
                 await add_user(work, "ada")
                 await add_user(work, owner.username)
 
-        with pytest.raises(UsernameTaken):
+        with raises(UsernameTaken):
             await collide()
         assert not await self.exists(unit_of_work, "ada")
         assert (await stored_user(unit_of_work, "ada")).username == "ada"
 
+    @needs(Capability.ACCOUNTS)
     async def test_a_unit_sees_what_it_wrote_and_others_do_not_yet(self, unit_of_work: UnitOfWorkFactory) -> None:
         async with unit_of_work() as work:
             user = await add_user(work, "ada")
@@ -92,6 +96,7 @@ class UnitOfWorkContract(StorageContract):
             await work.commit()
         assert await self.exists(unit_of_work, "ada")
 
+    @needs(Capability.ACCOUNTS)
     async def test_a_unit_sees_what_was_committed_before_it_began(self, unit_of_work: UnitOfWorkFactory) -> None:
         for number in range(3):
             async with unit_of_work() as work:
@@ -100,21 +105,23 @@ class UnitOfWorkContract(StorageContract):
                 ]
             await stored_user(unit_of_work, f"user{number}")
 
+    @needs(Capability.ACCOUNTS)
     async def test_reading_only_sees_the_newest_committed_state(self, unit_of_work: UnitOfWorkFactory) -> None:
         async with unit_of_work(read_only=True) as work:
             assert await work.users.find("ada") is None
             user = await stored_user(unit_of_work, "ada")
             assert await work.users.find("ada") == user
 
+    @needs(Capability.ACCOUNTS)
     async def test_reading_only_refuses_to_write(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:
         async with unit_of_work(read_only=True) as work:
-            with pytest.raises(RuntimeError):
+            with raises(RuntimeError):
                 await add_user(work, "ada")
         async with unit_of_work(read_only=True) as work:
-            with pytest.raises(RuntimeError):
+            with raises(RuntimeError):
                 await work.users.set_password_hash(owner.id, "changed", now=NOW)
         async with unit_of_work(read_only=True) as work:
-            with pytest.raises(RuntimeError):
+            with raises(RuntimeError):
                 await work.commit()
         async with unit_of_work(read_only=True) as work:
             assert await work.users.find("ada") is None
@@ -141,13 +148,14 @@ class UnitOfWorkContract(StorageContract):
 
     # ---- a caller that is cancelled ----
 
+    @needs(Capability.ACCOUNTS)
     async def test_a_commit_that_has_begun_is_not_cancelled(self, unit_of_work: UnitOfWorkFactory) -> None:
         async with unit_of_work() as work:
             await add_user(work, "ada")
             committing = asyncio.create_task(work.commit())
             await asyncio.sleep(0)
             committing.cancel()
-            with pytest.raises(asyncio.CancelledError):
+            with raises(asyncio.CancelledError):
                 await committing
         assert await self.exists(unit_of_work, "ada")
 
@@ -158,14 +166,14 @@ class UnitOfWorkContract(StorageContract):
             writing = asyncio.create_task(work.conversations.set_title(owner.id, conversation.id, "changed"))
             await asyncio.sleep(0)
             writing.cancel()
-            with pytest.raises(asyncio.CancelledError):
+            with raises(asyncio.CancelledError):
                 await writing
             await work.commit()
         stored = await the_conversation(unit_of_work, conversation)
         assert stored is not None
         assert stored.title == "changed"
 
-    @pytest.mark.parametrize("point", ["begin", "conversation", "message", "commit", "close"])
+    @each("point", ["begin", "conversation", "message", "commit", "close"])
     async def test_a_cancelled_unit_has_happened_wholly_or_not_at_all(
         self, unit_of_work: UnitOfWorkFactory, owner: User, point: str
     ) -> None:

@@ -6,17 +6,16 @@ from datetime import datetime
 from itertools import count
 from random import Random
 
-import pytest
-
 from chatcore import ListConversations
 from chatcore.entities import Conversation, ConversationId, Message, Status, User
 from chatcore.errors import NotFound
 from chatcore.ports import LogEntry, TextKind, UnitOfWorkFactory
 from chatcore.storage import CONVERSATION_BYTES
-from contracts.storage.base import (
+from chatcore_testing.contract import Capability, each, needs, raises
+from chatcore_testing.contracts.storage.base import (
     NOW,
     WORKER,
-    StorageContract,
+    StoreChecks,
     add_message,
     add_reply,
     is_utc,
@@ -27,7 +26,7 @@ from contracts.storage.base import (
     the_conversation,
     times,
 )
-from contracts.storage.model_configs import NO_CONFIG, add_config
+from chatcore_testing.contracts.storage.model_configs import NO_CONFIG, add_config
 
 NO_CONVERSATION = ConversationId(999_999_999)
 
@@ -36,7 +35,7 @@ class Using:
     """Someone who uses their conversations, each time a second later."""
 
     def __init__(self, unit_of_work: UnitOfWorkFactory, owner: User, seed: int) -> None:
-        self.random = Random(seed)
+        self.random: Random = Random(seed)  # noqa: S311 - it protects nothing
         self._unit_of_work = unit_of_work
         self._owner = owner.id
         self._seconds = count(1)
@@ -85,7 +84,8 @@ class Using:
         return later(next(self._seconds))
 
 
-class ConversationRepoContract(StorageContract):
+class ConversationRepoChecks(StoreChecks, about="conversations"):
+    @needs(Capability.ENDPOINTS)
     async def test_a_new_one_is_stored_as_given(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:
         title = "🦄" * 198 + " \t"
         async with unit_of_work() as work:
@@ -105,12 +105,12 @@ class ConversationRepoContract(StorageContract):
 
     async def test_none_is_made_with_a_missing_config(self, unit_of_work: UnitOfWorkFactory, owner: User) -> None:
         async with unit_of_work() as work:
-            with pytest.raises(NotFound):
+            with raises(NotFound):
                 await work.conversations.add(owner.id, title="", config_id=NO_CONFIG, now=NOW)
         async with unit_of_work(read_only=True) as work:
             assert list(await work.conversations.list(owner.id, limit=10, offset=0)) == []
 
-    @pytest.mark.parametrize("committed", [True, False])
+    @each("committed", [True, False])
     async def test_a_new_one_is_spoken_in_within_its_own_unit(
         self, unit_of_work: UnitOfWorkFactory, owner: User, committed: bool
     ) -> None:
@@ -207,7 +207,7 @@ class ConversationRepoContract(StorageContract):
             assert used[talked.id] == later(2.0)
             assert len(await work.conversations.used_since(owner.id, later(5), limit=1)) == 1
 
-    @pytest.mark.parametrize("seed", [12, 17, 19, 38])  # which meet each way in which one could be missed
+    @each("seed", [12, 17, 19, 38])  # which meet each way in which one could be missed
     async def test_a_walk_by_cursor_has_each_once_whatever_is_used_between_its_pages(
         self, unit_of_work: UnitOfWorkFactory, owner: User, seed: int
     ) -> None:
@@ -228,7 +228,7 @@ class ConversationRepoContract(StorageContract):
 
     # ---- titles ----
 
-    @pytest.mark.parametrize("by_user", [False, True])
+    @each("by_user", [False, True])
     async def test_a_title_is_set_and_nothing_else(
         self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation, by_user: bool
     ) -> None:
@@ -239,7 +239,7 @@ class ConversationRepoContract(StorageContract):
         titled = replace(conversation, title="漢 🦄 ", titled_by_user=by_user)
         assert await the_conversation(unit_of_work, conversation) == titled
 
-    @pytest.mark.parametrize("by_user", [False, True])
+    @each("by_user", [False, True])
     async def test_a_strangers_title_is_not_set(
         self,
         unit_of_work: UnitOfWorkFactory,
@@ -254,7 +254,7 @@ class ConversationRepoContract(StorageContract):
             await work.commit()
         assert await the_conversation(unit_of_work, conversation) == conversation
 
-    @pytest.mark.parametrize("given", ["when it began", "later"])
+    @each("given", ["when it began", "later"])
     async def test_a_title_of_the_users_gives_way_to_none_but_another_of_theirs(
         self, unit_of_work: UnitOfWorkFactory, owner: User, given: str
     ) -> None:
@@ -281,7 +281,7 @@ class ConversationRepoContract(StorageContract):
             await work.commit()
         assert await the_conversation(unit_of_work, conversation) == replace(conversation, title="second")
 
-    @pytest.mark.parametrize("commits", [True, False])
+    @each("commits", [True, False])
     async def test_a_proposed_title_waits_for_one_that_the_user_is_giving(
         self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation, commits: bool
     ) -> None:
@@ -479,7 +479,7 @@ class ConversationRepoContract(StorageContract):
         await asyncio.gather(*(count() for _ in range(8)))
         assert await the_conversation(unit_of_work, conversation) == replace(conversation, title="8")
 
-    @pytest.mark.parametrize("commits", [True, False])
+    @each("commits", [True, False])
     async def test_another_unit_waits_for_the_lock(
         self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation, commits: bool
     ) -> None:

@@ -2,10 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
-from chatcore.entities import Conversation, Message, MessageId, Profile, Role, User, WorkerId
-from chatcore.ports import Idempotency, Node, UnitOfWork, UnitOfWorkFactory
+from chatcore.entities import Conversation, Message, MessageId, Profile, Role, User, UserId, WorkerId
+from chatcore.ports import Idempotency, Node, Store, UnitOfWork, UnitOfWorkFactory
+from chatcore_testing.contract import Capability, Checks, Made, Mark, each
 
 WORKER = WorkerId(999_999_999)
 """One that has never joined, and is as good as dead."""
@@ -34,8 +33,8 @@ TIMES = [
 ]
 """Times that must come back as they went in, to the microsecond; the last one no longer fits 32 bits."""
 
-texts = pytest.mark.parametrize("text", list(TEXTS.values()), ids=list(TEXTS))
-times = pytest.mark.parametrize("time", TIMES, ids=str)
+texts: Mark = each("text", list(TEXTS.values()), ids=list(TEXTS))
+times: Mark = each("time", TIMES, ids=str)
 
 
 def later(seconds: float) -> datetime:
@@ -46,18 +45,41 @@ def is_utc(time: datetime) -> bool:
     return time.utcoffset() == timedelta(0)
 
 
-class StorageContract:
-    """Needs the fixture `unit_of_work`, a `UnitOfWorkFactory` on an empty store, from the class or its conftest."""
+class StoreChecks(Checks):
+    """Each on a store that is empty."""
 
-    @pytest.fixture
+    def store(self) -> Made[Store]:
+        store: Made[Store] = self.contract.store()
+        return store
+
+    def unit_of_work(self, store: Store) -> UnitOfWorkFactory:
+        return store.unit_of_work
+
     async def owner(self, unit_of_work: UnitOfWorkFactory) -> User:
-        return await stored_user(unit_of_work, "owner", "owner@example.org")
+        return await self._owner(unit_of_work, "owner")
 
-    @pytest.fixture
     async def stranger(self, unit_of_work: UnitOfWorkFactory) -> User:
-        return await stored_user(unit_of_work, "stranger", "stranger@example.org")
+        return await self._owner(unit_of_work, "stranger")
 
-    @pytest.fixture
+    async def _owner(self, unit_of_work: UnitOfWorkFactory, name: str) -> User:
+        """An account; of a store without accounts an owner, who has but an id."""
+        if self.has(Capability.ACCOUNTS):
+            return await stored_user(unit_of_work, name, f"{name}@example.org")
+        async with unit_of_work() as work:
+            owner = await work.owners.add("", name, now=NOW)
+            await work.commit()
+        return User(
+            id=UserId(owner),
+            username=name,
+            email=None,
+            password_hash="",
+            roles=frozenset(),
+            is_active=True,
+            profile=Profile(),
+            created_at=NOW,
+            updated_at=NOW,
+        )
+
     async def conversation(self, unit_of_work: UnitOfWorkFactory, owner: User) -> Conversation:
         """The owner's, empty."""
         return await stored_conversation(unit_of_work, owner)
