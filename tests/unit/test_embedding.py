@@ -7,9 +7,10 @@ from contextlib import aclosing
 
 import pytest
 
-from chatcore import Chat, Cursor, Delta, Mine, ReplyDelta, ReplyEnded, ReplyStarted, Usage
+from chatcore import Chat, Cursor, Delta, Mine, ReplyDelta, ReplyEnded, ReplyStarted, Status, Usage
 from chatcore.errors import ModelUnavailable, NotFound, Unauthenticated, Unavailable, ValidationFailed
 from chatcore_memory import HandClock, MemoryDatabase, ScriptedModel, Stall
+from chatcore_testing import finished, kill
 from unit.world import SERVER_MODEL
 
 
@@ -159,6 +160,29 @@ async def test_readers_are_closed_and_the_reply_goes_on(chat: Chat, me: Mine, mo
     stall.release()
     stored = await me.stop(sent.conversation_id)
     assert "Hello".startswith(stored.content)
+
+
+async def test_one_that_is_abandoned_stores_nothing_more(database: MemoryDatabase, model: ScriptedModel) -> None:
+    stall = Stall()
+    model.then("Hel", stall, "lo")
+    async with (
+        Chat(store=database, gateway=model, model=SERVER_MODEL, lease=60) as dying,
+        Chat(store=database, gateway=model, lease=60) as other,
+    ):
+        me = await dying.of("alice")
+        sent = await me.send("Hello?")
+        events = await me.reply(sent.conversation_id)
+        await stall.reached()
+        await kill(dying)
+        stall.release()
+        assert model.calls[-1].ending == "closed"
+        with pytest.raises(Unavailable):
+            await finished(events)
+        with pytest.raises(Unavailable):
+            await me.send("More")
+        ended = await finished(await (await other.of("alice")).reply(sent.conversation_id))
+        assert ended.status is Status.INTERRUPTED
+        assert "Hel".startswith(ended.content)
 
 
 async def _all(frames: AsyncIterator[bytes]) -> list[bytes]:

@@ -109,7 +109,8 @@ async def examined(contract: type[Contract]) -> Report:
     """Run each check of a contract whose makers are there."""
     passed, failed, skipped = list[str](), dict[str, str](), dict[str, Capability]()
     for case in contract.cases:
-        name = case.name.removeprefix("test_").replace("_", " ")
+        words, _, values = case.name.removeprefix("test_").partition("[")
+        name = words.replace("_", " ") + (f" [{values}" if values else "")
         try:
             await contract().perform(case)
         except Lacking as lacking:
@@ -127,11 +128,11 @@ async def examined(contract: type[Contract]) -> Report:
 
 
 def _why(error: BaseException) -> str:
-    """What was raised, by which line of a check, and what was known there."""
+    """The line of a check, what it raised, and what was known there."""
     told = TracebackException.from_exception(error, capture_locals=True)
     ours = [frame for frame in told.stack if "chatcore_testing" in frame.filename and "contracts" in frame.filename]
     summary = "".join(told.format_exception_only()).strip()
     if not ours:
         return summary[:_MOST]
-    known = ", ".join(f"{name}={value}" for name, value in (ours[-1].locals or {}).items() if name != "self")
-    return f"{summary} in `{ours[-1].line}` with {known}"[:_MOST]
+    known = [f"{name}={value}" for name, value in (ours[-1].locals or {}).items() if name != "self" and name[0] != "@"]
+    return f"{ours[-1].line} ▸ {summary} ▸ {', '.join(known)}"[:_MOST]

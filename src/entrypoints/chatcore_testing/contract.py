@@ -188,17 +188,20 @@ class Checks:
 
     async def run(self, name: str) -> None:
         """Run one check on what its parameters name."""
+        __tracebackhide__ = True
         outcome = await self._called(getattr(self, name))
         if isinstance(outcome, Awaitable):
             await cast("Awaitable[object]", outcome)
 
     async def _called(self, function: Callable[..., object]) -> object:
+        __tracebackhide__ = True
         return function(**{name: await self._value(name) for name in signature(function).parameters})
 
     async def _value(self, name: str) -> object:
         if name not in self.values:
-            maker = getattr(self, name, None) or getattr(self.contract, name)
-            self.values[name] = await self.made(await self._called(maker))
+            maker = getattr(self, name, None)
+            thing = getattr(self.contract, name)() if maker is None else await self._called(maker)
+            self.values[name] = await self.made(thing)
         return self.values[name]
 
 
@@ -242,6 +245,7 @@ class Contract:
 
     async def perform(self, case: Case) -> None:
         """Run one check. Raise `Lacking` if the adapter has not what it is about, and what the check raises."""
+        __tracebackhide__ = True
         for lacking in sorted(case.needs & self.lacks):
             raise Lacking(lacking)
         limit = asyncio.timeout(self.seconds)
@@ -255,9 +259,18 @@ class Contract:
 
 
 def _test(case: Case) -> Callable[[Contract], None]:
+    async def outcome(self: Contract) -> Exception | None:
+        try:
+            await self.perform(case)
+        except Exception as error:
+            return error
+        return None
+
     def test(self: Contract) -> None:
         __tracebackhide__ = True
-        asyncio.run(self.perform(case))
+        error = asyncio.run(outcome(self))
+        if error is not None:
+            raise error  # here, so that the event loop's own calls are not in the traceback
 
     test.__name__, test.__qualname__ = case.name, f"{case.checks.__qualname__}.{case.name}"
     test.__doc__ = getattr(case.checks, case.check).__doc__

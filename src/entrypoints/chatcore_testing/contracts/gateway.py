@@ -62,7 +62,7 @@ class Stage:
     gateway: LLMGateway
     endpoint: ModelEndpoint
     calls: Callable[[], int]
-    left: Callable[[], Awaitable[None]] = nobody
+    left: Callable[[], Awaitable[object]] = nobody
 
     def ask(self) -> AsyncGenerator[Delta, None]:
         return self.gateway.stream(self.endpoint, PROMPT)
