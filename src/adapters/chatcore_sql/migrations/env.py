@@ -21,8 +21,8 @@ elif dialect_of(given["connection"]).transactional_ddl:
     context.configure(connection=given["connection"], **names)
     context.run_migrations()
 else:
-    progress = Progress(given["connection"], names["prefix"], given["way"])
-    context.configure(connection=given["connection"], **names, progress=progress, on_version_apply=progress.applied)
-    progress.begin(context.get_context().get_current_heads())
+    _progress = Progress(given["connection"], names["prefix"], given["way"])
+    context.configure(connection=given["connection"], **names, progress=_progress, on_version_apply=_progress.applied)
+    _progress.begin(context.get_context().get_current_heads())
     context.run_migrations()
-    progress.end()
+    _progress.end()

@@ -26,9 +26,10 @@ def create_table(name: str, *parts: sa.schema.SchemaItem, **options: Any) -> sa.
     """
     exact = "utf8mb4_nopad_bin" if getattr(dialect(), "is_mariadb", False) else "utf8mb4_0900_bin"
     mysql: dict[str, Any] = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": exact}
-    made = sa.Table(_named(name), sa.MetaData(), *map(_part, parts))
-    columns = [part for part in parts if not isinstance(part, sa.Index)]
-    _change_schema(lambda: op.create_table(made.name, *columns, **mysql, **options))
+    named = [_part(part) for part in parts]
+    made = sa.Table(_named(name), sa.MetaData(), *named)
+    others = [part for part in named if not isinstance(part, sa.Index)]
+    _change_schema(lambda: op.create_table(made.name, *others, **mysql, **options))
     for index in sorted(made.indexes, key=lambda index: str(index.name)):
         names = [column.name for column in index.columns]
         _change_schema(partial(op.create_index, index.name, made.name, names))
