@@ -21,10 +21,12 @@ from chatcore_testing.contracts.storage.quota import StorageQuotaChecks
 from chatcore_testing.contracts.storage.reply_log import ReplyLogChecks
 from chatcore_testing.contracts.storage.search import SearchChecks
 from chatcore_testing.contracts.storage.sessions import TokenStoreChecks
+from chatcore_testing.contracts.storage.store import StoreItselfChecks
 from chatcore_testing.contracts.storage.unit_of_work import UnitOfWorkChecks
 from chatcore_testing.contracts.storage.workers import UnfinishedRepliesChecks, WorkersChecks
 
 CHECKS = (
+    StoreItselfChecks,
     UnitOfWorkChecks,
     OwnerRepoChecks,
     ConversationRepoChecks,
