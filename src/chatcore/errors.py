@@ -206,6 +206,8 @@ class ReadOnly(Unavailable):
 
 
 class NotMigrated(Unavailable):
+    """The database lacks tables or columns that this release needs, or has another program's under their names."""
+
     default_detail = "The database's tables are not up to date. Run: chatcore migrate"
 
 

@@ -23,6 +23,7 @@ import logging
 from collections.abc import AsyncGenerator, Coroutine, Set
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self
@@ -39,7 +40,7 @@ from chatcore.live_reply import LiveReply
 from chatcore.log_writer import LogWriter
 from chatcore.mirrors import Mirrors
 from chatcore.periodic import forever
-from chatcore.ports import Clock, Delta, LLMGateway, ModelEndpoint, Prompt, Turn, UnitOfWorkFactory
+from chatcore.ports import Clock, Delta, LLMGateway, ModelEndpoint, Prompt, Transaction, Turn, UnitOfWorkFactory
 from chatcore.readers import Readers
 from chatcore.shielding import ended, retry_on_contention
 from chatcore.titles import Titles
@@ -121,6 +122,7 @@ class Replies(LeasedWork):
     async def _close(self, within: float) -> None:
         for task in (*self._tasks, *self._titling, *filter(None, (self._keeper,))):
             await ended(task)
+        self._live.clear()
         await self._endings.settle(within)
         await self._mirrors.close()
         await self._lease.close()
@@ -131,7 +133,6 @@ class Replies(LeasedWork):
         self._draining = True
         self.close_readers()
         await self._close(0)
-        self._live.clear()
 
     async def drain(self) -> None:
         """Accept no new reply, let those in progress end within `grace`, and interrupt the rest."""
@@ -164,8 +165,9 @@ class Replies(LeasedWork):
     # ---- writing -----------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def writing(self, job: ReplyJob) -> AsyncGenerator[None, None]:
-        """Wrap the commit that acknowledges a reply, so that a stored reply is always in progress here.
+    async def writing(self, job: ReplyJob, work: Transaction) -> AsyncGenerator[None, None]:
+        """Wrap the commit that acknowledges a reply, so that a stored reply is always in progress here. It begins once
+        the commit is durable (`Transaction.then`).
 
         Raise `Unavailable` before that commit if the process is shutting down. If the commit fails, it may still have
         taken place; if the reply turns out to be stored, it is ended as interrupted.
@@ -176,9 +178,31 @@ class Replies(LeasedWork):
         try:
             yield
         except BaseException:
-            del self._live[job.reply.id]
+            self._forget(live)
             self._spawn(self._disown(live), self._tasks)
             raise
+        work.then(partial(self._settle, live, job))
+
+    def _settle(self, live: LiveReply, job: ReplyJob, durable: bool | None) -> None:
+        """Begin a reply that is stored, and forget one that is not."""
+        if self._live.get(live.reply.id) is not live:  # closed meanwhile
+            return
+        if durable is None:
+            self._spawn(self._settle_as_stored(live, job), self._tasks)
+        elif durable:
+            self._begin(live, job)
+        else:
+            self._forget(live)
+            live.end(replace(live.reply, status=Status.INTERRUPTED))
+
+    async def _settle_as_stored(self, live: LiveReply, job: ReplyJob) -> None:
+        self._settle(live, job, await self._is_stored(live))
+
+    def _forget(self, live: LiveReply) -> None:
+        if self._live.get(live.reply.id) is live:  # a rolled-back id may be another's by now
+            del self._live[live.reply.id]
+
+    def _begin(self, live: LiveReply, job: ReplyJob) -> None:
         if live.worker_id != self._lease.id:
             _mark_lost(live)
         self._spawn(self._write(live, job), self._tasks)
@@ -226,13 +250,14 @@ class Replies(LeasedWork):
                     delta = kept or Delta(usage=delta.usage, finish_reason=delta.finish_reason)
                 yield delta
 
-    async def _disown(self, live: LiveReply) -> None:
-        """End the reply if the failed commit took place after all, so that nobody waits for it.
-
-        Another message may get a rolled-back id later, so compare the time of creation too.
-        """
+    async def _is_stored(self, live: LiveReply) -> bool:
+        """Another message may get a rolled-back id later, so compare the time of creation too."""
         stored = await self._endings.persist(lambda: self._endings.stored(live.reply))
-        if stored is not None and stored.created_at == live.reply.created_at:
+        return stored is not None and stored.created_at == live.reply.created_at
+
+    async def _disown(self, live: LiveReply) -> None:
+        """End the reply if the failed commit took place after all, so that nobody waits for it."""
+        if await self._is_stored(live):
             await self._end(live, Status.INTERRUPTED, None)
         else:
             live.end(replace(live.reply, status=Status.INTERRUPTED))

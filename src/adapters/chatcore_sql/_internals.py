@@ -5,11 +5,13 @@
 
 import struct
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import closing, contextmanager
+from copy import copy
 from typing import Any, NoReturn
 
-from sqlalchemy import Connection, Dialect, Engine, event
+from alembic import context, op
+from sqlalchemy import Connection, Dialect, Engine, ForeignKeyConstraint, MetaData, Table, event
 from sqlalchemy.connectors.asyncio import AsyncAdapt_dbapi_connection
 from sqlalchemy.dialects.postgresql.asyncpg import (
     AsyncAdapt_asyncpg_connection,
@@ -56,20 +58,107 @@ def renamed(engine: Engine, table: Callable[[Any], str], schema: Callable[[Any],
     A dialect may make its preparer when it first meets the server, so that it is there only then.
     """
 
-    def rename(*_: object) -> None:
-        preparer: Any = engine.dialect.identifier_preparer
-        quote, schema_of = preparer.quote, preparer.schema_for_object
+    event.listen(engine, "connect", lambda *_: _rename(engine.dialect, table, schema), once=True)
 
-        def quote_renamed(name: str) -> str:
-            return str(quote(table(name)))
 
-        def schema_renamed(part: object) -> str | None:
-            found: str | None = schema(part) or schema_of(part)
-            return found
+def _rename(dialect: Dialect, table: Callable[[Any], str], schema: Callable[[Any], str | None]) -> None:
+    preparer: Any = dialect.identifier_preparer
+    quote, schema_of = preparer.quote, preparer.schema_for_object
 
-        preparer.quote, preparer.schema_for_object = quote_renamed, schema_renamed
+    def quote_renamed(name: str) -> str:
+        return str(quote(table(name)))
 
-    event.listen(engine, "connect", rename, once=True)
+    def schema_renamed(part: object) -> str | None:
+        found: str | None = schema(part) or schema_of(part)
+        return found
+
+    preparer.quote, preparer.schema_for_object = quote_renamed, schema_renamed
+
+
+# ---- a transaction of the embedding program's ----
+
+
+def beside(theirs: Engine, backend: str, table: Callable[[Any], str], schema: Callable[[Any], str | None]) -> Engine:
+    """Return an engine for statements of ours on connections of theirs, which has met its server. Theirs is not
+    changed. `backend`: the dialect's name here, of which MariaDB may have another."""
+    dialect: Any = copy(theirs.dialect)
+    vars(dialect).pop("_type_memos", None)  # which go by the name
+    dialect.name = backend
+    dialect.identifier_preparer = copy(dialect.identifier_preparer)
+    dialect.identifier_preparer.dialect = dialect
+    _rename(dialect, table, schema)
+    return Engine(theirs.pool, dialect, theirs.url, hide_parameters=True)
+
+
+class JoinedConnection(Connection):
+    """What another connection has of the driver's, for statements of `engine`. It begins and ends nothing."""
+
+    def __init__(self, engine: Engine, theirs: Connection) -> None:
+        inner: Any = super()
+        inner.__init__(engine, theirs.connection, _has_events=False, _allow_revalidate=False, _allow_autobegin=False)
+
+    def _rollback_impl(self) -> None:
+        """Leave to a savepoint what a statement's error undoes."""
+
+
+def commits_by_itself(connection: Connection) -> bool:
+    inner: Any = connection
+    return bool(inner._is_autocommit_isolation())
+
+
+def when_over(connection: Connection, call: Callable[[bool], None]) -> None:
+    """Call once the connection's transaction is over. False: rolled back. True: committed, or perhaps, if that fails.
+
+    SQLAlchemy's own events are before a commit, or of a session that may not be what commits.
+    """
+    inner: Any = connection
+
+    def watch(name: str, committed: bool) -> None:
+        method = getattr(inner, name)
+
+        def over(*arguments: Any) -> None:
+            try:
+                method(*arguments)
+            finally:
+                own: dict[str, Any] = vars(inner)
+                for each in _ENDS:
+                    own.pop(each, None)
+                call(committed)
+
+        setattr(inner, name, over)
+
+    for name, committed in _ENDS.items():
+        watch(name, committed)
+
+
+_ENDS = {
+    "_commit_impl": True,
+    "_commit_twophase_impl": True,
+    "_rollback_impl": False,
+    "_rollback_twophase_impl": False,
+}
+
+
+def copied(table: Table, into: MetaData, named: Callable[[str], str], schema: str | None) -> Table:
+    """Copy columns and references of a table, which `to_metadata` would refer to tables by their former names."""
+    parts: list[Any] = [column._copy() for column in table.columns]
+    place = f"{schema}." if schema else ""
+    for key in table.foreign_key_constraints:
+        targets = [f"{place}{named(each.column.table.name)}.{each.column.name}" for each in key.elements]
+        parts.append(ForeignKeyConstraint(key.column_keys, targets, ondelete=key.ondelete))
+    return Table(named(table.name), into, *parts, schema=schema)
+
+
+@contextmanager
+def migrating_inside() -> Generator[None, None, None]:
+    """Keep what `alembic.op` and `alembic.context` stand for, while a migration runs others."""
+    places: Sequence[Any] = (op, context)
+    kept = [proxy for place in places if (proxy := getattr(place, "_proxy", None)) is not None]
+    try:
+        yield
+    finally:
+        for proxy in kept:
+            proxy._install_proxy()
 
 
 # ---- SQLite ----

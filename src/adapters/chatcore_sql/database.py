@@ -1,16 +1,16 @@
 """The database: its engines and pools, its schema, its units of work."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from math import inf
-from types import TracebackType
-from typing import Self, TypeVar
+from types import MappingProxyType, TracebackType
+from typing import Any, Self, TypeVar
 
-from sqlalchemy import NullPool, event
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import URL, NullPool, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from chatcore.errors import ReadOnly
-from chatcore.ports import Store, UnitOfWork
+from chatcore.ports import Store, UnitOfWork, UnitOfWorkFactory
 from chatcore.shielding import shielded
 from chatcore.storage import MAX_STORAGE_BYTES
 from chatcore_sql import schema
@@ -19,6 +19,7 @@ from chatcore_sql.dialects import DIALECTS
 from chatcore_sql.dialects.base import CONNECT_TIMEOUT
 from chatcore_sql.failures import discard_what_is_gone
 from chatcore_sql.file_lock import FileLock
+from chatcore_sql.joining import Engines, Joined, Session
 from chatcore_sql.naming import Naming
 from chatcore_sql.parameters import Asked, asked_by
 from chatcore_sql.pool import Pool
@@ -43,30 +44,41 @@ class Database(Store):
 
     def __init__(
         self,
-        url: str,
+        source: str | URL | AsyncEngine,
         *,
         prefix: str = "",
         schema: str | None = None,
+        connect: Mapping[str, Any] = MappingProxyType({}),
         pool_size: int = 10,
         max_storage: int = MAX_STORAGE_BYTES,
     ) -> None:
-        """For the form of `url` see `chatcore_sql.url` and `chatcore_sql.parameters`. `prefix`: at most 12 letters,
+        """`source`: a URL (see `chatcore_sql.url` and `chatcore_sql.parameters`) as text or as SQLAlchemy's, or the
+        program's engine, of which only the URL is used. The connections are chatcore's own in either case, in
+        autocommit, with asyncmy, asyncpg or aiosqlite, whatever driver the URL names: transactions, time limits and
+        prepared statements are its own affair. `within` joins the program's. `connect`: more arguments of that driver,
+        such as `ssl`; an engine's `connect_args` cannot be read from it.
+
+        `prefix`: at most 12 letters,
         digits and `_`, which the names of all tables begin with. `schema`: of a PostgreSQL database; the first
         migration makes it. `pool_size`: most connections at once, besides two that are kept for what is urgent; with
         SQLite, readers. `max_storage`: bytes that a user may store.
 
-        Raise `ValueError` for a URL, a prefix or a schema that is none, `ModuleNotFoundError` if the URL's driver is
-        not installed. Connects to nothing yet.
+        Raise `ValueError` for a URL, a prefix or a schema that is none, and for an engine whose database is in its
+        memory; `ModuleNotFoundError` if the driver is not installed. Connects to nothing yet.
         """
-        asked = asked_by(engine_url(url))
+        asked = asked_by(engine_url(_text_of(source)))
         need_driver(asked.url)
         self._dialect = DIALECTS[asked.url.get_backend_name()]
         self._naming = Naming(prefix, schema)
         self._naming.check(self._dialect)
+        self._engines = Engines(self._naming, self._dialect)
+        self._connect = connect
         self._place = asked.place
         self._max_storage = max_storage
         self._entered = 0
         file = sqlite_file(asked.url)
+        if isinstance(source, AsyncEngine) and not (file or self._dialect.is_server):
+            raise ValueError("a SQLite database in memory belongs to its engine alone: use a file, or a URL")
         self._lock = FileLock(file) if file else None
         if self._dialect.is_server:
             size, urgent = _shared_out(pool_size, asked.connections)
@@ -88,7 +100,7 @@ class Database(Store):
             poolclass=NullPool,  # connections are kept by `Pool`
             pool_reset_on_return=None,
             hide_parameters=True,
-            connect_args={**self._dialect.arguments(), **asked.connect},
+            connect_args={**self._dialect.arguments(), **asked.connect, **self._connect},
         ).sync_engine
         if self._dialect.is_server:
             event.listen(engine, "handle_error", discard_what_is_gone)
@@ -144,6 +156,28 @@ class Database(Store):
         finally:
             await transaction.close()
 
+    def within(self, session: Session) -> UnitOfWorkFactory:
+        """Return units of work that join a transaction of the program's, in the database that this one is:
+        `me.within(database.within(session))`. What they store is stored by the program's commit, and undone by its
+        rollback. A reply begins after that commit.
+
+        `session`: on any engine of the same kind of database, with asyncmy, aiomysql, asyncpg, psycopg or aiosqlite.
+        It is flushed first. A unit that fails leaves the rest of the transaction as it was, unless the database has
+        rolled that back: then it cannot be committed. Keep the transaction short: other sends of the same user wait for
+        it, and with SQLite all that others write.
+        """
+        engines = self._engines
+
+        @asynccontextmanager
+        async def unit_of_work(*, read_only: bool = False, urgent: bool = False) -> AsyncGenerator[UnitOfWork, None]:
+            joined = Joined(session, engines, read_only=read_only)
+            try:
+                yield SqlUnitOfWork(joined, max_storage=self._max_storage)
+            finally:
+                await joined.close()
+
+        return unit_of_work
+
     @property
     def connections_in_use(self) -> int:
         """How many of the pools' connections are working right now."""
@@ -192,6 +226,11 @@ async def _with_one(pool: Pool, work: Work[T]) -> T:
         raise
     pool.give(connection)
     return done
+
+
+def _text_of(source: str | URL | AsyncEngine) -> str:
+    url = source.url if isinstance(source, AsyncEngine) else source
+    return url if isinstance(url, str) else url.render_as_string(hide_password=False)
 
 
 def _shared_out(pool_size: int, connections: int | None) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from chatcore.errors import Contention, NotFound, ReadOnly, Unavailable
+from chatcore.errors import Contention, NotFound, NotMigrated, ReadOnly, Unavailable
 from chatcore_sql.dialects import DIALECTS
 from chatcore_sql.dialects.base import Meaning, message_of, sqlstate_of
 
@@ -13,8 +13,8 @@ FAILURES = (DBAPIError, PoolTimeout, TimeoutError, OSError)
 
 def meaning(error: Exception) -> Exception:
     """`Contention` if the database gave up this transaction for another's sake; `ReadOnly` if it takes no changes;
-    `Unavailable` if it is gone or overloaded; `NotFound` if what is referred to is not there; else the error itself,
-    which is a mistake of ours."""
+    `NotMigrated` if it lacks a table or a column; `Unavailable` if it is gone or overloaded; `NotFound` if what is
+    referred to is not there; else the error itself, which is a mistake of ours."""
     if not isinstance(error, DBAPIError):
         return Unavailable()
     if isinstance(error, IntegrityError):
@@ -24,6 +24,8 @@ def meaning(error: Exception) -> Exception:
             return Contention()
         case Meaning.READ_ONLY:
             return ReadOnly()
+        case Meaning.MISSING:
+            return NotMigrated()
         case Meaning.MISTAKE if error.statement is not None and not error.connection_invalidated:
             return error
         case _:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, Table
 from sqlalchemy.sql import quoted_name
 
-from chatcore_sql._internals import renamed
+from chatcore_sql._internals import beside, renamed
 from chatcore_sql.dialects import Dialect
 
 MAX_PREFIX = 12  # characters; the longest name of an index has 51, and PostgreSQL tells names apart by the first 63
@@ -49,6 +49,10 @@ class Naming:
         """Have all statements on `tables.metadata` that this engine runs written with these names."""
         if self.prefix or self.schema:
             renamed(engine, self._table, self._schema)
+
+    def beside(self, engine: Engine, dialect: Dialect) -> Engine:
+        """Return an engine that runs such statements on the connections of a program's own."""
+        return beside(engine, dialect.name, self._table, self._schema)
 
     def _table(self, name: str) -> str:
         return f"{self.prefix}{name}" if isinstance(name, TableName) else name

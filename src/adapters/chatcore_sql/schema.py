@@ -10,8 +10,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, func, inspect, select
 
+from chatcore_sql._internals import migrating_inside
 from chatcore_sql.dialects import DIALECTS, dialect_of
 from chatcore_sql.migrations import revisions
 from chatcore_sql.migrations.progress import is_half_way
@@ -25,12 +26,29 @@ _SCRIPTS = "chatcore_sql:migrations"
 
 def upgrade(connection: Connection, naming: Naming) -> None:
     """Raise `UnfitError` for a database that cannot keep every text, or has other tables under the names of ours."""
-    dialect_of(connection).check_fit(connection)
     with _alone(connection, naming):
-        if not naming.prefix:
-            revisions.adopt(connection)
-        _check_names(connection, naming)
-        command.upgrade(_config(naming, connection=connection, way="up"), "head")
+        _upgrade(connection, naming, "head")
+
+
+def upgrade_inside(connection: Connection, naming: Naming, revision: str) -> None:
+    """As `upgrade`, in a migration of the embedding program's, and its transaction."""
+    with _inside(connection, naming):
+        _upgrade(connection, naming, revision)
+
+
+def downgrade_inside(connection: Connection, naming: Naming, revision: str) -> None:
+    with _inside(connection, naming):
+        command.downgrade(_config(naming, connection=connection, way="down"), revision)
+
+
+def _upgrade(connection: Connection, naming: Naming, revision: str) -> None:
+    dialect_of(connection).check_fit(connection)
+    if is_current(connection, naming):
+        return
+    if not naming.prefix:
+        revisions.adopt(connection)
+    _check_names(connection, naming)
+    command.upgrade(_config(naming, connection=connection, way="up"), revision)
 
 
 def downgrade(connection: Connection, naming: Naming, revision: str) -> None:
@@ -75,9 +93,15 @@ def migration_script(url: str, start: str = "base", *, prefix: str = "", schema:
 
 
 def is_current(connection: Connection, naming: Naming) -> bool:
+    """By its own version table, or by that of a program that has our revisions among its own."""
     heads = ScriptDirectory.from_config(_config(naming)).get_heads()
-    context = MigrationContext.configure(connection, opts=_names(naming))
-    return set(context.get_current_heads()) == set(heads) and not is_half_way(connection, naming.prefix)
+    names = _names(naming)
+    at_head = any(
+        set(MigrationContext.configure(connection, opts={**names, "version_table": table}).get_current_heads())
+        >= set(heads)
+        for table in (names["version_table"], revisions.COMMON_TABLE)
+    )
+    return at_head and not is_half_way(connection, naming.prefix)
 
 
 def _config(naming: Naming, *, written: TextIO | None = None, **attributes: object) -> Config:
@@ -128,6 +152,19 @@ def _alone(connection: Connection, naming: Naming) -> Generator[None, None, None
     except BaseException:
         connection.invalidate()
         raise
+
+
+@contextmanager
+def _inside(connection: Connection, naming: Naming) -> Generator[None, None, None]:
+    """In a schema, if there is one, and with the program's own migration as it was."""
+    naming.check(dialect_of(connection))
+    before = connection.scalar(select(func.current_setting("search_path"))) if naming.schema else None
+    for statement in _entering(naming.schema, there=_is_there(connection, naming.schema)):
+        connection.exec_driver_sql(statement)
+    with migrating_inside():
+        yield
+    if before is not None:
+        connection.execute(select(func.set_config("search_path", before, True)))
 
 
 def _is_there(connection: Connection, schema: str | None) -> bool:

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Delete, Executable, Insert, Table, Update
 from sqlalchemy.engine import Dialect as SQLAlchemyDialect
 from sqlalchemy.exc import DBAPIError
 
-from chatcore.errors import Contention, Unavailable
+from chatcore.errors import Contention, NotMigrated, Unavailable
 from chatcore.shielding import shielded
 from chatcore_sql._internals import LostError, greenlet_spawn
 from chatcore_sql.dialects import DIALECTS, dialect_of
@@ -73,6 +73,10 @@ class Statements(ABC):
     @abstractmethod
     async def commit(self) -> None: ...
 
+    def then(self, call: Callable[[bool | None], None]) -> None:
+        """As `chatcore.ports.Transaction`."""
+        call(True)
+
     async def first(self, query: Query, **values: object) -> Row | None:
         rows = await self.rows(query, **values)
         return rows[0] if rows else None
@@ -112,7 +116,10 @@ class Statements(ABC):
             result = connection.execute(statement, params)
             return result.all() if result.returns_rows else result.rowcount
 
-        return await self._write(work)
+        try:
+            return await self._write(work)
+        except NotMigrated as error:  # what it lacks is a table of the program's
+            raise error.__cause__ or error from None
 
     async def change(self, statement: Update | Delete, **values: object) -> int:
         """How many rows matched, whether or not they had these values already."""

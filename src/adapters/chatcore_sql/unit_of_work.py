@@ -1,6 +1,6 @@
 """One unit of work: the repositories on one way of running statements."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -59,3 +59,6 @@ class SqlUnitOfWork(UnitOfWork):
     async def _commit(self) -> None:
         await settle(self._statements, self._ledger, self._max_storage)
         await self._statements.commit()
+
+    def then(self, call: Callable[[bool | None], None]) -> None:
+        self._statements.then(call)

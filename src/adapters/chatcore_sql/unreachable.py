@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError
 
-from chatcore.errors import Unavailable
+from chatcore.errors import NotMigrated, Unavailable
 
 _AUTHORITY = "in the URL's ssl-ca (MySQL, MariaDB) or sslrootcert (PostgreSQL)"
 _OTHER_HOST = (62, 64)  # OpenSSL's numbers: for another name, for another address
@@ -20,17 +20,21 @@ class DatabaseUnreachable(Unavailable):
     """
 
 
+class DatabaseUnfit(DatabaseUnreachable, NotMigrated):
+    """The same of a database that is there, and cannot be migrated as it is."""
+
+
 class UnfitError(Exception):
     """What a database is, and what to do about it."""
 
 
 @contextmanager
 def located(place: str) -> Generator[None, None, None]:
-    """`DatabaseUnreachable` in place of `Unavailable`, of what the database refuses, and of `UnfitError`."""
+    """`DatabaseUnfit` in place of `UnfitError`, `DatabaseUnreachable` of `Unavailable` and of refusals."""
     try:
         yield
     except UnfitError as error:
-        raise DatabaseUnreachable(f"{place} {error}") from None
+        raise DatabaseUnfit(f"{place} {error}") from None
     except DBAPIError as error:
         raise DatabaseUnreachable(f"{place} refuses: {_reason(error)}") from error
     except Unavailable as error:

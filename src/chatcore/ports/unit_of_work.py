@@ -1,7 +1,7 @@
 """One transaction."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
@@ -33,6 +33,12 @@ class Transaction(Protocol):
         was quicker. Whether a commit that failed in any other way took place is not known: `Unavailable`, and not to
         be run again blindly.
         """
+
+    def then(self, call: Callable[[bool | None], None]) -> None:
+        """After `commit`, call once it is known what has become of it. True: durable, as it is at once for a unit of
+        its own. One that has joined the embedding program's transaction waits for its end, and calls with False: rolled
+        back, or None: committed, but what was undone in part may not be there."""
+        call(True)
 
 
 class AuthorityWork(Transaction, Protocol):

@@ -296,7 +296,7 @@ class AskModel:
         sent = Sent(message, reply)
         if self.hooks.overrides(Hooks.stored):
             await self.hooks.stored(work, sent)
-        async with self.replies.writing(job):
+        async with self.replies.writing(job, work):
             await work.commit()
         return sent
 

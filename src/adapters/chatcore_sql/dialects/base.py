@@ -25,6 +25,7 @@ class Meaning(Enum):
     LATER = auto()  # not now, for want of time, memory or room
     GONE = auto()  # this server serves nobody now, or not us: connections to it are of no use
     READ_ONLY = auto()  # this server takes no changes: another one does, or will
+    MISSING = auto()  # a table or column that a migration adds
     MISTAKE = auto()  # in the statement, its values or the schema: trying again is no use
 
 
@@ -120,6 +121,14 @@ class Dialect(ABC):
     def can_go_on(self, connection: Connection) -> bool:
         """Return whether a connection whose statement has failed, or was given up, is good for others."""
         return False
+
+    def enter(self, connection: Connection) -> None:
+        """Have the transaction that the driver is to be in for a savepoint."""
+        return
+
+    def current(self, query: Query) -> Query:
+        """Return a query that reads what is committed now, in a transaction that may have begun to read before."""
+        return query
 
     def has_rolled_back(self, connection: Connection) -> bool:
         """Return whether the failed transaction has ended already."""

@@ -7,12 +7,12 @@ says itself.
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from sqlalchemy import Engine, Insert, Table, literal_column, select
+from sqlalchemy import Engine, Insert, Select, Table, literal_column, select
 from sqlalchemy.dialects import mysql
 from sqlalchemy.ext.compiler import compiles
 
 from chatcore_sql.dialects import base
-from chatcore_sql.dialects.base import UTF8, Dialect, Meaning, Row, message_of, number_of, replaced
+from chatcore_sql.dialects.base import UTF8, Dialect, Meaning, Query, Row, message_of, number_of, replaced
 from chatcore_sql.functions import Now
 
 # TRADITIONAL refuses what does not fit, where a lax server would cut it.
@@ -60,6 +60,8 @@ _MEANINGS: Mapping[object, Meaning] = {
     1040: Meaning.LATER,  # too many connections: of all, of the user, of what the user may have otherwise
     1203: Meaning.LATER,
     1226: Meaning.LATER,
+    1054: Meaning.MISSING,  # no such column, table
+    1146: Meaning.MISSING,
     1153: Meaning.MISTAKE,  # packet too large
     1366: Meaning.MISTAKE,  # incorrect string value
     3819: Meaning.MISTAKE,  # check violated
@@ -190,6 +192,10 @@ class _MySQL(Dialect):
         if number == _FAILED_AT_COMMIT and message_of(error).startswith(_DEADLOCK):
             return Meaning.LOST
         return _MEANINGS.get(number)
+
+    def current(self, query: Query) -> Query:
+        """REPEATABLE READ, which is usual, reads what was committed when it first read, unless it locks."""
+        return query.with_for_update(read=True) if isinstance(query, Select) else query
 
     def is_full(self, error: BaseException | None) -> bool:
         return number_of(error) in _FULL

@@ -44,6 +44,9 @@ _MEANINGS: Mapping[str, Meaning] = {
     "40001": Meaning.LOST,  # serialization failure
     "40P01": Meaning.LOST,  # deadlock
     "42": Meaning.MISTAKE,
+    "3F000": Meaning.MISSING,  # no such schema, column, table
+    "42703": Meaning.MISSING,
+    "42P01": Meaning.MISSING,
     "53": Meaning.LATER,  # disk full, out of memory, too many connections
     "55": Meaning.LATER,  # object in use, not in the state for it
     "55P03": Meaning.LOST,  # lock time-out

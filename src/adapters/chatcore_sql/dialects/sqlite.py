@@ -1,5 +1,6 @@
 """SQLite: a file, or a database in memory, which one process has."""
 
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ _MEANINGS: Mapping[int, Meaning] = {  # of primary codes, of which there are ext
     sqlite3.SQLITE_READONLY: Meaning.READ_ONLY,
     sqlite3.SQLITE_ERROR: Meaning.MISTAKE,
 }
+_MISSING = re.compile(r"no such (table|column): |table \S+ has no column named ")
 
 
 class _SQLite(Dialect):
@@ -47,6 +49,8 @@ class _SQLite(Dialect):
         return on_conflict_replaced(sqlite.insert(table), table)
 
     def meaning(self, error: BaseException | None) -> Meaning | None:
+        if _MISSING.match(message_of(error)):
+            return Meaning.MISSING
         return _MEANINGS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
 
     def dangles(self, error: BaseException | None) -> bool:
@@ -55,6 +59,11 @@ class _SQLite(Dialect):
     def can_go_on(self, connection: Connection) -> bool:
         """It does one thing after the other."""
         return not connection.invalidated
+
+    def enter(self, connection: Connection) -> None:
+        """The driver begins with the first change, which a savepoint is not: its release would commit."""
+        if self.has_rolled_back(connection):
+            connection.exec_driver_sql(self.begin)
 
     def has_rolled_back(self, connection: Connection) -> bool:
         """SQLite does so by itself, where its disk is full or fails, and refuses to do it twice."""

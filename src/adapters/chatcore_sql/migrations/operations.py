@@ -121,7 +121,7 @@ class _Tables(dict[str, str]):
 
 
 def _named(name: str) -> str:
-    return f"{op.get_context().opts['prefix']}{name}"
+    return f"{op.get_context().opts.get('prefix', '')}{name}"
 
 
 def _key(name: str) -> str:

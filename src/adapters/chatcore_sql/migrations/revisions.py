@@ -11,7 +11,7 @@ from sqlalchemy import Connection, String, TableClause, TextClause, Update, colu
 from chatcore_sql.unreachable import UnfitError
 
 VERSION_TABLE = "chatcore_version"
-_FORMER_TABLE = "alembic_version"
+COMMON_TABLE = "alembic_version"
 _NAMES = {
     former: f"chatcore_{former}"
     for former in ("0001", "0002", "0003", "0004", "0005", "0007", "0008", "0009", "0010", "0011", "0012")
@@ -39,9 +39,9 @@ def adopt(connection: Connection) -> None:
     """
     found = set(inspect(connection).get_table_names())
     if VERSION_TABLE not in found:
-        if not found >= _FIRST_TABLES | {_FORMER_TABLE} or not _are_ours(_ids(connection, _FORMER_TABLE)):
+        if not found >= _FIRST_TABLES | {COMMON_TABLE} or not _are_ours(_ids(connection, COMMON_TABLE)):
             return
-        _run(connection, _renamed(connection.dialect.name, _FORMER_TABLE, VERSION_TABLE))
+        _run(connection, _renamed(connection.dialect.name, COMMON_TABLE, VERSION_TABLE))
     for each in _ids(connection, VERSION_TABLE):
         if is_former(each):
             connection.execute(_set(VERSION_TABLE, name_of(each)))
@@ -51,19 +51,19 @@ def adoption_script(backend: str, revision: str) -> Sequence[Update | TextClause
     """The statements of `adopt` for a database at this revision; none if that is not a former name."""
     if not is_former(revision):
         return ()
-    return (*_renamed(backend, _FORMER_TABLE, VERSION_TABLE), _set(VERSION_TABLE, name_of(revision)))
+    return (*_renamed(backend, COMMON_TABLE, VERSION_TABLE), _set(VERSION_TABLE, name_of(revision)))
 
 
 def check_room(connection: Connection) -> None:
     """Raise `UnfitError` if there is no room for `give_back`."""
-    if inspect(connection).has_table(_FORMER_TABLE):
-        raise UnfitError(f"has another program's {_FORMER_TABLE}, where earlier versions look for their own")
+    if inspect(connection).has_table(COMMON_TABLE):
+        raise UnfitError(f"has another program's {COMMON_TABLE}, where earlier versions look for their own")
 
 
 def give_back(connection: Connection, revision: str) -> None:
     """Leave the database to an earlier version, at a revision given by its former name."""
-    _run(connection, _renamed(connection.dialect.name, VERSION_TABLE, _FORMER_TABLE))
-    connection.execute(_set(_FORMER_TABLE, revision))
+    _run(connection, _renamed(connection.dialect.name, VERSION_TABLE, COMMON_TABLE))
+    connection.execute(_set(COMMON_TABLE, revision))
 
 
 def _are_ours(ids: Sequence[str]) -> bool:
