@@ -18,7 +18,8 @@ from billing import TABLE  # examples/billing.py
 from chatcore_sql.tables import metadata
 from chatcore_sql.url import engine_url
 from integration.billing_process import AT_ONCE
-from integration.databases import KINDS, execute, migrated_database, new_database
+from integration.databases import KINDS, execute, new_database, only_servers
+from integration.test_examples import blocks
 from integration.test_sql_migrations import looked_at
 
 pytestmark = pytest.mark.once
@@ -57,10 +58,19 @@ def test_the_examples_are_short() -> None:
     assert lines_of(own / "chat.py", own / "migrations/env.py", own / "migrations/versions/0003_chat.py") <= 80
 
 
+@pytest.mark.parametrize(("part", "said"), [("<!-- one transaction -->", "complete\n"), ("<!-- hooks -->", "1 bill\n")])
+def test_what_the_documentation_shows(part: str, said: str, tmp_path: Path) -> None:
+    example = blocks(EXAMPLES.parent / "docs/embedding.md", "python", part)[0]
+    done = subprocess.run(
+        [sys.executable, "-"], input=example, cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == (said, "")
+
+
 def test_one_transaction(url: str) -> None:
     said = run(url, "one_transaction.py")
     assert "You asked: “My printer is on fire.”" in said
-    assert said.endswith("1 conversation\n")
+    assert "\n1 conversation\n" in said
 
 
 def test_billing(url: str) -> None:
@@ -85,46 +95,41 @@ async def test_an_alembic_of_ones_own(url: str) -> None:
     assert await tables(url) == {"alembic_version", "chat_chatcore_version"}
 
 
-async def test_billed_once_though_processes_are_killed(tmp_path: Path, kind: str) -> None:
-    with migrated_database(kind, tmp_path) as url:
-        await execute(url, TABLE)
-        async with AsyncExitStack() as stack:
-            lasting = await _process(stack, url, REPLIES - KILLED, 0.001)
-            acknowledged = list[int]()
-            for _ in range(KILLED // AT_ONCE):
-                killed = await _process(stack, url, AT_ONCE, 0.03)
-                acknowledged += [await _reply(killed) for _ in range(AT_ONCE)]
-                await asyncio.sleep(random.uniform(0, 2.5))
-                killed.send_signal(signal.SIGKILL)
-                assert await killed.wait() == -signal.SIGKILL
-            acknowledged += [await _reply(lasting) for _ in range(REPLIES - KILLED)]
-            assert await _line(lasting) == "all"
-            async with asyncio.timeout(30):
-                while await execute(url, "SELECT id FROM messages WHERE status = 'writing'"):
-                    await asyncio.sleep(0.1)
-            assert lasting.stdin is not None
-            lasting.stdin.close()
-            assert await lasting.wait() == 0
-        bills = Counter(int(row[0]) for row in await execute(url, "SELECT reply FROM bills"))
-        ends = await execute(url, "SELECT id, status FROM messages WHERE role = 'assistant'")
-        counted = Counter(row[1] for row in ends)
-        print(f"{kind}: {counted}")
-        assert len(acknowledged) == REPLIES
-        assert set(acknowledged) == {int(row[0]) for row in ends}
-        assert bills == Counter(acknowledged)
-        assert counted["interrupted"] > 0
-        assert counted["complete"] >= REPLIES - KILLED
-        wrong = (
-            "SELECT COUNT(*) FROM bills JOIN messages ON messages.id = bills.reply "
-            "WHERE bills.letters <> CHAR_LENGTH(messages.content)"
-        )
-        assert (await execute(url, wrong))[0][0] == 0
-
-
-@pytest.fixture(params=[kind for kind in KINDS if kind != "sqlite"])
-def kind(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    return name
+@only_servers
+async def test_billed_once_though_processes_are_killed(database_url: str) -> None:
+    url = database_url
+    await execute(url, TABLE)
+    async with AsyncExitStack() as stack:
+        lasting = await _process(stack, url, REPLIES - KILLED, 0.001)
+        acknowledged = list[int]()
+        for _ in range(KILLED // AT_ONCE):
+            killed = await _process(stack, url, AT_ONCE, 0.03)
+            acknowledged += [await _reply(killed) for _ in range(AT_ONCE)]
+            await asyncio.sleep(random.uniform(0, 2.5))
+            killed.send_signal(signal.SIGKILL)
+            assert await killed.wait() == -signal.SIGKILL
+        acknowledged += [await _reply(lasting) for _ in range(REPLIES - KILLED)]
+        assert await _line(lasting) == "all"
+        async with asyncio.timeout(30):
+            while await execute(url, "SELECT id FROM messages WHERE status = 'writing'"):
+                await asyncio.sleep(0.1)
+        assert lasting.stdin is not None
+        lasting.stdin.close()
+        assert await lasting.wait() == 0
+    bills = Counter(int(row[0]) for row in await execute(url, "SELECT reply FROM bills"))
+    ends = await execute(url, "SELECT id, status FROM messages WHERE role = 'assistant'")
+    counted = Counter(row[1] for row in ends)
+    print(f"{url.partition(':')[0]}: {counted}")
+    assert len(acknowledged) == REPLIES
+    assert set(acknowledged) == {int(row[0]) for row in ends}
+    assert bills == Counter(acknowledged)
+    assert counted["interrupted"] > 0
+    assert counted["complete"] >= REPLIES - KILLED
+    wrong = (
+        "SELECT COUNT(*) FROM bills JOIN messages ON messages.id = bills.reply "
+        "WHERE bills.letters <> CHAR_LENGTH(messages.content)"
+    )
+    assert (await execute(url, wrong))[0][0] == 0
 
 
 async def _process(stack: AsyncExitStack, url: str, replies: int, pause: float) -> asyncio.subprocess.Process:

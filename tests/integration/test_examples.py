@@ -136,6 +136,8 @@ def test_the_library_in_an_environment_without_the_http_packages(tmp_path: Path)
     pinned.write_text(re.sub(r" \\\n +--hash=\S+", "", re.sub(r"#.*", "", (ROOT / "requirements.lock").read_text())))
     subprocess.run([*uv, "pip", "install", "--python", python, "-c", pinned, wanted], check=True)
     assert subprocess.run([python, "-c", "import litestar"], capture_output=True).returncode != 0
+    count = "from importlib.metadata import distributions; print(len(list(distributions())))"
+    assert int(subprocess.run([python, "-c", count], capture_output=True, check=True).stdout) <= 30
 
     done = subprocess.run([python, "-"], input=example, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

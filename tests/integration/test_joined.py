@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import String, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from chatcore import Chat, Hooks, HookWork, Mine, Sent, Status
-from chatcore.errors import ConversationBusy, NotFound, Refused, Unavailable
+from chatcore.errors import ConversationBusy, NotFound, NotMigrated, Refused, Unavailable
 from chatcore_memory import ScriptedModel, Stall
 from chatcore_sql import Database
 from chatcore_sql.url import engine_url
+from contracts.storage.base import NOW
 from integration.databases import execute, new_database, on_each
 from integration.test_sql_naming import names_for
 from unit.world import SERVER_MODEL
@@ -331,3 +333,41 @@ async def test_a_stop_and_a_shutdown_reach_what_waits_for_the_commit(program: Pr
         sent = await program.mine(me, session).send("Hello?")
         await session.commit()
         assert (await me.stop(sent.conversation_id)).status is Status.STOPPED
+
+
+async def test_the_programs_engine_says_where_the_database_is(
+    program: Program, me: Mine, names: dict[str, Any]
+) -> None:
+    sent = await me.send("Hello?")
+    await ended(me, sent.conversation_id)
+    for source in (program.engine, program.engine.url):
+        async with Chat(store=Database(source, **names), gateway=program.model, model=SERVER_MODEL, grace=0) as chat:
+            again = await chat.of(me.by.name[0])
+            assert len((await again.history(sent.conversation_id)).messages) == 2
+
+
+def test_a_database_in_an_engines_memory_is_refused() -> None:
+    with pytest.raises(ValueError, match="belongs to its engine alone"):
+        Database(create_async_engine("sqlite+aiosqlite://"))
+
+
+async def test_what_is_not_migrated_says_so(program: Program) -> None:
+    """Not there, or older; on opening, and where it has become so since."""
+    file = program.url.replace(".db", "-other.db")
+    database = Database(file, prefix="other_")
+    with pytest.raises(NotMigrated, match="chatcore migrate"):
+        async with Chat(store=database, gateway=program.model, migrate=False):
+            pass
+    async with database:
+        with pytest.raises(NotMigrated):
+            async with database.unit_of_work(read_only=True) as work:
+                await work.owners.find("", "alice")
+        await database.migrate()
+        await database.downgrade("chatcore_0012")
+        with pytest.raises(NotMigrated):
+            async with database.unit_of_work() as work:
+                await work.owners.add("", "alice", now=NOW)
+        async with database.unit_of_work() as work:
+            with pytest.raises(DBAPIError, match="nothing_of_ours"):  # the program's own mistake
+                await work.execute(text("DELETE FROM nothing_of_ours"))
+        await database.downgrade()
