@@ -335,6 +335,7 @@ async def test_a_stop_and_a_shutdown_reach_what_waits_for_the_commit(program: Pr
         assert (await me.stop(sent.conversation_id)).status is Status.STOPPED
 
 
+@pytest.mark.parametrize("url", ["mysql", "postgresql"], indirect=True)
 async def test_the_programs_engine_says_where_the_database_is(
     program: Program, me: Mine, names: dict[str, Any]
 ) -> None:

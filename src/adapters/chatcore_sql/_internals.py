@@ -82,7 +82,7 @@ def beside(theirs: Engine, backend: str, table: Callable[[Any], str], schema: Ca
     """Return an engine for statements of ours on connections of theirs, which has met its server. Theirs is not
     changed. `backend`: the dialect's name here, of which MariaDB may have another."""
     dialect: Any = copy(theirs.dialect)
-    vars(dialect).pop("_type_memos", None)  # which go by the name
+    dialect.__dict__.pop("_type_memos", None)  # which go by the name
     dialect.name = backend
     dialect.identifier_preparer = copy(dialect.identifier_preparer)
     dialect.identifier_preparer.dialect = dialect
@@ -120,9 +120,8 @@ def when_over(connection: Connection, call: Callable[[bool], None]) -> None:
             try:
                 method(*arguments)
             finally:
-                own: dict[str, Any] = vars(inner)
                 for each in _ENDS:
-                    own.pop(each, None)
+                    inner.__dict__.pop(each, None)
                 call(committed)
 
         setattr(inner, name, over)
@@ -141,7 +140,8 @@ _ENDS = {
 
 def copied(table: Table, into: MetaData, named: Callable[[str], str], schema: str | None) -> Table:
     """Copy columns and references of a table, which `to_metadata` would refer to tables by their former names."""
-    parts: list[Any] = [column._copy() for column in table.columns]
+    columns: Any = table.columns
+    parts: list[Any] = [column._copy() for column in columns]
     place = f"{schema}." if schema else ""
     for key in table.foreign_key_constraints:
         targets = [f"{place}{named(each.column.table.name)}.{each.column.name}" for each in key.elements]
