@@ -16,7 +16,7 @@ from chatcore.errors import ConversationBusy, NotFound, NotMigrated, Refused, Un
 from chatcore_memory import ScriptedModel, Stall
 from chatcore_sql import Database
 from chatcore_sql.url import engine_url
-from contracts.storage.base import NOW
+from chatcore_testing.contracts.storage.base import NOW
 from integration.databases import execute, new_database, on_each
 from integration.test_sql_naming import names_for
 from unit.world import SERVER_MODEL
