@@ -39,7 +39,7 @@ Every class has a stable `code` for clients, and every instance a `detail`: a se
 without text of a foreign server.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
@@ -78,6 +78,12 @@ class ValidationFailed(ChatcoreError):
     def __init__(self, errors: Sequence[FieldError] = (), detail: str | None = None) -> None:
         self.errors: tuple[FieldError, ...] = tuple(errors)
         super().__init__(detail or "; ".join(f"{error.field}: {error.message}" for error in self.errors))
+
+    def renamed(self, names: Mapping[str, str]) -> "ValidationFailed":
+        """Return the error with a client's names of the fields."""
+        if not self.errors or not names:
+            return self
+        return ValidationFailed([FieldError(names.get(each.field, each.field), each.message) for each in self.errors])
 
 
 class ModelNotConfigured(ChatcoreError):

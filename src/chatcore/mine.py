@@ -107,15 +107,29 @@ class Mine:
             )
         )
 
+    async def resume(self, conversation: int, last_event_id: str | None, *, after: int = 0) -> ReplyStream | None:
+        """As `reply`, for a browser's `EventSource`. `last_event_id`: the header `Last-Event-ID`, which wins over
+        `after`. None: nothing follows, so answer 204, and the browser does not ask again."""
+        cursor = Cursor.parse(last_event_id or None)
+        events = self.use_cases.follow_reply(
+            owner=self.by.owner,
+            conversation_id=_conversation(conversation),
+            reply_id=cursor and cursor.reply_id,
+            after=cursor.offset if cursor else after,
+            again=cursor is not None,
+        )
+        first = await anext(events, None)
+        return None if first is None else ReplyStream(first, events)
+
     async def stop(self, conversation: int) -> Message:
         """Stop the reply in progress, in whichever process, and keep its text. Return the stored reply."""
         return await self.use_cases.stop_reply(by=self.by, conversation_id=_conversation(conversation))
 
     # ---- conversations -----------------------------------------------------------------------------------
 
-    async def conversations(self, *, limit: int = 20, cursor: ListCursor | None = None) -> ListPage:
-        """List conversations, most recently used first. `cursor`: `next` of the page before."""
-        return await self.use_cases.list_conversations(owner=self.by.owner, limit=limit, cursor=cursor)
+    async def conversations(self, *, limit: int = 20, offset: int = 0, cursor: ListCursor | None = None) -> ListPage:
+        """List conversations, most recently used first. `cursor`: `next` of the page before, instead of `offset`."""
+        return await self.use_cases.list_conversations(owner=self.by.owner, limit=limit, offset=offset, cursor=cursor)
 
     async def create(self, *, title: str | None = None, config: int | None = None) -> Conversation:
         """Create an empty conversation. `config`: the model configuration that it uses."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from contextlib import suppress
 from functools import wraps
 from threading import Thread
 from types import TracebackType
@@ -46,6 +47,10 @@ class _Loop:
                     return
         finally:
             self.run(_closed(things))
+
+    def soon(self, call: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # it is closed
+            self._loop.call_soon_threadsafe(call)
 
     def stop(self) -> None:
         self.run(self._loop.shutdown_asyncgens())
@@ -119,6 +124,11 @@ class SyncMine:
     def reply(self, conversation: int, *, after: Cursor | int | None = 0) -> "SyncReplyStream":
         """As `Mine.reply`."""
         return SyncReplyStream(self.loop.run(self.mine.reply(conversation, after=after)), self.loop)
+
+    def resume(self, conversation: int, last_event_id: str | None, *, after: int = 0) -> "SyncReplyStream | None":
+        """As `Mine.resume`."""
+        stream = self.loop.run(self.mine.resume(conversation, last_event_id, after=after))
+        return None if stream is None else SyncReplyStream(stream, self.loop)
 
     def export(self) -> Generator[OwnThing, None, None]:
         """As `Mine.export`."""
@@ -199,3 +209,11 @@ class SyncChat:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run anything on its loop, such as a use case."""
         return self._loop.run(work)
+
+    def iterate(self, things: AsyncGenerator[T, None]) -> Generator[T, None, None]:
+        """Yield what is yielded on its loop, and close both together."""
+        return self._loop.iterate(things)
+
+    def close_readers(self) -> None:
+        """As `Chat.close_readers`, from any thread and from a signal's handler."""
+        self._loop.soon(self._chat.close_readers)

@@ -1,15 +1,23 @@
 """Events and errors as wire data, for any server: the JSON that chatcore's own HTTP API sends (`docs/wire.md`)."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from http import HTTPStatus
 from json import JSONEncoder
 from json.encoder import encode_basestring
 from typing import Any, TypeAlias
 
-from chatcore.entities import INTERNAL, Message, Status
-from chatcore.errors import ChatcoreError, FieldError, RateLimited, Unavailable, ValidationFailed
+from chatcore.entities import INTERNAL, Conversation, Message, MessageId, Status
+from chatcore.errors import (
+    ChatcoreError,
+    FieldError,
+    ModelError,
+    ModelTimeout,
+    RateLimited,
+    Unavailable,
+    ValidationFailed,
+)
 from chatcore.events import ConversationTitled, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
 from chatcore.live_reply import MAX_PIECE
 from chatcore.ports import TextKind
@@ -28,6 +36,11 @@ _ENDED = {
 _written = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
+def encoded(data: Json) -> bytes:
+    """Write JSON in UTF-8."""
+    return _written(data).encode()
+
+
 def sse(event: ReplyEvent) -> bytes:
     """Write a Server-Sent Event, whose `id` is the reader's cursor; a comment for a `Silence`."""
     if type(event) is ReplyDelta:  # many times a second
@@ -42,7 +55,7 @@ def sse(event: ReplyEvent) -> bytes:
 
 def ndjson(event: ReplyEvent) -> bytes:
     """Write one line of JSON; an empty line for a `Silence`."""
-    return b"\n" if isinstance(event, Silence) else _written(event_data(event)).encode() + b"\n"
+    return b"\n" if isinstance(event, Silence) else encoded(event_data(event)) + b"\n"
 
 
 def event_data(event: ReplyEvent) -> Json:
@@ -101,6 +114,16 @@ def message_data(message: Message) -> Json:
     }
 
 
+HIDDEN = frozenset({"user_id", "titled_by_user", "writing_reply_id"})
+"""What clients do not see of a conversation."""
+
+
+def conversation_data(conversation: Conversation) -> Json:
+    """Return the JSON object of a conversation."""
+    named = {each.name: getattr(conversation, each.name) for each in fields(conversation) if each.name not in HIDDEN}
+    return {name: moment(value) if isinstance(value, datetime) else value for name, value in named.items()}
+
+
 def moment(time: datetime) -> str:
     """Write a time as RFC 3339 does, in UTC."""
     return time.isoformat().replace("+00:00", "Z")
@@ -115,6 +138,7 @@ class Problem:
     detail: str
     errors: tuple[FieldError, ...] = ()
     retry_after: int | None = None
+    reply_id: MessageId | None = None
 
     media_type = "application/problem+json"
 
@@ -132,10 +156,19 @@ class Problem:
         """Return its JSON object."""
         shown: Json = {"type": "about:blank", "title": self.title, "status": self.status}
         shown |= {"detail": self.detail, "code": self.code}
-        return shown | {"errors": [asdict(broken) for broken in self.errors]} if self.errors else shown
+        if self.errors:
+            shown["errors"] = [asdict(broken) for broken in self.errors]
+        return shown if self.reply_id is None else shown | {"reply_id": self.reply_id}
 
     def json(self) -> bytes:
-        return _written(self.data()).encode()
+        return encoded(self.data())
+
+
+def failure(reply: Message) -> Problem:
+    """Return the problem that a failed reply is to a client that waited for its end."""
+    error = reply.error or INTERNAL
+    status = {ModelTimeout.code: 504, INTERNAL.code: 500}.get(error.code, ModelError.status)
+    return Problem(status, error.code, error.detail, reply_id=reply.id)
 
 
 def problem(error: BaseException) -> Problem:

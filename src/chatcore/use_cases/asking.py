@@ -27,6 +27,7 @@ from chatcore.errors import (
     StorageFull,
     ValidationFailed,
 )
+from chatcore.events import Cursor
 from chatcore.hooks import NO_HOOKS, Ask, Hooks
 from chatcore.ports import (
     NO_METADATA,
@@ -89,6 +90,11 @@ class Sent:
     @property
     def conversation_id(self) -> ConversationId:
         return self.reply.conversation_id
+
+    @property
+    def beginning(self) -> Cursor:
+        """The place before the reply's first text: `me.reply(sent.conversation_id, after=sent.beginning)`."""
+        return Cursor(self.reply.id, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """Conversations and their history."""
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import ClassVar, Protocol
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar, Protocol, Self
 
 from chatcore.authority import ANYTIME, CHANGING, Owner, acting
-from chatcore.bounds import PAGE, Bounds, Range, Text
+from chatcore.bounds import PAGE, Bounds, Range, Text, check
 from chatcore.branches import newest_below, path_to
 from chatcore.endings import LoggedWork, with_logged_text
 from chatcore.entities import (
@@ -25,6 +26,7 @@ from chatcore.entities import (
 from chatcore.errors import (
     Contention,
     ConversationBusy,
+    FieldError,
     NotFound,
     Raises,
     RateLimited,
@@ -50,6 +52,9 @@ from chatcore.texts import newest_that_fit
 from chatcore.use_cases.asking import CONTENT
 
 _MISSING = "There is no such conversation."
+_CURSOR = re.compile(r"[0-9]{1,17}-[0-9]{1,17}-[0-9]{1,19}")
+_NO_CURSOR = FieldError("cursor", "must be a next_cursor")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TITLE = Bounds(title=Text(1, MAX_TITLE))
 
 
@@ -64,6 +69,20 @@ class ListCursor:
     since: datetime
     updated_at: datetime
     id: ConversationId
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `str` wrote. Raise `ValidationFailed`."""
+        check(None if _CURSOR.fullmatch(text) else _NO_CURSOR)
+        since, updated_at, id_ = (int(part) for part in text.split("-"))
+        check(None if id_ < 2**63 else _NO_CURSOR)
+        moments = [_EPOCH + timedelta(microseconds=each) for each in (since, updated_at)]
+        return cls(moments[0], moments[1], ConversationId(id_))
+
+    def __str__(self) -> str:
+        """Write microseconds since 1970, and the id."""
+        since, updated_at = ((each - _EPOCH) // timedelta(microseconds=1) for each in (self.since, self.updated_at))
+        return f"{since}-{updated_at}-{self.id}"
 
 
 @dataclass(frozen=True, slots=True)

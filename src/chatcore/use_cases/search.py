@@ -1,18 +1,21 @@
 """Search in titles and messages."""
 
 import asyncio
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self
 
 from chatcore.authority import ANYTIME
-from chatcore.bounds import PAGE, Bounds, Text
+from chatcore.bounds import PAGE, Bounds, Text, check
 from chatcore.entities import ConversationId, MessageId, OwnerId
-from chatcore.errors import Raises, RateLimited, ValidationFailed
+from chatcore.errors import FieldError, Raises, RateLimited, ValidationFailed
 from chatcore.ports import ConversationRepo, Hit, MessageRepo, Transaction, UnitsOfWork
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
 from chatcore.texts import Needle, excerpt_of
+
+_CURSOR = re.compile("([tm][0-9]{0,19})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,16 @@ class SearchCursor:
 
     messages: bool = False
     before: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read what `str` wrote; an empty text is the beginning. Raise `ValidationFailed`."""
+        check(None if _CURSOR.fullmatch(text) else FieldError("cursor", "must be a next_cursor"))
+        return cls(text.startswith("m"), int(text[1:]) if text[1:] else None)
+
+    def __str__(self) -> str:
+        """Write `t` for titles or `m` for messages, and the id of the last one that was searched."""
+        return f"{'m' if self.messages else 't'}{self.before or ''}"
 
 
 @dataclass(frozen=True, slots=True)

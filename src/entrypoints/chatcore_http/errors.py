@@ -14,7 +14,8 @@ from litestar.types import HTTPScope, Receive, Send
 
 from chatcore import errors
 from chatcore.entities import INTERNAL, Message
-from chatcore_http.field_names import called, renamed
+from chatcore.wire import failure
+from chatcore_http.field_names import called
 from chatcore_http.json_schema import Json, reference_to
 from chatcore_http.request_limit import LIMITED
 from chatcore_http.schemas import FieldProblem, Problem
@@ -60,9 +61,8 @@ async def send_problem(problem: Response[bytes], scope: HTTPScope, receive: Rece
 
 def failed_reply(reply: Message) -> Response[bytes]:
     """Return the answer to a JSON chat whose reply failed. Its partial text is in the history."""
-    assert reply.error is not None  # noqa: S101 - a failed reply says why
-    status = {errors.ModelTimeout.code: 504, INTERNAL.code: 500}.get(reply.error.code, 502)
-    return problem_response(status, reply.error.code, reply.error.detail, reply_id=reply.id)
+    failed = failure(reply)
+    return problem_response(failed.status, failed.code, failed.detail, reply_id=reply.id)
 
 
 def _chatcore_error(request: Request[Any, Any, Any], error: errors.ChatcoreError) -> Response[bytes]:
@@ -70,7 +70,7 @@ def _chatcore_error(request: Request[Any, Any, Any], error: errors.ChatcoreError
     more: dict[str, object] = {}
     match error:
         case errors.ValidationFailed():
-            error = renamed(error, called(request.route_handler))
+            error = error.renamed(called(request.route_handler))
             more["errors"] = [FieldProblem(broken.field, broken.message) for broken in error.errors]
         case errors.Unauthenticated():
             headers["WWW-Authenticate"] = _challenge(request, error)

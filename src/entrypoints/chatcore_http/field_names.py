@@ -11,17 +11,8 @@ from typing import Any
 
 from litestar.handlers import BaseRouteHandler
 
-from chatcore.errors import FieldError, ValidationFailed
-
 
 def called(handler: BaseRouteHandler) -> Mapping[str, str]:
     """Return the client's names, by those of the use case."""
     names: dict[str, Any] = handler.opt.get("called", {})
     return names
-
-
-def renamed(failed: ValidationFailed, names: Mapping[str, str]) -> ValidationFailed:
-    """Return the error with the client's names of the fields."""
-    if not failed.errors or not names:
-        return failed
-    return ValidationFailed([FieldError(names.get(error.field, error.field), error.message) for error in failed.errors])

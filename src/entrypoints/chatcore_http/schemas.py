@@ -1,6 +1,6 @@
 """The JSON shapes of the wire, each with the way from its entity. Other fields are ignored."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Literal, Self
 
 import msgspec
@@ -8,21 +8,16 @@ from msgspec import UNSET, Meta, UnsetType
 
 from chatcore import (
     ChatOptions,
-    ConversationId,
-    ListCursor,
     ListPage,
     ModelConfigId,
     SearchPage,
     entities,
     ports,
 )
-from chatcore.bounds import check
-from chatcore.errors import FieldError
 from chatcore.live_reply import MAX_PIECE
 from chatcore.use_cases.model_configs import Checked
+from chatcore.wire import HIDDEN
 from chatcore_http.shapes import Listing, Shape, shown
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Id = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
@@ -76,7 +71,7 @@ class ModelCheck(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Conversation(Shape, frozen=True):
-    vars()["__annotations__"] = shown(entities.Conversation, but=("user_id", "titled_by_user", "writing_reply_id"))
+    vars()["__annotations__"] = shown(entities.Conversation, but=HIDDEN)
 
 
 class Conversations(msgspec.Struct, frozen=True):
@@ -90,25 +85,8 @@ class Conversations(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, page: ListPage, *, limit: int, offset: int) -> Self:
-        cursor = None if page.next is None else written(page.next)
+        cursor = None if page.next is None else str(page.next)
         return cls([Conversation.of(item) for item in page.items], page.has_more, limit, offset, cursor)
-
-
-def written(cursor: ListCursor) -> str:
-    """Write microseconds since 1970, and the id."""
-    return f"{_microseconds(cursor.since)}-{_microseconds(cursor.updated_at)}-{cursor.id}"
-
-
-def read_cursor(text: str) -> ListCursor:
-    """Read a text of at most 17, 17 and 19 digits. Raise `ValidationFailed` for an impossible id."""
-    since, updated_at, id_ = (int(part) for part in text.split("-"))
-    check(None if id_ < 2**63 else FieldError("cursor", "must be a next_cursor"))
-    moments = [_EPOCH + timedelta(microseconds=each) for each in (since, updated_at)]
-    return ListCursor(moments[0], moments[1], ConversationId(id_))
-
-
-def _microseconds(time: datetime) -> int:
-    return (time - _EPOCH) // timedelta(microseconds=1)
 
 
 class NewConversation(msgspec.Struct, frozen=True):
@@ -214,9 +192,7 @@ class Hits(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, page: SearchPage, *, limit: int) -> Self:
         items = [Hit.of(hit) for hit in page.hits]
-        following = page.next
-        cursor = None if following is None else f"{'m' if following.messages else 't'}{following.before or ''}"
-        return cls(items, following is not None, cursor, limit)
+        return cls(items, page.next is not None, None if page.next is None else str(page.next), limit)
 
 
 class Refusal(Shape, frozen=True):

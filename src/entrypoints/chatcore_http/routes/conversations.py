@@ -13,6 +13,7 @@ from chatcore import (
     CreateConversation,
     DeleteConversation,
     ListConversations,
+    ListCursor,
     MessageId,
     ModelConfigId,
     ReadHistory,
@@ -44,7 +45,7 @@ async def list_all(
     offset: FromQuery[int] = 0,
     cursor: ListCursorText = "",
 ) -> schemas.Conversations:
-    place = schemas.read_cursor(cursor) if cursor else None
+    place = ListCursor.parse(cursor) if cursor else None
     page = await list_conversations(owner=caller.user.id, limit=limit, offset=offset, cursor=place)
     return schemas.Conversations.of(page, limit=limit, offset=offset)
 
@@ -57,9 +58,7 @@ async def search(
     cursor: Cursor = "",
     limit: FromQuery[int] = 20,
 ) -> schemas.Hits:
-    """A cursor is `t` (titles) or `m` (messages) and the id of the last one that was searched."""
-    start = SearchCursor(messages=cursor.startswith("m"), before=int(cursor[1:]) if cursor[1:] else None)
-    page = await search_conversations(owner=caller.user.id, q=q or "", cursor=start, limit=limit)
+    page = await search_conversations(owner=caller.user.id, q=q or "", cursor=SearchCursor.parse(cursor), limit=limit)
     return schemas.Hits.of(page, limit=limit)
 
 

@@ -38,7 +38,6 @@ from chatcore.use_cases.chat import AFTER
 from chatcore.wire import event_data
 from chatcore_app import Settings
 from chatcore_http.auth import address_of
-from chatcore_http.field_names import renamed
 from chatcore_http.hardening import HTTPS_REQUIRED, in_the_clear
 from chatcore_http.open_sockets import (
     FORBIDDEN,
@@ -246,7 +245,7 @@ class _Talk:
 
     async def _tell_error(self, error: ChatcoreError) -> None:
         if isinstance(error, ValidationFailed):
-            error = renamed(error, {"idempotency_key": "client_id"})
+            error = error.renamed({"idempotency_key": "client_id"})
         await self.connection.tell({"type": "error", "code": error.code, "detail": error.detail})
 
 

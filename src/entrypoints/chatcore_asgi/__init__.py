@@ -1,0 +1,30 @@
+"""chatcore's conversations as a bare ASGI application for any host, and what a host needs to open and close a chat.
+
+`conversations(chat, authenticate=…)` has the routes of docs/wire.md under `/conversations`. Mount it anywhere.
+"""
+
+from chatcore_asgi.app import Response, conversations, conversations_of, respond
+from chatcore_asgi.identity import Authenticate, User, identified
+from chatcore_asgi.sending import STREAM_HEADERS, send_events, send_problem
+from chatcore_asgi.shutdown import closing_readers, lifespan, opening
+from chatcore_asgi.types import ASGIApp, Receive, Scope, Send
+
+__all__ = [
+    "STREAM_HEADERS",
+    "ASGIApp",
+    "Authenticate",
+    "Receive",
+    "Response",
+    "Scope",
+    "Send",
+    "User",
+    "closing_readers",
+    "conversations",
+    "conversations_of",
+    "identified",
+    "lifespan",
+    "opening",
+    "respond",
+    "send_events",
+    "send_problem",
+]

@@ -1,0 +1,30 @@
+"""Who asks, as the host says."""
+
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable
+from typing import NamedTuple, TypeAlias
+
+from chatcore.errors import Unauthenticated
+from chatcore_asgi.types import Scope
+
+
+class User(NamedTuple):
+    """The host's own id of a user, 1 to 255 characters, and the tenant, if there are several."""
+
+    user: str
+    tenant: str = ""
+
+
+Found: TypeAlias = User | str | None
+Authenticate: TypeAlias = Callable[[Scope], Found | Awaitable[Found]]
+"""Returns the user of a request, or None, which is answered 401. `scope` is ASGI's, with what the host's own middleware
+has put there. It may raise errors of chatcore's, such as `Forbidden`, and must not block."""
+
+
+async def identified(authenticate: Authenticate, scope: Scope) -> User:
+    """Return the user. Raise `Unauthenticated` if there is none."""
+    found = authenticate(scope)
+    user = await found if isawaitable(found) else found
+    if user is None:
+        raise Unauthenticated
+    return User(user) if isinstance(user, str) else user
