@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Set
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 
+from chatcore.authority import Caller, Owner
 from chatcore.entities import SessionId
 from chatcore.errors import Unauthenticated
 from chatcore.periodic import Periodic
@@ -49,9 +50,16 @@ class SessionWatch(Periodic):
                 raise
             raise Unauthenticated("The session has ended.") from None
 
-    async def check(self, session_id: SessionId) -> None:
-        """Check a request on an open connection. Raise `Unauthenticated` if the session has ended, without the delay of
-        the watch."""
+    def while_valid(self, by: Owner) -> AbstractAsyncContextManager[None]:
+        """As `while_alive`, of the caller's session. One for whom a program vouches has none."""
+        return self.while_alive(by.session.id) if isinstance(by, Caller) else nullcontext()
+
+    async def check(self, by: Owner) -> None:
+        """Check a request on an open connection. Raise `Unauthenticated` if the caller's session has ended, without the
+        delay of the watch."""
+        if not isinstance(by, Caller):
+            return
+        session_id = by.session.id
         async with self._unit_of_work(read_only=True) as work:
             if not await work.tokens.alive({session_id}, now=self._clock.now()):
                 raise Unauthenticated("The session has ended.")

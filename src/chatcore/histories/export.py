@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from chatcore.authority import Caller
+from chatcore.authority import Caller, Owner
 from chatcore.entities import Message, MessageId, Role, Status
 from chatcore.errors import Unavailable
 from chatcore.histories.notes import note
@@ -26,11 +26,11 @@ class ExportFormat(StrEnum):
     MARKDOWN = "markdown"
 
 
-def exported(export: ExportOwnData, caller: Caller, format_: ExportFormat) -> AsyncGenerator[bytes, None]:
+def exported(export: ExportOwnData, caller: Owner, format_: ExportFormat) -> AsyncGenerator[bytes, None]:
     """Everything that the caller owns in our own format, or their conversations in another one."""
     match format_:
         case ExportFormat.CHATCORE:
-            return as_lines(export(by=caller), session=caller.session.id)
+            return as_lines(export(by=caller), session=caller.session.id if isinstance(caller, Caller) else None)
         case ExportFormat.OPENAI:
             return as_openai(export(by=caller, branches=True))
         case ExportFormat.MARKDOWN:

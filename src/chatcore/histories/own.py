@@ -65,8 +65,8 @@ _WORDS = {str: "a string", int: "an integer", bool: "true or false", datetime: "
 # ---- out -------------------------------------------------------------------------------------------------
 
 
-async def as_lines(things: AsyncGenerator[OwnThing, None], *, session: SessionId) -> AsyncGenerator[bytes, None]:
-    """`session`: the current one. If the database fails meanwhile, the lines end without the last one."""
+async def as_lines(things: AsyncGenerator[OwnThing, None], *, session: SessionId | None) -> AsyncGenerator[bytes, None]:
+    """`session`: the current one, if there is one. If the database fails meanwhile, the lines end without the last one."""
     conversations = messages = 0
     yield _line("export", format=FORMAT, version=VERSION, exported_at=datetime.now(UTC))
     try:
@@ -80,7 +80,7 @@ async def as_lines(things: AsyncGenerator[OwnThing, None], *, session: SessionId
     yield _line("end", conversations=conversations, messages=messages)
 
 
-def _shown(thing: OwnThing, session: SessionId) -> bytes:
+def _shown(thing: OwnThing, session: SessionId | None) -> bytes:
     match thing:
         case User():
             return _line("user", **_named(USER, thing))

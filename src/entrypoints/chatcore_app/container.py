@@ -64,6 +64,8 @@ _OPENAI_MODEL = "gpt-4o-mini"
 
 
 def make_container(settings: Settings, *providers: Provider) -> AsyncContainer:
+    """Settings that were made in code get the secrets that development makes. Raises `SettingsError`."""
+    settings = settings.completed()
     return make_async_container(Adapters(), Core(), *providers, context={Settings: settings})
 
 

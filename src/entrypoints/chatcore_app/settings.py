@@ -116,14 +116,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         with blaming(env_file):
             in_file = _file_values(Path(env_file))
         named = {**_named(in_file), **_named(environ)}
-        settings = _converted(named)
-        if settings.environment == "development" and not (settings.secret_key and settings.encryption_keys):
-            settings.make_data_dir()
-            with blaming("DATA_DIR"):
-                made = _development_secrets(settings.data_dir)
-            settings = _converted({**made, **named})
+        settings = _converted({**_converted(named)._secrets_made(), **named})
         settings.check()
         return settings
+
+    def completed(self) -> "Settings":
+        """Return them checked, and with the secrets that `load` makes. Raises `SettingsError`."""
+        made = _converted(self._secrets_made())
+        settings = msgspec.structs.replace(
+            self,
+            secret_key=self.secret_key or made.secret_key,
+            encryption_keys=self.encryption_keys or made.encryption_keys,
+        )
+        settings.check()
+        return settings
+
+    def _secrets_made(self) -> Mapping[str, str]:
+        """Return those of development, if any is missing there."""
+        if self.environment != "development" or (self.secret_key and self.encryption_keys):
+            return {}
+        self.make_data_dir()
+        with blaming("DATA_DIR"):
+            return _development_secrets(self.data_dir)
 
     def check(self) -> None:
         """Raises `SettingsError` for what no single value shows."""

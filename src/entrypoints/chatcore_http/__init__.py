@@ -2,5 +2,6 @@
 `chatcore_http.asgi:app`."""
 
 from chatcore_http.app import create_app
+from chatcore_http.parts import Part
 
-__all__ = ["create_app"]
+__all__ = ["Part", "create_app"]

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from litestar import Response
 
-from chatcore import Caller, FollowReply, Message, ReplyEnded, ReplyEvent, Sent, SessionWatch, Status
+from chatcore import FollowReply, Message, Owner, ReplyEnded, ReplyEvent, Sent, SessionWatch, Status
 from chatcore.errors import ModelError, Raises
 from chatcore.use_cases.chat import AFTER
 from chatcore_http import schemas
@@ -25,15 +25,15 @@ class Answers:
         self._follow_reply = follow_reply
         self._watch = watch
 
-    async def chat(self, sent: Sent, caller: Caller, request: AnyRequest, *, stream: bool) -> Response[Any]:
+    async def chat(self, sent: Sent, caller: Owner, request: AnyRequest, *, stream: bool) -> Response[Any]:
         """Return a stream if the body or the header `Accept` asks for one."""
         if stream or "text/event-stream" in request.headers.get("accept", ""):
-            return EventStream(self._follow(sent)(), self._watch.while_alive(caller.session.id))
+            return EventStream(self._follow(sent)(), self._watch.while_valid(caller))
         return await self.json(sent, caller, schemas.Chat.of)
 
-    async def json(self, sent: Sent, caller: Caller, shape: Callable[[Message, Message], object]) -> Response[Any]:
+    async def json(self, sent: Sent, caller: Owner, shape: Callable[[Message, Message], object]) -> Response[Any]:
         """`shape` makes the JSON of the message and its reply. A failed reply is a problem."""
-        async with self._watch.while_alive(caller.session.id):
+        async with self._watch.while_valid(caller):
             reply = await _end_of(self._follow(sent)(after=int(AFTER.maximum)))
         return failed_reply(reply) if reply.status is Status.FAILED else Response(shape(sent.message, reply))
 

@@ -1,20 +1,28 @@
 """The Litestar application."""
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
-from dishka import AsyncContainer, Provider, Scope, provide_all
+from dishka import (
+    AsyncContainer,
+    Provider,
+    Scope,
+    provide,  # pyright: ignore[reportUnknownVariableType]
+    provide_all,
+)
 from dishka.integrations.litestar import LitestarProvider
 from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from chatcore import ExpirySweep, SendMessage
+from chatcore import Authenticate as SignedInBy
+from chatcore import OpenOwner
 from chatcore_app import Settings, make_container
+from chatcore_asgi import Authenticate
 from chatcore_http.admission import Admission
 from chatcore_http.answers import Answers
+from chatcore_http.auth import AccessTokens, Identity, OwnIdentity
 from chatcore_http.body_limits import RequestBodies, refuse_compressed
 from chatcore_http.envelope import Envelope
 from chatcore_http.errors import exception_handlers
@@ -24,8 +32,10 @@ from chatcore_http.held_bytes import HeldBytes
 from chatcore_http.json_bodies import JSONRequest
 from chatcore_http.open_sockets import OpenSockets
 from chatcore_http.openapi import describe
+from chatcore_http.opening import Opening
 from chatcore_http.options import allow_all_methods
 from chatcore_http.origins import READABLE, SENDABLE, RefusedPreflights
+from chatcore_http.parts import ALL_PARTS, Part, parts_of
 from chatcore_http.path_prefix import PathPrefix
 from chatcore_http.refresh_cookie import RefreshCookie
 from chatcore_http.request_containers import RequestContainers, Socket
@@ -50,17 +60,43 @@ class Edge(LitestarProvider):
 
     _own = provide_all(Answers, OpenSockets, RefreshCookie, scope=Scope.APP)
 
+    def __init__(self, authenticate: Authenticate | None) -> None:
+        super().__init__()
+        self._authenticate = authenticate
 
-def create_app(settings: Settings, *providers: Provider) -> Litestar:
-    """Return the application for these settings. A provider replaces what it provides, such as a test's model."""
-    container = make_container(settings, Edge(), *providers)
-    routers = partial(api_routers, settings)
-    pages = docs.routers(settings.app_name, lambda: describe(settings, routers()))
+    @provide(scope=Scope.APP)
+    async def identity(self, container: AsyncContainer) -> Identity:
+        if self._authenticate is not None:
+            return OwnIdentity(self._authenticate, await container.get(OpenOwner))
+        return AccessTokens(await container.get(SignedInBy))
+
+
+def create_app(
+    settings: Settings,
+    *providers: Provider,
+    authenticate: Authenticate | None = None,
+    parts: Collection[str] | None = None,
+) -> Litestar:
+    """Return the application for these settings. A provider replaces what it provides, such as a test's model.
+
+    `authenticate` says who asks, in the place of chatcore's accounts and sessions, which the application then does not
+    have. `parts`: those of `Part` that it has; all by default. Routes that are left out are answered 404.
+
+    Raise `SettingsError`, and `ValueError` for impossible parts.
+    """
+    settings = settings.completed()
+    chosen = parts_of(parts, own_identity=authenticate is not None)
+    container = make_container(settings, Edge(authenticate), *providers)
+    opening = Opening(container)
+    routers = partial(api_routers, settings, chosen)
+    pages = docs.routers(
+        settings.app_name, lambda: describe(settings, routers(), own_identity=authenticate is not None)
+    )
     enveloped = settings.response_envelope == "code"
     app = Litestar(
         route_handlers=[*routers(), *socket.routers(), *pages],
         exception_handlers=exception_handlers(),
-        lifespan=[_opened(container)],
+        lifespan=[opening.lifespan],
         openapi_config=None,
         cors_config=_cors(settings),
         before_request=refuse_compressed,
@@ -75,7 +111,7 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
     )
     allow_all_methods(app)
     app.state.dishka_container = container
-    app.asgi_handler = RequestContainers(app.asgi_handler, container)
+    app.asgi_handler = RequestContainers(app.asgi_handler, opening)
     if app.cors_config:
         app.asgi_handler = RefusedPreflights(app.asgi_handler, app.cors_config)
     held = HeldBytes(settings.max_unfinished_body_bytes)
@@ -90,21 +126,18 @@ def create_app(settings: Settings, *providers: Provider) -> Litestar:
     return app
 
 
-def api_routers(settings: Settings) -> list[Router]:
+def api_routers(settings: Settings, parts: Collection[Part] = ALL_PARTS) -> list[Router]:
     """Return new routers at each call: those of the OpenAPI document."""
-    return [
-        *system.routers(),
-        *auth.routers(refresh_cookie=settings.refresh_cookie),
-        *model_configs.routers(),
-        *conversations.routers(),
-        *chat.routers(),
-        *own_data.routers(max_import_bytes=settings.max_import_bytes),
-        *administration.routers(),
-        *rag_api.routers(),
-        *v1_chats.routers(),
-        *agent_api.routers(),
-        *sessions_envelope.routers(),
-    ]
+    found = [*system.routers()]
+    if Part.ACCOUNTS in parts:
+        found += auth.routers(refresh_cookie=settings.refresh_cookie)
+    found += [*model_configs.routers(), *conversations.routers(), *chat.routers()]
+    found += own_data.routers(max_import_bytes=settings.max_import_bytes)
+    if Part.ADMINISTRATION in parts:
+        found += administration.routers()
+    if Part.SYSTEMS in parts:
+        found += [*rag_api.routers(), *v1_chats.routers(), *agent_api.routers(), *sessions_envelope.routers()]
+    return found
 
 
 def _cors(settings: Settings) -> CORSConfig | None:
@@ -123,16 +156,3 @@ def _cors(settings: Settings) -> CORSConfig | None:
 def _behind_proxies(app: Any, settings: Settings) -> Any:
     """Set address and scheme to the client's, as a trusted proxy reports them; ignore others' headers."""
     return ProxyHeadersMiddleware(app, trusted_hosts=list(settings.trusted_proxies))
-
-
-def _opened(container: AsyncContainer) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
-    @asynccontextmanager
-    async def lifespan(_: Litestar) -> AsyncGenerator[None, None]:
-        await container.get(SendMessage)  # with everything that may prevent a start
-        await container.get(ExpirySweep)
-        try:
-            yield
-        finally:
-            await container.close()
-
-    return lifespan

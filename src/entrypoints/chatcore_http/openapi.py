@@ -19,6 +19,7 @@ from litestar import Litestar, Router
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components
 from litestar.routes import HTTPRoute
 from litestar.types import Method
 from litestar.types.internal_types import PathParameterDefinition
@@ -37,9 +38,14 @@ from chatcore_http.request_limit import WATCHED_PATHS
 from chatcore_http.routes import system
 from chatcore_http.systems import rag_api, sessions_envelope, v1_chats
 
-_DESCRIPTION = """A multi-user AI chat backend: streamed replies that outlive their connection.
-
-- Register or sign in, and send the `access_token` as `Authorization: Bearer …`; in `/docs`, **Authorize** does that.
+_TITLE = "A multi-user AI chat backend: streamed replies that outlive their connection.\n\n"
+_SIGN_IN = (
+    _TITLE
+    + "- Register or sign in, and send the `access_token` as `Authorization: Bearer …`; in `/docs`, **Authorize** does "
+    "that.\n"
+)
+_OWN_IDENTITY = _TITLE + "- Sign in as the program does that has these routes.\n"
+_DESCRIPTION = """\
 - Errors are problems (RFC 9457), `application/problem+json`; `code` is stable.{envelope}
 - Every response has `X-Request-ID`: the client's own, or a new one.
 - Dates are RFC 3339 in UTC. Fields that are not named here are ignored.
@@ -54,16 +60,20 @@ _WITH_SHAPES = (schemas, account_schemas, export_lines, system, rag_api, v1_chat
 _LARGEST = 2**63 - 1
 
 
-def describe(settings: Settings, routers: Sequence[Router]) -> Json:
-    """Return the document for these routers, which must be new ones."""
+def describe(settings: Settings, routers: Sequence[Router], *, own_identity: bool = False) -> Json:
+    """Return the document for these routers, which must be new ones. `own_identity`: an embedding program says who
+    asks, in its own way."""
     enveloped = settings.response_envelope == "code"
     app = Litestar(
         route_handlers=routers,
         openapi_config=OpenAPIConfig(
             title=settings.app_name,
             version=settings.app_version,
-            description=_DESCRIPTION.replace("{envelope}", _ENVELOPE if enveloped else ""),
-            components=COMPONENTS,
+            description=(
+                (_OWN_IDENTITY if own_identity else _SIGN_IN)
+                + _DESCRIPTION.replace("{envelope}", _ENVELOPE if enveloped else "")
+            ),
+            components=Components() if own_identity else COMPONENTS,
             use_handler_docstrings=True,
             operation_id_creator=_operation_id,
             render_plugins=[JsonRenderPlugin()],
@@ -79,6 +89,8 @@ def describe(settings: Settings, routers: Sequence[Router]) -> Json:
         if enveloped:
             operation["responses"] = deepcopy(operation["responses"])  # parts of them are the same for every document
             sessions_envelope.describe_enveloped(operation["responses"])
+        if own_identity:
+            operation.pop("security", None)
         paths.setdefault(path, {})[method.lower()] = operation
     document["paths"], document["components"]["schemas"] = paths, all_schemas
     return document

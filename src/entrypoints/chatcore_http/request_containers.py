@@ -7,11 +7,14 @@ such a cycle, with the body that the request keeps, stays until the garbage coll
 from typing import Any
 from weakref import proxy
 
-from dishka import AsyncContainer
 from dishka import Scope as Lifetime
 from litestar import Request, WebSocket
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
+
+from chatcore import ChatcoreError, problem
+from chatcore_http.errors import problem_response, send_problem
+from chatcore_http.opening import Opening
 
 _AnySocket = WebSocket[Any, Any, Any]
 
@@ -29,9 +32,9 @@ class Socket(_AnySocket):
 class RequestContainers:
     """Around the framework: `FromDishka` finds the container in the state."""
 
-    def __init__(self, app: ASGIApp, container: AsyncContainer) -> None:
+    def __init__(self, app: ASGIApp, opening: Opening) -> None:
         self.app = app
-        self._container = container
+        self._opening = opening
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.HTTP:
@@ -42,9 +45,24 @@ class RequestContainers:
         else:
             await self.app(scope, receive, send)
             return
-        async with self._container(context, scope=lifetime) as container:
+        if not await self._is_open(scope, receive, send):
+            return
+        async with self._opening.container(context, scope=lifetime) as container:
             scope["state"]["dishka_container"] = container
             try:
                 await self.app(scope, receive, send)
             finally:
                 scope["state"].clear()
+
+    async def _is_open(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Otherwise answer why not."""
+        try:
+            await self._opening.check()
+        except ChatcoreError as error:
+            if scope["type"] == ScopeType.WEBSOCKET:
+                raise
+            refusal = problem(error)
+            answer = problem_response(refusal.status, refusal.code, refusal.detail, headers=dict(refusal.headers))
+            await send_problem(answer, scope, receive, send)
+            return False
+        return True

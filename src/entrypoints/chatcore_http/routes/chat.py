@@ -8,11 +8,11 @@ from litestar.di import NamedDependency
 from litestar.params import HeaderParameter, JSONBody, QueryParameter
 
 from chatcore import (
-    Caller,
     ConversationId,
     EditMessage,
     FollowReply,
     MessageId,
+    Owner,
     RegenerateReply,
     SendMessage,
     SessionWatch,
@@ -42,7 +42,7 @@ Offset = Annotated[int, QueryParameter(description="Code points of the reply tha
 async def chat(
     conversation_id: PathId,
     data: JSONBody[schemas.Send],
-    caller: NamedDependency[Caller],
+    caller: NamedDependency[Owner],
     request: AnyRequest,
     send_message: FromDishka[SendMessage],
     answers: FromDishka[Answers],
@@ -67,7 +67,7 @@ async def chat(
 )
 async def regenerate(
     conversation_id: PathId,
-    caller: NamedDependency[Caller],
+    caller: NamedDependency[Owner],
     request: AnyRequest,
     regenerate_reply: FromDishka[RegenerateReply],
     answers: FromDishka[Answers],
@@ -93,7 +93,7 @@ async def edit(
     conversation_id: PathId,
     message_id: PathId,
     data: JSONBody[schemas.Send],
-    caller: NamedDependency[Caller],
+    caller: NamedDependency[Owner],
     request: AnyRequest,
     edit_message: FromDishka[EditMessage],
     answers: FromDishka[Answers],
@@ -122,7 +122,7 @@ async def edit(
 )
 async def reply(
     conversation_id: PathId,
-    caller: NamedDependency[Caller],
+    caller: NamedDependency[Owner],
     follow_reply: FromDishka[FollowReply],
     watch: FromDishka[SessionWatch],
     after: Offset = 0,
@@ -130,7 +130,7 @@ async def reply(
 ) -> Response[Any]:
     reply_id, after = Cursor.parse(last_event_id or None) or (None, after)
     events = follow_reply(
-        owner=caller.user.id,
+        owner=caller.owner,
         conversation_id=ConversationId(conversation_id),
         reply_id=reply_id,
         after=after,
@@ -139,12 +139,12 @@ async def reply(
     first = await anext(events, None)
     if first is None:
         return Response(None, status_code=204)
-    return EventStream(events, watch.while_alive(caller.session.id), first=[first])
+    return EventStream(events, watch.while_valid(caller), first=[first])
 
 
 @post("/{conversation_id:int}/stop", status_code=200, description=described(StopReply))
 async def stop(
-    conversation_id: PathId, caller: NamedDependency[Caller], stop_reply: FromDishka[StopReply]
+    conversation_id: PathId, caller: NamedDependency[Owner], stop_reply: FromDishka[StopReply]
 ) -> schemas.Message:
     message = await stop_reply(by=caller, conversation_id=ConversationId(conversation_id))
     return schemas.Message.of(message)

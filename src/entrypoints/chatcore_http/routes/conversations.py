@@ -8,7 +8,6 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody
 
 from chatcore import (
-    Caller,
     ConversationId,
     CreateConversation,
     DeleteConversation,
@@ -16,6 +15,7 @@ from chatcore import (
     ListCursor,
     MessageId,
     ModelConfigId,
+    Owner,
     ReadHistory,
     RenameConversation,
     SearchConversations,
@@ -39,32 +39,32 @@ Cursor = Annotated[str, matching("([tm][0-9]{0,19})?", "The `next_cursor` of the
 
 @get("/", description=described(ListConversations))
 async def list_all(
-    caller: NamedDependency[Caller],
+    caller: NamedDependency[Owner],
     list_conversations: FromDishka[ListConversations],
     limit: FromQuery[int] = 20,
     offset: FromQuery[int] = 0,
     cursor: ListCursorText = "",
 ) -> schemas.Conversations:
     place = ListCursor.parse(cursor) if cursor else None
-    page = await list_conversations(owner=caller.user.id, limit=limit, offset=offset, cursor=place)
+    page = await list_conversations(owner=caller.owner, limit=limit, offset=offset, cursor=place)
     return schemas.Conversations.of(page, limit=limit, offset=offset)
 
 
 @get("/search", description=described(SearchConversations))
 async def search(
-    caller: NamedDependency[Caller],
+    caller: NamedDependency[Owner],
     search_conversations: FromDishka[SearchConversations],
     q: FromQuery[str | None] = None,
     cursor: Cursor = "",
     limit: FromQuery[int] = 20,
 ) -> schemas.Hits:
-    page = await search_conversations(owner=caller.user.id, q=q or "", cursor=SearchCursor.parse(cursor), limit=limit)
+    page = await search_conversations(owner=caller.owner, q=q or "", cursor=SearchCursor.parse(cursor), limit=limit)
     return schemas.Hits.of(page, limit=limit)
 
 
 @post("/create", status_code=201, description=described(CreateConversation))
 async def create(
-    caller: NamedDependency[Caller],
+    caller: NamedDependency[Owner],
     create_conversation: FromDishka[CreateConversation],
     data: JSONBody[schemas.NewConversation | None] = None,
 ) -> schemas.Conversation:
@@ -81,7 +81,7 @@ async def create(
 async def rename(
     conversation_id: PathId,
     data: JSONBody[schemas.Rename],
-    caller: NamedDependency[Caller],
+    caller: NamedDependency[Owner],
     rename_conversation: FromDishka[RenameConversation],
 ) -> schemas.Conversation:
     conversation = await rename_conversation(
@@ -92,7 +92,7 @@ async def rename(
 
 @post("/{conversation_id:int}/delete", status_code=200, description=described(DeleteConversation))
 async def delete(
-    conversation_id: PathId, caller: NamedDependency[Caller], delete_conversation: FromDishka[DeleteConversation]
+    conversation_id: PathId, caller: NamedDependency[Owner], delete_conversation: FromDishka[DeleteConversation]
 ) -> schemas.Said:
     await delete_conversation(by=caller, conversation_id=ConversationId(conversation_id))
     return schemas.Said("The conversation is deleted.")
@@ -101,13 +101,13 @@ async def delete(
 @get("/{conversation_id:int}", description=described(ReadHistory))
 async def history(
     conversation_id: PathId,
-    caller: NamedDependency[Caller],
+    caller: NamedDependency[Owner],
     read_history: FromDishka[ReadHistory],
     limit: FromQuery[int] = 50,
     before_id: BeforeId = None,
 ) -> schemas.History:
     page = await read_history(
-        owner=caller.user.id,
+        owner=caller.owner,
         conversation_id=ConversationId(conversation_id),
         limit=limit,
         before=_message_id(before_id) if before_id else None,
@@ -119,7 +119,7 @@ async def history(
 async def branch(
     conversation_id: PathId,
     data: JSONBody[schemas.Branch],
-    caller: NamedDependency[Caller],
+    caller: NamedDependency[Owner],
     switch_branch: FromDishka[SwitchBranch],
 ) -> schemas.History:
     page = await switch_branch(

@@ -6,12 +6,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody
 
 from chatcore import (
-    Caller,
     CheckModelConfig,
     CreateModelConfig,
     DeleteModelConfig,
     ListModelConfigs,
     ModelConfigId,
+    Owner,
     UpdateModelConfig,
 )
 from chatcore_http import schemas
@@ -20,12 +20,12 @@ from chatcore_http.routing import PathId, described, private_router
 
 @get("/", description=described(ListModelConfigs))
 async def list_configs(
-    caller: NamedDependency[Caller],
+    caller: NamedDependency[Owner],
     list_model_configs: FromDishka[ListModelConfigs],
     limit: FromQuery[int] = 100,
     offset: FromQuery[int] = 0,
 ) -> schemas.ModelConfigs:
-    page = await list_model_configs(owner=caller.user.id, limit=limit, offset=offset)
+    page = await list_model_configs(owner=caller.owner, limit=limit, offset=offset)
     configs = [schemas.ModelConfig.of(config) for config in page.items]
     return schemas.ModelConfigs(configs, page.has_more, limit, offset)
 
@@ -33,7 +33,7 @@ async def list_configs(
 @post("/create", status_code=201, description=described(CreateModelConfig))
 async def create(
     data: JSONBody[schemas.NewModelConfig],
-    caller: NamedDependency[Caller],
+    caller: NamedDependency[Owner],
     create_model_config: FromDishka[CreateModelConfig],
 ) -> schemas.ModelConfig:
     config = await create_model_config(
@@ -45,7 +45,7 @@ async def create(
 @post("/{config_id:int}/update", status_code=200, description=described(UpdateModelConfig))
 async def update(
     config_id: PathId,
-    caller: NamedDependency[Caller],
+    caller: NamedDependency[Owner],
     update_model_config: FromDishka[UpdateModelConfig],
     data: JSONBody[schemas.ModelConfigChange | None] = None,
 ) -> schemas.ModelConfig:
@@ -62,15 +62,15 @@ async def update(
 
 @post("/{config_id:int}/check", status_code=200, description=described(CheckModelConfig))
 async def check(
-    config_id: PathId, caller: NamedDependency[Caller], check_model_config: FromDishka[CheckModelConfig]
+    config_id: PathId, caller: NamedDependency[Owner], check_model_config: FromDishka[CheckModelConfig]
 ) -> schemas.ModelCheck:
-    checked = await check_model_config(owner=caller.user.id, config_id=ModelConfigId(config_id))
+    checked = await check_model_config(owner=caller.owner, config_id=ModelConfigId(config_id))
     return schemas.ModelCheck.of(checked)
 
 
 @post("/{config_id:int}/delete", status_code=200, description=described(DeleteModelConfig))
 async def delete(
-    config_id: PathId, caller: NamedDependency[Caller], delete_model_config: FromDishka[DeleteModelConfig]
+    config_id: PathId, caller: NamedDependency[Owner], delete_model_config: FromDishka[DeleteModelConfig]
 ) -> schemas.Said:
     await delete_model_config(by=caller, config_id=ModelConfigId(config_id))
     return schemas.Said("The model configuration is deleted.")

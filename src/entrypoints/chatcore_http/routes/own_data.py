@@ -8,7 +8,7 @@ from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from chatcore import Caller, ExportOwnData, ImportConversations, SessionWatch
+from chatcore import ExportOwnData, ImportConversations, Owner, SessionWatch
 from chatcore.histories import ExportFormat, Format, Histories, exported
 from chatcore.ports import Clock
 from chatcore_app import Settings
@@ -35,7 +35,7 @@ _FILES = {
     answer_content=EXPORTS,
 )
 async def export(
-    caller: NamedDependency[Caller],
+    caller: NamedDependency[Owner],
     export_own_data: FromDishka[ExportOwnData],
     watch: FromDishka[SessionWatch],
     format: FromQuery[ExportFormat] = ExportFormat.CHATCORE,  # noqa: A002 - as the client says it
@@ -44,7 +44,7 @@ async def export(
     media_type, name = _FILES[format]
     return Stream(
         exported(export_own_data, caller, format),
-        watch.while_alive(caller.session.id),
+        watch.while_valid(caller),
         bytes,
         media_type=media_type,
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
@@ -54,7 +54,7 @@ async def export(
 @post("/import", status_code=200, description=described(ImportConversations), body_content=IMPORTS)
 async def import_conversations(
     request: AnyRequest,
-    caller: NamedDependency[Caller],
+    caller: NamedDependency[Owner],
     import_own: FromDishka[ImportConversations],
     watch: FromDishka[SessionWatch],
     clock: FromDishka[Clock],
@@ -62,7 +62,7 @@ async def import_conversations(
     format: FromQuery[Format] = Format.AUTO,  # noqa: A002 - as the client says it
 ) -> schemas.Imported:
     histories = Histories(now=clock.now, longest=_UNPACKED * settings.max_import_bytes)
-    async with watch.while_alive(caller.session.id), aclosing(histories.lines(streamed(request), format)) as lines:
+    async with watch.while_valid(caller), aclosing(histories.lines(streamed(request), format)) as lines:
         imported = await import_own(by=caller, lines=lines)
     return schemas.Imported.of(imported)
 

@@ -6,7 +6,7 @@ connection lives as long as its session, which each frame checks.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -18,7 +18,6 @@ from litestar.params import FromPath
 from msgspec import Meta
 
 from chatcore import (
-    Authenticate,
     Caller,
     ChatcoreError,
     ChatOptions,
@@ -26,6 +25,7 @@ from chatcore import (
     FollowReply,
     MessageId,
     ModelConfigId,
+    Owner,
     RateLimits,
     ReadHistory,
     SendMessage,
@@ -37,7 +37,7 @@ from chatcore.errors import AccountDisabled, Forbidden, NotFound, Unauthenticate
 from chatcore.use_cases.chat import AFTER
 from chatcore.wire import event_data
 from chatcore_app import Settings
-from chatcore_http.auth import address_of
+from chatcore_http.auth import AccessTokens, Identity, address_of
 from chatcore_http.hardening import HTTPS_REQUIRED, in_the_clear
 from chatcore_http.open_sockets import (
     FORBIDDEN,
@@ -103,16 +103,16 @@ async def _converse(
 ) -> None:
     _check_way(socket, await container.get(Settings))
     await (await container.get(RateLimits)).try_request(address_of(socket))
-    caller = await _signed_in(connection, await container.get(Authenticate), socket.scope["subprotocols"])
+    caller = await _signed_in(socket, connection, await container.get(Identity))
     lift_bounds(socket.scope)
     session_ended = partial(connection.interrupt, Closed(UNAUTHENTICATED, "The session has ended."))
     watch = await container.get(SessionWatch)
-    with watch.watching(caller.session.id, session_ended):
+    with watch.watching(caller.session.id, session_ended) if isinstance(caller, Caller) else nullcontext():
         await _check_conversation(await container.get(ReadHistory), caller, conversation_id)
         await connection.tell({"type": "ready"})
         talk = _Talk(
             connection=connection,
-            signed_in=partial(watch.check, caller.session.id),
+            signed_in=partial(watch.check, caller),
             caller=caller,
             conversation_id=ConversationId(conversation_id),
             send_message=await container.get(SendMessage),
@@ -130,13 +130,16 @@ def _check_way(socket: WebSocket[Any, Any, Any], settings: Settings) -> None:
         raise Closed(FORBIDDEN, "This origin may not connect.")
 
 
-async def _signed_in(connection: Connection, authenticate: Authenticate, offered: list[str]) -> Caller:
+async def _signed_in(socket: WebSocket[Any, Any, Any], connection: Connection, identity: Identity) -> Owner:
+    offered = socket.scope["subprotocols"]
     token = next((name.removeprefix(_BEARER) for name in offered if name.startswith(_BEARER)), None)
     try:
+        if not isinstance(identity, AccessTokens):
+            return await identity.of(socket)
         if token is None:
             async with asyncio.timeout(AUTH_WITHIN):
                 token = _token_in(await connection.receive())
-        return await authenticate(access_token=token)
+        return await identity.holder_of(token)
     except TimeoutError as error:
         raise Closed(UNAUTHENTICATED, "The token did not arrive in time.") from error
     except (Unauthenticated, Forbidden, ValidationFailed) as error:
@@ -163,9 +166,9 @@ def _frame_of(data: str | bytes) -> Frame:
     return frame
 
 
-async def _check_conversation(read_history: ReadHistory, caller: Caller, conversation_id: int) -> None:
+async def _check_conversation(read_history: ReadHistory, caller: Owner, conversation_id: int) -> None:
     try:
-        await read_history(owner=caller.user.id, conversation_id=ConversationId(conversation_id), limit=1)
+        await read_history(owner=caller.owner, conversation_id=ConversationId(conversation_id), limit=1)
     except NotFound as error:
         raise Closed(NO_CONVERSATION, error.detail) from error
 
@@ -176,7 +179,7 @@ class _Talk:
 
     connection: Connection
     signed_in: Callable[[], Awaitable[None]]
-    caller: Caller
+    caller: Owner
     conversation_id: ConversationId
     send_message: SendMessage
     follow_reply: FollowReply

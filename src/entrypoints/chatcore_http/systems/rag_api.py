@@ -8,7 +8,7 @@ from litestar import Response, Router, post
 from litestar.di import NamedDependency
 from litestar.params import HeaderParameter, JSONBody
 
-from chatcore import Caller, ConversationId, Message, SendMessage
+from chatcore import ConversationId, Message, Owner, SendMessage
 from chatcore_http.answers import Answers
 from chatcore_http.routing import answering, described, private_router
 from chatcore_http.schemas import Id
@@ -42,7 +42,7 @@ class Answered(msgspec.Struct, frozen=True):
 )
 async def chat(
     data: JSONBody[Saying],
-    caller: NamedDependency[Caller],
+    caller: NamedDependency[Owner],
     send_message: FromDishka[SendMessage],
     answers: FromDishka[Answers],
     idempotency_key: Annotated[str | None, HeaderParameter(name="Idempotency-Key")] = None,

@@ -135,13 +135,13 @@ async def list_all(
     skip: FromQuery[int] = 0,
     limit: FromQuery[int] = 100,
 ) -> list[schemas.Conversation]:
-    page = await list_conversations(owner=caller.user.id, limit=limit, offset=skip)
+    page = await list_conversations(owner=caller.owner, limit=limit, offset=skip)
     return [schemas.Conversation.of(conversation) for conversation in page.items]
 
 
 @get("/{chat_id:int}", description=described(ReadHistory))
 async def read(chat_id: PathId, caller: NamedDependency[Caller], read_history: FromDishka[ReadHistory]) -> ChatHistory:
-    history = await read_history(owner=caller.user.id, conversation_id=ConversationId(chat_id))
+    history = await read_history(owner=caller.owner, conversation_id=ConversationId(chat_id))
     chat = schemas.Conversation.of(history.conversation)
     messages = [schemas.Message.of(message) for message in history.messages]
     return ChatHistory(**msgspec.structs.asdict(chat), messages=messages)
