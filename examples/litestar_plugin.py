@@ -23,4 +23,4 @@ async def ask(data: dict[str, str], me: Me) -> EventStream:
     return EventStream(await me.reply(sent.conversation_id))
 
 
-app = Litestar([ask], plugins=[ChatPlugin(chat, user=user, path="/")])
+app = Litestar([ask], plugins=[ChatPlugin(chat, user=user)])

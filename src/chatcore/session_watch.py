@@ -54,12 +54,9 @@ class SessionWatch(Periodic):
         """As `while_alive`, of the caller's session. One for whom a program vouches has none."""
         return self.while_alive(by.session.id) if isinstance(by, Caller) else nullcontext()
 
-    async def check(self, by: Owner) -> None:
-        """Check a request on an open connection. Raise `Unauthenticated` if the caller's session has ended, without the
-        delay of the watch."""
-        if not isinstance(by, Caller):
-            return
-        session_id = by.session.id
+    async def check(self, session_id: SessionId) -> None:
+        """Check a request on an open connection. Raise `Unauthenticated` if the session has ended, without the delay of
+        the watch."""
         async with self._unit_of_work(read_only=True) as work:
             if not await work.tokens.alive({session_id}, now=self._clock.now()):
                 raise Unauthenticated("The session has ended.")

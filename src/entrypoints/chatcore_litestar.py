@@ -1,15 +1,14 @@
 """chatcore in a Litestar application: `Litestar(plugins=[ChatPlugin(chat, user=…)], …)`."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from litestar import Request, Response, asgi
-from litestar.config.app import AppConfig
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.params import Dependency
 from litestar.plugins import InitPlugin
-from litestar.types import Scope
 
 from chatcore import Chat, ChatcoreError, Mine, ReplyStream, problem
 from chatcore_asgi import conversations_of, lifespan, send_events
@@ -18,13 +17,13 @@ Connection = ASGIConnection[Any, Any, Any, Any]
 Me = Annotated[Mine, Dependency(skip_validation=True)]
 
 
+@dataclass
 class EventStream:
     """Server-Sent Events: `return EventStream(await me.reply(…))`, closed when the client leaves. None: 204."""
 
-    def __init__(self, stream: ReplyStream | None) -> None:
-        self.stream = stream
+    stream: ReplyStream | None
 
-    async def __call__(self, _: Scope, receive: Any, send: Any) -> None:
+    async def __call__(self, _: Any, receive: Any, send: Any) -> None:
         await send_events(self.stream, receive, send)
 
 
@@ -35,25 +34,27 @@ def _refused(_: Any, error: ChatcoreError) -> Response[bytes]:
 
 class ChatPlugin(InitPlugin):
     """Keep the chat open with the application, answer its errors, and give handlers `me`, what is the user's.
-    `user` returns the id of who asks. `path`: where the conversation routes (docs/wire.md) are mounted, if anywhere."""
+    `user` returns the id of who asks. `path`: where the conversation routes (docs/wire.md) are."""
 
-    def __init__(self, chat: Chat, *, user: Callable[[Connection], Awaitable[str]], path: str | None = None) -> None:
+    def __init__(self, chat: Chat, *, user: Callable[[Connection], Awaitable[str]], path: str = "/") -> None:
         self._chat = chat
         self._user = user
         self._path = path
 
-    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+    def on_app_init(self, app_config: Any) -> Any:
         async def mine(request: Request[Any, Any, Any]) -> Mine:
             return await identify(request.scope)
 
         async def identify(scope: Any) -> Mine:
             return await self._chat.of(await self._user(ASGIConnection(scope)))
 
-        config: Any = app_config
-        config.lifespan.append(lifespan(self._chat))
-        config.dependencies["me"] = Provide(mine)
-        config.exception_handlers = {ChatcoreError: _refused, **config.exception_handlers}
-        if self._path is not None:
-            mount: Any = asgi(self._path, is_mount=True, copy_scope=True)
-            config.route_handlers.append(mount(conversations_of(identify)))
+        async def routed(scope: Any, receive: Any, send: Any) -> None:
+            path = f"/conversations{scope['path']}".rstrip("/")
+            await conversations_of(identify)({**scope, "path": path, "root_path": ""}, receive, send)
+
+        app_config.lifespan.append(lifespan(self._chat))
+        app_config.dependencies["me"] = Provide(mine)
+        app_config.exception_handlers = {ChatcoreError: _refused, **app_config.exception_handlers}
+        path = f"{self._path.rstrip('/')}/conversations"
+        app_config.route_handlers.append(asgi(path, is_mount=True, copy_scope=True)(routed))
         return app_config

@@ -194,7 +194,7 @@ async def test_the_conversation_routes(tmp_path: Path, example: str, server: tup
         async with client.get(f"{here}/{conversation}/reply", headers=ended) as response:
             assert response.status == 204
         async with client.get(f"{here}/search", params={"q": "why"}) as response:
-            assert [hit["conversation"]["id"] for hit in (await response.json())["items"]] == [conversation]
+            assert {hit["conversation"]["id"] for hit in (await response.json())["items"]} == {conversation}
         async with client.get(f"{here}/{conversation}", headers={"X-User": "bob"}) as response:
             assert (response.status, response.content_type) == (404, "application/problem+json")
         async with ClientSession() as stranger, stranger.get(response.url) as response:
@@ -209,7 +209,7 @@ async def test_readers_are_told_at_sigterm_and_the_reply_is_written_to_its_end(
         if "{id}" in where:
             async with client.post(f"{where.partition('/{id}')[0]}/create") as response:
                 where = where.format(id=(await response.json())["id"])
-        async with client.post(where, json={"content": "Why?", "stream": True}) as response:
+        async with client.post(where, json={"content": "Why?"}, headers={"Accept": "text/event-stream"}) as response:
             check_stream(response)
             await read_until(response, b"asked")
             process.send_signal(signal.SIGTERM)

@@ -66,7 +66,7 @@ _WORDS = {str: "a string", int: "an integer", bool: "true or false", datetime: "
 
 
 async def as_lines(things: AsyncGenerator[OwnThing, None], *, session: SessionId | None) -> AsyncGenerator[bytes, None]:
-    """`session`: the current one, if there is one. If the database fails meanwhile, the lines end without the last one."""
+    """`session`: the current one, if any. If the database fails meanwhile, the lines end without the last one."""
     conversations = messages = 0
     yield _line("export", format=FORMAT, version=VERSION, exported_at=datetime.now(UTC))
     try:

@@ -81,6 +81,7 @@ def _give_memory_back() -> None:
 async def _serve(settings: Settings, listening: list[socket.socket] | None, on_start: Callable[[int], None]) -> bool:
     app = create_app(settings)
     container: AsyncContainer = app.state.dishka_container
+    app.state.opening.closes_readers = False
     server = _Server(uvicorn.Config(app, **uvicorn_options(settings)), settings, container, on_start)
     if supervisor := multiprocessing.parent_process():
         asyncio.get_running_loop().add_reader(supervisor.sentinel, server.leave)

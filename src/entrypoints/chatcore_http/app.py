@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 from dishka import (
-    AsyncContainer,
     Provider,
     Scope,
     provide,  # pyright: ignore[reportUnknownVariableType]
@@ -16,7 +15,7 @@ from litestar import Litestar, Router
 from litestar.config.cors import CORSConfig
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from chatcore import Authenticate as SignedInBy
+from chatcore import Authenticate as AuthenticateCaller
 from chatcore import OpenOwner
 from chatcore_app import Settings, make_container
 from chatcore_asgi import Authenticate
@@ -65,10 +64,9 @@ class Edge(LitestarProvider):
         self._authenticate = authenticate
 
     @provide(scope=Scope.APP)
-    async def identity(self, container: AsyncContainer) -> Identity:
-        if self._authenticate is not None:
-            return OwnIdentity(self._authenticate, await container.get(OpenOwner))
-        return AccessTokens(await container.get(SignedInBy))
+    def identity(self, by_token: AuthenticateCaller, open_owner: OpenOwner) -> Identity:
+        own = self._authenticate
+        return AccessTokens(by_token) if own is None else OwnIdentity(own, open_owner)
 
 
 def create_app(
@@ -111,6 +109,7 @@ def create_app(
     )
     allow_all_methods(app)
     app.state.dishka_container = container
+    app.state.opening = opening
     app.asgi_handler = RequestContainers(app.asgi_handler, opening)
     if app.cors_config:
         app.asgi_handler = RefusedPreflights(app.asgi_handler, app.cors_config)

@@ -7,7 +7,7 @@ closed when the process is told to stop, or at the latest when its event loop en
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from dishka import AsyncContainer
@@ -27,6 +27,8 @@ class Opening:
 
     def __init__(self, container: AsyncContainer) -> None:
         self.container = container
+        self.closes_readers = True
+        """At the first SIGTERM. `chatcore serve` has its own end: readers see replies end."""
         self._is_open = False
         self._lock = asyncio.Lock()
         self._closing: asyncio.Task[None] | None = None
@@ -34,8 +36,10 @@ class Opening:
     @asynccontextmanager
     async def lifespan(self, _: Any) -> AsyncGenerator[None, None]:
         await self._open()
+        replies = await self.container.get(Replies)
         try:
-            yield
+            with closing_readers(replies) if self.closes_readers else nullcontext():
+                yield
         finally:
             await self.container.close()
 

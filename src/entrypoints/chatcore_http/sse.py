@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from chatcore import ReplyEvent
-from chatcore.wire import sse
+from chatcore.wire import SHUTTING_DOWN, sse
 from chatcore_http.streams import Stream
 
 
@@ -18,4 +18,4 @@ class EventStream(Stream[ReplyEvent]):
         *,
         first: Sequence[ReplyEvent] = (),
     ) -> None:
-        super().__init__(events, alive, sse, first=first, media_type="text/event-stream")
+        super().__init__(events, alive, sse, first=first, unavailable=SHUTTING_DOWN, media_type="text/event-stream")

@@ -9,7 +9,7 @@ from litestar import Litestar, Request, Response
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
-from chatcore.errors import Unauthenticated
+from chatcore.errors import Unauthenticated, Unavailable
 
 T = TypeVar("T")
 
@@ -32,27 +32,32 @@ class Stream(Response[None], Generic[T]):
         encoded: Callable[[T], bytes],
         *,
         first: Sequence[T] = (),
+        unavailable: bytes | None = None,
         media_type: str,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """`first`: things to send before them."""
+        """`first`: things to send before them. `unavailable`: the end of a stream that becomes `Unavailable`; without
+        it the connection is closed in the middle."""
         super().__init__(None, media_type=media_type, headers={**_HEADERS, **(headers or {})})
         self._first = first
         self._things = things
         self._alive = alive
         self._encoded = encoded
+        self._unavailable = unavailable
 
     def to_asgi_response(self, app: Litestar | None, request: Request[Any, Any, Any], **options: Any) -> ASGIResponse:
         options.pop("type_encoders", None)
         headers: dict[str, str] = options.pop("headers", None) or {}
         own: dict[str, Any] = {"headers": headers | self.headers, "media_type": self.media_type, "status_code": 200}
-        return _Telling(self._first, self._things, self._alive, self._encoded, **options | own)
+        telling = _Telling(self._first, self._things, self._alive, self._encoded, **options | own)
+        telling.unavailable = self._unavailable
+        return telling
 
 
 class _Telling(ASGIResponse):
     """Litestar's stream, with less work per event: there are many a second."""
 
-    __slots__ = ("_alive", "_encoded", "_first", "_send_piece", "_things")
+    __slots__ = ("_alive", "_encoded", "_first", "_send_piece", "_things", "unavailable")
     _should_set_content_length = False
 
     def __init__(
@@ -68,6 +73,7 @@ class _Telling(ASGIResponse):
         self._things = things
         self._alive = alive
         self._encoded = encoded
+        self.unavailable: bytes | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._send_piece = cast("dict[str, Any]", scope).get(SERVER_SEND, send)
@@ -92,6 +98,10 @@ class _Telling(ASGIResponse):
                     await send_piece({"type": "http.response.body", "body": encoded(thing), "more_body": True})
         except Unauthenticated:
             patience = _TAKEN_WITHIN
+        except Unavailable:
+            if self.unavailable is None:
+                raise
+            await send_piece({"type": "http.response.body", "body": self.unavailable, "more_body": True})
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await send({"type": "http.response.body", "body": b"", "more_body": False})

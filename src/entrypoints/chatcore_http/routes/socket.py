@@ -5,7 +5,6 @@ connection lives as long as its session, which each frame checks.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -112,7 +111,7 @@ async def _converse(
         await connection.tell({"type": "ready"})
         talk = _Talk(
             connection=connection,
-            signed_in=partial(watch.check, caller),
+            watch=watch,
             caller=caller,
             conversation_id=ConversationId(conversation_id),
             send_message=await container.get(SendMessage),
@@ -178,7 +177,7 @@ class _Talk:
     """The frames of one connection. It follows one reply at a time: a newer send or attach replaces an older one."""
 
     connection: Connection
-    signed_in: Callable[[], Awaitable[None]]
+    watch: SessionWatch
     caller: Owner
     conversation_id: ConversationId
     send_message: SendMessage
@@ -193,7 +192,8 @@ class _Talk:
     async def _take(self, data: str | bytes) -> None:
         try:
             frame = _frame_of(data)
-            await self.signed_in()
+            if isinstance(self.caller, Caller):
+                await self.watch.check(self.caller.session.id)
             await self._act_on(frame)
         except (Unauthenticated, AccountDisabled) as error:
             raise Closed(UNAUTHENTICATED, error.detail) from error
