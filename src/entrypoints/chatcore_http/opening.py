@@ -31,7 +31,7 @@ class Opening:
         """At the first SIGTERM. `chatcore serve` has its own end: readers see replies end."""
         self._is_open = False
         self._lock = asyncio.Lock()
-        self._closing: asyncio.Task[None] | None = None
+        self.closing: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def lifespan(self, _: Any) -> AsyncGenerator[None, None]:
@@ -51,7 +51,7 @@ class Opening:
                     await self._open()
                     _log.warning(_WARNING)
                     told = asyncio.Event()
-                    self._closing = asyncio.create_task(self._close(told), name="chatcore closing")
+                    self.closing = asyncio.create_task(self._close(told), name="chatcore closing")
 
     async def _open(self) -> None:
         await self.container.get(SendMessage)  # with everything that may prevent a start
