@@ -71,7 +71,7 @@ types: $(VENV)/.developing
 		>$(VENV)/typed.log || { cat $(VENV)/typed.log; exit 1; }; done
 
 # Those whose every public name has its type written down, as other type checkers need it.
-TYPED = chatcore chatcore_app chatcore_cli chatcore_demo chatcore_http chatcore_memory chatcore_openai \
+TYPED = chatcore chatcore_app chatcore_asgi chatcore_cli chatcore_demo chatcore_http chatcore_memory chatcore_openai \
 	chatcore_security chatcore_sql chatcore_testing
 
 walls: $(VENV)/.developing
