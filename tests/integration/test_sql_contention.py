@@ -27,7 +27,7 @@ from chatcore import (
     Vouched,
 )
 from chatcore.entities import Conversation, MessageId, OwnerId, SessionId
-from chatcore.errors import Contention, ReadOnly, Unavailable
+from chatcore.errors import Contention, NotMigrated, ReadOnly, Unavailable
 from chatcore.ports import LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
 from chatcore.shielding import retry_on_contention
 from chatcore_demo import DEMO_ENDPOINT
@@ -121,9 +121,9 @@ class Refusal(Exception):
         *((number, "42000", Unavailable, False) for number in (1040, 1203, 1226)),
         (1021, "HY000", Unavailable, False),  # disk full
         (0, "25P02", None, False),
-        (0, "42P01", None, False),
+        (0, "42P01", NotMigrated, False),
         (0, "22001", None, False),
-        (1146, "42S02", None, False),
+        (1146, "42S02", NotMigrated, False),
         (1153, "08S01", None, False),  # packet too large
         (1366, "HY000", None, False),
     ],

@@ -67,4 +67,5 @@ def upgrade_op(revision: str = "head", prefix: str = "", schema: str | None = No
 
 def downgrade_op(revision: str = "base", prefix: str = "", schema: str | None = None) -> None:
     """Take chatcore's tables, and what is in them, back to a revision."""
-    schemas.downgrade_inside(op.get_bind(), Naming(prefix, schema), revision)
+    with located("the database"):
+        schemas.downgrade_inside(op.get_bind(), Naming(prefix, schema), revision)
