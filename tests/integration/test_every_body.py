@@ -22,7 +22,7 @@ from integration.ws_client import connected
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.once]
 
-FORGED = "ZZQX"
+FORGED = "ZZQXFORGEDZZQX"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 FORGED_TIME = "2001-01-01T00:00:00Z"
 OWNED = [table.name for table in metadata.sorted_tables if "user_id" in table.c]
