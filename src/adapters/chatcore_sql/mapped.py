@@ -1,6 +1,6 @@
 """Entities from and to rows, by name: a field has a column of its name."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -34,8 +34,12 @@ class Mapped(Generic[T]):
         names = [field.name for field in fields(entity) if only is None or field.name in only]
         names = [name for name in names if prefix + name in table.c]
         self._columns = {name: table.c[prefix + name] for name in names}
-        nested = (column for part in parts.values() for column in part.columns)
-        self.columns: tuple[Column[Any], ...] = (*self._columns.values(), *nested)
+        self.columns: tuple[Column[Any], ...] = tuple(self._columns.values())
+        self._places: list[tuple[str, slice, Callable[..., Any]]] = []
+        for name, part in parts.items():
+            start = len(self.columns)
+            self.columns = (*self.columns, *part.columns)
+            self._places.append((name, slice(start, len(self.columns)), part.from_row))
 
     def values(self, entity: T | None) -> dict[str, Any]:
         """For an insert, which gives the id."""
@@ -47,11 +51,6 @@ class Mapped(Generic[T]):
     def from_row(self, row: Sequence[Any], **more: Any) -> T:
         """From these columns. `more`: fields that are none."""
         more |= zip(self._columns, row, strict=False)
-        end = len(self._columns)
-        for name, part in self._parts.items():
-            start, end = end, end + len(part.columns)
-            cells = row[start:end]
-            more[name] = None if cells[0] is None else part.from_row(cells)
-        if len(row) != end:
-            raise ValueError(f"{len(row)} values for {end} columns")
+        for name, place, made in self._places:
+            more[name] = None if row[place.start] is None else made(row[place])
         return self._entity(**more)

@@ -27,7 +27,7 @@ from sqlalchemy import (
     update,
 )
 
-from chatcore.entities import SPOKEN, Failure, Message, MessageId, Role, Status, Usage
+from chatcore.entities import SPOKEN, Failure, Message, Role, Status, Usage
 from chatcore.ports import Node
 from chatcore_sql.conversations import CONVERSATION, IN_ORDER, THIS_CONVERSATION
 from chatcore_sql.dialects.mysql import by_index
@@ -67,7 +67,7 @@ _ACTIVE = (*_OF_CONVERSATION, _m.active == true())
 
 def with_siblings(row: Row) -> Message:
     """From the columns `MESSAGE`."""
-    siblings = tuple(sorted(MessageId(int(sibling)) for sibling in row[-1].split(",")))
+    siblings = tuple(sorted(map(int, row[-1].split(","))))
     return message_from(row[:-1], siblings=siblings)
 
 
