@@ -1,18 +1,22 @@
 """Those of examples/ that need no server of HTTP's: programs, gateways, containers, Celery, a notebook."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import jwt
 import nbclient
 import nbformat
 import pytest
 from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from agent_gateway import AGENT, Agent  # examples/
 from anthropic_gateway import AnthropicGateway
@@ -150,6 +154,58 @@ async def test_anthropics_failures(events: list[Any], status: int, code: str) ->
     assert reply.error is not None
     assert reply.error.code == code
     assert reply.content == ("Hello 🌈" if events else "")
+
+
+# ---- an identity provider --------------------------------------------------------------------------------
+
+RSA_KEYS = [rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2)]
+
+
+@asynccontextmanager
+async def issuer() -> AsyncIterator[str]:
+    """One that publishes the first of these keys."""
+    key = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(RSA_KEYS[0].public_key()))
+    published = {"keys": [{**key, "kid": "first", "use": "sig", "alg": "RS256"}]}
+
+    async def jwks(_: web.Request) -> web.Response:
+        return web.json_response(published)
+
+    app, port = web.Application(), free_port()
+    app.router.add_get("/.well-known/jwks.json", jwks)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await runner.cleanup()
+
+
+async def test_tokens_of_an_identity_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with issuer() as url:
+        monkeypatch.setenv("ISSUER", url)
+        provider = importlib.import_module("identity_provider")
+        now = int(time.time())
+        good = {"sub": "alice", "iss": url, "aud": "chat", "iat": now, "exp": now + 60}
+
+        async def who(token: str) -> str | None:
+            headers = [(b"authorization", f"Bearer {token}".encode())]
+            found: str | None = await provider.authenticate({"type": "http", "headers": headers})
+            return found
+
+        def signed(claims: dict[str, Any], key: int = 0, kid: str = "first") -> str:
+            return jwt.encode(claims, RSA_KEYS[key], algorithm="RS256", headers={"kid": kid})
+
+        assert await who(signed(good)) == "alice"
+        for wrong in ({"iss": "https://other.test"}, {"aud": "other"}, {"exp": now - 1}, {"sub": None}):
+            assert await who(signed({name: value for name, value in {**good, **wrong}.items() if value})) is None
+        assert await who(signed(good, key=1)) is None
+        assert await who(signed(good, kid="second")) is None
+        assert await who(jwt.encode(good, "", algorithm="none", headers={"kid": "first"})) is None
+        assert await who(jwt.encode(good, "s" * 32, algorithm="HS256", headers={"kid": "first"})) is None
+        assert await who(signed({**good, "more": "x" * 10_000})) is None
+        assert await who("nonsense") is None
+        assert await provider.authenticate({"type": "http", "headers": []}) is None
 
 
 # ---- threads ---------------------------------------------------------------------------------------------
