@@ -3,6 +3,8 @@
 `celery --app celery_app worker --pool threads`
 """
 
+# pyright: basic, reportMissingTypeStubs=false
+
 import os
 from typing import Any
 

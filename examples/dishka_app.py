@@ -4,7 +4,13 @@ import asyncio
 from collections.abc import AsyncIterable
 from typing import NewType
 
-from dishka import Provider, Scope, from_context, make_async_container, provide
+from dishka import (
+    Provider,
+    Scope,
+    from_context,
+    make_async_container,
+    provide,  # pyright: ignore[reportUnknownVariableType]
+)
 
 from chatcore import Chat, Mine
 from chatcore_demo import DEMO_ENDPOINT, DemoModel

@@ -1,5 +1,7 @@
 """svcs: a registry that opens one `Chat`, and gives each request its user's part of it."""
 
+# pyright: reportUnknownMemberType=false
+
 import asyncio
 from collections.abc import AsyncGenerator
 

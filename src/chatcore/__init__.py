@@ -7,256 +7,199 @@ errors as wire data are in `chatcore.wire`. This package needs nothing but Pytho
 `chatcore_sql`, `chatcore_openai`, `chatcore_security` and, for tests, `chatcore_memory`.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from chatcore import errors, ports, wire
-from chatcore.authority import Authority, Caller, Operator, Owner, Vouched
-from chatcore.chat import USE_CASES, Chat, UseCases
-from chatcore.clock import SystemClock
-from chatcore.entities import (
-    Conversation,
-    ConversationId,
-    Message,
-    MessageId,
-    ModelConfig,
-    ModelConfigId,
-    OwnerId,
-    Page,
-    Profile,
-    Role,
-    Session,
-    SessionId,
-    Status,
-    Usage,
-    User,
-    UserId,
-)
-from chatcore.errors import ChatcoreError
-from chatcore.events import ConversationTitled, Cursor, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence
-from chatcore.hooks import Ask, Hooks
-from chatcore.issuing import SessionIssuer, SessionPolicy, SignedIn
-from chatcore.mine import Mine
-from chatcore.ports import (
-    Delta,
-    HookWork,
-    LLMGateway,
-    ModelEndpoint,
-    Prompt,
-    PromptMessage,
-    Purpose,
-    Rate,
-    Store,
-    TextKind,
-    Turn,
-)
-from chatcore.prompt import PromptLimits
-from chatcore.rate_limits import RateLimits
-from chatcore.replies import Replies
-from chatcore.session_watch import SessionWatch
-from chatcore.streams import ReplyStream
-from chatcore.sweep import ExpirySweep
-from chatcore.sync import SyncChat, SyncMine, SyncReplyStream
-from chatcore.use_cases.accounts import (
-    ChangeEmail,
-    ChangePassword,
-    ChangeUsername,
-    CreateAccount,
-    DeleteAccount,
-    PasswordPolicy,
-    Register,
-    StepUp,
-)
-from chatcore.use_cases.administration import (
-    CreateAdmin,
-    DeleteUser,
-    DisableUser,
-    EnableUser,
-    FindUser,
-    GrantRole,
-    ListRoles,
-    ListSessionsOfUser,
-    ListUsers,
-    RevokeRole,
-    RevokeSessionsOfUser,
-)
-from chatcore.use_cases.asking import ChatDefaults, ChatOptions, Sent
-from chatcore.use_cases.chat import EditMessage, FollowReply, RegenerateReply, SendMessage, StopReply
-from chatcore.use_cases.conversations import (
-    AddMessage,
-    CreateConversation,
-    DeleteConversation,
-    History,
-    ListConversations,
-    ListCursor,
-    ListPage,
-    ReadHistory,
-    RenameConversation,
-    SwitchBranch,
-)
-from chatcore.use_cases.encryption_keys import CountOldKeys, Rotated, RotateKeys
-from chatcore.use_cases.model_configs import (
-    Checked,
-    CheckModelConfig,
-    CreateModelConfig,
-    DeleteModelConfig,
-    ListModelConfigs,
-    UpdateModelConfig,
-)
-from chatcore.use_cases.own_data import ExportOwnData, ImportConversations, Imported, OwnThing
-from chatcore.use_cases.owners import ForgetOwner, OpenOwner
-from chatcore.use_cases.read_import import OwnConversation
-from chatcore.use_cases.search import SearchConversations, SearchCursor, SearchPage
-from chatcore.use_cases.sessions import (
-    Authenticate,
-    ListSessions,
-    Refresh,
-    RevokeOtherSessions,
-    RevokeSession,
-    SignIn,
-    SignOut,
-)
-from chatcore.use_cases.user_import import ImportUsers
-from chatcore.wire import Problem, problem
-
 if TYPE_CHECKING:
+    from chatcore import errors as errors
+    from chatcore import ports as ports
+    from chatcore import wire as wire
+    from chatcore.authority import Authority as Authority
+    from chatcore.authority import Caller as Caller
+    from chatcore.authority import Operator as Operator
+    from chatcore.authority import Owner as Owner
+    from chatcore.authority import Vouched as Vouched
+    from chatcore.chat import USE_CASES as USE_CASES
+    from chatcore.chat import Chat as Chat
+    from chatcore.chat import UseCases as UseCases
+    from chatcore.clock import SystemClock as SystemClock
+    from chatcore.entities import Conversation as Conversation
+    from chatcore.entities import ConversationId as ConversationId
+    from chatcore.entities import Message as Message
+    from chatcore.entities import MessageId as MessageId
+    from chatcore.entities import ModelConfig as ModelConfig
+    from chatcore.entities import ModelConfigId as ModelConfigId
+    from chatcore.entities import OwnerId as OwnerId
+    from chatcore.entities import Page as Page
+    from chatcore.entities import Profile as Profile
+    from chatcore.entities import Role as Role
+    from chatcore.entities import Session as Session
+    from chatcore.entities import SessionId as SessionId
+    from chatcore.entities import Status as Status
+    from chatcore.entities import Usage as Usage
+    from chatcore.entities import User as User
+    from chatcore.entities import UserId as UserId
+    from chatcore.errors import ChatcoreError as ChatcoreError
+    from chatcore.events import ConversationTitled as ConversationTitled
+    from chatcore.events import Cursor as Cursor
+    from chatcore.events import ReplyDelta as ReplyDelta
+    from chatcore.events import ReplyEnded as ReplyEnded
+    from chatcore.events import ReplyEvent as ReplyEvent
+    from chatcore.events import ReplyStarted as ReplyStarted
+    from chatcore.events import Silence as Silence
+    from chatcore.hooks import Ask as Ask
+    from chatcore.hooks import Hooks as Hooks
+    from chatcore.issuing import SessionIssuer as SessionIssuer
+    from chatcore.issuing import SessionPolicy as SessionPolicy
+    from chatcore.issuing import SignedIn as SignedIn
+    from chatcore.mine import Mine as Mine
+    from chatcore.ports import Delta as Delta
+    from chatcore.ports import HookWork as HookWork
+    from chatcore.ports import LLMGateway as LLMGateway
+    from chatcore.ports import ModelEndpoint as ModelEndpoint
+    from chatcore.ports import Prompt as Prompt
+    from chatcore.ports import PromptMessage as PromptMessage
+    from chatcore.ports import Purpose as Purpose
+    from chatcore.ports import Rate as Rate
+    from chatcore.ports import Store as Store
+    from chatcore.ports import TextKind as TextKind
+    from chatcore.ports import Turn as Turn
+    from chatcore.prompt import PromptLimits as PromptLimits
+    from chatcore.rate_limits import RateLimits as RateLimits
+    from chatcore.replies import Replies as Replies
+    from chatcore.session_watch import SessionWatch as SessionWatch
+    from chatcore.streams import ReplyStream as ReplyStream
+    from chatcore.sweep import ExpirySweep as ExpirySweep
+    from chatcore.sync import SyncChat as SyncChat
+    from chatcore.sync import SyncMine as SyncMine
+    from chatcore.sync import SyncReplyStream as SyncReplyStream
+    from chatcore.use_cases.accounts import ChangeEmail as ChangeEmail
+    from chatcore.use_cases.accounts import ChangePassword as ChangePassword
+    from chatcore.use_cases.accounts import ChangeUsername as ChangeUsername
+    from chatcore.use_cases.accounts import CreateAccount as CreateAccount
+    from chatcore.use_cases.accounts import DeleteAccount as DeleteAccount
+    from chatcore.use_cases.accounts import PasswordPolicy as PasswordPolicy
+    from chatcore.use_cases.accounts import Register as Register
+    from chatcore.use_cases.accounts import StepUp as StepUp
+    from chatcore.use_cases.administration import CreateAdmin as CreateAdmin
+    from chatcore.use_cases.administration import DeleteUser as DeleteUser
+    from chatcore.use_cases.administration import DisableUser as DisableUser
+    from chatcore.use_cases.administration import EnableUser as EnableUser
+    from chatcore.use_cases.administration import FindUser as FindUser
+    from chatcore.use_cases.administration import GrantRole as GrantRole
+    from chatcore.use_cases.administration import ListRoles as ListRoles
+    from chatcore.use_cases.administration import ListSessionsOfUser as ListSessionsOfUser
+    from chatcore.use_cases.administration import ListUsers as ListUsers
+    from chatcore.use_cases.administration import RevokeRole as RevokeRole
+    from chatcore.use_cases.administration import RevokeSessionsOfUser as RevokeSessionsOfUser
+    from chatcore.use_cases.asking import ChatDefaults as ChatDefaults
+    from chatcore.use_cases.asking import ChatOptions as ChatOptions
+    from chatcore.use_cases.asking import Sent as Sent
+    from chatcore.use_cases.chat import EditMessage as EditMessage
+    from chatcore.use_cases.chat import FollowReply as FollowReply
+    from chatcore.use_cases.chat import RegenerateReply as RegenerateReply
+    from chatcore.use_cases.chat import SendMessage as SendMessage
+    from chatcore.use_cases.chat import StopReply as StopReply
+    from chatcore.use_cases.conversations import AddMessage as AddMessage
+    from chatcore.use_cases.conversations import CreateConversation as CreateConversation
+    from chatcore.use_cases.conversations import DeleteConversation as DeleteConversation
+    from chatcore.use_cases.conversations import History as History
+    from chatcore.use_cases.conversations import ListConversations as ListConversations
+    from chatcore.use_cases.conversations import ListCursor as ListCursor
+    from chatcore.use_cases.conversations import ListPage as ListPage
+    from chatcore.use_cases.conversations import ReadHistory as ReadHistory
+    from chatcore.use_cases.conversations import RenameConversation as RenameConversation
+    from chatcore.use_cases.conversations import SwitchBranch as SwitchBranch
+    from chatcore.use_cases.encryption_keys import CountOldKeys as CountOldKeys
+    from chatcore.use_cases.encryption_keys import Rotated as Rotated
+    from chatcore.use_cases.encryption_keys import RotateKeys as RotateKeys
+    from chatcore.use_cases.model_configs import Checked as Checked
+    from chatcore.use_cases.model_configs import CheckModelConfig as CheckModelConfig
+    from chatcore.use_cases.model_configs import CreateModelConfig as CreateModelConfig
+    from chatcore.use_cases.model_configs import DeleteModelConfig as DeleteModelConfig
+    from chatcore.use_cases.model_configs import ListModelConfigs as ListModelConfigs
+    from chatcore.use_cases.model_configs import UpdateModelConfig as UpdateModelConfig
+    from chatcore.use_cases.own_data import ExportOwnData as ExportOwnData
+    from chatcore.use_cases.own_data import ImportConversations as ImportConversations
+    from chatcore.use_cases.own_data import Imported as Imported
+    from chatcore.use_cases.own_data import OwnThing as OwnThing
+    from chatcore.use_cases.owners import ForgetOwner as ForgetOwner
+    from chatcore.use_cases.owners import OpenOwner as OpenOwner
+    from chatcore.use_cases.read_import import OwnConversation as OwnConversation
+    from chatcore.use_cases.search import SearchConversations as SearchConversations
+    from chatcore.use_cases.search import SearchCursor as SearchCursor
+    from chatcore.use_cases.search import SearchPage as SearchPage
+    from chatcore.use_cases.sessions import Authenticate as Authenticate
+    from chatcore.use_cases.sessions import ListSessions as ListSessions
+    from chatcore.use_cases.sessions import Refresh as Refresh
+    from chatcore.use_cases.sessions import RevokeOtherSessions as RevokeOtherSessions
+    from chatcore.use_cases.sessions import RevokeSession as RevokeSession
+    from chatcore.use_cases.sessions import SignIn as SignIn
+    from chatcore.use_cases.sessions import SignOut as SignOut
+    from chatcore.use_cases.user_import import ImportUsers as ImportUsers
+    from chatcore.wire import Problem as Problem
+    from chatcore.wire import problem as problem
+
     __version__: str
 
-__all__ = [
-    "USE_CASES",
-    "AddMessage",
-    "Ask",
-    "Authenticate",
-    "Authority",
-    "Caller",
-    "ChangeEmail",
-    "ChangePassword",
-    "ChangeUsername",
-    "Chat",
-    "ChatDefaults",
-    "ChatOptions",
-    "ChatcoreError",
-    "CheckModelConfig",
-    "Checked",
-    "Conversation",
-    "ConversationId",
-    "ConversationTitled",
-    "CountOldKeys",
-    "CreateAccount",
-    "CreateAdmin",
-    "CreateConversation",
-    "CreateModelConfig",
-    "Cursor",
-    "DeleteAccount",
-    "DeleteConversation",
-    "DeleteModelConfig",
-    "DeleteUser",
-    "Delta",
-    "DisableUser",
-    "EditMessage",
-    "EnableUser",
-    "ExpirySweep",
-    "ExportOwnData",
-    "FindUser",
-    "FollowReply",
-    "ForgetOwner",
-    "GrantRole",
-    "History",
-    "HookWork",
-    "Hooks",
-    "ImportConversations",
-    "ImportUsers",
-    "Imported",
-    "LLMGateway",
-    "ListConversations",
-    "ListCursor",
-    "ListModelConfigs",
-    "ListPage",
-    "ListRoles",
-    "ListSessions",
-    "ListSessionsOfUser",
-    "ListUsers",
-    "Message",
-    "MessageId",
-    "Mine",
-    "ModelConfig",
-    "ModelConfigId",
-    "ModelEndpoint",
-    "OpenOwner",
-    "Operator",
-    "OwnConversation",
-    "OwnThing",
-    "Owner",
-    "OwnerId",
-    "Page",
-    "PasswordPolicy",
-    "Problem",
-    "Profile",
-    "Prompt",
-    "PromptLimits",
-    "PromptMessage",
-    "Purpose",
-    "Rate",
-    "RateLimits",
-    "ReadHistory",
-    "Refresh",
-    "RegenerateReply",
-    "Register",
-    "RenameConversation",
-    "Replies",
-    "ReplyDelta",
-    "ReplyEnded",
-    "ReplyEvent",
-    "ReplyStarted",
-    "ReplyStream",
-    "RevokeOtherSessions",
-    "RevokeRole",
-    "RevokeSession",
-    "RevokeSessionsOfUser",
-    "Role",
-    "RotateKeys",
-    "Rotated",
-    "SearchConversations",
-    "SearchCursor",
-    "SearchPage",
-    "SendMessage",
-    "Sent",
-    "Session",
-    "SessionId",
-    "SessionIssuer",
-    "SessionPolicy",
-    "SessionWatch",
-    "SignIn",
-    "SignOut",
-    "SignedIn",
-    "Silence",
-    "Status",
-    "StepUp",
-    "StopReply",
-    "Store",
-    "SwitchBranch",
-    "SyncChat",
-    "SyncMine",
-    "SyncReplyStream",
-    "SystemClock",
-    "TextKind",
-    "Turn",
-    "UpdateModelConfig",
-    "Usage",
-    "UseCases",
-    "User",
-    "UserId",
-    "Vouched",
-    "__version__",
-    "errors",
-    "ports",
-    "problem",
-    "wire",
-]
+_HOMES = {
+    "authority": "Authority Caller Operator Owner Vouched",
+    "chat": "USE_CASES Chat UseCases",
+    "clock": "SystemClock",
+    "entities": (
+        "Conversation ConversationId Message MessageId ModelConfig ModelConfigId OwnerId Page Profile "
+        "Role Session SessionId Status Usage User UserId"
+    ),
+    "errors": "ChatcoreError",
+    "events": "ConversationTitled Cursor ReplyDelta ReplyEnded ReplyEvent ReplyStarted Silence",
+    "hooks": "Ask Hooks",
+    "issuing": "SessionIssuer SessionPolicy SignedIn",
+    "mine": "Mine",
+    "ports": "Delta HookWork LLMGateway ModelEndpoint Prompt PromptMessage Purpose Rate Store TextKind Turn",
+    "prompt": "PromptLimits",
+    "rate_limits": "RateLimits",
+    "replies": "Replies",
+    "session_watch": "SessionWatch",
+    "streams": "ReplyStream",
+    "sweep": "ExpirySweep",
+    "sync": "SyncChat SyncMine SyncReplyStream",
+    "use_cases.accounts": (
+        "ChangeEmail ChangePassword ChangeUsername CreateAccount DeleteAccount PasswordPolicy Register StepUp"
+    ),
+    "use_cases.administration": (
+        "CreateAdmin DeleteUser DisableUser EnableUser FindUser GrantRole ListRoles ListSessionsOfUser "
+        "ListUsers RevokeRole RevokeSessionsOfUser"
+    ),
+    "use_cases.asking": "ChatDefaults ChatOptions Sent",
+    "use_cases.chat": "EditMessage FollowReply RegenerateReply SendMessage StopReply",
+    "use_cases.conversations": (
+        "AddMessage CreateConversation DeleteConversation History ListConversations ListCursor ListPage "
+        "ReadHistory RenameConversation SwitchBranch"
+    ),
+    "use_cases.encryption_keys": "CountOldKeys Rotated RotateKeys",
+    "use_cases.model_configs": (
+        "Checked CheckModelConfig CreateModelConfig DeleteModelConfig ListModelConfigs UpdateModelConfig"
+    ),
+    "use_cases.own_data": "ExportOwnData ImportConversations Imported OwnThing",
+    "use_cases.owners": "ForgetOwner OpenOwner",
+    "use_cases.read_import": "OwnConversation",
+    "use_cases.search": "SearchConversations SearchCursor SearchPage",
+    "use_cases.sessions": "Authenticate ListSessions Refresh RevokeOtherSessions RevokeSession SignIn SignOut",
+    "use_cases.user_import": "ImportUsers",
+    "wire": "Problem problem",
+}
+"""The names of each module, which is imported with the first of them: a program pays for what it uses."""
+_HOME = {name: f"chatcore.{module}" for module, names in _HOMES.items() for name in names.split()}
 
+if not TYPE_CHECKING:
+    __all__ = sorted(_HOME)
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version  # only for who asks
-
-        return version("chatcore")
-    raise AttributeError(f"module 'chatcore' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return import_module("importlib.metadata").version("chatcore")
+        if name in _HOME:
+            value = globals()[name] = getattr(import_module(_HOME[name]), name)
+            return value
+        if name in ("errors", "ports", "wire"):
+            return import_module(f"chatcore.{name}")
+        raise AttributeError(f"module 'chatcore' has no attribute {name!r}")

@@ -17,6 +17,7 @@ import nbformat
 import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
 
 from agent_gateway import AGENT, Agent  # examples/
 from anthropic_gateway import AnthropicGateway
@@ -164,7 +165,7 @@ RSA_KEYS = [rsa.generate_private_key(public_exponent=65537, key_size=2048) for _
 @asynccontextmanager
 async def issuer() -> AsyncIterator[str]:
     """One that publishes the first of these keys."""
-    key = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(RSA_KEYS[0].public_key()))
+    key = json.loads(RSAAlgorithm.to_jwk(RSA_KEYS[0].public_key()))
     published = {"keys": [{**key, "kid": "first", "use": "sig", "alg": "RS256"}]}
 
     async def jwks(_: web.Request) -> web.Response:
@@ -249,7 +250,7 @@ def test_celery_answers_and_others_read_along(url: str) -> None:
 
 
 def test_a_notebook(tmp_path: Path) -> None:
-    notebook = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)
+    notebook = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     client = nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3")
     client.execute(cwd=str(tmp_path))
     said = [output for cell in notebook.cells for output in cell.get("outputs", ())]

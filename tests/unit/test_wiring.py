@@ -1,11 +1,19 @@
 """`Chat` and `UseCases`, as an embedding program has them."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+import chatcore
 from chatcore import USE_CASES, Chat, ChatDefaults, Register, SendMessage, SessionPolicy, UseCases, Vouched
 from chatcore.issuing import SessionIssuer
 from chatcore_memory import HandClock, MemoryDatabase, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel
 from unit.world import PASSWORD, SERVER_MODEL, World, read
+
+SOURCE = Path(__file__).parents[2] / "src"
 
 
 def test_each_use_case_is_named_after_its_class(world: World) -> None:
@@ -54,3 +62,29 @@ def test_what_has_a_default_keeps_it_unless_there_is_a_part(world: World) -> Non
     assert others.search_conversations.limits is world.limits
     assert isinstance(others.register, Register)
     assert isinstance(others.register.sessions, SessionIssuer)
+
+
+def test_what_is_not_used_is_not_imported() -> None:
+    """Nor is anything but Python, whatever is used."""
+    said = (
+        "import sys; before = set(sys.modules); import chatcore; print(*sorted(set(sys.modules) - before)); "
+        "[getattr(chatcore, name) for name in chatcore.__all__]; "
+        "print(*{name.split('.')[0] for name in sys.modules} - sys.stdlib_module_names)"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", said], cwd=SOURCE, capture_output=True, text=True, check=True)
+    first, all_of_it = done.stdout.splitlines()
+    assert "chatcore" in first.split()
+    assert not [name for name in first.split() if name.startswith(("chatcore.", "asyncio"))]
+    assert set(all_of_it.split()) <= {"chatcore", "__main__"}
+
+
+def test_all_names_are_there() -> None:
+    listed = re.findall(
+        r"^    from chatcore\.[\w.]+ import (\w+) as \1$", (SOURCE / "chatcore/__init__.py").read_text(), re.MULTILINE
+    )
+    assert sorted(listed) == sorted(chatcore.__all__)
+    for name in chatcore.__all__:
+        assert getattr(chatcore, name) is not None
+    assert chatcore.__version__
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = chatcore.nonsense  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownVariableType, reportUnknownMemberType]
