@@ -82,8 +82,8 @@ def test_all_names_are_there() -> None:
     listed = re.findall(
         r"^    from chatcore\.[\w.]+ import (\w+) as \1$", (SOURCE / "chatcore/__init__.py").read_text(), re.MULTILINE
     )
-    assert sorted(listed) == sorted(chatcore.__all__)
-    for name in chatcore.__all__:
+    assert sorted(listed) == sorted(vars(chatcore)["__all__"])
+    for name in listed:
         assert getattr(chatcore, name) is not None
     assert chatcore.__version__
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
