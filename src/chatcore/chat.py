@@ -164,7 +164,7 @@ class UseCases:
         self._parts = dict(parts)
 
     def within(self, unit_of_work: UnitOfWorkFactory) -> "UseCases":
-        """The same use cases, in other units of work."""
+        """Return the same use cases, in other units of work."""
         return UseCases({**self._given, UnitOfWorkFactory: unit_of_work})
 
     if not TYPE_CHECKING:  # to a type checker the list above is complete
@@ -230,13 +230,14 @@ class Chat:
         password_policy: PasswordPolicy | None = None,
         session_policy: SessionPolicy | None = None,
     ) -> None:
-        """`store` and `gateway` are opened and closed with it, if they are context managers. `model`: the endpoint of
-        who has none of their own; as `defaults.model`.
+        """`store`, and `gateway` if it is a context manager, are opened and closed with the chat. `model`: the endpoint
+        for users without one of their own; it replaces `defaults.model`.
 
         `cipher` seals and opens users' own API keys; without one they have no endpoints of their own. `migrate`: bring
-        the schema up to date when it is opened; else raise `NotMigrated` where it is not. `grace`: seconds for replies
-        in progress when it is closed. `lease`: seconds without a sign of life after which other processes take this one
-        for dead, the same in all of them; by default 5 where the store is shared, else none.
+        the schema up to date on opening; if False, raise `NotMigrated` where it is not. `grace`: seconds for replies in
+        progress on closing; what is left then ends as `interrupted`. `lease`: seconds without a sign of life after
+        which other processes take this one for dead, the same in all of them; by default 5 where the store is shared,
+        else none.
 
         `passwords`, `signer` and the policies are for accounts of chatcore's own: without them the use cases that need
         them raise `LookupError`.
@@ -273,8 +274,8 @@ class Chat:
         self.use_cases: UseCases = UseCases({kind: part for kind, part in parts.items() if part is not None})
 
     async def __aenter__(self) -> Self:
-        """Open the store and the gateway, end what dead processes have left, and begin to keep house. Raise
-        `Unavailable`, `NotMigrated`."""
+        """Open the store and the gateway, end the replies of dead processes, and start the sweep. Raise `Unavailable`,
+        `NotMigrated`."""
         async with AsyncExitStack() as opened:
             await opened.enter_async_context(self._store)
             if self._migrate:
@@ -298,21 +299,23 @@ class Chat:
 
     async def of(self, user: str, *, tenant: str = "") -> Mine:
         """Return what a user of the program has. `user`: the program's own id, 1 to 255 characters, compared exactly;
-        it needs no registration. `tenant`: up to 255 characters; the same id in two tenants is two users."""
+        it needs no registration. `tenant`: up to 255 characters; the same id in two tenants is two users. Raise
+        `ValidationFailed`, `Unavailable`."""
         return Mine(await self.use_cases.open_owner(user=user, tenant=tenant), self.use_cases)
 
     async def forget(self, user: str, *, tenant: str = "") -> bool:
-        """Stop the user's replies, and delete all that they have. False: there is no such user."""
+        """Stop the user's replies, and delete all that they have. Return False if there is no such user. Raise
+        `ValidationFailed`, `Unavailable`."""
         return await self.use_cases.forget_owner(user=user, tenant=tenant)
 
     async def abandon(self) -> None:
-        """Close it as the process's death would: replies in progress stay as they were stored, and another process
-        ends them as `interrupted`. For tests (`chatcore_testing.kill`)."""
+        """Close as the process's death would: replies in progress stay as they were stored, and another process ends
+        them as `interrupted`. For tests (`chatcore_testing.kill`)."""
         await self._replies.abandon()
         await self._open.aclose()
 
     def close_readers(self) -> None:
-        """End all open streams, here and now: each raises `Unavailable`, and its reader reads on from its cursor
-        elsewhere. Replies go on. Servers wait for open streams before they close anything: call it at the first
+        """End all open streams and all later ones: each raises `Unavailable`, and its reader reads on from its cursor
+        elsewhere. Replies continue. Servers wait for open streams before they close anything: call it at the first
         SIGTERM."""
         self._replies.close_readers()

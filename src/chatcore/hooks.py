@@ -19,8 +19,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """A message that is about to be sent. `conversation_id`: None for a new conversation. `content`: None where an
-    earlier message is answered again. `metadata` is stored with the message."""
+    """A message that is about to be sent. `user` and `tenant`: the program's own id; empty for an account.
+    `conversation_id`: None for a new conversation. `content`: None where an earlier message is answered again; then
+    only `options` can be changed. `metadata` is stored with the message."""
 
     owner: OwnerId
     user: str
@@ -34,36 +35,39 @@ class Ask:
 class Hooks:
     """All do nothing. None is called, and costs nothing, unless it is overridden.
 
-    `stored` and `ended` run inside a transaction: they take little time, and change nothing but through `work`, whose
-    `execute` runs the program's own statements. They may run again, for a transaction that was rolled back.
+    `stored` and `ended` run inside a transaction, with the conversation locked: keep them short, and change nothing but
+    through `work`, whose `execute` runs the program's own statements. They may run again, for a transaction that was
+    rolled back.
     """
 
     async def before_send(self, ask: Ask) -> Ask:
-        """Change content, options or metadata. Nothing is stored yet: raise `Refused` to store nothing."""
+        """Change content, options or metadata, within their bounds. Raise `Refused` to store nothing."""
         return ask
 
     async def stored(self, work: HookWork, sent: "Sent") -> None:
-        """Add to the transaction that acknowledges a message. What it raises undoes the send, and is raised by it."""
+        """Add to the transaction that acknowledges a message. What it raises undoes the send, which raises it."""
 
     async def prompt(self, turn: Turn, prompt: Prompt) -> Prompt:
-        """Change what the model is asked: retrieval, redaction. No lock and no connection is held. `Refused` fails the
-        reply, with its code; so does any other error, as `internal`."""
+        """Change the model's prompt: retrieval, redaction. No lock and no connection is held. Called for titles too
+        (`turn.purpose`). `Refused` fails the reply with its code, any other error with `internal`; a title is left out.
+        """
         return prompt
 
     async def delta(self, turn: Turn, delta: Delta) -> Delta | None:
-        """Change or, with None, drop what the model says before it is stored or seen. `Refused` ends the reply."""
+        """Change or, with None, drop what the model says before it is stored or seen; not for titles. Errors as in
+        `prompt`; the text so far is kept."""
         return delta
 
     async def ended(self, work: HookWork, turn: Turn, reply: Message) -> None:
         """Add to the transaction that stores the end of a reply, once, in whichever process ends it: billing, outbox.
 
-        What it raises is logged, and the end tried again; after three tries the end is stored without it."""
+        It has 5 seconds. An error is logged and the end tried again; after three tries the end is stored without it."""
 
     async def after_end(self, turn: Turn, reply: Message) -> None:
-        """After the end is committed, at most once: metrics. What it raises is logged."""
+        """Act after the end is committed, at most once: metrics. An error is logged."""
 
     def overrides(self, hook: Callable[..., object]) -> bool:
-        """Whether `hook`, such as `Hooks.delta`, is overridden."""
+        """Return whether `hook`, such as `Hooks.delta`, is overridden."""
         name = hook.__name__
         return getattr(type(self), name) is not getattr(Hooks, name) or name in vars(self)
 
@@ -72,8 +76,8 @@ NO_HOOKS = Hooks()
 
 
 async def called(hook: Awaitable[T]) -> T:
-    """Return what a hook returns. A cancellation that it raises of itself is an error like others: nobody has cancelled
-    the task that calls it."""
+    """Return what a hook returns. Raise `RuntimeError` for a `CancelledError` of the hook's own, while nobody cancels
+    the task."""
     try:
         return await hook
     except asyncio.CancelledError as error:

@@ -26,7 +26,8 @@ class Mine:
     """One user's conversations. Immutable and cheap: take one per request, from `Chat.of`.
 
     Ids are those of conversations and messages of this user; another's and missing ones are `NotFound` alike. Each
-    method raises what the use case of its name declares in `raises`.
+    method raises what its use case declares in `raises`, such as `SendMessage.raises` for `send`, and
+    `ValidationFailed` for what is out of bounds. After `Chat.forget` every change raises `Unauthenticated`.
     """
 
     by: Owner
@@ -43,12 +44,15 @@ class Mine:
         options: ChatOptions = NO_OPTIONS,
         metadata: Mapping[str, str] = NO_METADATA,
     ) -> Sent:
-        """Send a message, and start the model's reply, which goes on whoever reads it. Once this returns, both are
+        """Send a message, and start the model's reply, which continues without readers. Once this returns, both are
         stored.
 
-        `to`: a conversation; None starts a new one. `key`: 1 to 255 characters that make the send unique within 24
-        hours in its conversation: sent again with the same content, options and metadata, it gives the same message and
-        reply. `metadata`: at most 16 pairs, stored with the message: names of 1 to 64 characters, values up to 512.
+        `content`: 1 to 200,000 characters. `to`: a conversation; None starts a new one. `key`: 1 to 255 characters that
+        make the send unique within 24 hours in its conversation, so it needs `to`: sent again with the same content,
+        options and metadata, it gives the same message and reply; with others, `IdempotencyKeyReused`. `metadata`: at
+        most 16 pairs, stored with the message: names of 1 to 64 characters, values up to 512.
+
+        Raise `ConversationBusy` while a reply is in progress in the conversation.
         """
         return await self.use_cases.send_message(
             by=self.by,
@@ -68,7 +72,7 @@ class Mine:
         options: ChatOptions = NO_OPTIONS,
         metadata: Mapping[str, str] = NO_METADATA,
     ) -> Sent:
-        """Send another message in the place of an earlier one, in a new branch."""
+        """Send another message in the place of an earlier one of the user's, in a new branch. Otherwise as `send`."""
         return await self.use_cases.edit_message(
             by=self.by,
             conversation_id=_conversation(conversation),
@@ -93,9 +97,8 @@ class Mine:
     async def reply(self, conversation: int, *, after: Cursor | int | None = 0) -> ReplyStream:
         """Open the conversation's last reply, or that of the cursor, in progress or ended, in whichever process.
 
-        `after`: the code points that the reader has; an event's `cursor`, or `Cursor.parse(last_event_id)`. Text that
-        was read before and text that follows are the text that is stored. Raise `NotFound` here, before anything is
-        streamed.
+        `after`: the code points that the reader has, or an event's `cursor`. The text read before and the text that
+        follows are together the stored text. Raise `NotFound` here, before anything is streamed.
         """
         cursor, offset = place(after)
         return await ReplyStream.opened(
@@ -108,8 +111,8 @@ class Mine:
         )
 
     async def resume(self, conversation: int, last_event_id: str | None, *, after: int = 0) -> ReplyStream | None:
-        """As `reply`, for a browser's `EventSource`. `last_event_id`: the header `Last-Event-ID`, which wins over
-        `after`. None: nothing follows, so answer 204, and the browser does not ask again."""
+        """Open a reply as `reply` does, for a browser's `EventSource`. `last_event_id`: the header `Last-Event-ID`,
+        which wins over `after`. Return None if nothing follows: answer 204, and the browser does not ask again."""
         cursor = Cursor.parse(last_event_id or None)
         events = self.use_cases.follow_reply(
             owner=self.by.owner,
@@ -122,22 +125,26 @@ class Mine:
         return None if first is None else ReplyStream(first, events)
 
     async def stop(self, conversation: int) -> Message:
-        """Stop the reply in progress, in whichever process, and keep its text. Return the stored reply."""
+        """Stop the reply in progress, in whichever process, and keep its text. Return the stored reply; without one in
+        progress, the last reply unchanged."""
         return await self.use_cases.stop_reply(by=self.by, conversation_id=_conversation(conversation))
 
     # ---- conversations -----------------------------------------------------------------------------------
 
     async def conversations(self, *, limit: int = 20, offset: int = 0, cursor: ListCursor | None = None) -> ListPage:
-        """List conversations, most recently used first. `cursor`: `next` of the page before, instead of `offset`."""
+        """List conversations, most recently used first. `limit`: 1 to 100. `offset`: up to 1,000,000. `cursor`: `next`
+        of the page before, instead of `offset`."""
         return await self.use_cases.list_conversations(owner=self.by.owner, limit=limit, offset=offset, cursor=cursor)
 
     async def create(self, *, title: str | None = None, config: int | None = None) -> Conversation:
-        """Create an empty conversation. `config`: the model configuration that it uses."""
+        """Create an empty conversation. `title`: 1 to 200 characters; without one the first message gives it. `config`:
+        the model configuration that it uses."""
         config_id = None if config is None else ModelConfigId(_id("config", config))
         return await self.use_cases.create_conversation(by=self.by, title=title, config_id=config_id)
 
     async def history(self, conversation: int, *, limit: int = 50, before: int | None = None) -> History:
-        """Return the newest messages of the active branch, or those before a message, oldest first."""
+        """Return the newest messages of the active branch, or those before the message `before`, oldest first. `limit`:
+        1 to 200; a page has at most 4 MiB of text, but at least one message."""
         return await self.use_cases.read_history(
             owner=self.by.owner,
             conversation_id=_conversation(conversation),
@@ -146,18 +153,19 @@ class Mine:
         )
 
     async def add(self, conversation: int, role: Role, content: str) -> Message:
-        """Append a message without asking a model."""
+        """Append a message to the active branch without asking a model. `content`: 1 to 200,000 characters."""
         return await self.use_cases.add_message(
             by=self.by, conversation_id=_conversation(conversation), role=role, content=content
         )
 
     async def switch(self, conversation: int, message: int) -> History:
-        """Make the branch through a message the active one."""
+        """Make the branch through a message the active one, and return its newest messages."""
         return await self.use_cases.switch_branch(
             by=self.by, conversation_id=_conversation(conversation), message_id=_message(message)
         )
 
     async def rename(self, conversation: int, title: str) -> Conversation:
+        """Set the title, 1 to 200 characters, which only another rename changes."""
         return await self.use_cases.rename_conversation(
             by=self.by, conversation_id=_conversation(conversation), title=title
         )
@@ -167,7 +175,8 @@ class Mine:
         await self.use_cases.delete_conversation(by=self.by, conversation_id=_conversation(conversation))
 
     async def search(self, q: str, *, limit: int = 20, cursor: SearchCursor | None = None) -> SearchPage:
-        """Search titles and messages. `cursor`: `next` of the page before, which may have few hits, or none."""
+        """Search titles and messages for a text of 1 to 200 characters. `limit`: 1 to 100. `cursor`: `next` of the page
+        before; a page may have few hits, or none, while there is a next one."""
         return await self.use_cases.search_conversations(
             owner=self.by.owner, q=q, limit=limit, cursor=cursor or SearchCursor()
         )
@@ -180,8 +189,8 @@ class Mine:
     # ---- the program's own transaction -------------------------------------------------------------------
 
     def within(self, unit_of_work: UnitOfWorkFactory) -> "Mine":
-        """The same user, in a transaction of the program's: `me.within(database.within(session))`. What is stored is
-        stored when that commits, and a reply begins then."""
+        """Return the same user in a transaction of the program's: `me.within(database.within(session))`. Its commit
+        stores what is sent, and the reply begins then."""
         return Mine(self.by, self.use_cases.within(unit_of_work))
 
 

@@ -15,9 +15,9 @@ from chatcore.ports import TextKind
 class ReplyStream(AsyncGenerator[ReplyEvent, None]):
     """The events of one reply, from a cursor on: `ReplyStarted`, text, `ReplyEnded`. Read it in one of its forms, once.
 
-    It is open: what could refuse it has done so. A program that does not read it to its end closes it (`aclose`, or
-    `contextlib.aclosing`); the reply goes on without readers. `Unavailable` is raised when the process shuts down:
-    read on from `cursor`, from any process.
+    It is open: a refusal was raised before. A program that does not read it to its end closes it (`aclose`, or
+    `contextlib.aclosing`); the reply continues without readers. Raise `Unavailable` when the process shuts down: read
+    on from `cursor`, from any process.
     """
 
     def __init__(self, first: ReplyEvent, events: AsyncGenerator[ReplyEvent, None]) -> None:
@@ -82,7 +82,7 @@ class ReplyStream(AsyncGenerator[ReplyEvent, None]):
                     yield wire.ndjson(event)
 
     async def text(self) -> AsyncGenerator[str, None]:
-        """Yield the answer's text, without the reasoning. How the reply ends is not seen: `ended` tells it."""
+        """Yield the answer's text, without the reasoning. It does not say how the reply ended; `ended` does."""
         async with aclosing(self):
             async for event in self:
                 if isinstance(event, ReplyDelta) and event.kind is TextKind.ANSWER:

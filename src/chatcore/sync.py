@@ -30,7 +30,7 @@ class _Loop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return its result. A caller that is interrupted cancels it."""
+        """Return the coroutine's result. An interrupted caller cancels it."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -79,7 +79,7 @@ def _as_sync(
 
 
 class SyncMine:
-    """As `Mine`, method for method."""
+    """As `Mine`, method for method, but without `within`, whose sessions are asynchronous."""
 
     def __init__(self, mine: Mine, loop: _Loop) -> None:
         self.mine = mine
@@ -207,11 +207,11 @@ class SyncChat:
         return self._loop.run(self._chat.forget(user, tenant=tenant))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run anything on its loop, such as a use case."""
+        """Return the result of a coroutine, such as a use case's, run on the chat's loop."""
         return self._loop.run(work)
 
     def iterate(self, things: AsyncGenerator[T, None]) -> Generator[T, None, None]:
-        """Yield what is yielded on its loop, and close both together."""
+        """Yield what a generator yields on the chat's loop. Closing one closes the other."""
         return self._loop.iterate(things)
 
     def close_readers(self) -> None:

@@ -59,8 +59,8 @@ def ndjson(event: ReplyEvent) -> bytes:
 
 
 def event_data(event: ReplyEvent) -> Json:
-    """Return the event's JSON object. Of an ended reply with more than 10,000 code points it leaves the text out, which
-    its reader has."""
+    """Return the event's JSON object. For the end of a reply with more than 10,000 code points, `content` and
+    `reasoning` are null: its reader has the text."""
     data: Json = {"type": _type_of(event), "reply_id": event.reply_id, "offset": event.offset}
     match event:
         case ReplyDelta():
@@ -131,7 +131,8 @@ def moment(time: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error as RFC 9457 has it. `code` is stable; `errors` names the fields that break a rule."""
+    """An error as RFC 9457 has it. `code` is stable; `errors` names the fields that break a rule; `retry_after` is in
+    seconds."""
 
     status: int
     code: str
@@ -148,7 +149,7 @@ class Problem:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """`Retry-After` and `WWW-Authenticate`, where they belong."""
+        """Return `Retry-After` and `WWW-Authenticate`, where they belong."""
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         return headers | {"WWW-Authenticate": "Bearer"} if self.status == 401 else headers
 
@@ -165,15 +166,14 @@ class Problem:
 
 
 def failure(reply: Message) -> Problem:
-    """Return the problem that a failed reply is to a client that waited for its end."""
+    """Return the problem for a client that waited for the end of a reply that failed."""
     error = reply.error or INTERNAL
     status = {ModelTimeout.code: 504, INTERNAL.code: 500}.get(error.code, ModelError.status)
     return Problem(status, error.code, error.detail, reply_id=reply.id)
 
 
 def problem(error: BaseException) -> Problem:
-    """Return the problem that an error is to a client. What is no error of chatcore's is `internal`, and its words stay
-    inside."""
+    """Return the problem for a client. Other errors than chatcore's are `internal`, and their text is not shown."""
     if not isinstance(error, ChatcoreError):
         return Problem(500, INTERNAL.code, INTERNAL.detail)
     return Problem(

@@ -54,17 +54,16 @@ class Database(Store):
     ) -> None:
         """`source`: a URL (see `chatcore_sql.url` and `chatcore_sql.parameters`) as text or as SQLAlchemy's, or the
         program's engine, of which only the URL is used. The connections are chatcore's own in either case, in
-        autocommit, with asyncmy, asyncpg or aiosqlite, whatever driver the URL names: transactions, time limits and
-        prepared statements are its own affair. `within` joins the program's. `connect`: more arguments of that driver,
-        such as `ssl`; an engine's `connect_args` cannot be read from it.
+        autocommit, with asyncmy, asyncpg or aiosqlite, whatever driver the URL names, and with time limits of its own.
+        `within` joins the program's transaction. `connect`: more arguments of that driver, such as `ssl`; an engine's
+        `connect_args` cannot be read from it.
 
-        `prefix`: at most 12 letters,
-        digits and `_`, which the names of all tables begin with. `schema`: of a PostgreSQL database; the first
-        migration makes it. `pool_size`: most connections at once, besides two that are kept for what is urgent; with
-        SQLite, readers. `max_storage`: bytes that a user may store.
+        `prefix`: at most 12 letters, digits and `_`, which the names of all tables begin with. `schema`: of a
+        PostgreSQL database; the first migration makes it. `pool_size`: most connections at once, besides two that are
+        kept for what is urgent; with SQLite, readers. `max_storage`: bytes that a user may store.
 
-        Raise `ValueError` for a URL, a prefix or a schema that is none, and for an engine whose database is in its
-        memory; `ModuleNotFoundError` if the driver is not installed. Connects to nothing yet.
+        Raise `ValueError` for an invalid URL, prefix or schema, and for an engine whose database is in its memory;
+        `ModuleNotFoundError` if the driver is not installed. Nothing is connected yet.
         """
         asked = asked_by(engine_url(_text_of(source)))
         need_driver(asked.url)

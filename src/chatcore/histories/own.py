@@ -29,6 +29,7 @@ from chatcore.histories.json_values import NotJson
 from chatcore.histories.notes import members
 from chatcore.use_cases.own_data import EndOfExport, Line, OwnThing, Unreadable
 from chatcore.use_cases.read_import import OwnConversation
+from chatcore.wire import moment
 
 FORMAT, VERSION = "chatcore export", 1
 LONGEST_LINE = 16 * 1024 * 1024
@@ -106,7 +107,7 @@ def _line(kind: str, **more: object) -> bytes:
 def _plain(value: Any) -> object:
     match value:
         case datetime():
-            return value.isoformat().replace("+00:00", "Z")
+            return moment(value)
         case Mapping():
             return dict(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
         case frozenset():

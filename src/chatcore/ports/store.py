@@ -14,7 +14,7 @@ class Store(Protocol):
     @property
     @abstractmethod
     def is_shared(self) -> bool:
-        """Whether other processes may use it at the same time."""
+        """Return whether other processes may use it at the same time."""
 
     @abstractmethod
     def unit_of_work(self, *, read_only: bool = False, urgent: bool = False) -> AbstractAsyncContextManager[UnitOfWork]:
@@ -26,7 +26,7 @@ class Store(Protocol):
 
     @abstractmethod
     async def is_migrated(self) -> bool:
-        """Whether the schema is at the newest revision, which is the one that this code needs."""
+        """Return whether the schema is at the newest revision, which is the one that this code needs."""
 
     @abstractmethod
     async def __aenter__(self) -> Self: ...

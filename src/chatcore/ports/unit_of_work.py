@@ -21,8 +21,8 @@ W_co = TypeVar("W_co", covariant=True)
 
 
 class Transaction(Protocol):
-    """One transaction. Each use case declares the repositories that it touches in a protocol of
-    its own; a fake for its tests needs no others."""
+    """One transaction. Each use case declares the repositories that it touches in a protocol of its own; a fake for its
+    tests needs no others."""
 
     @abstractmethod
     async def commit(self) -> None:
@@ -35,9 +35,9 @@ class Transaction(Protocol):
         """
 
     def then(self, call: Callable[[bool | None], None]) -> None:
-        """After `commit`, call once it is known what has become of it. True: durable, as it is at once for a unit of
-        its own. One that has joined the embedding program's transaction waits for its end, and calls with False: rolled
-        back, or None: committed, but what was undone in part may not be there."""
+        """Call after `commit`, once the outcome is known. True: durable, at once for a unit of its own. A unit that has
+        joined the embedding program's transaction waits for the end of that: False, if it was rolled back; None, if it
+        was committed, but perhaps without this unit, which a savepoint may have undone."""
         call(True)
 
 

@@ -48,8 +48,8 @@ class OpenOwner:
 
 @dataclass(frozen=True, kw_only=True)
 class ForgetOwner:
-    """Delete an embedding program's user and all that it owns. Replies in progress are stopped first. False: there is
-    no such user. On the next sight a new one appears."""
+    """Delete an embedding program's user and all that it owns. Replies in progress are stopped first. Return False if
+    there is no such user. On the next sight a new one appears."""
 
     unit_of_work: UnitsOfWork[ClosingWork]
     replies: Replies

@@ -64,7 +64,7 @@ _OPENAI_MODEL = "gpt-4o-mini"
 
 
 def make_container(settings: Settings, *providers: Provider) -> AsyncContainer:
-    """Settings that were made in code get the secrets that development makes. Raises `SettingsError`."""
+    """Settings that were made in code get the secrets that development makes. Raise `SettingsError`."""
     settings = settings.completed()
     return make_async_container(Adapters(), Core(), *providers, context={Settings: settings})
 
@@ -226,7 +226,7 @@ class Core(Provider):
 def database_of(settings: Settings) -> Database:
     """The database that the settings name, not open yet; for the default one DATA_DIR is made.
 
-    Raises `SettingsError`.
+    Raise `SettingsError`.
     """
     if not settings.database_url:
         settings.make_data_dir()
@@ -244,7 +244,7 @@ def database_of(settings: Settings) -> Database:
 def migration_script_of(settings: Settings, start: str) -> str:
     """The SQL from the revision `start` to the newest, for the database that the settings name.
 
-    Raises `SettingsError`, and `LookupError` if there is no such revision.
+    Raise `SettingsError`, and `LookupError` if there is no such revision.
     """
     naming = _naming(settings)
     with blaming("DATABASE_URL"):

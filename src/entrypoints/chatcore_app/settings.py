@@ -111,7 +111,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
 
     @staticmethod
     def load(environ: Mapping[str, str] | None = None, env_file: str = ".env") -> "Settings":
-        """Raises `SettingsError`. In development missing secrets are made once and kept in DATA_DIR/secrets.env."""
+        """Raise `SettingsError`. In development missing secrets are made once and kept in DATA_DIR/secrets.env."""
         environ = os.environ if environ is None else environ
         with blaming(env_file):
             in_file = _file_values(Path(env_file))
@@ -121,7 +121,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         return settings
 
     def completed(self) -> "Settings":
-        """Return them checked, and with the secrets that `load` makes. Raises `SettingsError`."""
+        """Return them checked, and with the secrets that `load` makes. Raise `SettingsError`."""
         made = _converted(self._secrets_made())
         settings = msgspec.structs.replace(
             self,
@@ -140,7 +140,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
             return _development_secrets(self.data_dir)
 
     def check(self) -> None:
-        """Raises `SettingsError` for what no single value shows."""
+        """Raise `SettingsError` for what no single value shows."""
         if missing := " ".join(self._missing_secrets()):
             raise SettingsError(missing)
         if self.environment == "production" and (guessable := " ".join(self._guessable_secrets())):
@@ -180,7 +180,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
 
     @property
     def rate_limits(self) -> dict[str, Rate | None]:
-        """Each kind's rate, None where there is none. Raises `SettingsError`."""
+        """Each kind's rate, None where there is none. Raise `SettingsError`."""
         defaults = _PRODUCTION_RATES if self.environment == "production" else {}
         return {
             kind: rate(f"RATE_LIMIT_{kind.upper()}", getattr(self, f"rate_limit_{kind}") or defaults.get(kind, "off"))
@@ -213,7 +213,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         return f"Settings(environment={self.environment!r}, …)"
 
     def make_data_dir(self) -> None:
-        """Raises `SettingsError` if it cannot be made."""
+        """Raise `SettingsError` if it cannot be made."""
         with blaming("DATA_DIR"):
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
 

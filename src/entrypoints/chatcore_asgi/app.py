@@ -30,8 +30,8 @@ Identify: TypeAlias = Callable[[Scope], Awaitable[Mine]]
 def conversations(chat: Chat, *, authenticate: Authenticate, max_body_bytes: int = MAX_BODY_BYTES) -> ASGIApp:
     """Return an ASGI application with the routes of `/conversations`. Mount it anywhere: it honours `root_path`.
 
-    `authenticate` says who asks. `max_body_bytes`: larger bodies are answered 413. The chat is opened and closed by the
-    host, or, where a server runs this application alone, by its lifespan.
+    `authenticate` returns the user of a request. `max_body_bytes`: larger bodies are answered 413. The host opens and
+    closes the chat; where a server runs this application alone, its lifespan does.
     """
 
     async def identify(scope: Scope) -> Mine:
@@ -42,8 +42,8 @@ def conversations(chat: Chat, *, authenticate: Authenticate, max_body_bytes: int
 
 
 def conversations_of(identify: Identify, *, max_body_bytes: int = MAX_BODY_BYTES) -> ASGIApp:
-    """Return the same for a host that finds out itself who asks: `identify` returns what is theirs. What it raises is
-    answered as a problem."""
+    """Return the same application for a host that identifies users itself: `identify` returns the user's `Mine`. An
+    error that it raises is answered as a problem."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -117,7 +117,7 @@ async def _ended(me: Mine, sent: Sent) -> Json:
 
 
 def _problem(error: Exception) -> Problem | None:
-    """Return what to answer. None: the client has left."""
+    """Return what to answer, or None if the client has left."""
     if isinstance(error, Refusal):
         return error.problem
     if not isinstance(error, ChatcoreError):

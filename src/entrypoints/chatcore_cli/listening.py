@@ -10,7 +10,7 @@ from chatcore_app import Settings, SettingsError
 def listen(settings: Settings) -> list[socket.socket]:
     """Bound, and not listening yet: one for each address of HOST. `::` is IPv4 too (RFC 3493 §5.3).
 
-    Raises `SettingsError`.
+    Raise `SettingsError`.
     """
     host, port, found = settings.address, settings.port, list[socket.socket]()
     addresses = _addresses(host, port)

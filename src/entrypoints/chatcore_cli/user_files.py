@@ -57,7 +57,7 @@ class UserFile:
         return self._raw.tell()
 
     def rows(self) -> Iterator[UserRow]:
-        """Raises `SettingsError` if the file has no columns that could be users."""
+        """Raise `SettingsError` if the file has no columns that could be users."""
         first = self._text.readline(LONGEST_LINE)
         if first.lstrip().startswith("{"):
             return self._json_rows(first)

@@ -21,7 +21,7 @@ ALL_PARTS = frozenset(Part)
 def parts_of(named: Collection[str] | None, *, own_identity: bool) -> frozenset[Part]:
     """Return the parts that the application has: all that are possible by default.
 
-    Raise `ValueError` for a part that there is not, and for one that needs chatcore's own accounts without them.
+    Raise `ValueError` for an unknown part, and for one that needs chatcore's own accounts without them.
     """
     parts = (frozenset[Part]() if own_identity else ALL_PARTS) if named is None else frozenset(map(Part, named))
     if own_identity and parts:

@@ -49,7 +49,7 @@ async def gateway(
     *,
     lacks: Set[Capability] = NOTHING,
 ) -> Report:
-    """`stage(*steps)` and `listing(names)`: as the methods of `GatewayContract`; each step is a `Step`."""
+    """Run `GatewayContract`. `stage(*steps)` and `listing(names)`: as its methods; each step is a `Step`."""
     return await _report(GatewayContract, lacks, stage=stage, listing=listing)
 
 
@@ -60,7 +60,8 @@ async def store(
     *,
     lacks: Set[Capability] = NOTHING,
 ) -> Report:
-    """`make`, `limited` and `numbered`: as the methods of `StoreContract`."""
+    """Run `StoreContract`. `make`, `limited` and `numbered`: as its methods `store`, `limited_store` and
+    `numbered_store`."""
     return await _report(StoreContract, lacks, store=make, limited_store=limited, numbered_store=numbered)
 
 
@@ -70,6 +71,7 @@ async def cipher(
     *,
     lacks: Set[Capability] = NOTHING,
 ) -> Report:
+    """Run `CipherContract`. `make` and `stranger`: as its methods `cipher` and `stranger`."""
     return await _report(CipherContract, lacks, cipher=make, stranger=stranger)
 
 
@@ -79,6 +81,7 @@ async def signer(
     *,
     lacks: Set[Capability] = NOTHING,
 ) -> Report:
+    """Run `TokenSignerContract`. `make` and `stranger`: as its methods `signer` and `stranger`."""
     return await _report(TokenSignerContract, lacks, signer=make, stranger=stranger)
 
 
@@ -88,14 +91,17 @@ async def hasher(
     *,
     lacks: Set[Capability] = NOTHING,
 ) -> Report:
+    """Run `PasswordHasherContract`. `make` and `outdated`: as its methods `hasher` and `outdated`."""
     return await _report(PasswordHasherContract, lacks, hasher=make, outdated=outdated)
 
 
 async def limiter(make: Callable[[], Made[RateLimiter]], pass_a_second: Callable[[], object] | None = None) -> Report:
+    """Run `RateLimiterContract`. `make` and `pass_a_second`: as its methods `limiter` and `pass_a_second`."""
     return await _report(RateLimiterContract, NOTHING, limiter=make, pass_a_second=pass_a_second)
 
 
 async def clock(make: Callable[[], Made[Clock]]) -> Report:
+    """Run `ClockContract`. `make`: as its method `clock`."""
     return await _report(ClockContract, NOTHING, clock=make)
 
 
