@@ -141,20 +141,22 @@ def _branch(*columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
 
 LAST = _branch(_m.id)
 
-# How long the texts are is known beside them; only those that fit are read. MySQL sees no range in a row's comparison.
 # The last page has a range too: without one PostgreSQL expects a tenth of the conversation, and reads the whole table.
+_TO_THE_END = _m.depth <= bindparam("otherwise", type_=Integer)
+
+
+def _history(*places: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    """The conversation, and of the messages at these places the last ones, with their order from the end. How long
+    their texts are is known beside them; only those that fit are read."""
+    page, fits = sized(_branch(_m.id, _m.depth, TEXT_SIZE.label("size")).where(*places).subquery("page"), "depth", "id")
+    joined = conversations.outerjoin(page, and_(true(), fits)).outerjoin(messages, _m.id == page.c.id)
+    return select(*CONVERSATION, page.c.place, *MESSAGE).select_from(joined).where(*THIS_CONVERSATION)
+
+
 _BEFORE = _depth_of("before", active=True)
-_PAGE, _PAGE_FITS = sized(
-    _branch(_m.id, _m.depth, TEXT_SIZE.label("size"))
-    .where(_m.depth <= _BEFORE, tuple_(_m.depth, _m.id) < tuple_(_BEFORE, bindparam("before", type_=Id)))
-    .subquery("page"),
-    "depth",
-    "id",
-)
-HISTORY = (
-    select(*CONVERSATION, _PAGE.c.place, *MESSAGE)
-    .select_from(conversations.outerjoin(_PAGE, and_(true(), _PAGE_FITS)).outerjoin(messages, _m.id == _PAGE.c.id))
-    .where(*THIS_CONVERSATION)
+HISTORY = _history(_TO_THE_END)
+HISTORY_BEFORE = _history(  # MySQL sees no range in a row's comparison
+    _m.depth <= _BEFORE, tuple_(_m.depth, _m.id) < tuple_(_BEFORE, bindparam("before", type_=Id))
 )
 
 _THESE = (
@@ -180,7 +182,8 @@ def _spoken(heads: Subquery) -> ColumnElement[bool]:
 
 
 _THROUGH = _depth_of("through", active=True)
-TOLD = _told(
+TOLD = _told(_branch(*_HEAD).where(_TO_THE_END).subquery("heads"))
+TOLD_THROUGH = _told(
     _branch(*_HEAD)
     .where(_m.depth <= _THROUGH, tuple_(_m.depth, _m.id) <= tuple_(_THROUGH, bindparam("through", type_=Id)))
     .subquery("heads")

@@ -120,20 +120,14 @@ class SqlMessageRepo(MessageRepo):
         before: MessageId | None = None,
         max_bytes: int = PAGE_BYTES,
     ) -> tuple[Conversation, Sequence[Message]] | None:
-        rows = await self._statements.rows(
-            sql.HISTORY,
-            owner=owner,
-            conversation=conversation_id,
-            limit=limit,
-            before=LARGEST_ID if before is None else before,
-            otherwise=UNKNOWN_DEPTH,
-            max_bytes=max_bytes,
-        )
+        page: dict[str, int] = {"limit": limit, "otherwise": UNKNOWN_DEPTH, "max_bytes": max_bytes}
+        statement, place = (sql.HISTORY, {}) if before is None else (sql.HISTORY_BEFORE, {"before": before})
+        rows = await self._statements.rows(statement, owner=owner, conversation=conversation_id, **page, **place)
         if not rows:
             return None
         width = len(CONVERSATION)
-        page = sorted((row[width:] for row in rows if row[width] is not None), key=itemgetter(0), reverse=True)
-        return conversation_from(rows[0][:width]), [with_siblings(row[1:]) for row in page]
+        shown = sorted((row[width:] for row in rows if row[width] is not None), key=itemgetter(0), reverse=True)
+        return conversation_from(rows[0][:width]), [with_siblings(row[1:]) for row in shown]
 
     async def told(
         self,
@@ -147,9 +141,9 @@ class SqlMessageRepo(MessageRepo):
     ) -> Sequence[Message]:
         this = {"owner": owner, "conversation": conversation_id, "max_bytes": max_bytes}
         if among is None:
-            end = {"through": through, "otherwise": -1}
-            whole = {"through": LARGEST_ID, "otherwise": UNKNOWN_DEPTH}
-            rows = await self._statements.rows(sql.TOLD, **this, limit=limit, **(whole if through is None else end))
+            whole, part = {"otherwise": UNKNOWN_DEPTH}, {"through": through, "otherwise": -1}
+            statement, place = (sql.TOLD, whole) if through is None else (sql.TOLD_THROUGH, part)
+            rows = await self._statements.rows(statement, **this, limit=limit, **place)
         elif among:
             rows = await self._statements.rows(sql.TOLD_AMONG, **this, limit=limit, these=among[-limit:])
         else:
