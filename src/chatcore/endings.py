@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from chatcore.entities import INTERNAL, Failure, FinishReason, Message, Status, Usage
 from chatcore.errors import Contention, ModelEmpty, ModelError, ModelRefused, Unavailable
-from chatcore.hooks import NO_HOOKS, Hooks, called
+from chatcore.hooks import NO_HOOKS, Hooks, called, in_time
 from chatcore.live_reply import LiveReply
 from chatcore.ports import (
     NO_METADATA,
@@ -34,7 +34,6 @@ _AT_ONCE = 100  # replies of dead processes
 _REFUSALS = 3  # so often the database may refuse a text before it is given up
 _TOKEN = 4  # bytes, as a rule
 _HOOK_TRIES = 3
-_HOOK_WITHIN = 5.0  # seconds, for which the conversation is locked
 
 
 class LoggedWork(Transaction, Protocol):
@@ -162,8 +161,7 @@ class Endings:
 
     async def _run_ended(self, work: HookWork, turn: Turn, ended: Message) -> None:
         try:
-            async with asyncio.timeout(_HOOK_WITHIN):
-                await called(self.hooks.ended(work, turn, ended))
+            await in_time(self.hooks.ended(work, turn, ended))
         except Contention:
             raise
         except Exception as error:

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from chatcore.entities import ConversationId, Message, OwnerId
+from chatcore.errors import Unavailable
 from chatcore.ports import Delta, HookWork, Prompt, Turn
 
 if TYPE_CHECKING:
     from chatcore.use_cases.asking import ChatOptions, Sent
 
 T = TypeVar("T")
+HOOK_WITHIN = 5.0
+"""Seconds for `stored` and `ended`, for which the conversation is locked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,16 @@ class Hooks:
 
 
 NO_HOOKS = Hooks()
+
+
+async def in_time(hook: Awaitable[T]) -> T:
+    """As `called`, for a hook inside a transaction, which holds locks: it has `HOOK_WITHIN` seconds. Raise
+    `Unavailable`."""
+    try:
+        async with asyncio.timeout(HOOK_WITHIN):
+            return await called(hook)
+    except TimeoutError as error:
+        raise Unavailable("The program took too long.") from error
 
 
 async def called(hook: Awaitable[T]) -> T:

@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 
 from chatcore import audit
 from chatcore.endings import Endings
-from chatcore.entities import INTERNAL, ConversationId, Failure, Message, MessageId, OwnerId, Status, WorkerId
+from chatcore.entities import INTERNAL, ConversationId, Failure, Message, MessageId, OwnerId, Status, WorkerId, storable
 from chatcore.errors import ChatcoreError, ModelUnauthorized, Unavailable
 from chatcore.events import ReplyEvent
 from chatcore.hooks import NO_HOOKS, Hooks, called
@@ -248,6 +248,7 @@ class Replies(LeasedWork):
                 if moderated and (delta.text or delta.reasoning):
                     kept = await called(self._hooks.delta(job.turn, delta))
                     delta = kept or Delta(usage=delta.usage, finish_reason=delta.finish_reason)
+                    delta = replace(delta, text=storable(delta.text), reasoning=storable(delta.reasoning))
                 yield delta
 
     async def _is_stored(self, live: LiveReply) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import suppress
 from functools import wraps
-from threading import Thread
+from threading import Thread, current_thread
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -22,15 +22,23 @@ P = ParamSpec("P")
 class _Loop:
     """An event loop in a thread of its own."""
 
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = Thread(target=self._loop.run_forever, name="chatcore", daemon=True)
+    _loop: asyncio.AbstractEventLoop
+    _thread: Thread | None = None
 
     def start(self) -> None:
+        if self._thread is not None:
+            raise RuntimeError("This SyncChat is open already.")
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="chatcore", daemon=True)
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return the coroutine's result. An interrupted caller cancels it."""
+        """Return the coroutine's result. An interrupted caller cancels it. Raise `RuntimeError` unless it is open, and
+        on the loop's own thread, which would wait for itself."""
+        if self._thread is None or self._thread is current_thread():
+            work.close()
+            why = "belongs to other threads than its own" if self._thread else "is not open: with SyncChat(...) as chat"
+            raise RuntimeError(f"This SyncChat {why}.")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
@@ -46,16 +54,22 @@ class _Loop:
                 except StopAsyncIteration:
                     return
         finally:
-            self.run(_closed(things))
+            if self._thread is current_thread():  # the collector's: it waits for nobody
+                self._loop.create_task(_closed(things))
+            elif self._thread is not None:
+                self.run(_closed(things))
 
     def soon(self, call: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # it is closed
-            self._loop.call_soon_threadsafe(call)
+        if self._thread is not None:
+            with suppress(RuntimeError):  # it is closed meanwhile
+                self._loop.call_soon_threadsafe(call)
 
     def stop(self) -> None:
         self.run(self._loop.shutdown_asyncgens())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
         self._loop.close()
 
 

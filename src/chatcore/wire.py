@@ -132,13 +132,14 @@ def moment(time: datetime) -> str:
 @dataclass(frozen=True, slots=True)
 class Problem:
     """An error as RFC 9457 has it. `code` is stable; `errors` names the fields that break a rule; `retry_after` is in
-    seconds."""
+    seconds; `allow`: the methods of a route that has not this one."""
 
     status: int
     code: str
     detail: str
     errors: tuple[FieldError, ...] = ()
     retry_after: int | None = None
+    allow: tuple[str, ...] = ()
     reply_id: MessageId | None = None
 
     media_type = "application/problem+json"
@@ -149,8 +150,10 @@ class Problem:
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Return `Retry-After` and `WWW-Authenticate`, where they belong."""
+        """Return `Retry-After`, `Allow` and `WWW-Authenticate`, where they belong."""
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        if self.allow:
+            headers["Allow"] = ", ".join(self.allow)
         return headers | {"WWW-Authenticate": "Bearer"} if self.status == 401 else headers
 
     def data(self) -> Json:

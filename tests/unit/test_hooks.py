@@ -298,3 +298,43 @@ async def test_options_may_be_changed() -> None:
     program = Program(Cool())
     await program.answered()
     assert program.model.calls[0].prompt.temperature == 0.0
+
+
+async def test_what_delta_returns_is_made_fit_to_store() -> None:
+    class Odd(Hooks):
+        async def delta(self, turn: Turn, delta: Delta) -> Delta | None:
+            return replace(delta, text=delta.text + "\0\ud83d")
+
+    reply = await Program(Odd(), "Hel").answered()
+    assert (reply.status, reply.content) == (Status.COMPLETE, "Hel\ufffd\ufffd")
+
+
+async def test_titles_are_moderated() -> None:
+    class Moderation(Hooks):
+        async def delta(self, turn: Turn, delta: Delta) -> Delta | None:
+            return replace(delta, text=delta.text.replace("bad", "***"))
+
+    program = Program(Moderation(), defaults=ChatDefaults(model_titles=True))
+    program.model.then("bad answer")
+    program.model.then("A bad title")
+    async with program.chat() as chat:
+        me = await chat.of("alice")
+        conversation = await me.create()
+        sent = await me.send("Hello?", to=conversation.id)
+        assert (await (await me.reply(sent.conversation_id)).ended()).content == "*** answer"
+        while (title := (await me.history(conversation.id)).conversation.title) == "Hello?":
+            await asyncio.sleep(0.001)
+    assert title == "A *** title"
+
+
+async def test_stored_has_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Hooks):
+        async def stored(self, work: HookWork, sent: Sent) -> None:
+            await asyncio.sleep(60)
+
+    monkeypatch.setattr("chatcore.hooks.HOOK_WITHIN", 0.01)
+    async with Program(Slow()).chat() as chat:
+        me = await chat.of("alice")
+        with pytest.raises(Unavailable, match="too long"):
+            await me.send("Hello?")
+        assert (await me.conversations()).items == []

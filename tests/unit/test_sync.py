@@ -67,7 +67,7 @@ def test_one_that_cannot_be_opened_leaves_no_thread() -> None:
     chat = SyncChat(Chat(store=database, gateway=ScriptedModel(), model=SERVER_MODEL))
     with database.outage(), pytest.raises(Unavailable):
         chat.__enter__()
-    assert not chat._loop._thread.is_alive()
+    assert chat._loop._thread is None
 
 
 def test_what_is_forgotten(chat: SyncChat, me: SyncMine) -> None:
@@ -75,3 +75,32 @@ def test_what_is_forgotten(chat: SyncChat, me: SyncMine) -> None:
     assert chat.forget("alice")
     assert not chat.forget("alice")
     assert chat.of("alice").conversations().items == []
+
+
+def test_what_is_not_open_says_so() -> None:
+    chat = SyncChat(Chat(store=MemoryDatabase(), gateway=ScriptedModel("Hello"), model=SERVER_MODEL))
+    with pytest.raises(RuntimeError, match="is not open"):
+        chat.of("alice")
+    for _ in range(2):  # it may be opened again
+        with chat:
+            assert chat.of("alice").conversations().has_more is False
+        with pytest.raises(RuntimeError, match="is not open"):
+            chat.of("alice")
+
+
+def test_a_stream_that_the_collector_finds_on_the_loop_is_closed(chat: SyncChat, me: SyncMine) -> None:
+    sent = me.send("Hello?")
+    left = [me.reply(sent.conversation_id)]
+    next(left[0])
+
+    async def forget() -> None:
+        left.clear()
+
+    chat.run(forget())
+    assert me.reply(sent.conversation_id).ended().content == "Hello"
+    with pytest.raises(RuntimeError, match="other threads"):
+        chat.run(_called_inside(chat))
+
+
+async def _called_inside(chat: SyncChat) -> None:
+    chat.of("alice")

@@ -28,7 +28,7 @@ from chatcore.errors import (
     ValidationFailed,
 )
 from chatcore.events import Cursor
-from chatcore.hooks import NO_HOOKS, Ask, Hooks
+from chatcore.hooks import NO_HOOKS, Ask, Hooks, in_time
 from chatcore.ports import (
     NO_METADATA,
     AuthorityWork,
@@ -301,7 +301,7 @@ class AskModel:
         self._check_replies(owner)  # again: others may have begun meanwhile
         sent = Sent(message, reply)
         if self.hooks.overrides(Hooks.stored):
-            await self.hooks.stored(work, sent)
+            await in_time(self.hooks.stored(work, sent))
         async with self.replies.writing(job, work):
             await work.commit()
         return sent

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from chatcore import Chat, Mine, Problem, ReplyStream, Sent, Status, problem, wire
@@ -136,7 +136,7 @@ def _found(method: str, path: str) -> tuple[Handler, list[int]]:
     for pattern, handlers in ROUTES.items():
         if match := re.fullmatch(pattern, path):
             if method not in handlers:
-                raise Refusal(_NO_METHOD)
+                raise Refusal(replace(_NO_METHOD, allow=tuple(sorted(handlers))))
             ids = [int(each) for each in match.groups()]
             if all(each < 2**63 for each in ids):
                 return handlers[method], ids

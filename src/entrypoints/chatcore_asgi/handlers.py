@@ -71,7 +71,8 @@ async def switch(me: Mine, _: Request, body: Fields, conversation: int) -> Answe
 
 async def send(me: Mine, request: Request, body: Fields, conversation: int) -> Answer:
     content, options, streamed = body.required_text("content"), body.options(), _streamed(request, body)
-    sent = await me.send(content, to=conversation, key=request.header("Idempotency-Key"), options=options)
+    key, metadata = request.header("Idempotency-Key"), body.pairs("metadata")
+    sent = await me.send(content, to=conversation, key=key, options=options, metadata=metadata)
     return await _reply_to(me, sent) if streamed else sent
 
 
@@ -83,7 +84,7 @@ async def regenerate(me: Mine, request: Request, body: Fields, conversation: int
 
 async def edit(me: Mine, request: Request, body: Fields, conversation: int, message: int) -> Answer:
     content, options, streamed = body.required_text("content"), body.options(), _streamed(request, body)
-    sent = await me.edit(conversation, message, content, options=options)
+    sent = await me.edit(conversation, message, content, options=options, metadata=body.pairs("metadata"))
     return await _reply_to(me, sent) if streamed else sent
 
 

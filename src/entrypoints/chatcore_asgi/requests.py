@@ -8,7 +8,7 @@ from typing import Any, Self, cast
 from urllib.parse import parse_qsl
 
 from chatcore import ChatOptions, Problem
-from chatcore.bounds import check
+from chatcore.bounds import METADATA, check
 from chatcore.entities import ModelConfigId
 from chatcore.errors import FieldError, ValidationFailed
 from chatcore_asgi.types import Receive
@@ -83,6 +83,11 @@ class Fields:
         return (
             float(given) if type(given) is int and abs(given) < _LARGEST else self._of(name, float, "must be a number")
         )
+
+    def pairs(self, name: str) -> Mapping[str, str]:
+        found: Mapping[str, str] | None = self._of(name, dict, "must be an object")
+        check(None if found is None else METADATA.broken(found, name))
+        return found or {}
 
     def options(self) -> ChatOptions:
         config = self.id("config_id")
