@@ -22,6 +22,11 @@ def check(*broken: FieldError | None) -> None:
         raise ValidationFailed(errors)
 
 
+def need(**values: object) -> None:
+    """Raise `ValidationFailed` for what is absent."""
+    check(*(FieldError(name, "is required") for name, value in values.items() if value is None))
+
+
 class Bound(ABC, Generic[V]):
     """A rule for one value."""
 
@@ -67,8 +72,8 @@ class Range(Bound[float]):
     minimum: float
     maximum: float
 
-    def broken(self, value: float, field: str) -> FieldError | None:
-        if self.minimum <= value <= self.maximum:
+    def broken(self, value: Any, field: str) -> FieldError | None:
+        if isinstance(value, int | float) and self.minimum <= value <= self.maximum:
             return None
         return FieldError(field, f"must be between {self.minimum} and {self.maximum}")
 
@@ -88,7 +93,9 @@ class Text(Bound[str]):
     minimum: int
     maximum: int
 
-    def broken(self, value: str, field: str) -> FieldError | None:
+    def broken(self, value: Any, field: str) -> FieldError | None:
+        if not isinstance(value, str):
+            return FieldError(field, "must be text")
         if len(value) > self.maximum:
             return FieldError(field, f"must be at most {self.maximum} characters")
         if not _storable(value):

@@ -257,6 +257,7 @@ class Chat:
         )
         self._sweep = ExpirySweep(unit_of_work=store.unit_of_work, clock=clock)
         self._open = AsyncExitStack()
+        self._is_open = False
         parts = {
             UnitOfWorkFactory: store.unit_of_work,
             LLMGateway: gateway,
@@ -276,6 +277,8 @@ class Chat:
     async def __aenter__(self) -> Self:
         """Open the store and the gateway, end the replies of dead processes, and start the sweep. Raise `Unavailable`,
         `NotMigrated`."""
+        if self._is_open:
+            raise RuntimeError("This Chat is open already.")
         async with AsyncExitStack() as opened:
             await opened.enter_async_context(self._store)
             if self._migrate:
@@ -289,18 +292,22 @@ class Chat:
             await opened.enter_async_context(self._replies)
             await opened.enter_async_context(self._sweep)
             self._open = opened.pop_all()
+        self._is_open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Give the replies in progress `grace` seconds to end, and close what was opened."""
+        self._is_open = False
         await self._open.aclose()
 
     async def of(self, user: str, *, tenant: str = "") -> Mine:
         """Return what a user of the program has. `user`: the program's own id, 1 to 255 characters, compared exactly;
         it needs no registration. `tenant`: up to 255 characters; the same id in two tenants is two users. Raise
         `ValidationFailed`, `Unavailable`."""
+        if not self._is_open:
+            raise RuntimeError("This Chat is not open: async with chat.")
         return Mine(await self.use_cases.open_owner(user=user, tenant=tenant), self.use_cases)
 
     async def forget(self, user: str, *, tenant: str = "") -> bool:

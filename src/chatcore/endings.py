@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from chatcore.entities import INTERNAL, Failure, FinishReason, Message, Status, Usage
-from chatcore.errors import Contention, ModelEmpty, ModelError, ModelRefused, Unavailable
+from chatcore.errors import ModelEmpty, ModelError, ModelRefused, Unavailable
 from chatcore.hooks import NO_HOOKS, Hooks, called, in_time
 from chatcore.live_reply import LiveReply
 from chatcore.ports import (
@@ -44,10 +44,6 @@ class LoggedWork(Transaction, Protocol):
 class EndingWork(LoggedWork, HookWork, Protocol):
     unfinished: UnfinishedReplies
     owners: OwnerRepo
-
-
-class HookFailed(Exception):
-    """The hook `ended` raised an error of its own."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +87,22 @@ class Endings:
         while more:
             async with self.unit_of_work(read_only=True) as work:
                 orphans = await work.unfinished.orphans(limit=_AT_ONCE)
-            for reply in orphans:
-                await self.end_orphan(reply)
-            count += len(orphans)
-            more = len(orphans) == _AT_ONCE
+            ended = [reply for reply in orphans if await self._try_to_end(reply)]
+            count += len(ended)
+            more = bool(ended) and len(orphans) == _AT_ONCE
         if count:
             _log.warning("%d replies of dead processes ended as interrupted", count)
+
+    async def _try_to_end(self, reply: Message) -> bool:
+        """One that cannot be ended keeps nobody from ending the others. Raise `Unavailable`."""
+        try:
+            await self.end_orphan(reply)
+        except Unavailable:
+            raise
+        except Exception:
+            _log.exception("reply %d of a dead process cannot be ended", reply.id)
+            return False
+        return True
 
     async def end_orphan(self, reply: Message) -> Message:
         async with self.unit_of_work(read_only=True) as work:
@@ -135,7 +141,8 @@ class Endings:
             for _ in range(_HOOK_TRIES):
                 try:
                     return await self._store_once(ended, cuts, turn, hooked=True)
-                except HookFailed:
+                except Exception:
+                    await self.stored(ended)  # raises `Unavailable` if it is the database that is gone
                     _log.exception("the hook `ended` failed for reply %d", ended.id)
             _log.error("reply %d ends without the hook `ended`", ended.id)
         return await self._store_once(ended, cuts, turn, hooked=False)
@@ -149,7 +156,7 @@ class Endings:
                 await work.reply_log.delete(owner, ended.id)
                 if hooked:
                     turn = turn or await _turn_of(work, ended)
-                    await self._run_ended(work, turn, ended)
+                    await in_time(self.hooks.ended(work, turn, ended))
                 await work.commit()
                 self._go_on(turn, ended)
                 return ended
@@ -158,16 +165,6 @@ class Endings:
             stored = await work.messages.get(owner, conversation_id, ended.id)
             await work.commit()
             return stored or ended
-
-    async def _run_ended(self, work: HookWork, turn: Turn, ended: Message) -> None:
-        try:
-            await in_time(self.hooks.ended(work, turn, ended))
-        except Contention:
-            raise
-        except Exception as error:
-            if isinstance(error, Unavailable):
-                await self.stored(ended)  # raises the same if it is the database that is gone
-            raise HookFailed from error
 
     def _go_on(self, turn: Turn | None, ended: Message) -> None:
         if self.hooks.overrides(Hooks.after_end):

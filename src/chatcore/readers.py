@@ -39,6 +39,9 @@ class Readers:
 
     _closed: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def open(self) -> None:
+        self._closed.clear()
+
     def close(self) -> None:
         self._closed.set()
 

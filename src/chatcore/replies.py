@@ -109,6 +109,8 @@ class Replies(LeasedWork):
 
     async def __aenter__(self) -> Self:
         """End the replies of dead processes, with the text that reached the log."""
+        self._draining = False
+        self._readers.open()
         await self._lease.open()
         self._keep()
         return self
@@ -283,7 +285,10 @@ class Replies(LeasedWork):
         if live is None:
             return await self._stop_elsewhere(reply, within) if reply.status is Status.WRITING else None
         live.cut_short(Status.STOPPED)
-        return await self._end_of(live)
+        with suppress(TimeoutError):  # as when the caller's own transaction keeps the end from being stored
+            async with asyncio.timeout(within):
+                return await self._end_of(live)
+        return None
 
     async def stop_all(self, owner: OwnerId, *, within: float = _STOP_TIMEOUT) -> None:
         """Stop all of a user's replies, and wait until that is stored."""

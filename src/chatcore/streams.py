@@ -23,6 +23,7 @@ class ReplyStream(AsyncGenerator[ReplyEvent, None]):
     def __init__(self, first: ReplyEvent, events: AsyncGenerator[ReplyEvent, None]) -> None:
         self._first: ReplyEvent | None = first
         self._events = events
+        self._end: Message | None = None
         self.cursor: Cursor = first.cursor
         """The reader's place after the latest event."""
 
@@ -38,6 +39,8 @@ class ReplyStream(AsyncGenerator[ReplyEvent, None]):
         if self._first is None:
             event = await anext(self._events)
             self.cursor = event.cursor
+            if isinstance(event, ReplyEnded):
+                self._end = event.message
             return event
         event, self._first = self._first, None
         return event
@@ -89,12 +92,14 @@ class ReplyStream(AsyncGenerator[ReplyEvent, None]):
                     yield event.text
 
     async def ended(self) -> Message:
-        """Wait for the end, and return the reply as it was stored. Its `status` says how it ended."""
+        """Wait for the end, and return the reply as it was stored; also after it has been read in another form. Its
+        `status` says how it ended. Raise `RuntimeError` if the stream was closed before."""
         async with aclosing(self):
-            async for event in self:
-                if isinstance(event, ReplyEnded):
-                    return event.message
-        raise AssertionError("a reply has an end")
+            async for _ in self:
+                pass
+        if self._end is None:
+            raise RuntimeError("This stream was closed before the reply's end. Open it again from its cursor.")
+        return self._end
 
 
 def place(after: Cursor | int | None) -> tuple[Cursor | None, int]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import suppress
 from functools import wraps
-from threading import Thread, current_thread
+from threading import Event, Thread, current_thread
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -17,6 +17,7 @@ from chatcore.use_cases.own_data import OwnThing
 
 T = TypeVar("T")
 P = ParamSpec("P")
+_CANCELLED_WITHIN = 5.0  # seconds
 
 
 class _Loop:
@@ -39,11 +40,13 @@ class _Loop:
             work.close()
             why = "belongs to other threads than its own" if self._thread else "is not open: with SyncChat(...) as chat"
             raise RuntimeError(f"This SyncChat {why}.")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        over = Event()
+        future = asyncio.run_coroutine_threadsafe(_noting(work, over), self._loop)
         try:
             return future.result()
         except BaseException:
-            future.cancel()
+            if future.cancel():
+                over.wait(_CANCELLED_WITHIN)  # what is shielded goes on to its end
             raise
 
     def iterate(self, things: AsyncGenerator[T, None]) -> Generator[T, None, None]:
@@ -71,6 +74,13 @@ class _Loop:
         if thread is not None:
             thread.join()
         self._loop.close()
+
+
+async def _noting(work: Coroutine[Any, Any, T], over: Event) -> T:
+    try:
+        return await work
+    finally:
+        over.set()
 
 
 async def _next(things: AsyncGenerator[T, None]) -> T:

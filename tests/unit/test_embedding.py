@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -259,3 +260,39 @@ async def test_a_reply_that_was_cut_short_has_an_estimate_of_its_usage(me: Mine,
     model.then(ModelUnavailable())
     await me.send("And now?", to=sent.conversation_id)
     assert (await (await me.reply(sent.conversation_id)).ended()).usage is None  # it said nothing
+
+
+async def test_a_chat_is_open_once_at_a_time_and_may_be_opened_again(
+    database: MemoryDatabase, model: ScriptedModel
+) -> None:
+    chat = Chat(store=database, gateway=model, model=SERVER_MODEL)
+    with pytest.raises(RuntimeError, match="not open"):
+        await chat.of("alice")
+    for _ in range(2):
+        async with chat:
+            with pytest.raises(RuntimeError, match="open already"):
+                await chat.__aenter__()
+            me = await chat.of("alice")
+            sent = await me.send("Hello?")
+            assert (await (await me.reply(sent.conversation_id)).ended()).content == "Hello 🌈"
+            chat.close_readers()
+
+
+async def test_the_end_is_known_after_any_form(me: Mine) -> None:
+    sent = await me.send("Hello?")
+    stream = await me.reply(sent.conversation_id)
+    assert "".join([piece async for piece in stream.text()]) == "Hello 🌈"
+    assert (await stream.ended()).id == sent.reply.id
+    closed = await me.reply(sent.conversation_id)
+    await closed.aclose()
+    with pytest.raises(RuntimeError, match="closed before"):
+        await closed.ended()
+
+
+@pytest.mark.parametrize("wrong", [None, 7, b"Hello?"])
+async def test_what_is_no_text_is_refused_with_its_name(chat: Chat, me: Mine, wrong: Any) -> None:
+    for field, call in (("user", chat.of(wrong)), ("content", me.send(wrong)), ("title", me.rename(1, wrong))):
+        with pytest.raises(ValidationFailed) as refused:
+            await call
+        assert [broken.field for broken in refused.value.errors] == [field]
+    assert (await me.conversations()).items == []

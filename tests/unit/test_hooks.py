@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from chatcore import Ask, Chat, ChatOptions, Delta, Hooks, HookWork, Message, Prompt, PromptMessage, Purpose, Sent, Turn
 from chatcore.entities import FinishReason, Role, Status, Usage
-from chatcore.errors import NotFound, Refused, Unavailable, ValidationFailed
+from chatcore.errors import Contention, NotFound, Refused, Unavailable, ValidationFailed
 from chatcore.use_cases.asking import ChatDefaults
 from chatcore_memory import HandClock, MemoryDatabase, ScriptedModel, Stall
 from unit.world import SERVER_MODEL
@@ -338,3 +339,21 @@ async def test_stored_has_little_time(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(Unavailable, match="too long"):
             await me.send("Hello?")
         assert (await me.conversations()).items == []
+
+
+@pytest.mark.parametrize("kind", ["swallowed", "contended"])
+async def test_whatever_the_hook_does_to_the_transaction_the_reply_ends(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatcore.shielding._FIRST_PAUSE", 0.0)
+
+    class Spoiling(Hooks):
+        async def ended(self, work: HookWork, turn: Turn, reply: Message) -> None:
+            if kind == "contended":
+                raise Contention
+            with suppress(RuntimeError):
+                await work.commit()
+                await work.commit()
+
+    reply = await Program(Spoiling()).answered()
+    assert (reply.status, reply.content) == (Status.COMPLETE, "Hello")

@@ -154,7 +154,7 @@ class AskModel:
             conversation_id=conversation_id,
             content=content,
             options=options,
-            metadata=metadata,
+            metadata=dict(metadata),
         )
         if self.hooks.overrides(Hooks.before_send):
             changed = await self.hooks.before_send(ask)

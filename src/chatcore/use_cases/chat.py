@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import ClassVar, Protocol
 
 from chatcore.authority import ANYTIME, CHANGING, Owner, acting, planning
-from chatcore.bounds import METADATA, Bounds, Range, Text, check
+from chatcore.bounds import METADATA, Bounds, Range, Text, check, need
 from chatcore.endings import LoggedWork, with_logged_text
 from chatcore.entities import (
     Conversation,
@@ -69,6 +69,7 @@ class SendMessage(AskModel):
     ) -> Sent:
         """An `idempotency_key` needs a conversation. A refused send stores nothing, not even a conversation. Raise
         `Unavailable` also while `Replies` shut down."""
+        need(content=content, metadata=metadata)
         self._check(options, content=content, metadata=metadata, idempotency_key=idempotency_key)
         if idempotency_key is not None and conversation_id is None:
             check(FieldError("idempotency_key", "needs a conversation to be unique in"))
@@ -159,6 +160,7 @@ class EditMessage(AskModel):
         metadata: Mapping[str, str] = NO_METADATA,
     ) -> Sent:
         """As `SendMessage`. Raise `NotFound` for a message that is not a user's."""
+        need(content=content, metadata=metadata)
         self._check(options, content=content, metadata=metadata)
         ask = await self._asked(by, conversation_id, content, options, metadata)
         return await shielded(self._edit(by, conversation_id, message_id, ask))

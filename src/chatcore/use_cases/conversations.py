@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Protocol, Self
 
 from chatcore.authority import ANYTIME, CHANGING, Owner, acting
-from chatcore.bounds import PAGE, Bounds, Range, Text, check
+from chatcore.bounds import PAGE, Bounds, Range, Text, check, need
 from chatcore.branches import newest_below, path_to
 from chatcore.endings import LoggedWork, with_logged_text
 from chatcore.entities import (
@@ -181,6 +181,7 @@ class RenameConversation:
 
     @retry_on_contention
     async def __call__(self, *, by: Owner, conversation_id: ConversationId, title: str) -> Conversation:
+        need(title=title)
         self.bounds.check(title=title)
         async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
             await work.conversations.set_title(by.owner, conversation_id, title, by_user=True)
@@ -310,6 +311,7 @@ class AddMessage:
     raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, NotFound, ConversationBusy, RateLimited, StorageFull)
 
     async def __call__(self, *, by: Owner, conversation_id: ConversationId, role: Role, content: str) -> Message:
+        need(content=content)
         self.bounds.check(content=content)
         await self.limits.try_send(by.owner)
         return await self._add(by, conversation_id, role, content)

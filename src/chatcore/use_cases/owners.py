@@ -5,7 +5,7 @@ from typing import ClassVar, Protocol
 
 from chatcore import audit
 from chatcore.authority import ANYTIME, Operator, Vouched
-from chatcore.bounds import Bounds, Text
+from chatcore.bounds import Bounds, Text, need
 from chatcore.deletion import ClosingWork, Deletion
 from chatcore.entities import OwnerId
 from chatcore.errors import NotFound, Raises, ValidationFailed
@@ -31,6 +31,7 @@ class OpenOwner:
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed)
 
     async def __call__(self, *, user: str, tenant: str = "") -> Vouched:
+        need(user=user, tenant=tenant)
         self.bounds.check(user=user, tenant=tenant)
         return Vouched(await self._found_or_added(user, tenant), user, tenant)
 
@@ -58,6 +59,7 @@ class ForgetOwner:
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed)
 
     async def __call__(self, *, user: str, tenant: str = "") -> bool:
+        need(user=user, tenant=tenant)
         self.bounds.check(user=user, tenant=tenant)
         async with self.unit_of_work(read_only=True) as work:
             owner = await work.owners.find(tenant, user)

@@ -27,4 +27,8 @@ async def identified(authenticate: Authenticate, scope: Scope) -> User:
     user = await found if isawaitable(found) else found
     if user is None:
         raise Unauthenticated
-    return User(user) if isinstance(user, str) else user
+    if isinstance(user, str):
+        return User(user)
+    if isinstance(user, User):
+        return user
+    raise TypeError(f"authenticate must return a str, a User or None, not {type(user).__name__}")

@@ -12,7 +12,7 @@ from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any, Protocol, TypeAlias
 
-from chatcore import Chat, SyncChat
+from chatcore import Chat, SyncChat, problem
 from chatcore_asgi.types import ASGIApp, Receive, Scope, Send
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
@@ -95,6 +95,6 @@ async def _live(chat: Chat, receive: Receive, send: Send) -> None:
             await send({"type": "lifespan.startup.complete"})
             await receive()
     except Exception as error:
-        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        await send({"type": "lifespan.startup.failed", "message": problem(error).detail})
         raise
     await send({"type": "lifespan.shutdown.complete"})
