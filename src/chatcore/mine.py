@@ -190,7 +190,8 @@ class Mine:
 
     def within(self, unit_of_work: UnitOfWorkFactory) -> "Mine":
         """Return the same user in a transaction of the program's: `me.within(database.within(session))`. Its commit
-        stores what is sent, and the reply begins then."""
+        stores what is sent, and the reply begins then. Stop a reply, and delete a conversation in which one is being
+        written, outside of it: the reply's end would wait for your commit."""
         return Mine(self.by, self.use_cases.within(unit_of_work))
 
 
