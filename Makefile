@@ -71,8 +71,9 @@ types: $(VENV)/.developing
 		>$(VENV)/typed.log || { cat $(VENV)/typed.log; exit 1; }; done
 
 # Those whose every public name has its type written down, as other type checkers need it.
-TYPED = chatcore chatcore_app chatcore_asgi chatcore_cli chatcore_demo chatcore_http chatcore_memory chatcore_openai \
-	chatcore_security chatcore_sql chatcore_testing
+TYPED = chatcore chatcore_app chatcore_asgi chatcore_cli chatcore_demo chatcore_django chatcore_fastapi chatcore_flask \
+	chatcore_http chatcore_litestar chatcore_memory chatcore_openai chatcore_quart chatcore_security chatcore_sql \
+	chatcore_starlette chatcore_testing
 
 walls: $(VENV)/.developing
 	$(BIN)/lint-imports

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ from chatcore_sql.url import engine_url
 from integration.databases import new_database
 from integration.redis_server import REDIS_URL, redis_address
 from integration.test_examples import free_port
+from integration.wheels import environment, install, run, wheel
 from retrieval import Retrieval
 
 pytestmark = pytest.mark.once
@@ -79,6 +81,47 @@ async def test_what_was_retrieved_is_before_the_question_and_is_not_stored(user:
 async def test_an_agent_knows_whose_turn_it_is() -> None:
     async with Chat(store=MemoryDatabase(), gateway=Agent(), model=AGENT) as chat:
         assert (await answered(chat, "bob")).content == "You ordered nothing."
+
+
+# ---- from the wheel --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def from_the_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python that has nothing of ours but the wheel."""
+    folder = tmp_path_factory.mktemp("wheel")
+    python = environment(folder / "venv", dependencies=True)
+    install(python, wheel(EXAMPLES.parent, folder))
+    return python
+
+
+def test_the_plain_program_from_the_wheel(from_the_wheel: Path, tmp_path: Path) -> None:
+    assert SAID in run(from_the_wheel, EXAMPLES / "plain.py", cwd=tmp_path)
+    where = run(from_the_wheel, "-c", "import chatcore; print(chatcore.__file__)", cwd=tmp_path)
+    assert str(from_the_wheel.parents[1]) in where
+
+
+def test_the_fastapi_program_from_the_wheel(from_the_wheel: Path, tmp_path: Path) -> None:
+    said = run(from_the_wheel, "-c", ASKING, EXAMPLES, cwd=tmp_path)
+    assert "reply.started" in said
+    assert "reply.completed" in said
+    assert SAID in "".join(re.findall(r'"text":"([^"]*)"', said))
+
+
+ASKING = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import asyncio, httpx2, fastapi_app
+
+async def main():
+    async with fastapi_app.app.router.lifespan_context(fastapi_app.app):
+        transport = httpx2.ASGITransport(fastapi_app.app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            answer = await client.post("/ask", json={"content": "Why is the sky blue?"}, headers={"X-User": "alice"})
+            print(answer.text)
+
+asyncio.run(main())
+"""
 
 
 # ---- another protocol ------------------------------------------------------------------------------------
