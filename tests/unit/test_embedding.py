@@ -296,3 +296,12 @@ async def test_what_is_no_text_is_refused_with_its_name(chat: Chat, me: Mine, wr
             await call
         assert [broken.field for broken in refused.value.errors] == [field]
     assert (await me.conversations()).items == []
+
+
+async def test_nothing_is_before_the_first_message(me: Mine) -> None:
+    sent = await me.send("Hello?")
+    await (await me.reply(sent.conversation_id)).ended()
+    assert list((await me.history(sent.conversation_id, before=sent.message.id)).messages) == []
+    assert [one.id for one in (await me.history(sent.conversation_id, before=sent.reply.id)).messages] == [
+        sent.message.id
+    ]

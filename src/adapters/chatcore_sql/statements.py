@@ -51,7 +51,8 @@ async def answer(work: Awaitable[T], *, within: float | None = None, patiently: 
         meant = meaning(error)
         if meant is error:
             raise
-        if isinstance(meant, Unavailable) and isinstance(error, DBAPIError) and error.statement is not None:
+        said = not patiently and isinstance(error, DBAPIError) and error.statement is not None
+        if isinstance(meant, Unavailable) and said:
             _log.log(logging.INFO if isinstance(meant, Contention) else logging.WARNING, "%s", in_its_own_words(error))
         raise meant from error
 

@@ -271,9 +271,10 @@ class ReadHistory:
                 raise NotFound(_MISSING)
             conversation, messages = found
             if before is not None and not messages:
-                before = await self._parting(work, owner, conversation_id, before)
-                found = await work.messages.history(owner, conversation_id, limit=limit + 1, before=before)
-                messages = found[1] if found else ()
+                parting = await self._parting(work, owner, conversation_id, before)
+                if parting is not None:
+                    found = await work.messages.history(owner, conversation_id, limit=limit + 1, before=parting)
+                    messages = found[1] if found else ()
             shown = [await with_logged_text(work, message) for message in messages[-limit:]]
         page = newest_that_fit(shown, PAGE_BYTES)
         has_more = len(messages) > limit or (bool(page) and page[0].parent_id is not None)
@@ -282,9 +283,12 @@ class ReadHistory:
     async def _parting(
         self, work: LoggedWork, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId
     ) -> MessageId | None:
-        """Return the first message of the active branch that is not on the way to this one."""
+        """Return the first message of the active branch that is not on the way to this one; None if this one is in the
+        active branch."""
         tree = await work.messages.tree(owner, conversation_id)
-        fork, _ = path_to(tree, message_id)
+        fork, path = path_to(tree, message_id)
+        if not path:
+            return None
         after = fork and fork.id
         return next((node.id for node in tree if node.active and node.parent_id == after), None)
 
