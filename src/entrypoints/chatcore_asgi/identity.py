@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from chatcore.errors import Unauthenticated
 from chatcore_asgi.types import Scope
@@ -24,7 +24,7 @@ has put there. It may raise errors of chatcore's, such as `Forbidden`, and must 
 async def identified(authenticate: Authenticate, scope: Scope) -> User:
     """Return the user. Raise `Unauthenticated` if there is none."""
     found = authenticate(scope)
-    user = await found if isawaitable(found) else found
+    user: Any = await found if isawaitable(found) else found
     if user is None:
         raise Unauthenticated
     if isinstance(user, str):
