@@ -4,13 +4,14 @@ before_send → stored → prompt → delta … → ended → after_end
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from chatcore.entities import ConversationId, Message, OwnerId
+from chatcore.entities import ConversationId, Message, OwnerId, storable
 from chatcore.errors import Unavailable
-from chatcore.ports import Delta, HookWork, Prompt, Turn
+from chatcore.ports import Delta, HookWork, LLMGateway, ModelEndpoint, Prompt, Turn
 
 if TYPE_CHECKING:
     from chatcore.use_cases.asking import ChatOptions, Sent
@@ -57,7 +58,7 @@ class Hooks:
         return prompt
 
     async def delta(self, turn: Turn, delta: Delta) -> Delta | None:
-        """Change or, with None, drop what the model says before it is stored or seen; not for titles. Errors as in
+        """Change or, with None, drop what the model says before it is stored or seen, titles too. Errors as in
         `prompt`; the text so far is kept."""
         return delta
 
@@ -76,6 +77,46 @@ class Hooks:
 
 
 NO_HOOKS = Hooks()
+
+
+def stream(
+    hooks: Hooks,
+    gateway: LLMGateway,
+    endpoint: ModelEndpoint,
+    prompt: Prompt,
+    turn: Turn,
+    *,
+    asked: Callable[[Prompt], None] | None = None,
+) -> AsyncGenerator[Delta, None]:
+    """Return what the model says, with the hooks `prompt` and `delta` around it. `asked` gets the prompt that is
+    sent."""
+    prompt = replace(prompt, turn=turn)
+    if hooks.overrides(Hooks.prompt) or hooks.overrides(Hooks.delta):
+        return _hooked(hooks, gateway, endpoint, prompt, turn, asked)
+    if asked is not None:
+        asked(prompt)
+    return gateway.stream(endpoint, prompt)
+
+
+async def _hooked(
+    hooks: Hooks,
+    gateway: LLMGateway,
+    endpoint: ModelEndpoint,
+    prompt: Prompt,
+    turn: Turn,
+    asked: Callable[[Prompt], None] | None,
+) -> AsyncGenerator[Delta, None]:
+    prompt = await called(hooks.prompt(turn, prompt))
+    if asked is not None:
+        asked(prompt)
+    moderated = hooks.overrides(Hooks.delta)
+    async with aclosing(gateway.stream(endpoint, prompt)) as deltas:
+        async for delta in deltas:
+            if moderated and (delta.text or delta.reasoning):
+                kept = await called(hooks.delta(turn, delta))
+                delta = kept or Delta(usage=delta.usage, finish_reason=delta.finish_reason)
+                delta = replace(delta, text=storable(delta.text), reasoning=storable(delta.reasoning))
+            yield delta
 
 
 async def in_time(hook: Awaitable[T]) -> T:

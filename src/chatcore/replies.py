@@ -31,10 +31,10 @@ from urllib.parse import urlsplit
 
 from chatcore import audit
 from chatcore.endings import Endings
-from chatcore.entities import INTERNAL, ConversationId, Failure, Message, MessageId, OwnerId, Status, WorkerId, storable
+from chatcore.entities import INTERNAL, ConversationId, Failure, Message, MessageId, OwnerId, Status, WorkerId
 from chatcore.errors import ChatcoreError, ModelUnauthorized, Unavailable
 from chatcore.events import ReplyEvent
-from chatcore.hooks import NO_HOOKS, Hooks, called
+from chatcore.hooks import NO_HOOKS, Hooks, stream
 from chatcore.lease import Lease, LeasedWork
 from chatcore.live_reply import LiveReply
 from chatcore.log_writer import LogWriter
@@ -235,23 +235,10 @@ class Replies(LeasedWork):
         await self._end(live, status, error)
 
     def _deltas(self, live: LiveReply, job: ReplyJob) -> AsyncGenerator[Delta, None]:
-        prompt = replace(job.prompt, turn=job.turn)
-        live.asked = prompt.size
-        if self._hooks.overrides(Hooks.prompt) or self._hooks.overrides(Hooks.delta):
-            return self._hooked(live, job, prompt)
-        return self._gateway.stream(job.endpoint, prompt)
+        def note(prompt: Prompt) -> None:
+            live.asked = prompt.size
 
-    async def _hooked(self, live: LiveReply, job: ReplyJob, prompt: Prompt) -> AsyncGenerator[Delta, None]:
-        prompt = await called(self._hooks.prompt(job.turn, prompt))
-        live.asked = prompt.size
-        moderated = self._hooks.overrides(Hooks.delta)
-        async with aclosing(self._gateway.stream(job.endpoint, prompt)) as deltas:
-            async for delta in deltas:
-                if moderated and (delta.text or delta.reasoning):
-                    kept = await called(self._hooks.delta(job.turn, delta))
-                    delta = kept or Delta(usage=delta.usage, finish_reason=delta.finish_reason)
-                    delta = replace(delta, text=storable(delta.text), reasoning=storable(delta.reasoning))
-                yield delta
+        return stream(self._hooks, self._gateway, job.endpoint, job.prompt, job.turn, asked=note)
 
     async def _is_stored(self, live: LiveReply) -> bool:
         """Another message may get a rolled-back id later, so compare the time of creation too."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from chatcore.entities import MAX_TITLE, title_of
 from chatcore.errors import ChatcoreError
-from chatcore.hooks import NO_HOOKS, Hooks, called
+from chatcore.hooks import NO_HOOKS, Hooks, stream
 from chatcore.live_reply import LiveReply
-from chatcore.ports import Delta, LLMGateway, ModelEndpoint, Prompt, Purpose, Turn, UnitOfWorkFactory
+from chatcore.ports import LLMGateway, ModelEndpoint, Prompt, Purpose, Turn, UnitOfWorkFactory
 from chatcore.shielding import retry_on_contention, shielded
 
 _log = logging.getLogger("chatcore.replies")
@@ -35,15 +35,9 @@ class Titles:
             _log.exception("no title for conversation %d: internal error, not the model's", live.reply.conversation_id)
 
     async def _answer(self, endpoint: ModelEndpoint, prompt: Prompt, turn: Turn) -> str:
-        answer, prompt = "", replace(prompt, turn=turn)
-        if self.hooks.overrides(Hooks.prompt):
-            prompt = await called(self.hooks.prompt(turn, prompt))
-        moderated = self.hooks.overrides(Hooks.delta)
-        async with aclosing(self.gateway.stream(endpoint, prompt)) as deltas:
+        answer = ""
+        async with aclosing(stream(self.hooks, self.gateway, endpoint, prompt, turn)) as deltas:
             async for delta in deltas:
-                if moderated and delta.text:
-                    kept: Delta | None = await called(self.hooks.delta(turn, delta))
-                    delta = Delta() if kept is None else kept
                 if delta.reasoned:
                     answer = ""
                 if len(answer) < MAX_TITLE:  # a model that chats on is heard out, but not remembered
