@@ -51,7 +51,7 @@ class SessionWatch(Periodic):
             raise Unauthenticated("The session has ended.") from None
 
     def while_valid(self, by: Owner) -> AbstractAsyncContextManager[None]:
-        """As `while_alive`, of the caller's session. One for whom a program vouches has none."""
+        """As `while_alive`, of the caller's session. A `Vouched` owner has none."""
         return self.while_alive(by.session.id) if isinstance(by, Caller) else nullcontext()
 
     async def check(self, session_id: SessionId) -> None:

@@ -44,11 +44,11 @@ class UserRepo(Protocol):
 
     @abstractmethod
     async def set_username(self, user_id: UserId, username: str, *, now: datetime) -> None:
-        """Nothing happens if the user is gone. Raise `UsernameTaken`, but not for another spelling of one's own."""
+        """Do nothing if the user is gone. Raise `UsernameTaken`, but not for another spelling of their own."""
 
     @abstractmethod
     async def set_email(self, user_id: UserId, email: str, *, now: datetime) -> None:
-        """As `set_username`. Raise `EmailTaken`, but not for another spelling of one's own."""
+        """As `set_username`. Raise `EmailTaken`, but not for another spelling of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,6 +58,13 @@ async def seen(unit_of_work: UnitOfWorkFactory, user: User, theirs: Belongings) 
         ]
 
 
+async def delete(unit_of_work: UnitOfWorkFactory, owner: User) -> bool:
+    async with unit_of_work() as work:
+        deleted = await work.owners.delete(owner.id)
+        await work.commit()
+    return deleted
+
+
 class AccountDeletionChecks(StoreChecks, about="deletion", needs=Capability.ACCOUNTS):
     async def test_deleting_takes_all_that_the_user_owns_along(
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User
@@ -90,16 +97,10 @@ class AccountDeletionChecks(StoreChecks, about="deletion", needs=Capability.ACCO
     async def test_deleting_waits_for_whoever_has_locked_a_conversation(
         self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
     ) -> None:
-        async def delete() -> bool:
-            async with unit_of_work() as work:
-                deleted = await work.owners.delete(owner.id)
-                await work.commit()
-            return deleted
-
         async with unit_of_work() as work:
             assert await work.users.hold(owner.id, password_hash=owner.password_hash)  # as each that writes begins
             await work.conversations.lock(owner.id, conversation.id)
-            deleting = asyncio.create_task(delete())
+            deleting = asyncio.create_task(delete(unit_of_work, owner))
             for _ in range(20):  # round trips in which the other one could overtake
                 await work.conversations.get(owner.id, conversation.id)
             reply = await add_reply(work, conversation)
@@ -116,12 +117,6 @@ class AccountDeletionChecks(StoreChecks, about="deletion", needs=Capability.ACCO
     async def test_deleting_and_the_end_of_a_reply_do_not_wait_for_each_other(
         self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
     ) -> None:
-        async def delete() -> bool:
-            async with unit_of_work() as work:
-                deleted = await work.owners.delete(owner.id)
-                await work.commit()
-            return deleted
-
         async with unit_of_work() as work:
             reply = await add_reply(work, conversation)
             await work.conversations.claim(owner.id, conversation.id, reply.id, WORKER, now=NOW)
@@ -129,7 +124,7 @@ class AccountDeletionChecks(StoreChecks, about="deletion", needs=Capability.ACCO
             await work.commit()
         async with unit_of_work() as work:
             assert await work.conversations.release(owner.id, conversation.id, reply.id, now=later(1)) is True
-            deleting = asyncio.create_task(delete())
+            deleting = asyncio.create_task(delete(unit_of_work, owner))
             for _ in range(20):  # round trips in which the other one comes as far as it can
                 await work.messages.get(owner.id, conversation.id, reply.id)
             await work.messages.finish(replace(reply, content="text", status=Status.COMPLETE))
