@@ -369,6 +369,7 @@ async def test_there_is_no_way_back_for_owners_that_are_no_accounts(url: str) ->
         before = await looked_at(url, rows_of)
         with pytest.raises(DatabaseUnreachable, match="owners that are no accounts"):
             await database.downgrade("0012")
+        await database.migrate()  # later revisions have gone where each is a transaction of its own
         assert await database.is_migrated()
         assert await looked_at(url, rows_of) == before
         async with database.unit_of_work() as work:

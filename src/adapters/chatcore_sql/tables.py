@@ -234,8 +234,15 @@ sessions: Table = Table(
     Column("logout_time", Moment),
     Column("user_agent", String(255), nullable=False),
     Column("address", String(64), nullable=False),
+    # Of a sign-in the rest is empty. `is_key` is for the index: one that goes on with a NULL is no good (`messages`).
+    Column("is_key", Boolean, nullable=False, server_default=false()),
+    Column("key_name", String(100)),
+    Column("key_hint", String(4)),
+    Column("key_scopes", String(64)),
+    Column("key_digest", Digest),
     UniqueConstraint("user_id", "id"),
-    Index(None, "user_id", "login_time", "id"),
+    Index(None, "user_id", "is_key", "login_time", "id"),
+    Index("uq_sessions_key_digest", "key_digest", unique=True),  # as that of the messages' idempotency keys
     Index(None, "expires_at"),  # without the owner, as that of the refresh tokens: what has expired is swept away
 )
 

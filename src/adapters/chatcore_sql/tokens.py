@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence, Set
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import Integer, bindparam, delete, insert, select, update
+from sqlalchemy import Integer, bindparam, delete, false, insert, select, update
 
 from chatcore.authority import Caller
 from chatcore.entities import RefreshToken, Session, SessionId, UserId, storable
@@ -57,7 +57,7 @@ _ALIVE = (
 )
 _LIST = (
     select(*_SESSION)
-    .where(_s.user_id == bindparam("user"))
+    .where(_s.user_id == bindparam("user"), _s.is_key == false())
     .order_by(_s.login_time.desc(), _s.id.desc())
     .limit(bindparam("limit", type_=Integer))
     .offset(bindparam("offset", type_=Integer))
