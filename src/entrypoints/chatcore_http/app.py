@@ -24,6 +24,7 @@ from chatcore_http.answers import Answers
 from chatcore_http.auth import AccessTokens, Identity, OwnIdentity
 from chatcore_http.body_limits import RequestBodies, refuse_compressed
 from chatcore_http.envelope import Envelope
+from chatcore_http.error_forms import ErrorForms
 from chatcore_http.errors import exception_handlers
 from chatcore_http.hardening import SecurityHeaders
 from chatcore_http.head_requests import HeadRequests
@@ -118,6 +119,7 @@ def create_app(
     app.asgi_handler = SecurityHeaders(app.asgi_handler, settings)
     if enveloped:
         app.asgi_handler = Envelope(app.asgi_handler)
+    app.asgi_handler = ErrorForms(app.asgi_handler)
     app.asgi_handler = RequestLog(RequestBodies(app.asgi_handler, settings, held))
     if settings.trusted_proxies:
         app.asgi_handler = _behind_proxies(app.asgi_handler, settings)

@@ -10,6 +10,7 @@ import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from chatcore_http.error_forms import form_of
 from chatcore_http.schemas import Problem
 
 _JSON = b"application/json"
@@ -18,13 +19,14 @@ _DOCUMENT = "/openapi.json"
 
 
 class Envelope:
-    """Wraps the whole application. Event streams, pages, the OpenAPI document and empty answers are unchanged."""
+    """Wraps the whole application. Event streams, pages, the OpenAPI document, empty answers and other protocols'
+    routes are unchanged."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP:
+        if scope["type"] != ScopeType.HTTP or form_of(scope["path"]) is not None:
             await self.app(scope, receive, send)
             return
         path = scope["path"].rstrip("/")

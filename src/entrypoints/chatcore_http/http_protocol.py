@@ -70,6 +70,7 @@ class BoundedHTTP(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._settings = settings
+        self.url: bytes = b""
         self._timer: asyncio.TimerHandle | None = None
         self._refusal: Refusal | None = None
         self._answered: RequestResponseCycle | None = None  # the request whose handler was started last
@@ -177,8 +178,8 @@ class BoundedHTTP(HttpToolsProtocol):
     def on_url(self, url: bytes) -> None:
         self._findings += 1
         self._target_bytes += len(url)
-        self._demand(self._target_bytes <= MAX_REQUEST_LINE, TOO_LONG)
         super().on_url(url)
+        self._demand(self._target_bytes <= MAX_REQUEST_LINE, TOO_LONG)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Ignore trailers, for which this is called too."""
@@ -274,7 +275,7 @@ class BoundedHTTP(HttpToolsProtocol):
         self.cycle: Any = None
         self.scope: Any = None
         self.headers: list[tuple[bytes, bytes]] = []
-        self.url: bytes = b""
+        self.url = b""
         self._answered = None
 
     def _keep_alive(self) -> None:
@@ -317,7 +318,7 @@ class BoundedHTTP(HttpToolsProtocol):
                 self.transport.close()
                 return
         address = self.client[0] if self.client else None
-        self.transport.write(refusal.answer(self.server_state, self._settings, address))
+        self.transport.write(refusal.answer(self.server_state, self._settings, self.url, address))
         self._linger()
 
     def _linger(self) -> None:

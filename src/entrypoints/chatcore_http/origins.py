@@ -37,7 +37,7 @@ _AI_SDK = "X-Vercel-AI-UI-Message-Stream"
 SENDABLE = [*_OWN, *_TRACING, *_COMMON, *_OPENAI, _AI_SDK]
 """Headers that pages of CORS_ORIGINS may send: ours, and those that tracing and browser clients of OpenAI's API, of the
 AI SDK and of event streams add."""
-READABLE = ["X-Request-ID", "Retry-After", "WWW-Authenticate", "Content-Disposition", _AI_SDK]
+READABLE = ["X-Request-ID", "Retry-After", "X-Should-Retry", "WWW-Authenticate", "Content-Disposition", _AI_SDK]
 """Headers that they may read."""
 
 _PORTS = {"http": 80, "https": 443}
