@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from chatcore import ConversationTitled, Message, ReplyDelta, ReplyEvent, Silence, Status
 from chatcore_http.protocols import ag_ui, ai_sdk
 from chatcore_http.protocols.openai.response_events import ResponseEvents
+from chatcore_http.protocols.openai.stored_completions import CompletionChunks
 from chatcore_memory import Stall
 from recorded import ENDINGS, Recorded
 from unit.test_pieces import said_by
@@ -25,6 +26,7 @@ Encode: TypeAlias = Callable[[ReplyEvent], bytes]
 
 ENCODINGS: dict[str, Callable[[Message], Encode]] = {
     "responses": lambda reply: ResponseEvents(reply, {"model": "m", "metadata": {"a": "b"}}).encode,
+    "chat completions": lambda reply: CompletionChunks(reply, include_usage=True).encode,
     "ai sdk": lambda _: ai_sdk.Chunks().encode,
     "ag-ui": lambda _: ag_ui.RunEvents(thread_id="thread", run_id="run").encode,
 }
@@ -52,7 +54,9 @@ def data_of(stream: bytes) -> list[Any]:
 
 def texts_of(events: list[Any]) -> str:
     """Reasoning, then the answer."""
-    return "".join(it["delta"] for it in events if "delta" in it)
+    deltas = [it["delta"] for it in events if "delta" in it]
+    chunks = [choice["delta"] for it in events for choice in it.get("choices", ())]
+    return "".join([*deltas, *(text for it in chunks for name, text in it.items() if name != "role")])
 
 
 @each
