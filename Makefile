@@ -19,12 +19,17 @@ ARGS =
 FUZZ_EXAMPLES = 500
 RUNS = 200
 
+# Other makers' clients. The lock files name no addresses: those that npm and pip are configured with are asked.
+NPM_CLIENTS = tests/clients/npm/node_modules
+PYTHON_CLIENTS = $(patsubst tests/clients/python/%.lock,tests/clients/python/.venv-%,$(wildcard tests/clients/python/*.lock))
+CLIENTS = $(NPM_CLIENTS) $(PYTHON_CLIENTS)
+
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help run dev migrate test fuzz chaos cluster bench docs check lint types walls composed locked newest lock audit clean
+.PHONY: help run dev migrate test clients fuzz chaos cluster bench docs check lint types walls composed locked newest lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +45,8 @@ migrate: $(VENV)/.installed ## Bring the database of DATABASE_URL up to date
 
 test: $(VENV)/.developing ## Run the tests, on SQLite, MariaDB and PostgreSQL; DATABASE_URL=… : on that server alone
 	$(BIN)/pytest --numprocesses $(JOBS) --dist worksteal $(ARGS)
+
+clients: $(addsuffix /.installed,$(CLIENTS)) ## Install other makers' clients, which tests/clients tries on the server
 
 fuzz: $(VENV)/.developing ## Requests made up from the OpenAPI document, other ones each time, for minutes
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest tests/integration/test_schemathesis.py $(ARGS)
@@ -117,8 +124,8 @@ audit: $(VENV)/.developing ## Known holes in what requirements.lock names; one t
 	@$(INDEX) $(BIN)/uv tool run -q --cache-dir $(VENV)/.uv-cache pip-audit --strict --disable-pip --require-hashes \
 		-r requirements.lock $(ARGS)
 
-clean: ## Remove the virtual environment, the site and the caches; the data in var/ stays
-	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+clean: ## Remove the virtual environments, the site and the caches; the data in var/ stays
+	rm -rf $(VENV) $(CLIENTS) site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 # ---- what is installed: each of these files is the mark of a step that was completed ------------------------------
 
@@ -141,4 +148,16 @@ $(VENV)/.installed: $(VENV)/pyvenv.cfg requirements.lock pyproject.toml
 $(VENV)/.developing: $(VENV)/.installed requirements-dev.lock
 	@echo "Installing requirements-dev.lock into $(VENV): once, and about half a minute"
 	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(NPM_CLIENTS)/.installed: tests/clients/npm/package-lock.json
+	@command -v npm >/dev/null || { echo "There is no npm here, which comes with Node.js 20 or newer." >&2; exit 1; }
+	@echo "Installing clients from npm into $(@D)"
+	@npm ci --prefix tests/clients/npm --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
+
+tests/clients/python/.venv-%/.installed: tests/clients/python/%.lock $(VENV)/.developing
+	@echo "Installing clients from $< into $(@D)"
+	@$(BIN)/uv venv -q --clear --python $(BIN)/python $(@D)
+	@$(INDEX) $(BIN)/uv pip install -q --no-deps --python $(@D)/bin/python --cache-dir $(VENV)/.uv-cache -r $<
 	@touch $@

@@ -1,0 +1,17 @@
+// AG-UI's client, whose verifier refuses events out of order. Environment: URL, KEY, THREAD, RUN, MESSAGES (JSON).
+import { HttpAgent } from "@ag-ui/client";
+
+const events = [];
+let error = null;
+const agent = new HttpAgent({
+  url: process.env.URL,
+  headers: { Authorization: `Bearer ${process.env.KEY}` },
+  threadId: process.env.THREAD,
+  initialMessages: JSON.parse(process.env.MESSAGES),
+});
+try {
+  await agent.runAgent({ runId: process.env.RUN }, { onEvent: ({ event }) => void events.push(event) });
+} catch (failure) {
+  error = { message: failure.message, payload: failure.payload ?? null };
+}
+console.log(JSON.stringify({ events, messages: agent.messages, error }));
