@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from chatcore.entities import Page as Page
     from chatcore.entities import Profile as Profile
     from chatcore.entities import Role as Role
+    from chatcore.entities import Scope as Scope
     from chatcore.entities import Session as Session
     from chatcore.entities import SessionId as SessionId
     from chatcore.entities import Status as Status
@@ -92,6 +93,10 @@ if TYPE_CHECKING:
     from chatcore.use_cases.administration import ListUsers as ListUsers
     from chatcore.use_cases.administration import RevokeRole as RevokeRole
     from chatcore.use_cases.administration import RevokeSessionsOfUser as RevokeSessionsOfUser
+    from chatcore.use_cases.api_keys import AuthenticateKey as AuthenticateKey
+    from chatcore.use_cases.api_keys import CreateApiKey as CreateApiKey
+    from chatcore.use_cases.api_keys import ListApiKeys as ListApiKeys
+    from chatcore.use_cases.api_keys import RevokeApiKey as RevokeApiKey
     from chatcore.use_cases.asking import ChatDefaults as ChatDefaults
     from chatcore.use_cases.asking import ChatOptions as ChatOptions
     from chatcore.use_cases.asking import Sent as Sent
@@ -148,7 +153,7 @@ _HOMES = {
     "clock": "SystemClock",
     "entities": (
         "Conversation ConversationId Message MessageId ModelConfig ModelConfigId OwnerId Page Profile "
-        "Role Session SessionId Status Usage User UserId"
+        "Role Scope Session SessionId Status Usage User UserId"
     ),
     "errors": "ChatcoreError",
     "events": "ConversationTitled Cursor ReplyDelta ReplyEnded ReplyEvent ReplyStarted Silence",
@@ -170,6 +175,7 @@ _HOMES = {
         "CreateAdmin DeleteUser DisableUser EnableUser FindUser GrantRole ListRoles ListSessionsOfUser "
         "ListUsers RevokeRole RevokeSessionsOfUser"
     ),
+    "use_cases.api_keys": "AuthenticateKey CreateApiKey ListApiKeys RevokeApiKey",
     "use_cases.asking": "ChatDefaults ChatOptions Sent",
     "use_cases.chat": "EditMessage FollowReply RegenerateReply SendMessage StopReply",
     "use_cases.conversations": (

@@ -12,7 +12,9 @@ or line: unprintable characters are escaped, and texts are cut.
     refresh            user_id session_id
     refresh_reused     user_id session_id           the session was ended
     session_revoked    user_id session_id by_session_id
-    sessions_revoked   user_id by_session_id        all but that one; by an administrator: user_id, all of them
+    sessions_revoked   user_id by_session_id        all others; by an administrator: user_id, API keys too
+    key_created        user_id key_id scopes by_session_id
+    key_revoked        user_id key_id by_session_id
     username_changed   user_id session_id username
     email_changed      user_id session_id
     password_changed   user_id session_id

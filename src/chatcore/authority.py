@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from chatcore.entities import OwnerId, Session, User
+from chatcore.entities import OwnerId, Scope, Session, User
 from chatcore.errors import (
     AccountDisabled,
     Forbidden,
+    InsufficientScope,
     ModelNotConfigured,
     NotFound,
     Raises,
@@ -31,7 +32,7 @@ W = TypeVar("W", bound="AuthorityWork")
 
 ANYTIME: Raises = (Unavailable,)
 """Errors of every use case, which needs the database."""
-CHANGING: Raises = (*ANYTIME, Unauthenticated, AccountDisabled)
+CHANGING: Raises = (*ANYTIME, Unauthenticated, AccountDisabled, InsufficientScope)
 """Errors of every use case that changes an owner's data."""
 ADMINISTERING: Raises = (*CHANGING, Forbidden)
 """Errors of every use case that needs a role."""
@@ -41,6 +42,9 @@ class Authority(ABC):
     """An immutable value that permits changes. Each kind confirms itself."""
 
     __slots__ = ()
+
+    def require(self, scope: Scope | None) -> None:  # noqa: B027 - most are no keys
+        """Raise `InsufficientScope` if it is a personal API key that lacks the scope. None: if it is any such key."""
 
     @abstractmethod
     async def confirm(self, work: "AuthorityWork", *, now: datetime, role: str | None, alone: bool) -> None:
@@ -68,7 +72,7 @@ class Owner(Authority):
 
 @dataclass(frozen=True, slots=True)
 class Caller(Owner):
-    """A user and their session, as of the lookup."""
+    """A user and their session, as of the lookup. What a personal API key may is fixed when it is made."""
 
     user: User
     session: Session
@@ -76,6 +80,11 @@ class Caller(Owner):
     @property
     def owner(self) -> OwnerId:
         return self.user.id
+
+    def require(self, scope: Scope | None) -> None:
+        key = self.session.key
+        if key is not None and (scope is None or not key.allows(scope)):
+            raise InsufficientScope(scope)
 
     async def confirm(self, work: "AuthorityWork", *, now: datetime, role: str | None, alone: bool) -> None:
         if role is not None:
@@ -121,13 +130,20 @@ class Operator(Authority):
 
 @asynccontextmanager
 async def acting(
-    unit_of_work: "UnitsOfWork[W]", by: Authority, *, now: datetime, role: str | None = None, alone: bool = False
+    unit_of_work: "UnitsOfWork[W]",
+    by: Authority,
+    *,
+    now: datetime,
+    scope: Scope | None = None,
+    role: str | None = None,
+    alone: bool = False,
 ) -> AsyncGenerator[W, None]:
-    """Open a writing unit of work, and confirm the authority first. `alone`: the unit changes an account or its
-    sessions.
+    """Open a writing unit of work, and confirm the authority first. `scope`: what a personal API key needs for it;
+    without one no key may do it. `alone`: the unit changes an account or its sessions.
 
-    Raise what `Authority.confirm` raises.
+    Raise what `Authority.require` and `Authority.confirm` raise.
     """
+    by.require(scope)
     async with unit_of_work() as work:
         await by.confirm(work, now=now, role=role, alone=alone)
         yield work
@@ -135,16 +151,17 @@ async def acting(
 
 @asynccontextmanager
 async def planning(
-    unit_of_work: "UnitsOfWork[W]", by: Authority, *, now: datetime, role: str | None = None
+    unit_of_work: "UnitsOfWork[W]", by: Authority, *, now: datetime, scope: Scope | None = None, role: str | None = None
 ) -> AsyncGenerator[W, None]:
     """Open a read-only unit of work for lookups before `acting`. What is missing may be gone with the account, so
     confirm the authority before raising `NotFound`.
 
-    Raise what `Authority.confirm` raises.
+    Raise what `Authority.require` and `Authority.confirm` raise.
     """
+    by.require(scope)
     try:
         async with unit_of_work(read_only=True) as work:
             yield work
     except (NotFound, ModelNotConfigured):
-        async with acting(unit_of_work, by, now=now, role=role):
+        async with acting(unit_of_work, by, now=now, scope=scope, role=role):
             raise

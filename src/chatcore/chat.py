@@ -50,6 +50,7 @@ from chatcore.use_cases.administration import (
     RevokeRole,
     RevokeSessionsOfUser,
 )
+from chatcore.use_cases.api_keys import AuthenticateKey, CreateApiKey, ListApiKeys, RevokeApiKey
 from chatcore.use_cases.asking import ChatDefaults
 from chatcore.use_cases.chat import EditMessage, FollowReply, RegenerateReply, SendMessage, StopReply
 from chatcore.use_cases.conversations import (
@@ -142,6 +143,12 @@ class UseCases:
     list_sessions: ListSessions
     revoke_session: RevokeSession
     revoke_other_sessions: RevokeOtherSessions
+
+    # Personal API keys
+    list_api_keys: ListApiKeys
+    create_api_key: CreateApiKey
+    revoke_api_key: RevokeApiKey
+    authenticate_key: AuthenticateKey
 
     # Administration
     create_admin: CreateAdmin

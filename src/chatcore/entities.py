@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Generic, NewType, TypeVar
 from urllib.parse import urlsplit
@@ -35,6 +35,9 @@ MAX_TYPED = 2 * MAX_PASSWORD
 """Characters of a password before NFC."""
 MAX_NAME = 254
 """Of an e-mail address (RFC 5321), and so of whatever may be one."""
+
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+"""A year before the last, so that it is a date in every time zone."""
 
 _NOBODYS_NAME = " "
 _NOBODYS_PASSWORD = "\ud800"
@@ -74,11 +77,34 @@ class User:
     updated_at: datetime
 
 
+class Scope(StrEnum):
+    """What a personal API key opens: `CHAT` conversations and replies, `READ` reading them, `FILES` files."""
+
+    CHAT = "chat"
+    FILES = "files"
+    READ = "read"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyGrant:
+    """What is stored of a personal API key: its SHA-256, never the key. `hint`: its last four characters."""
+
+    name: str
+    hint: str
+    scopes: frozenset[Scope]
+    digest: bytes = field(repr=False)
+
+    def allows(self, scope: Scope) -> bool:
+        """`CHAT` includes `READ`."""
+        return scope in self.scopes or (scope is Scope.READ and Scope.CHAT in self.scopes)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """One sign-in. It is alive while `logout_time` is empty and `expires_at` lies ahead.
+    """One sign-in, or one personal API key. It is alive while `logout_time` is empty and `expires_at` lies ahead.
 
-    `authenticated_at` is the last password check within it (the token's `auth_time`).
+    `authenticated_at` is the last password check within it (the token's `auth_time`). A key that does not expire does
+    so at `NEVER`; until its first use `last_used_at` is `login_time`.
     """
 
     id: SessionId
@@ -90,6 +116,7 @@ class Session:
     logout_time: datetime | None = None
     user_agent: str = ""
     address: str = ""
+    key: KeyGrant | None = None
 
     def alive(self, now: datetime) -> bool:
         return self.logout_time is None and now < self.expires_at

@@ -8,11 +8,13 @@
     │   └── InsufficientUserAuthentication   the last password check is too long ago (RFC 9470)
     ├── Forbidden
     │   ├── AccountDisabled
+    │   ├── InsufficientScope      the personal API key does not open this
     │   └── Refused                an embedding program's hook refused; it chooses the code
     ├── NotFound                   missing, or another user's: the two look the same
     ├── Conflict
     │   ├── UsernameTaken
     │   ├── EmailTaken
+    │   ├── TooManyApiKeys
     │   ├── LastAdmin              no active administrator would remain
     │   └── ConversationBusy       a reply is in progress there
     ├── IdempotencyKeyReused       the key was sent with another body
@@ -119,6 +121,17 @@ class AccountDisabled(Forbidden):
     default_detail = "This account is disabled."
 
 
+class InsufficientScope(Forbidden):
+    """`scope`: the one that would do; None where no API key would (RFC 6750 §3.1)."""
+
+    code = "scope_missing"
+    default_detail = "An API key does not open this. Sign in, and send the access token."
+
+    def __init__(self, scope: str | None = None) -> None:
+        self.scope = scope
+        super().__init__(scope and f"The API key lacks the scope `{scope}`.")
+
+
 class Refused(Forbidden):
     """What a hook raises to refuse a message, an answer or a call. `code`: one that the program's clients know."""
 
@@ -162,6 +175,11 @@ class LastAdmin(Conflict):
 class TooManyModelConfigs(Conflict):
     code = "too_many_model_configs"
     default_detail = "You have the maximum number of model configurations. Delete one first."
+
+
+class TooManyApiKeys(Conflict):
+    code = "too_many_api_keys"
+    default_detail = "You have the maximum number of API keys. Revoke one first."
 
 
 class ConversationBusy(Conflict):

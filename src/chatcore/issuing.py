@@ -59,7 +59,7 @@ class SessionIssuer:
     async def open(self, work: IssuingWork, user: User, *, user_agent: str, address: str, now: datetime) -> SignedIn:
         """Open a session for a user whose password has just been checked."""
         session = Session(
-            id=_new_id(),
+            id=new_id(),
             user_id=user.id,
             login_time=now,
             authenticated_at=now,
@@ -77,7 +77,7 @@ class SessionIssuer:
         been checked."""
         session = replace(
             session,
-            id=_new_id(),
+            id=new_id(),
             login_time=now,
             authenticated_at=now if checked else session.authenticated_at,
             last_used_at=now,
@@ -86,7 +86,7 @@ class SessionIssuer:
 
     async def _begin(self, work: IssuingWork, user: User, session: Session, *, now: datetime) -> SignedIn:
         await work.tokens.add_session(session)
-        token = _encoded(secrets.token_bytes(32))
+        token = encoded(secrets.token_bytes(32))
         await self.store(work, session, token, now=now)
         return self.signed_in(user, session, token, now=now)
 
@@ -102,7 +102,7 @@ class SessionIssuer:
         )
 
     def successor(self, token: str) -> str:
-        return _encoded(hmac.digest(self.policy.refresh_secret, _bytes_of(token), "sha256"))
+        return encoded(hmac.digest(self.policy.refresh_secret, _bytes_of(token), "sha256"))
 
     def signed_in(self, user: User, session: Session, refresh_token: str, *, now: datetime) -> SignedIn:
         expires_at = min(now + self.policy.access_ttl, session.expires_at)
@@ -133,7 +133,7 @@ def note_sign_in(event: str, signed_in: SignedIn) -> None:
     )
 
 
-def _new_id() -> SessionId:
+def new_id() -> SessionId:
     return SessionId(secrets.token_urlsafe(16))
 
 
@@ -147,5 +147,5 @@ def _bytes_of(token: str) -> bytes:
     return token[:_LONGEST_TOKEN].encode(errors="replace")
 
 
-def _encoded(secret: bytes) -> str:
+def encoded(secret: bytes) -> str:
     return urlsafe_b64encode(secret).rstrip(b"=").decode()

@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from chatcore import audit
-from chatcore.entities import OwnerId, UserId, identity_key
+from chatcore.entities import OwnerId, SessionId, UserId, identity_key
 from chatcore.errors import RateLimited, Unavailable
 from chatcore.ports import Rate, RateLimiter
 
@@ -28,9 +28,10 @@ class RateLimits:
     """None is no limit; without a `limiter` only `replies` holds.
 
     `sign_in`: attempts at one account from one address, and per user those with the current password. `register`: new
-    accounts, and changes of username or e-mail, which also reveal taken names, from one address; those changes also per
-    user. `send`: messages, edits and regenerated replies of one user. `search`: pages of one user's searches.
-    `requests`: all requests from one address. `replies`: replies in progress for one user.
+    accounts, and changes of username or e-mail, which also reveal taken names, from one address; those changes, and new
+    API keys, also per user. `send`: messages, edits and regenerated replies of one user. `search`: pages of one user's
+    searches. `key`: requests with one API key. `requests`: all requests from one address. `replies`: replies in
+    progress for one user.
     """
 
     limiter: RateLimiter | None = None
@@ -38,6 +39,7 @@ class RateLimits:
     register: Rate | None = None
     send: Rate | None = None
     search: Rate | None = None
+    key: Rate | None = None
     requests: Rate | None = None
     replies: int | None = None
 
@@ -66,6 +68,14 @@ class RateLimits:
         """Raise `RateLimited`."""
         await self._hit(self.register, "rename", str(user_id), user_id=user_id)
         await self.try_register(address)
+
+    async def try_new_key(self, user_id: UserId) -> None:
+        """Raise `RateLimited`."""
+        await self._hit(self.register, "new key", str(user_id), user_id=user_id)
+
+    async def try_key(self, user_id: UserId, key_id: SessionId) -> None:
+        """Raise `RateLimited`."""
+        await self._hit(self.key, "key", key_id, user_id=user_id)
 
     async def try_send(self, user_id: OwnerId) -> None:
         """Raise `RateLimited`."""

@@ -9,6 +9,7 @@ from sqlalchemy import Table, insert
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from chatcore.entities import Scope
 from chatcore_sql.tables import (
     conversations,
     messages,
@@ -150,16 +151,45 @@ def config_of(owner: int) -> int:
 
 def _sessions() -> Rows:
     for number, owner in _signed_in():
-        yield {
-            "id": f"session{number}",
-            "user_id": owner,
-            "login_time": at(number),
-            "authenticated_at": at(number),
-            "last_used_at": at(number),
-            "expires_at": at(10_000_000),
-            "user_agent": "Mozilla/5.0",
-            "address": "127.0.0.1",
-        }
+        yield _session(f"session{number}", owner, number)
+    yield from _keys()
+
+
+def _session(session_id: str, owner: int, number: int, **key: object) -> dict[str, Any]:
+    return {
+        "id": session_id,
+        "user_id": owner,
+        "login_time": at(number),
+        "authenticated_at": at(number),
+        "last_used_at": at(number),
+        "expires_at": at(10_000_000),
+        "user_agent": "Mozilla/5.0",
+        "address": "127.0.0.1",
+        "is_key": False,
+        "key_name": None,
+        "key_hint": None,
+        "key_scopes": None,
+        "key_digest": None,
+        **key,
+    }
+
+
+def key_of(owner: int) -> bytes:
+    """The digest of the owner's first API key."""
+    return digest_of(_key_numbers(owner)[0])
+
+
+def _key_numbers(owner: int) -> range:
+    """They are apart from those of the tokens."""
+    first = 10**6 + 100 * owner
+    return range(first, first + (50 if owner == BUSY else 1))
+
+
+def _keys() -> Rows:
+    for owner in _owners():
+        for number in _key_numbers(owner):
+            grant = {"key_name": "laptop", "key_hint": "wxyz", "key_scopes": {Scope.CHAT}}
+            yield _session(f"key{number}", owner, number, is_key=True, key_digest=digest_of(number), **grant)
 
 
 def _refresh_tokens() -> Rows:

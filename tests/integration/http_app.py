@@ -278,6 +278,10 @@ class Api:
         conversation_id: int = created["id"]
         return conversation_id
 
+    async def key(self, **fields: object) -> Any:
+        """A new personal API key: its ApiKey with the key itself."""
+        return (await self.post("/auth/keys/create", {"name": "laptop", **fields})).ok(201)
+
     async def messages(self, conversation_id: int) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = (await self.get(f"/conversations/{conversation_id}")).ok()["messages"]
         return messages

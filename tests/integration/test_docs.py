@@ -106,10 +106,10 @@ async def test_operation_ids_are_stable_and_each_is_one_operations(document: Jso
 
 
 async def test_what_is_private_says_so(document: Json) -> None:
-    scheme = document["components"]["securitySchemes"]["BearerToken"]
-    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    for scheme in document["components"]["securitySchemes"].values():
+        assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     for method, path, operation in operations(document):
-        private = operation.get("security") == [{"BearerToken": []}]
+        private = {"BearerToken": []} in operation.get("security", ())
         assert private == ((method, path) not in PUBLIC), path
         assert private <= {"401", "403"}.issubset(operation["responses"]), path
 
@@ -117,7 +117,7 @@ async def test_what_is_private_says_so(document: Json) -> None:
 async def test_success_is_200_and_201_where_something_is_created(document: Json) -> None:
     creating = {
         *("/auth/register", "/v1/auth/register", "/user/register"),
-        *("/auth/config/create", "/conversations/create", "/v1/chats"),
+        *("/auth/config/create", "/auth/keys/create", "/conversations/create", "/v1/chats"),
     }
     for method, path, operation in operations(document):
         good = {status for status in operation["responses"] if status.startswith("2")}
@@ -150,7 +150,7 @@ async def test_every_error_is_a_problem_with_its_codes(document: Json) -> None:
             "/admin/users/{user_id}/roles/revoke",
             {
                 *("validation_failed", "unauthenticated", "account_disabled", "forbidden", "not_found", "last_admin"),
-                *("payload_too_large", "unavailable", "rate_limited"),
+                *("payload_too_large", "unavailable", "rate_limited", "scope_missing"),
             },
         ),
         (
@@ -172,7 +172,10 @@ async def test_every_error_is_a_problem_with_its_codes(document: Json) -> None:
         (
             "get",
             "/conversations/{conversation_id}",
-            {"validation_failed", "unauthenticated", "account_disabled", "not_found", "unavailable", "rate_limited"},
+            {
+                *("validation_failed", "unauthenticated", "account_disabled", "scope_missing", "not_found"),
+                *("unavailable", "rate_limited"),
+            },
         ),
         (
             "post",
@@ -182,7 +185,7 @@ async def test_every_error_is_a_problem_with_its_codes(document: Json) -> None:
                 *("payload_too_large", "model_not_configured", "conversation_busy", "idempotency_key_reused"),
                 *("model_unauthorized", "model_not_found", "model_rate_limited", "model_refused", "model_unavailable"),
                 *("model_protocol", "model_url_refused", "model_timeout", "rate_limited"),
-                *("model_payment_required", "model_context_length", "model_empty", "storage_full"),
+                *("model_payment_required", "model_context_length", "model_empty", "storage_full", "scope_missing"),
             },
         ),
     ],

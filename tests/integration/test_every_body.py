@@ -151,5 +151,6 @@ async def ids_of(bob: Api, tokens: Any) -> dict[str, object]:
         "chat_id": conversation_id,
         "message_id": said["message"]["id"],
         "session_id": (await bob.get("/auth/sessions")).ok()["items"][0]["id"],
+        "key_id": (await bob.key())["id"],
         "user_id": tokens["user"]["id"],
     }

@@ -141,6 +141,7 @@ async def account_of(world: World, name: str) -> Account:
         "chat_id": conversation_id,
         "message_id": said["message"]["id"],
         "session_id": session_id,
+        "key_id": (await api.key())["id"],
         "user_id": victim,
     }
     return Account(

@@ -54,6 +54,7 @@ async def ids(alice: Api) -> dict[str, Any]:
         "message_id": said["message"]["id"],
         "config_id": (await alice.post("/auth/config/create", config)).ok(201)["id"],
         "session_id": (await alice.get("/auth/sessions")).ok()["items"][0]["id"],
+        "key_id": (await alice.key())["id"],
         "user_id": (await alice.get("/auth/me")).ok()["id"],
     }
 

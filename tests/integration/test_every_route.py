@@ -123,6 +123,7 @@ async def world(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
             "chat_id": conversation_id,
             "message_id": said["message"]["id"],
             "session_id": session_id,
+            "key_id": (await zoe.key())["id"],
             "user_id": tokens["user"]["id"],
         }
         yield World(stranger, model, zoe, ids)

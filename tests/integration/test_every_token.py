@@ -87,6 +87,24 @@ async def session_has_expired(account: Account) -> Account:
     return account.bears(account.token)
 
 
+async def is_a_revoked_key(account: Account) -> Account:
+    key = await account.api.key()
+    (await account.api.post(f"/auth/keys/{key['id']}/revoke")).ok()
+    return account.bears(key["key"])
+
+
+async def is_an_expired_key(account: Account) -> Account:
+    key = await account.api.key()
+    past = "UPDATE sessions SET expires_at = '2001-01-01 00:00:00' WHERE id = '{}'"
+    await execute(account.database_url, past.format(key["id"]))
+    return account.bears(key["key"])
+
+
+async def is_a_key_whose_user_an_administrator_disabled(account: Account) -> Account:
+    key = await account.api.key()
+    return (await account.is_("disable")).bears(key["key"])
+
+
 async def has_expired(account: Account) -> Account:
     now = SystemClock().now()
     claims = replace(account.claims, issued_at=now - timedelta(hours=1), expires_at=now)
@@ -140,6 +158,9 @@ STORED: list[How] = [
     disabled_while_the_session_lives,
     deleted,
     session_has_expired,
+    is_a_revoked_key,
+    is_an_expired_key,
+    is_a_key_whose_user_an_administrator_disabled,
 ]
 """What the database says of it."""
 OF_ITSELF: list[How] = [
@@ -184,6 +205,7 @@ async def account_of(stranger: Api, root: Api, name: str, database_url: str) -> 
         "chat_id": conversation_id,
         "message_id": said["message"]["id"],
         "session_id": claims.session_id,
+        "key_id": (await api.key())["id"],
         "user_id": claims.user_id,
     }
     return Account(

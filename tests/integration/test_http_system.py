@@ -65,10 +65,11 @@ async def test_every_route_is_described_and_no_other(openapi: Any) -> None:
 
 
 async def test_what_needs_a_token_says_so(openapi: Any) -> None:
-    ((name, scheme),) = openapi["components"]["securitySchemes"].items()
-    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    for scheme in openapi["components"]["securitySchemes"].values():
+        assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     for method, path in DESCRIBED:
-        security: list[dict[str, list[str]]] = [] if (method, path) in PUBLIC else [{name: []}]
+        names = ["BearerToken"] if path.startswith(("/auth", "/v1/auth", "/admin")) else ["BearerToken", "ApiKey"]
+        security = [] if (method, path) in PUBLIC else [{name: list[str]()} for name in names]
         assert openapi["paths"][path][method.lower()].get("security", []) == security
 
 
@@ -87,6 +88,7 @@ async def test_every_parameter_is_described_and_no_other(openapi: Any) -> None:
         ("query", "chat_id"),
         ("query", "skip"),
         ("path", "config_id"),
+        ("path", "key_id"),
         ("path", "session_id"),
         ("path", "user_id"),
         ("query", "q"),

@@ -111,8 +111,9 @@ async def test_no_route_tells_a_secret_whatever_happens(
     async with api_of(settings_for(tmp_path, **environ), *providers) as api:
         ada_tokens = await api.register("ada", PASSWORD)
         ada, root = api.with_token(ada_tokens["access_token"]), await api.admin("root")
-        ids = await ids_of(ada)
-        secrets = await secrets_of(faulty, ada_tokens)
+        ids, key = await ids_of(ada), await ada.key()
+        ids["key_id"] = key["id"]
+        secrets = {**await secrets_of(faulty, ada_tokens), "personal API key": key["key"]}
         with pytest.raises(AssertionError, match="access token"):
             check_clean(ada_tokens, secrets)
     answers = dict[tuple[Route, str], Answer]()

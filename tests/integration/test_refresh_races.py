@@ -14,6 +14,7 @@ import pytest
 from chatcore import Authenticate, Refresh, SessionIssuer, SessionPolicy, SignedIn
 from chatcore.errors import Unauthenticated
 from chatcore.issuing import digest_of
+from chatcore.use_cases.sessions import NoteUse
 from chatcore_memory import HandClock, PlainSigner
 from chatcore_sql import Database
 from chatcore_testing.contracts.storage.base import NOW, stored_user
@@ -51,8 +52,12 @@ class Races:
         return await asyncio.gather(*(self.refreshed(token, number) for number, token in enumerate(tokens)))
 
     async def opens(self, signed_in: SignedIn) -> bool:
+        storage = self.workers[0].unit_of_work
         authenticate = Authenticate(
-            unit_of_work=self.workers[0].unit_of_work, signer=self.issuer.signer, clock=self.clock
+            unit_of_work=storage,
+            note_use=NoteUse(unit_of_work=storage),
+            signer=self.issuer.signer,
+            clock=self.clock,
         )
         try:
             await authenticate(access_token=signed_in.access_token)

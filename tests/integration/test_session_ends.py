@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -113,6 +114,18 @@ End = Callable[[Api, Api, str], Awaitable[None]]
 ENDS: list[End] = [logout, revoke_others, change_password, disable, delete]
 
 
+async def revoke_key(ada: Api, key: Any, database_url: str) -> None:
+    (await ada.post(f"/auth/keys/{key['id']}/revoke")).ok()
+
+
+async def disable_owner(ada: Api, key: Any, database_url: str) -> None:
+    await disable(ada, ada, database_url)
+
+
+async def key_expires(ada: Api, key: Any, database_url: str) -> None:
+    await execute(database_url, f"UPDATE sessions SET expires_at = '2001-01-01 00:00:00' WHERE id = '{key['id']}'")
+
+
 async def ends(events: EventStream, *, mutely: bool = True) -> None:
     """In good order. `mutely`: without a last event."""
     async with asyncio.timeout(WITHIN):
@@ -125,6 +138,28 @@ async def closes(socket: Socket) -> None:
         while (message := await socket.connection.receive()).type is WSMsgType.TEXT:
             pass
         assert (message.type, message.data) == (WSMsgType.CLOSE, 4401)
+
+
+@pytest.mark.parametrize("end", [revoke_key, disable_owner, key_expires])
+async def test_what_a_key_opened_ends_on_every_server(
+    end: Callable[[Api, Any, str], Awaitable[None]], reply: Reply, there: Api, database_url: str
+) -> None:
+    key = await reply.ada.key()
+    here, elsewhere = reply.ada.with_token(key["key"]), there.with_token(key["key"])
+    async with (
+        here.events(f"{reply.path}/chat", {"content": "Hi"}, EVENTS) as own,
+        elsewhere.events(f"{reply.path}/reply") as other,
+        connected(elsewhere, int(reply.path.rpartition("/")[2])) as socket,
+    ):
+        await own.until("Hel")
+        await other.until("Hel")
+        await socket.say("attach")
+        await socket.event()
+        await end(reply.ada, key, database_url)
+        for api in (here, elsewhere):
+            for answer in (await api.get(reply.path), await api.post(f"{reply.path}/stop")):
+                assert answer.status in (401, 403), answer
+        await asyncio.gather(ends(own), ends(other), closes(socket))
 
 
 @pytest.mark.parametrize("end", ENDS)

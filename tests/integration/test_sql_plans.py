@@ -210,6 +210,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
     "owners.delete": [lambda work, it: work.owners.delete(it.owner)],
     "tokens.add_session": [lambda work, it: work.tokens.add_session(a_session(it))],
     "tokens.caller": [lambda work, it: work.tokens.caller(it.owner, it.session)],
+    "tokens.key_holder": [lambda work, it: work.tokens.key_holder(filling.key_of(it.owner))],
     "tokens.hold": [
         lambda work, it: work.tokens.hold(it.owner, it.session, now=NOW),
         lambda work, it: work.tokens.hold(it.owner, it.session, alone=True, now=NOW),
@@ -218,9 +219,14 @@ CALLS: Mapping[str, Sequence[Call]] = {
     "tokens.alive": [lambda work, it: work.tokens.alive([it.session, SessionId("session7")], now=NOW)],
     "tokens.touch": [lambda work, it: work.tokens.touch(it.owner, it.session, now=NOW)],
     "tokens.sessions": [lambda work, it: work.tokens.sessions(it.owner, limit=20, offset=0)],
+    "tokens.keys": [lambda work, it: work.tokens.keys(it.owner, limit=20, offset=0)],
+    "tokens.live_keys": [lambda work, it: work.tokens.live_keys(it.owner, limit=50, now=NOW)],
     "tokens.revoke": [lambda work, it: work.tokens.revoke(it.owner, it.session, now=NOW)],
     "tokens.revoke_others": [lambda work, it: work.tokens.revoke_others(it.owner, it.session, now=NOW)],
-    "tokens.revoke_all": [lambda work, it: work.tokens.revoke_all(it.owner, now=NOW)],
+    "tokens.revoke_all": [
+        lambda work, it: work.tokens.revoke_all(it.owner, keys=False, now=NOW),
+        lambda work, it: work.tokens.revoke_all(it.owner, keys=True, now=NOW),
+    ],
     "tokens.delete_expired": [lambda work, _: work.tokens.delete_expired(before=later(-1e8), limit=20)],
     "administration.users": [
         lambda work, _: work.administration.users(limit=20),

@@ -102,6 +102,9 @@ REQUESTS: Mapping[str, Request] = {
     "GET /conversations/search": lambda api, _, __: api.get("/conversations/search?q=hello"),
     "GET /auth/me": lambda api, _, __: api.get("/auth/me"),
     "GET /auth/config": lambda api, _, __: api.get("/auth/config"),
+    "GET /auth/keys": lambda api, _, __: api.get("/auth/keys"),
+    "POST /auth/keys/create": lambda api, _, __: api.post("/auth/keys/create", {"name": "phone"}),
+    "POST /auth/keys/{key_id}/revoke": lambda api, _, known: api.post(f"/auth/keys/{known['key']['id']}/revoke"),
     "GET /auth/sessions": lambda api, _, __: api.get("/auth/sessions"),
     "POST /auth/login": lambda api, _, __: api.post("/auth/login", {"username": "ada", "password": PASSWORD}),
     "POST /auth/refresh": lambda api, _, tokens: api.post("/auth/refresh", {"refresh_token": tokens["refresh_token"]}),
@@ -146,9 +149,9 @@ async def test_a_route_sends_what_the_document_says(sent_and_api: tuple[Sent, Ap
     for _ in range(2):  # so that there are messages, and connections
         await api.post(f"/conversations/{conversation}/chat", {"content": "Hi"}, EVENTS)
     await api.post(f"/conversations/{conversation}/regenerate", None, EVENTS)
-    messages = await api.messages(conversation)
+    messages, key = await api.messages(conversation), await api.key()
     sent.statements.clear()
-    answer = await REQUESTS[route](api, conversation, {**tokens, "messages": messages})
+    answer = await REQUESTS[route](api, conversation, {**tokens, "messages": messages, "key": key})
     assert answer.status in (200, 201, 204), answer
     statements = sent.of_requests()
     assert len(statements) == ROUTES[route], "\n".join(statements)

@@ -28,7 +28,7 @@ WITHOUT = {
     "administration.CreateAdmin.promote": "the operator, at the server",
     "encryption_keys.RotateKeys._replace": "the operator, at the server",
     "owners.OpenOwner._found_or_added": "the embedding program vouches for its users",
-    "sessions.Authenticate._touch": "a use is noted, nothing of the user's is changed",
+    "sessions.NoteUse._touch": "a use is noted, nothing of the user's is changed",
     "sessions.Refresh._refresh": "a refresh token is the proof, and is looked at in the same transaction",
     "sessions.SignIn._open": "the password is the proof, and its hash is held in the same transaction",
     "user_import.ImportUsers._store_once": "the operator, at the server",

@@ -95,7 +95,7 @@ def test_the_rates_of_production_are_the_code_s() -> None:
     }
     named = {f"RATE_LIMIT_{kind.upper()}": rate for kind, rate in stated.items()}
     production, development = Settings(environment="production"), Settings.load({**SECRETS, **named}, env_file="none")
-    assert stated.keys() == {"register", "send", "search", "requests"}
+    assert stated.keys() == {"register", "send", "search", "key", "requests"}
     assert production.rate_limits == development.rate_limits
     assert all(Settings().rate_limits[kind] is None for kind in stated)
 

@@ -4,7 +4,7 @@ raises no other is heard in all tests (`raised.py`)."""
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 
 from chatcore import (
     AddMessage,
+    AuthenticateKey,
+    Caller,
     ChatDefaults,
     ChatOptions,
     Conversation,
@@ -27,14 +29,16 @@ from chatcore import (
     Rate,
     RateLimits,
     Role,
+    Scope,
     StepUp,
     StopReply,
     errors,
 )
 from chatcore.bounds import Bound, OneOf, Pairs, Range, Text
+from chatcore.entities import KeyGrant
 from chatcore.errors import ChatcoreError, ValidationFailed
 from chatcore.ports import NewUser, RateLimiter
-from chatcore.use_cases import model_configs
+from chatcore.use_cases import api_keys, model_configs
 from chatcore.use_cases.own_data import EndOfExport, Line
 from chatcore.use_cases.user_import import UserRow
 from chatcore_memory import PlainCipher, Stall
@@ -114,6 +118,7 @@ async def scene(world: World) -> AsyncIterator[Scene]:
             "signer": world.signer,
             "sessions": world.issuer,
             "step_up": world.step_up,
+            "note_use": world.authenticate.note_use,
             "replies": process.replies,
             "defaults": ChatDefaults(model=SERVER_MODEL),
             "read_history": world.read_history,
@@ -123,13 +128,15 @@ async def scene(world: World) -> AsyncIterator[Scene]:
         model = {"model_url": "https://own.test/v1", "model_name": "own", "api_key": "sk-0123456789"}
         account = {"username": "eve", "email": "eve@example.org", "password": PASSWORD, "name": "ada"}
         tokens = {"access_token": ada.access_token, "refresh_token": ada.refresh_token}
+        created = await world.create_api_key(caller=caller, name="laptop")
+        keys = {"key": created.key, "key_id": created.session.id, "needs": Scope.CHAT}
         more = {"content": "Hi?", "title": "Plans", "q": "Hi", "role": "admin", "lines": lines()}
         rows = [UserRow(1, NewUser(username="eve", password_hash="0" * 64))]
         yield Scene(
             world,
             process,
             made_of,
-            {**by, **ids, **model, **account, **tokens, **more, "rows": rows, "user": "7"},
+            {**by, **ids, **model, **account, **tokens, **keys, **more, "rows": rows, "user": "7"},
             stack.enter_context,
         )
         stack.close()
@@ -158,9 +165,9 @@ async def gone(scene: Scene, _: Any) -> dict[str, Any]:
 
 
 @provokes(errors.Unauthenticated)
-async def signed_out(scene: Scene, _: Any) -> dict[str, Any]:
+async def signed_out(scene: Scene, use_case: Any) -> dict[str, Any]:
     await scene.world.sign_out(caller=scene.given["caller"])
-    return {}
+    return {"key": f"ck-{'x' * 43}"} if use_case is AuthenticateKey else {}
 
 
 @provokes(errors.AccountDisabled)
@@ -179,6 +186,15 @@ async def demoted(scene: Scene, _: Any) -> dict[str, Any]:
     return {}
 
 
+@provokes(errors.InsufficientScope)
+async def by_a_key_that_opens_nothing(scene: Scene, use_case: Any) -> dict[str, Any]:
+    caller: Caller = scene.given["caller"]
+    grant = KeyGrant(name="laptop", hint="", scopes=frozenset(), digest=b"")
+    key = replace(caller, session=replace(caller.session, key=grant))
+    given = {"by": key, "caller": key, "needs": None}
+    return {name: value for name, value in given.items() if name in parameters_of(use_case)}
+
+
 @provokes(errors.ValidationFailed)
 async def out_of_bounds(_: Scene, use_case: Any) -> dict[str, Any]:
     if use_case is ImportConversations:
@@ -189,9 +205,9 @@ async def out_of_bounds(_: Scene, use_case: Any) -> dict[str, Any]:
 
 @provokes(errors.NotFound)
 async def unknown(_: Scene, use_case: Any) -> dict[str, Any]:
-    ids = ("conversation_id", "config_id", "user_id", "session_id", "name")
+    ids = ("conversation_id", "config_id", "user_id", "session_id", "key_id", "name")
     found = [name for name in ids if name in parameters_of(use_case)]
-    return {name: "nobody" if name in ("name", "session_id") else UNKNOWN for name in found[:1]}
+    return {name: "nobody" if name in ("name", "session_id", "key_id") else UNKNOWN for name in found[:1]}
 
 
 @provokes(errors.RateLimited)
@@ -199,7 +215,7 @@ async def too_often(scene: Scene, use_case: Any) -> dict[str, Any]:
     reading = scene.process.replies._readers._holding  # pyright: ignore[reportPrivateUsage]
     scene.enter(reading.one_more(scene.given["owner"], weight=2**40))
     rate = Rate(1, 60)
-    limits = RateLimits(limiter=NeverAgain(), sign_in=rate, register=rate, send=rate, search=rate)
+    limits = RateLimits(limiter=NeverAgain(), sign_in=rate, register=rate, send=rate, search=rate, key=rate)
     scene.made_of |= {
         "limits": limits,
         "step_up": StepUp(passwords=scene.world.passwords, policy=scene.world.password_policy, limits=limits),
@@ -264,6 +280,12 @@ async def one_is_too_many(_: Scene, __: Any) -> dict[str, Any]:
     return {}
 
 
+@provokes(errors.TooManyApiKeys)
+async def two_are_too_many(_: Scene, __: Any) -> dict[str, Any]:
+    pytest.MonkeyPatch().setattr(api_keys, "MAX_KEYS", 1)
+    return {}
+
+
 DECLARED = [(use_case, error) for use_case in USE_CASES for error in dict.fromkeys(use_case.raises)]
 
 
@@ -272,6 +294,7 @@ async def test_whatever_is_declared_is_raised(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, use_case: Any, error: type[ChatcoreError]
 ) -> None:
     monkeypatch.setattr(model_configs, "MAX_CONFIGS", model_configs.MAX_CONFIGS)  # is put back
+    monkeypatch.setattr(api_keys, "MAX_KEYS", api_keys.MAX_KEYS)
     if use_case is AddMessage:
         scene.given["role"] = Role.USER
     if use_case is StopReply:

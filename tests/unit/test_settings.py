@@ -76,6 +76,7 @@ DEFAULTS = {
     "RATE_LIMIT_REGISTER": "",
     "RATE_LIMIT_SEND": "",
     "RATE_LIMIT_SEARCH": "",
+    "RATE_LIMIT_KEY": "",
     "RATE_LIMIT_REQUESTS": "",
     "MAX_REPLIES_PER_USER": 20,
     "MAX_STORAGE_BYTES": 1024**3,
@@ -254,18 +255,21 @@ def test_a_secret_that_does_not_hold_is_not_repeated() -> None:
     assert "too short a secret" not in str(raised.value)
 
 
-RATES = ("sign_in", "register", "send", "search", "requests")
+RATES = ("sign_in", "register", "send", "search", "key", "requests")
 
 
 @pytest.mark.parametrize(
     ("environ", "rates"),
     [
-        (SECRETS, (Rate(10, 60), None, None, None, None)),
-        (PRODUCTION, (Rate(10, 60), Rate(20, 3600), Rate(60, 60), Rate(60, 60), Rate(1200, 60))),
-        ({**SECRETS, "RATE_LIMIT_SIGN_IN": "off", "RATE_LIMIT_SEND": "3/second"}, (None, None, Rate(3, 1), None, None)),
+        (SECRETS, (Rate(10, 60), None, None, None, None, None)),
+        (PRODUCTION, (Rate(10, 60), Rate(20, 3600), Rate(60, 60), Rate(60, 60), Rate(600, 60), Rate(1200, 60))),
+        (
+            {**SECRETS, "RATE_LIMIT_SIGN_IN": "off", "RATE_LIMIT_SEND": "3/second"},
+            (None, None, Rate(3, 1), None, None, None),
+        ),
         (
             {**PRODUCTION, "RATE_LIMIT_REGISTER": "2/day", "RATE_LIMIT_REQUESTS": "off"},
-            (Rate(10, 60), Rate(2, 86_400), Rate(60, 60), Rate(60, 60), None),
+            (Rate(10, 60), Rate(2, 86_400), Rate(60, 60), Rate(60, 60), Rate(600, 60), None),
         ),
     ],
 )

@@ -1,6 +1,6 @@
 """Users, sessions and refresh tokens in memory."""
 
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 
@@ -118,6 +118,14 @@ class MemoryTokens(TokenStore):
 
         return await self._transaction.read(select)
 
+    async def key_holder(self, digest: bytes) -> Caller | None:
+        def select(state: State) -> Caller | None:
+            found = (each for each in state.sessions.values() if each.key and each.key.digest == digest)
+            session = next(found, None)
+            return Caller(state.users[session.user_id], session) if session else None
+
+        return await self._transaction.read(select)
+
     async def hold(
         self, user_id: UserId, session_id: SessionId, *, role: str | None = None, alone: bool = False, now: datetime
     ) -> bool:
@@ -145,10 +153,21 @@ class MemoryTokens(TokenStore):
         await self._transaction.write(update)
 
     async def sessions(self, user_id: UserId, *, limit: int, offset: int) -> Sequence[Session]:
+        return await self._page(user_id, limit, offset, keys=False)
+
+    async def keys(self, user_id: UserId, *, limit: int, offset: int) -> Sequence[Session]:
+        return await self._page(user_id, limit, offset, keys=True)
+
+    async def live_keys(self, user_id: UserId, *, limit: int, now: datetime) -> int:
+        keys = await self._page(user_id, None, 0, keys=True)
+        return min(limit, sum(key.alive(now) for key in keys))
+
+    async def _page(self, user_id: UserId, limit: int | None, offset: int, *, keys: bool) -> Sequence[Session]:
         def select(state: State) -> Sequence[Session]:
-            theirs = [session for session in state.sessions.values() if session.user_id == user_id]
+            theirs = [each for each in state.sessions.values() if each.user_id == user_id]
+            theirs = [each for each in theirs if (each.key is not None) is keys]
             theirs.sort(key=lambda session: (session.login_time, session.id), reverse=True)
-            return theirs[offset : offset + limit]
+            return theirs[offset:][:limit]
 
         return await self._transaction.read(select)
 
@@ -157,21 +176,24 @@ class MemoryTokens(TokenStore):
             session = owned(state.sessions, user_id, session_id)
             if session is None or session.logout_time is not None:
                 return False
-            state.sessions[session_id] = replace(session, logout_time=now)
+            state.sessions[session_id] = _ended(session, now)
             return True
 
         return await self._transaction.write(update)
 
     async def revoke_others(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
+        await self._revoke(user_id, lambda session: session.id != session_id and session.key is None, now)
+
+    async def revoke_all(self, user_id: UserId, *, keys: bool, now: datetime) -> None:
+        await self._revoke(user_id, lambda session: keys or session.key is None, now)
+
+    async def _revoke(self, user_id: UserId, chosen: Callable[[Session], bool], now: datetime) -> None:
         def update(state: State) -> None:
             for session in state.sessions.values():
-                if session.user_id == user_id and session.id != session_id and session.logout_time is None:
-                    state.sessions[session.id] = replace(session, logout_time=now)
+                if session.user_id == user_id and session.logout_time is None and chosen(session):
+                    state.sessions[session.id] = _ended(session, now)
 
         await self._transaction.write(update)
-
-    async def revoke_all(self, user_id: UserId, *, now: datetime) -> None:
-        await self.revoke_others(user_id, SessionId(""), now=now)
 
     async def add_refresh_token(self, token: RefreshToken) -> None:
         def insert(state: State) -> None:
@@ -208,3 +230,8 @@ class MemoryTokens(TokenStore):
             return len(sessions) + len(tokens)
 
         return await self._transaction.write(remove)
+
+
+def _ended(session: Session, now: datetime) -> Session:
+    """A key also expires, so that it is swept away."""
+    return replace(session, logout_time=now, expires_at=session.expires_at if session.key is None else now)

@@ -9,7 +9,7 @@ migration 0001 for MySQL); names and addresses are compared by a `_key` column, 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -37,7 +37,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from chatcore.entities import FinishReason, Profile, Role, Status
+from chatcore.entities import FinishReason, Profile, Role, Scope, Status
 from chatcore.ports import NO_METADATA
 from chatcore_sql.naming import TableName
 
@@ -154,6 +154,20 @@ class Word(TypeDecorator[StrEnum]):
         return words.__getitem__
 
 
+class Scopes(TypeDecorator[Set[Scope]]):
+    """Words with blanks between them. Those of a newer version are ignored."""
+
+    impl: Any = String(64)
+    cache_ok: bool | None = True
+
+    def process_bind_param(self, value: Set[Scope] | None, dialect: Dialect) -> str | None:
+        return None if value is None else " ".join(sorted(value))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Set[Scope]:
+        words = (value or "").split()
+        return frozenset(scope for scope in Scope if scope in words)
+
+
 class Parent(Id):
     """The id of a message that another follows. 0 is none: siblings are found by their parent."""
 
@@ -238,7 +252,7 @@ sessions: Table = Table(
     Column("is_key", Boolean, nullable=False, server_default=false()),
     Column("key_name", String(100)),
     Column("key_hint", String(4)),
-    Column("key_scopes", String(64)),
+    Column("key_scopes", Scopes),
     Column("key_digest", Digest),
     UniqueConstraint("user_id", "id"),
     Index(None, "user_id", "is_key", "login_time", "id"),

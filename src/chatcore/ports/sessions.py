@@ -22,6 +22,10 @@ class TokenStore(Protocol):
         """The user and the session as they are now, revoked or expired or not, in one query."""
 
     @abstractmethod
+    async def key_holder(self, digest: bytes) -> Caller | None:
+        """As `caller`, by the digest of a personal API key."""
+
+    @abstractmethod
     async def hold(
         self, user_id: UserId, session_id: SessionId, *, role: str | None = None, alone: bool = False, now: datetime
     ) -> bool:
@@ -39,19 +43,28 @@ class TokenStore(Protocol):
 
     @abstractmethod
     async def sessions(self, user_id: UserId, *, limit: int, offset: int) -> Sequence[Session]:
-        """All of the user's, also those that have ended, the latest `login_time` first."""
+        """All sign-ins of the user, also those that have ended, the latest `login_time` first."""
+
+    @abstractmethod
+    async def keys(self, user_id: UserId, *, limit: int, offset: int) -> Sequence[Session]:
+        """As `sessions`, the user's personal API keys."""
+
+    @abstractmethod
+    async def live_keys(self, user_id: UserId, *, limit: int, now: datetime) -> int:
+        """How many of the user's keys are neither revoked nor expired, counted to `limit`."""
 
     @abstractmethod
     async def revoke(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> bool:
-        """Set `logout_time` if it is empty. False: there is no such session, or it was revoked before."""
+        """Set `logout_time` if it is empty; a key also expires. False: there is no such session, or it was revoked
+        before."""
 
     @abstractmethod
     async def revoke_others(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
-        """As `revoke`, all of the user's sessions but this one."""
+        """As `revoke`, all of the user's sign-ins but this one."""
 
     @abstractmethod
-    async def revoke_all(self, user_id: UserId, *, now: datetime) -> None:
-        """As `revoke`, all of the user's sessions."""
+    async def revoke_all(self, user_id: UserId, *, keys: bool, now: datetime) -> None:
+        """As `revoke`, all of the user's sign-ins. `keys`: and their keys."""
 
     @abstractmethod
     async def add_refresh_token(self, token: RefreshToken) -> None: ...

@@ -19,6 +19,7 @@ from chatcore.entities import (
 from chatcore.errors import (
     EmailTaken,
     FieldError,
+    InsufficientScope,
     InsufficientUserAuthentication,
     InvalidCredentials,
     LastAdmin,
@@ -188,10 +189,11 @@ class StepUp:
     passwords: PasswordHasher
     policy: PasswordPolicy
     limits: RateLimits = UNLIMITED
-    raises: ClassVar[Raises] = (InsufficientUserAuthentication, InvalidCredentials, RateLimited)
+    raises: ClassVar[Raises] = (InsufficientScope, InsufficientUserAuthentication, InvalidCredentials, RateLimited)
 
     async def __call__(self, caller: Caller, current_password: str | None, *, now: datetime) -> bool:
         """Return whether the password was checked just now."""
+        caller.require(None)
         if current_password is not None:
             await self.limits.try_password(caller.user.id)
             given = normal_password(current_password)
@@ -220,6 +222,7 @@ class ChangeUsername:
 
     async def __call__(self, *, caller: Caller, username: str, address: str = "") -> User:
         self.bounds.check(username=username)
+        caller.require(None)
         await self.limits.try_rename(caller.user.id, address)
         return await self._store(caller, username)
 
@@ -265,8 +268,9 @@ class ChangeEmail:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangePassword:
-    """Change the caller's password. All sessions end; the answer has the tokens of a new one. Later than five minutes
-    after the sign-in, this needs the current password, whose check counts as a sign-in for the new session."""
+    """Change the caller's password. All sign-ins end, and API keys do not; the answer has the tokens of a new session.
+    Later than five minutes after the sign-in, this needs the current password, whose check counts as a sign-in for the
+    new session."""
 
     unit_of_work: UnitsOfWork[ChangeWork]
     passwords: PasswordHasher
@@ -291,7 +295,7 @@ class ChangePassword:
     async def _store(self, caller: Caller, password_hash: str, checked: bool, now: datetime) -> SignedIn:
         async with acting(self.unit_of_work, caller, now=now, alone=True) as work:
             await work.users.set_password_hash(caller.user.id, password_hash, now=now)
-            await work.tokens.revoke_all(caller.user.id, now=now)
+            await work.tokens.revoke_all(caller.user.id, keys=False, now=now)
             user = replace(caller.user, password_hash=password_hash, updated_at=now)
             signed_in = await self.sessions.renewed(work, user, caller.session, checked=checked, now=now)
             await work.commit()

@@ -83,8 +83,8 @@ class ListSessionsOfUser:
 
 @dataclass(frozen=True, kw_only=True)
 class DisableUser:
-    """Disable a user: end all their sessions and refuse sign-ins (OWASP ASVS 7.4.2). Replies in progress continue, and
-    nothing is deleted."""
+    """Disable a user: end all their sessions and API keys, and refuse sign-ins (OWASP ASVS 7.4.2). Replies in progress
+    continue, and nothing is deleted."""
 
     unit_of_work: UnitsOfWork[AuthorityWork]
     clock: Clock
@@ -99,7 +99,7 @@ class DisableUser:
             user = await _existing(work, user_id)
             if user.is_active:
                 await work.administration.set_active(user_id, False, now=now)
-            await work.tokens.revoke_all(user_id, now=now)
+            await work.tokens.revoke_all(user_id, keys=True, now=now)
             user = await _existing(work, user_id)
             await work.commit()
         audit.record("user_disabled", user_id=user_id)
@@ -184,7 +184,8 @@ class RevokeRole(_RoleChange):
 
 @dataclass(frozen=True, kw_only=True)
 class RevokeSessionsOfUser:
-    """End all sessions of a user (OWASP ASVS 7.4.5). When the request is answered, their tokens are refused."""
+    """End all sessions and API keys of a user (OWASP ASVS 7.4.5). When the request is answered, their tokens and keys
+    are refused."""
 
     unit_of_work: UnitsOfWork[AuthorityWork]
     clock: Clock
@@ -195,7 +196,7 @@ class RevokeSessionsOfUser:
         now = self.clock.now()
         async with acting(self.unit_of_work, by, now=now, role=ADMIN_ROLE) as work:
             await _existing(work, user_id)
-            await work.tokens.revoke_all(user_id, now=now)
+            await work.tokens.revoke_all(user_id, keys=True, now=now)
             await work.commit()
         audit.record("sessions_revoked", user_id=user_id)
 
@@ -262,7 +263,7 @@ async def _enabled(work: AuthorityWork, user: User, *, now: datetime) -> User:
     if user.is_active:
         return user
     await work.administration.set_active(user.id, True, now=now)
-    await work.tokens.revoke_all(user.id, now=now)
+    await work.tokens.revoke_all(user.id, keys=True, now=now)
     return await _existing(work, user.id)
 
 

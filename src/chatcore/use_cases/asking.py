@@ -15,6 +15,7 @@ from chatcore.entities import (
     ModelConfigId,
     OwnerId,
     Role,
+    Scope,
     WorkerId,
     title_from,
 )
@@ -145,6 +146,7 @@ class AskModel:
         metadata: Mapping[str, str] = NO_METADATA,
     ) -> Ask:
         """Count the attempt, and ask the embedding program. What it changes keeps the rules, too."""
+        by.require(Scope.CHAT)
         await self.limits.try_send(by.owner)
         user, tenant = by.name
         ask = Ask(

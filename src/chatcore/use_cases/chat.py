@@ -16,6 +16,7 @@ from chatcore.entities import (
     MessageId,
     OwnerId,
     Role,
+    Scope,
     Status,
     WorkerId,
     title_from,
@@ -85,7 +86,7 @@ class SendMessage(AskModel):
         if conversation_id is None:
             return await self._begin_with(by, ask, worker_id)
         for _ in range(_PLANS):
-            async with planning(self.unit_of_work, by, now=self.clock.now()) as work:
+            async with planning(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
                 conversation = await self._conversation(work, owner, conversation_id)
                 if named is not None and (sent := await self._sent_before(work, conversation, named)):
                     return sent
@@ -101,9 +102,9 @@ class SendMessage(AskModel):
     async def _begin_with(self, by: Owner, ask: Ask, worker_id: WorkerId) -> Sent:
         """In a new conversation."""
         self._check_replies(by.owner)
-        async with planning(self.unit_of_work, by, now=self.clock.now()) as work:
+        async with planning(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             plan = Plan(await self._endpoint(work, by.owner, ask.options.config_id))
-        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
+        async with acting(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             title, now = title_from(ask.content or ""), self.clock.now()
             conversation = await work.conversations.add(by.owner, title=title, config_id=None, now=now)
             return await self._say(work, conversation, plan, ask, worker_id)
@@ -119,7 +120,7 @@ class SendMessage(AskModel):
     ) -> Sent | None:
         """Return None if the branch no longer ends where the plan continues it."""
         owner = by.owner
-        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
+        async with acting(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             conversation = await self._lock(work, owner, conversation_id)
             if named is not None and (sent := await self._sent_before(work, conversation, named)):
                 return sent
@@ -168,7 +169,7 @@ class EditMessage(AskModel):
     @retry_on_contention
     async def _edit(self, by: Owner, conversation_id: ConversationId, message_id: MessageId, ask: Ask) -> Sent:
         owner, worker_id = by.owner, await self.replies.claimant()
-        async with planning(self.unit_of_work, by, now=self.clock.now()) as work:
+        async with planning(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             conversation = await self._conversation(work, owner, conversation_id)
             self._check_free(conversation)
             edited = await work.messages.get(owner, conversation_id, message_id)
@@ -176,7 +177,7 @@ class EditMessage(AskModel):
                 raise NotFound("There is no such message of a user.")
             path = await self._path_to(work, conversation, edited.parent_id)
             plan = await self._plan(work, conversation, ask.options, path)
-        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
+        async with acting(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             conversation = await self._lock(work, owner, conversation_id)
             if conversation.writing_reply_id is not None:
                 raise ConversationBusy
@@ -209,14 +210,14 @@ class RegenerateReply(AskModel):
         self, by: Owner, conversation_id: ConversationId, message_id: MessageId | None, ask: Ask
     ) -> Sent:
         owner, worker_id = by.owner, await self.replies.claimant()
-        async with planning(self.unit_of_work, by, now=self.clock.now()) as work:
+        async with planning(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             conversation = await self._conversation(work, owner, conversation_id)
             self._check_free(conversation)
             message, replies = await self._question(work, conversation, message_id)
             path = await self._path_to(work, conversation, message.id)
             # The message is sent whatever its length.
             plan = await self._plan(work, conversation, ask.options, [*path[:-1], message])
-        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
+        async with acting(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             conversation = await self._lock(work, owner, conversation_id)
             if conversation.writing_reply_id is not None:
                 raise ConversationBusy
@@ -304,7 +305,7 @@ class StopReply:
 
     @retry_on_contention
     async def _last(self, by: Owner, conversation_id: ConversationId) -> Message:
-        async with planning(self.unit_of_work, by, now=self.clock.now()) as work:
+        async with planning(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             if await work.conversations.get(by.owner, conversation_id) is None:
                 raise NotFound(MISSING)
             last = await work.messages.last_reply(by.owner, conversation_id)
@@ -315,7 +316,7 @@ class StopReply:
     @retry_on_contention
     async def _order(self, by: Owner, reply: Message) -> None:
         """Request the stop on this authority; carrying it out needs none."""
-        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
+        async with acting(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             await work.conversations.request_stop(by.owner, reply.conversation_id, reply.id)
             await work.commit()
 

@@ -21,6 +21,7 @@ from chatcore.entities import (
     OwnerId,
     Page,
     Role,
+    Scope,
     title_from,
 )
 from chatcore.errors import (
@@ -158,7 +159,7 @@ class CreateConversation:
     ) -> Conversation:
         self.bounds.check(title=title)
         now = self.clock.now()
-        async with acting(self.unit_of_work, by, now=now) as work:
+        async with acting(self.unit_of_work, by, now=now, scope=Scope.CHAT) as work:
             if config_id is not None and await work.model_configs.get(by.owner, config_id) is None:
                 raise NotFound("There is no such model configuration.")
             conversation = await work.conversations.add(by.owner, title=title or "", config_id=config_id, now=now)
@@ -183,7 +184,7 @@ class RenameConversation:
     async def __call__(self, *, by: Owner, conversation_id: ConversationId, title: str) -> Conversation:
         need(title=title)
         self.bounds.check(title=title)
-        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
+        async with acting(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             await work.conversations.set_title(by.owner, conversation_id, title, by_user=True)
             conversation = await work.conversations.get(by.owner, conversation_id)
             if conversation is None:
@@ -219,7 +220,7 @@ class DeleteConversation:
     @retry_on_contention
     async def _delete(self, by: Owner, conversation_id: ConversationId, stopped: MessageId | None) -> Message | int:
         """Return how many rows are deleted, or a reply that must stop first, whose stop is requested."""
-        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
+        async with acting(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             conversation = await work.conversations.lock(by.owner, conversation_id)
             if conversation is None:
                 raise NotFound(_MISSING)
@@ -317,13 +318,14 @@ class AddMessage:
     async def __call__(self, *, by: Owner, conversation_id: ConversationId, role: Role, content: str) -> Message:
         need(content=content)
         self.bounds.check(content=content)
+        by.require(Scope.CHAT)
         await self.limits.try_send(by.owner)
         return await self._add(by, conversation_id, role, content)
 
     @retry_on_contention
     async def _add(self, by: Owner, conversation_id: ConversationId, role: Role, content: str) -> Message:
         now, owner = self.clock.now(), by.owner
-        async with acting(self.unit_of_work, by, now=now) as work:
+        async with acting(self.unit_of_work, by, now=now, scope=Scope.CHAT) as work:
             conversation = await work.conversations.lock(owner, conversation_id)
             if conversation is None:
                 raise NotFound(_MISSING)
@@ -365,7 +367,7 @@ class SwitchBranch:
     @retry_on_contention
     async def _switch(self, by: Owner, conversation_id: ConversationId, message_id: MessageId) -> None:
         owner = by.owner
-        async with acting(self.unit_of_work, by, now=self.clock.now()) as work:
+        async with acting(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             if await work.conversations.lock(owner, conversation_id) is None:
                 raise NotFound(_MISSING)
             tree = await work.messages.tree(owner, conversation_id)

@@ -17,13 +17,14 @@ from chatcore.entities import (
     MessageId,
     ModelConfig,
     OwnerId,
+    Scope,
     Session,
     Status,
     User,
     UserId,
     storable,
 )
-from chatcore.errors import Raises, RateLimited, StorageFull, ValidationFailed
+from chatcore.errors import InsufficientScope, Raises, RateLimited, StorageFull, ValidationFailed
 from chatcore.ports import (
     AuthorityWork,
     Clock,
@@ -65,13 +66,14 @@ class ExportOwnData:
     conversation with the messages of all branches."""
 
     unit_of_work: UnitsOfWork[ExportWork]
-    raises: ClassVar[Raises] = ANYTIME
+    raises: ClassVar[Raises] = (*ANYTIME, InsufficientScope)
 
     async def __call__(self, *, by: Owner, branches: bool = False) -> AsyncGenerator[OwnThing, None]:
         """`branches`: each conversation has its `children`.
 
         Read page by page, so that a slow reader holds neither memory nor a database connection. A conversation is
         followed by its messages, each after its parent."""
+        by.require(None)
         owner, caller = by.owner, by if isinstance(by, Caller) else None
         audit.record("data_exported", user_id=owner, session_id=caller and caller.session.id)
         parts: list[AsyncGenerator[OwnThing, None]] = [self._configs(owner), self._conversations(owner, branches)]
@@ -260,6 +262,7 @@ class ImportConversations:
 
     async def __call__(self, *, by: Owner, lines: AsyncIterator[Line]) -> Imported:
         """Hold one conversation in memory. `lines` raise `ValidationFailed` if they are no export."""
+        by.require(Scope.CHAT)
         await self.limits.try_send(by.owner)
         with self.going_on.one_more(by.owner):
             return await self._imported(by, lines)
@@ -330,7 +333,7 @@ class ImportConversations:
     @retry_on_contention
     async def _store(self, by: Owner, own: OwnConversation, read: ReadConversation) -> ConversationId:
         owner, ids, active, now = by.owner, dict[MessageId, MessageId](), read.active(), self.clock.now()
-        async with acting(self.unit_of_work, by, now=now) as work:
+        async with acting(self.unit_of_work, by, now=now, scope=Scope.CHAT) as work:
             stored = await work.conversations.restore(
                 replace(own.conversation, user_id=owner, updated_at=min(read.used_at, now))
             )

@@ -15,6 +15,7 @@ from chatcore.entities import Page, Session, SessionId, User, normal_password
 from chatcore.errors import (
     AccountDisabled,
     Contention,
+    InsufficientScope,
     InvalidCredentials,
     NotFound,
     Raises,
@@ -35,7 +36,7 @@ from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.shielding import retry_on_contention, shielded
 
 _TOUCH_EVERY = timedelta(minutes=1)
-_LONGEST_ID = 64
+LONGEST_ID = 64
 _TRIES = 5  # of a sign-in whose hash was replaced meanwhile, which happens once: by a change, or by another sign-in
 
 
@@ -153,10 +154,30 @@ class Refresh:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoteUse:
+    """Note when a session or an API key was last used, at most once a minute."""
+
+    unit_of_work: UnitsOfWork[IssuingWork]
+
+    async def __call__(self, caller: Caller, *, now: datetime) -> None:
+        session = caller.session
+        is_new_key = session.key is not None and session.last_used_at == session.login_time
+        if is_new_key or now - session.last_used_at > _TOUCH_EVERY:
+            await self._touch(caller, now)
+
+    @retry_on_contention
+    async def _touch(self, caller: Caller, now: datetime) -> None:
+        async with self.unit_of_work() as work:
+            await work.tokens.touch(caller.user.id, caller.session.id, now=now)
+            await work.commit()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Authenticate:
     """Return the user of an access token, as of now. The session's last use is noted at most once a minute."""
 
     unit_of_work: UnitsOfWork[IssuingWork]
+    note_use: NoteUse
     signer: TokenSigner
     clock: Clock
     raises: ClassVar[Raises] = (*ANYTIME, Unauthenticated, AccountDisabled)
@@ -170,15 +191,8 @@ class Authenticate:
             raise Unauthenticated
         if not caller.user.is_active:
             raise AccountDisabled
-        if now - caller.session.last_used_at > _TOUCH_EVERY:
-            await self._touch(caller, now)
+        await self.note_use(caller, now=now)
         return caller
-
-    @retry_on_contention
-    async def _touch(self, caller: Caller, now: datetime) -> None:
-        async with self.unit_of_work() as work:
-            await work.tokens.touch(caller.user.id, caller.session.id, now=now)
-            await work.commit()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,13 +224,14 @@ class SignOut:
 
 @dataclass(frozen=True, kw_only=True)
 class ListSessions:
-    """List the caller's sessions, ended ones included, latest sign-in first."""
+    """List the caller's sign-ins, ended ones included, latest sign-in first."""
 
     unit_of_work: UnitsOfWork[IssuingWork]
     bounds: ClassVar[Bounds] = PAGE
-    raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed)
+    raises: ClassVar[Raises] = (*ANYTIME, InsufficientScope, ValidationFailed)
 
     async def __call__(self, *, caller: Caller, limit: int = 20, offset: int = 0) -> Page[Session]:
+        caller.require(None)
         self.bounds.check(limit=limit, offset=offset)
         async with self.unit_of_work(read_only=True) as work:
             found = await work.tokens.sessions(caller.user.id, limit=limit + 1, offset=offset)
@@ -225,7 +240,7 @@ class ListSessions:
 
 @dataclass(frozen=True, kw_only=True)
 class RevokeSession:
-    """End one of the caller's sessions. When the request is answered, its tokens are refused."""
+    """End one of the caller's sign-ins. When the request is answered, its tokens are refused."""
 
     unit_of_work: UnitsOfWork[AuthorityWork]
     clock: Clock
@@ -234,11 +249,12 @@ class RevokeSession:
     @retry_on_contention
     async def __call__(self, *, caller: Caller, session_id: SessionId) -> None:
         """An ended session is left as it is."""
-        if len(session_id) > _LONGEST_ID:
+        if len(session_id) > LONGEST_ID:
             raise NotFound("There is no such session.")
         now = self.clock.now()
         async with acting(self.unit_of_work, caller, now=now, alone=True) as work:
-            if await work.tokens.caller(caller.user.id, session_id) is None:
+            found = await work.tokens.caller(caller.user.id, session_id)
+            if found is None or found.session.key is not None:
                 raise NotFound("There is no such session.")
             await work.tokens.revoke(caller.user.id, session_id, now=now)
             await work.commit()
@@ -247,7 +263,7 @@ class RevokeSession:
 
 @dataclass(frozen=True, kw_only=True)
 class RevokeOtherSessions:
-    """End all of the caller's sessions but this one."""
+    """End all of the caller's sign-ins but this one. API keys remain."""
 
     unit_of_work: UnitsOfWork[AuthorityWork]
     clock: Clock

@@ -51,6 +51,7 @@ from chatcore.ports import (
     UnitOfWorkFactory,
     UnitsOfWork,
 )
+from chatcore.use_cases.sessions import NoteUse
 from chatcore_app.settings import Settings, blaming
 from chatcore_demo import DEMO_ENDPOINT, DemoModel
 from chatcore_openai import LOOPBACK, OpenAIGateway
@@ -147,7 +148,7 @@ class Adapters(Provider):
 class Core(Provider):
     scope: BaseScope | None = Scope.APP
 
-    _use_cases = provide_all(SessionIssuer, *(set(USE_CASES.values()) - {SearchConversations}))
+    _use_cases = provide_all(SessionIssuer, NoteUse, *(set(USE_CASES.values()) - {SearchConversations}))
 
     @provide
     def units_of_work(self, unit_of_work: UnitOfWorkFactory, _: type[W]) -> UnitsOfWork[W]:

@@ -38,7 +38,13 @@ Seconds = Annotated[float, Meta(gt=0, le=86_400)]  # no "inf", which msgspec tak
 Some = Annotated[int, Meta(ge=1, le=10_000)]
 _TenYears = Annotated[int, Meta(ge=1, le=3650)]
 
-_PRODUCTION_RATES = {"register": "20/hour", "send": "60/minute", "search": "60/minute", "requests": "1200/minute"}
+_PRODUCTION_RATES = {
+    "register": "20/hour",
+    "send": "60/minute",
+    "search": "60/minute",
+    "key": "600/minute",
+    "requests": "1200/minute",
+}
 _SYSTEM_PROMPT = "You are a helpful assistant. Answer in the language of the question."
 
 
@@ -103,6 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     rate_limit_register: str = ""
     rate_limit_send: str = ""
     rate_limit_search: str = ""
+    rate_limit_key: str = ""
     rate_limit_requests: str = ""
     max_replies_per_user: Positive = 20
     max_storage_bytes: Positive = MAX_STORAGE_BYTES

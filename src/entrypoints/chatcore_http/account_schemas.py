@@ -1,7 +1,7 @@
 """The JSON shapes of accounts, sessions and roles, as `schemas` has the others."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 import msgspec
 from msgspec import Meta
@@ -110,6 +110,52 @@ class Session(Shape, frozen=True):
 
 class Sessions(Listing[Session], frozen=True):
     pass
+
+
+class ApiKey(Shape, frozen=True):
+    """A personal API key. `hint`: its last four characters."""
+
+    id: str
+    name: str
+    hint: str
+    scopes: list[entities.Scope]
+    created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, entity: entities.Session, **more: str) -> Self:
+        key = cast("entities.KeyGrant", entity.key)
+        return cls(
+            id=entity.id,
+            name=key.name,
+            hint=key.hint,
+            scopes=sorted(key.scopes),
+            created_at=entity.login_time,
+            last_used_at=None if entity.last_used_at == entity.login_time else entity.last_used_at,
+            expires_at=None if entity.expires_at == entities.NEVER else entity.expires_at,
+            revoked_at=entity.logout_time,
+            **more,
+        )
+
+
+class ApiKeys(Listing[ApiKey], frozen=True):
+    pass
+
+
+class CreatedApiKey(ApiKey, frozen=True, kw_only=True):
+    """`key`: the key itself, which no other answer has."""
+
+    key: str
+
+
+class NewApiKey(msgspec.Struct, frozen=True):
+    """`scopes`: `chat` by default, which includes `read`. `expires_at`: with an offset; by default never."""
+
+    name: Annotated[str, Meta(examples=["laptop"])]
+    scopes: Annotated[list[entities.Scope], Meta(min_length=1, max_length=len(entities.Scope))] | None = None
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class Users(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from litestar.config.cors import CORSConfig
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from chatcore import Authenticate as AuthenticateCaller
-from chatcore import OpenOwner
+from chatcore import AuthenticateKey, OpenOwner
 from chatcore_app import Settings, make_container
 from chatcore_asgi import Authenticate
 from chatcore_http.admission import Admission
@@ -43,6 +43,7 @@ from chatcore_http.request_limit import RequestLimit, count_unrouted
 from chatcore_http.request_log import RequestLog
 from chatcore_http.routes import (
     administration,
+    api_keys,
     auth,
     chat,
     conversations,
@@ -65,9 +66,9 @@ class Edge(LitestarProvider):
         self._authenticate = authenticate
 
     @provide(scope=Scope.APP)
-    def identity(self, by_token: AuthenticateCaller, open_owner: OpenOwner) -> Identity:
+    def identity(self, by_token: AuthenticateCaller, by_key: AuthenticateKey, open_owner: OpenOwner) -> Identity:
         own = self._authenticate
-        return AccessTokens(by_token) if own is None else OwnIdentity(own, open_owner)
+        return AccessTokens(by_token, by_key) if own is None else OwnIdentity(own, open_owner)
 
 
 def create_app(
@@ -131,7 +132,7 @@ def api_routers(settings: Settings, parts: Collection[Part] = ALL_PARTS) -> list
     """Return new routers at each call: those of the OpenAPI document."""
     found = [*system.routers()]
     if Part.ACCOUNTS in parts:
-        found += auth.routers(refresh_cookie=settings.refresh_cookie)
+        found += [*auth.routers(refresh_cookie=settings.refresh_cookie), *api_keys.routers()]
     found += [*model_configs.routers(), *conversations.routers(), *chat.routers()]
     found += own_data.routers(max_import_bytes=settings.max_import_bytes)
     if Part.ADMINISTRATION in parts:

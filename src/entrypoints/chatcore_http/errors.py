@@ -74,6 +74,8 @@ def _chatcore_error(request: Request[Any, Any, Any], error: errors.ChatcoreError
             more["errors"] = [FieldProblem(broken.field, broken.message) for broken in error.errors]
         case errors.Unauthenticated():
             headers["WWW-Authenticate"] = _challenge(request, error)
+        case errors.InsufficientScope():
+            headers["WWW-Authenticate"] = _scope_challenge(error)
         case errors.Unavailable():
             _log.warning("unavailable: %s", type(error.__cause__ or error).__name__)
             headers["Retry-After"] = str(error.retry_after)
@@ -89,6 +91,11 @@ def _challenge(request: Request[Any, Any, Any], error: errors.Unauthenticated) -
     if isinstance(error, errors.InsufficientUserAuthentication):
         return 'Bearer error="insufficient_user_authentication"'
     return 'Bearer error="invalid_token"' if "authorization" in request.headers else "Bearer"
+
+
+def _scope_challenge(error: errors.InsufficientScope) -> str:
+    """RFC 6750 §3.1."""
+    return 'Bearer error="insufficient_scope"' + (f', scope="{error.scope}"' if error.scope else "")
 
 
 def _validation(_: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:

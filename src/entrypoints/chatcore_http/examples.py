@@ -38,6 +38,16 @@ _SESSION = {
     "address": "203.0.113.7",
     "current": True,
 }
+_API_KEY = {
+    "id": "2cJ0w8Yc0m3XkTqfW1y6Vg",
+    "name": "laptop",
+    "hint": "r5Zk",
+    "scopes": ["chat"],
+    "created_at": _THEN,
+    "last_used_at": _LATER,
+    "expires_at": None,
+    "revoked_at": None,
+}
 _MODEL_CONFIG = {
     "id": 1,
     "model_url": "https://api.openai.com/v1",
@@ -125,6 +135,10 @@ EXAMPLES: dict[str, Any] = {
     "AccountDeletion": {"current_password": "correct horse battery"},
     "Session": _SESSION,
     "Sessions": {"items": [_SESSION], "has_more": False, "limit": 20, "offset": 0},
+    "ApiKey": _API_KEY,
+    "ApiKeys": {"items": [_API_KEY], "has_more": False, "limit": 100, "offset": 0},
+    "CreatedApiKey": {**_API_KEY, "last_used_at": None, "key": "ck-" + "Zm9yLXRoZS1kb2N1bWVudHMtYW5kLW5vYm9keS1y5Zk"},
+    "NewApiKey": {"name": "laptop", "scopes": ["chat"]},
     "Users": {"items": [_USER], "has_more": False, "next_cursor": None, "limit": 20},
     "AccountRole": _ROLE,
     "AccountRoles": {"items": [_ROLE], "has_more": False},

@@ -201,7 +201,7 @@ class _Operation:
         found = {error for kind in self._asked_for for error in getattr(kind, "raises", ())}
         found |= {*self._handler.opt.get("may_raise", ())}
         shared: tuple[tuple[bool, Raises], ...] = (
-            ("security" in self._operation, Authenticate.raises),
+            ("security" in self._operation, (*Authenticate.raises, errors.InsufficientScope)),
             (self._path.startswith("/admin/"), (errors.Forbidden,)),
             ("path" in places, (errors.NotFound,)),
             (has_body, (errors.Unavailable,)),  # too many that are not complete

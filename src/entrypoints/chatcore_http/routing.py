@@ -9,7 +9,15 @@ from litestar.di import Provide
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter, QueryParameter
 
-from chatcore_http.auth import SECURITY, address_of, provide_caller, require_role, signed_in
+from chatcore_http.auth import (
+    SECURITY,
+    SECURITY_WITH_KEYS,
+    address_of,
+    allows,
+    provide_caller,
+    require_role,
+    signed_in,
+)
 
 AnyRequest = Request[Any, Any, Any]
 _END = r"(?!\n)$"  # in Python `$` is also before a last line break
@@ -42,14 +50,16 @@ def answering(shape: type | None, description: str, **more: Any) -> ResponseSpec
     return ResponseSpec(shape, description=description, generate_examples=False, **more)
 
 
-def private_router(path: str, handlers: list[Any], *, tag: str, role: str | None = None, **more: Any) -> Router:
-    """Make a router for signed-in users, with this role if given; handlers get the user as `caller`. `more`: options of
-    the router."""
+def private_router(
+    path: str, handlers: list[Any], *, tag: str, role: str | None = None, keys: bool = False, **more: Any
+) -> Router:
+    """Make a router for signed-in users, with this role if given; handlers get the user as `caller`. `keys`: personal
+    API keys open it, too. `more`: options of the router."""
     return DishkaRouter(
         path=path,
         route_handlers=handlers,
-        guards=[signed_in] if role is None else [signed_in, require_role(role)],
-        security=SECURITY,
+        guards=[allows() if keys else signed_in, *([] if role is None else [require_role(role)])],
+        security=SECURITY_WITH_KEYS if keys else SECURITY,
         dependencies={"caller": Provide(provide_caller, sync_to_thread=False)},
         tags=[tag],
         **more,

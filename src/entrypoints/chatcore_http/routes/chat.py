@@ -151,4 +151,4 @@ async def stop(
 
 
 def routers() -> list[Router]:
-    return [private_router("/conversations", [chat, regenerate, edit, reply, stop], tag="chat")]
+    return [private_router("/conversations", [chat, regenerate, edit, reply, stop], tag="chat", keys=True)]

@@ -136,4 +136,4 @@ def _message_id(number: str) -> MessageId:
 
 def routers() -> list[Router]:
     handlers: list[Any] = [list_all, search, create, rename, delete, history, branch]
-    return [private_router("/conversations", handlers, tag="conversations")]
+    return [private_router("/conversations", handlers, tag="conversations", keys=True)]

@@ -71,6 +71,10 @@ def routers(*, max_import_bytes: int) -> list[Router]:
     return [
         private_router("/auth", [export], tag="auth"),
         private_router(
-            "/conversations", [import_conversations], tag="conversations", request_max_body_size=max_import_bytes
+            "/conversations",
+            [import_conversations],
+            tag="conversations",
+            keys=True,
+            request_max_body_size=max_import_bytes,
         ),
     ]

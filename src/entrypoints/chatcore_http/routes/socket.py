@@ -27,6 +27,7 @@ from chatcore import (
     Owner,
     RateLimits,
     ReadHistory,
+    Scope,
     SendMessage,
     SessionWatch,
     Silence,
@@ -134,11 +135,11 @@ async def _signed_in(socket: WebSocket[Any, Any, Any], connection: Connection, i
     token = next((name.removeprefix(_BEARER) for name in offered if name.startswith(_BEARER)), None)
     try:
         if not isinstance(identity, AccessTokens):
-            return await identity.of(socket)
+            return await identity.of(socket, Scope.READ)
         if token is None:
             async with asyncio.timeout(AUTH_WITHIN):
                 token = _token_in(await connection.receive())
-        return await identity.holder_of(token)
+        return await identity.holder_of(token, Scope.READ)
     except TimeoutError as error:
         raise Closed(UNAUTHENTICATED, "The token did not arrive in time.") from error
     except (Unauthenticated, Forbidden, ValidationFailed) as error:

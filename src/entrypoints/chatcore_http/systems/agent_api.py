@@ -32,4 +32,4 @@ async def delete_conversation(
 
 
 def routers() -> list[Router]:
-    return [private_router("/agent", [chat, list_conversations, delete_conversation], tag="system D")]
+    return [private_router("/agent", [chat, list_conversations, delete_conversation], tag="system D", keys=True)]

@@ -57,4 +57,4 @@ async def chat(
 
 
 def routers() -> list[Router]:
-    return [private_router("", [chat], tag="system A")]
+    return [private_router("", [chat], tag="system A", keys=True)]

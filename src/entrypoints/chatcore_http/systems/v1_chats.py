@@ -180,5 +180,5 @@ def routers() -> list[Router]:
         DishkaRouter(path="/v1", route_handlers=[welcome], tags=["system C"]),
         DishkaRouter(path="/v1/auth", route_handlers=[register, token], tags=["system C"]),
         private_router("/v1/auth", [test_token, test_token_by_post], tag="system C"),
-        private_router("/v1/chats", chats, tag="system C"),
+        private_router("/v1/chats", chats, tag="system C", keys=True),
     ]

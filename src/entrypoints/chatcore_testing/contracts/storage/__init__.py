@@ -7,6 +7,7 @@ from chatcore.ports import Store
 from chatcore_testing.contract import Capability, Contract, Lacking, Made
 from chatcore_testing.contracts.storage.accounts import UserRepoChecks
 from chatcore_testing.contracts.storage.administration import AdministrationChecks, SealedKeysChecks
+from chatcore_testing.contracts.storage.api_keys import ApiKeyChecks
 from chatcore_testing.contracts.storage.branches import BranchesChecks
 from chatcore_testing.contracts.storage.conversations import ConversationRepoChecks
 from chatcore_testing.contracts.storage.deletion import AccountDeletionChecks
@@ -44,6 +45,7 @@ CHECKS = (
     SealedKeysChecks,
     UserRepoChecks,
     TokenStoreChecks,
+    ApiKeyChecks,
     AdministrationChecks,
     AccountDeletionChecks,
     ExpiryChecks,

@@ -72,7 +72,7 @@ class ExpiryChecks(StoreChecks, about="expiry", needs=Capability.ACCOUNTS):
         async with unit_of_work() as work:
             for session in sessions:
                 await work.tokens.add_session(session)
-            await work.tokens.revoke_all(owner.id, now=later(1))
+            await work.tokens.revoke_all(owner.id, keys=True, now=later(1))
             await work.commit()
         async with unit_of_work(read_only=True) as work:
             found = await work.tokens.sessions(owner.id, limit=10, offset=0)

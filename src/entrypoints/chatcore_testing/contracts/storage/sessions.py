@@ -37,7 +37,7 @@ def a_token(session: Session, digest: bytes = bytes(range(224, 256))) -> Refresh
 ENDS: dict[str, Callable[[UnitOfWork, Session], Awaitable[object]]] = {
     "session": lambda work, it: work.tokens.revoke(it.user_id, it.id, now=NOW),
     "other sessions": lambda work, it: work.tokens.revoke_others(it.user_id, SessionId("another"), now=NOW),
-    "all sessions": lambda work, it: work.tokens.revoke_all(it.user_id, now=NOW),
+    "all sessions": lambda work, it: work.tokens.revoke_all(it.user_id, keys=False, now=NOW),
     "activity": lambda work, it: work.administration.set_active(it.user_id, False, now=NOW),
     "role": lambda work, it: work.administration.revoke(it.user_id, "user", now=NOW),
     "user": lambda work, it: work.owners.delete(it.user_id),
