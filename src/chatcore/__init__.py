@@ -131,6 +131,11 @@ if TYPE_CHECKING:
     from chatcore.use_cases.owners import ForgetOwner as ForgetOwner
     from chatcore.use_cases.owners import OpenOwner as OpenOwner
     from chatcore.use_cases.read_import import OwnConversation as OwnConversation
+    from chatcore.use_cases.relay import FindModel as FindModel
+    from chatcore.use_cases.relay import ListModels as ListModels
+    from chatcore.use_cases.relay import OfferedModel as OfferedModel
+    from chatcore.use_cases.relay import Relayed as Relayed
+    from chatcore.use_cases.relay import RelayModel as RelayModel
     from chatcore.use_cases.search import SearchConversations as SearchConversations
     from chatcore.use_cases.search import SearchCursor as SearchCursor
     from chatcore.use_cases.search import SearchPage as SearchPage
@@ -189,6 +194,7 @@ _HOMES = {
     "use_cases.own_data": "ExportOwnData ImportConversations Imported OwnThing",
     "use_cases.owners": "ForgetOwner OpenOwner",
     "use_cases.read_import": "OwnConversation",
+    "use_cases.relay": "FindModel ListModels OfferedModel RelayModel Relayed",
     "use_cases.search": "SearchConversations SearchCursor SearchPage",
     "use_cases.sessions": "Authenticate ListSessions Refresh RevokeOtherSessions RevokeSession SignIn SignOut",
     "use_cases.user_import": "ImportUsers",

@@ -26,6 +26,7 @@ or line: unprintable characters are escaped, and texts are cut.
     user_disabled      user_id                      all their sessions were ended too
     user_enabled       user_id
     model_key_refused  user_id model_host
+    relayed            user_id model_host path status sent received upstream_id     a call that passed through; bytes
     role_changed       user_id, and the role that was granted or revoked
     rate_limited       rule, and user_id or address
 

@@ -17,6 +17,7 @@ from chatcore.ports import (
     Clock,
     LLMGateway,
     ModelEndpoint,
+    ModelRelay,
     PasswordHasher,
     Store,
     TokenSigner,
@@ -73,6 +74,7 @@ from chatcore.use_cases.model_configs import (
 )
 from chatcore.use_cases.own_data import ExportOwnData, ImportConversations
 from chatcore.use_cases.owners import ForgetOwner, OpenOwner
+from chatcore.use_cases.relay import FindModel, ListModels, RelayModel
 from chatcore.use_cases.search import SearchConversations
 from chatcore.use_cases.sessions import (
     Authenticate,
@@ -119,6 +121,11 @@ class UseCases:
     update_model_config: UpdateModelConfig
     check_model_config: CheckModelConfig
     delete_model_config: DeleteModelConfig
+
+    # Calls that pass through
+    list_models: ListModels
+    find_model: FindModel
+    relay_model: RelayModel
 
     # Accounts
     register: Register
@@ -268,6 +275,7 @@ class Chat:
         parts = {
             UnitOfWorkFactory: store.unit_of_work,
             LLMGateway: gateway,
+            ModelRelay: gateway if isinstance(gateway, ModelRelay) else None,
             Hooks: hooks,
             Cipher: cipher or NoCipher(),
             PasswordHasher: passwords,

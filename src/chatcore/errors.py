@@ -11,6 +11,7 @@
     │   ├── InsufficientScope      the personal API key does not open this
     │   └── Refused                an embedding program's hook refused; it chooses the code
     ├── NotFound                   missing, or another user's: the two look the same
+    │   └── UnknownModel           a request names a model that neither the user nor the server has
     ├── Conflict
     │   ├── UsernameTaken
     │   ├── EmailTaken
@@ -147,6 +148,11 @@ class NotFound(ChatcoreError):
     status = 404
     code = "not_found"
     default_detail = "Not found."
+
+
+class UnknownModel(NotFound):
+    code = "model_not_found"
+    default_detail = "There is no such model. GET /v1/models lists those that you have."
 
 
 class Conflict(ChatcoreError):

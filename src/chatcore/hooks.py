@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from chatcore.entities import ConversationId, Message, OwnerId, storable
-from chatcore.errors import Unavailable
+from chatcore.errors import Refused, Unavailable
 from chatcore.ports import Delta, HookWork, LLMGateway, ModelEndpoint, Prompt, Turn
 
 if TYPE_CHECKING:
@@ -61,6 +61,13 @@ class Hooks:
         """Change or, with None, drop what the model says before it is stored or seen, titles too. Errors as in
         `prompt`; the text so far is kept."""
         return delta
+
+    async def relay(self, turn: Turn, body: bytes) -> bytes:
+        """Change the JSON of a call that passes through unstored, or raise `Refused`. `prompt` and `delta` do not see
+        such calls: where they or `before_send` are overridden, calls are refused unless this is, too."""
+        if self.overrides(Hooks.before_send) or self.overrides(Hooks.prompt) or self.overrides(Hooks.delta):
+            raise Refused("Calls that pass through are not allowed here.")
+        return body
 
     async def ended(self, work: HookWork, turn: Turn, reply: Message) -> None:
         """Add to the transaction that stores the end of a reply, once, in whichever process ends it: billing, outbox.

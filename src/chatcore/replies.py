@@ -20,8 +20,9 @@ the application, and owns the replies in progress there:
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Set
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections import Counter
+from collections.abc import AsyncGenerator, Coroutine, Generator, Set
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from time import monotonic
@@ -102,6 +103,7 @@ class Replies(LeasedWork):
         self._endings = Endings(unit_of_work, clock, flush_every, hooks)
         self._readers = Readers(unit_of_work, self._live, self._lease, self._log, self._mirrors, silence)
         self._titles = Titles(unit_of_work, gateway, hooks)
+        self._passing = Counter[OwnerId]()
         self._tasks: set[asyncio.Task[None]] = set()
         self._titling: set[asyncio.Task[None]] = set()
         self._keeper: asyncio.Task[None] | None = None
@@ -157,8 +159,20 @@ class Replies(LeasedWork):
         return len(self._live)
 
     def written_for(self, owner: OwnerId) -> int:
-        """Return how many replies this process is writing for one user."""
-        return sum(live.reply.user_id == owner for live in self._live.values())
+        """Return how many replies this process is writing, or passing on unstored, for one user."""
+        return sum(live.reply.user_id == owner for live in self._live.values()) + self._passing[owner]
+
+    @contextmanager
+    def passing(self, owner: OwnerId) -> Generator[None, None, None]:
+        """Count an answer that is passed on, unstored, among the user's replies in progress. Raise `Unavailable` if the
+        process is shutting down."""
+        self._check_open()
+        self._passing[owner] += 1
+        try:
+            yield
+        finally:
+            self._passing[owner] -= 1
+            self._passing += Counter()  # forgets who has none
 
     async def claimant(self) -> WorkerId:
         """Return the worker for which a reply that this process shall write is claimed."""
@@ -174,8 +188,7 @@ class Replies(LeasedWork):
         Raise `Unavailable` before that commit if the process is shutting down. If the commit fails, it may still have
         taken place; if the reply turns out to be stored, it is ended as interrupted.
         """
-        if self._draining:
-            raise Unavailable("The server is shutting down. Try again shortly.")
+        self._check_open()
         live = self._live[job.reply.id] = LiveReply(job.reply, job.worker_id, job.turn)
         try:
             yield
@@ -184,6 +197,10 @@ class Replies(LeasedWork):
             self._spawn(self._disown(live), self._tasks)
             raise
         work.then(partial(self._settle, live, job))
+
+    def _check_open(self) -> None:
+        if self._draining:
+            raise Unavailable("The server is shutting down. Try again shortly.")
 
     def _settle(self, live: LiveReply, job: ReplyJob, durable: bool | None) -> None:
         """Begin a reply that is stored, and forget one that is not."""
@@ -363,10 +380,10 @@ class Replies(LeasedWork):
     async def _wait_for_tasks(self, timeout: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self._tasks or self._live:
+                while self._tasks or self._live or self._passing:
                     if self._tasks:
                         await asyncio.wait(self._tasks)
-                    else:  # the commit that acknowledges a reply is under way; its task comes after it
+                    else:  # an answer passes on, or a commit acknowledges a reply, whose task comes after it
                         await asyncio.sleep(self._flush_every)
 
 

@@ -119,7 +119,7 @@ def says(*texts: str, reasoning: Sequence[str] = (), usage: tuple[int, int] | No
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """What was asked. Names of headers are in lower case; `body` is the JSON that came, None for none.
+    """What was asked. Names of headers are in lower case; `body` is the JSON that came, as `content`, None for none.
 
     `ending`: None while it is being answered; `answered` when all steps have been sent; `left` if the client closed the
     connection before.
@@ -129,6 +129,7 @@ class Request:
     path: str
     headers: Mapping[str, str]
     body: Any
+    content: bytes = b""
     ending: Literal["answered", "left"] | None = None
     _ended: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
@@ -215,7 +216,7 @@ async def _read_request(first: bytes, reader: asyncio.StreamReader) -> Request:
     method, path, _ = line.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Request(method, path, headers, json.loads(body) if body else None)
+    return Request(method, path, headers, json.loads(body) if body else None, body)
 
 
 async def _play(answer: Answer, writer: asyncio.StreamWriter) -> bool:

@@ -15,7 +15,7 @@ from chatcore.errors import (
 )
 from chatcore.ports import Delta, ModelEndpoint
 from chatcore_openai import LOOPBACK, OpenAIGateway
-from chatcore_testing import FOREIGN, GatewayContract, Silence, Stage, Step
+from chatcore_testing import FOREIGN, GatewayContract, RelayContract, RelayPlay, RelayStage, Silence, Stage, Step
 from integration.model_server import CUT, DONE, STALL, Answer, ModelServer, chunk, event, plain, raw, stream
 from integration.model_server import Step as Act
 
@@ -52,6 +52,34 @@ class TestOpenAIGateway(GatewayContract):
             server.always = AT_ONCE[offered] if isinstance(offered, type) else listing_of(offered)
             async with gateway(impatient=offered is ModelTimeout) as opened:
                 yield Stage(gateway=opened, endpoint=endpoint_at(server), calls=lambda: len(server.requests))
+
+
+class TestOpenAIRelay(RelayContract):
+    async def stage(self, *steps: RelayPlay, status: int = 200) -> AsyncIterator[RelayStage]:
+        async with ModelServer() as server:
+            server.always = relayed(steps, status)
+            async with gateway(impatient=False) as opened:
+
+                async def left() -> None:
+                    await server.requests[-1].ended()
+                    assert server.requests[-1].ending == "left"
+
+                def asked() -> Sequence[tuple[str, bytes]]:
+                    return [(request.path.removeprefix("/v1"), request.content) for request in server.requests]
+
+                yield RelayStage(opened, endpoint_at(server), asked, left)
+
+
+def relayed(steps: tuple[RelayPlay, ...], status: int) -> Answer:
+    if isinstance(steps[0], type):
+        return AT_ONCE[steps[0]] if steps[0] is ModelUnauthorized else raw(CUT)
+    return Answer([passed(step) for step in steps], status=status)
+
+
+def passed(step: RelayPlay) -> Act:
+    if isinstance(step, type):
+        return LATER[step]
+    return STALL if isinstance(step, Silence) else step
 
 
 def gateway(*, impatient: bool) -> OpenAIGateway:

@@ -1,5 +1,6 @@
 """The in-memory adapters keep the contracts that the real ones keep."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 from chatcore.errors import ModelError
@@ -11,7 +12,9 @@ from chatcore_memory import (
     PlainCipher,
     PlainPasswords,
     PlainSigner,
+    RelayStep,
     ScriptedModel,
+    ScriptedRelay,
     Stall,
 )
 from chatcore_memory import Step as ScriptStep
@@ -21,6 +24,9 @@ from chatcore_testing import (
     GatewayContract,
     PasswordHasherContract,
     RateLimiterContract,
+    RelayContract,
+    RelayPlay,
+    RelayStage,
     Silence,
     Stage,
     Step,
@@ -86,6 +92,27 @@ class TestModel(GatewayContract):
         model = ScriptedModel()
         model.offers = offered() if isinstance(offered, type) else offered
         return Stage(gateway=model, endpoint=ENDPOINT, calls=lambda: len(model.checks))
+
+
+class TestRelay(RelayContract):
+    def stage(self, *steps: RelayPlay, status: int = 200) -> RelayStage:
+        relay = ScriptedRelay(*(relayed(step) for step in steps), status=status)
+
+        async def left() -> None:
+            await asyncio.sleep(0)
+            assert relay.calls[-1].ending == "closed"
+
+        return RelayStage(relay, ENDPOINT, lambda: [(call.path, call.body) for call in relay.calls], left)
+
+
+def relayed(step: RelayPlay) -> RelayStep:
+    match step:
+        case bytes():
+            return step
+        case Silence():
+            return Stall()
+        case _:
+            return step()
 
 
 def as_scripted(step: Step) -> ScriptStep:

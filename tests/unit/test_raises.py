@@ -37,11 +37,13 @@ from chatcore import (
 from chatcore.bounds import Bound, OneOf, Pairs, Range, Text
 from chatcore.entities import KeyGrant
 from chatcore.errors import ChatcoreError, ValidationFailed
-from chatcore.ports import NewUser, RateLimiter
+from chatcore.hooks import Hooks
+from chatcore.ports import NewUser, Prompt, RateLimiter, Turn
 from chatcore.use_cases import api_keys, model_configs
 from chatcore.use_cases.own_data import EndOfExport, Line
+from chatcore.use_cases.relay import ModelChoice
 from chatcore.use_cases.user_import import UserRow
-from chatcore_memory import PlainCipher, Stall
+from chatcore_memory import PlainCipher, ScriptedRelay, Stall
 from raised import USE_CASES
 from unit.world import PASSWORD, SERVER_MODEL, Process, World
 
@@ -122,6 +124,8 @@ async def scene(world: World) -> AsyncIterator[Scene]:
             "replies": process.replies,
             "defaults": ChatDefaults(model=SERVER_MODEL),
             "read_history": world.read_history,
+            "relay": ScriptedRelay(b"{}"),
+            "choice": ModelChoice(unit_of_work=world.storage, defaults=ChatDefaults(model=SERVER_MODEL)),
         }
         by = {"by": caller, "caller": caller, "owner": ada.user.id, "session_id": caller.session.id}
         ids = {"conversation_id": chat.id, "message_id": message.id, "config_id": config.id, "user_id": bob.user.id}
@@ -131,12 +135,13 @@ async def scene(world: World) -> AsyncIterator[Scene]:
         created = await world.create_api_key(caller=caller, name="laptop")
         keys = {"key": created.key, "key_id": created.session.id, "needs": Scope.CHAT}
         more = {"content": "Hi?", "title": "Plans", "q": "Hi", "role": "admin", "lines": lines()}
+        call = {"model": f"config:{config.id}", "path": "/embeddings", "body": lambda _: b"{}"}
         rows = [UserRow(1, NewUser(username="eve", password_hash="0" * 64))]
         yield Scene(
             world,
             process,
             made_of,
-            {**by, **ids, **model, **account, **tokens, **keys, **more, "rows": rows, "user": "7"},
+            {**by, **ids, **model, **account, **tokens, **keys, **more, "rows": rows, "user": "7", **call},
             stack.enter_context,
         )
         stack.close()
@@ -286,6 +291,30 @@ async def two_are_too_many(_: Scene, __: Any) -> dict[str, Any]:
     return {}
 
 
+@provokes(errors.UnknownModel)
+async def of_nobody(_: Scene, __: Any) -> dict[str, Any]:
+    return {"model": "nobody's"}
+
+
+@provokes(errors.Refused)
+async def refused_by_a_hook(scene: Scene, _: Any) -> dict[str, Any]:
+    class Moderating(Hooks):
+        async def prompt(self, turn: Turn, prompt: Prompt) -> Prompt:
+            return prompt
+
+    scene.made_of["hooks"] = Moderating()
+    return {}
+
+
+def answered_with(error: type[errors.ModelError]) -> Provoked:
+    async def fails(scene: Scene, _: Any) -> dict[str, Any]:
+        scene.made_of["relay"] = ScriptedRelay(error())
+        return {}
+
+    return fails
+
+
+PROVOKED |= {error: answered_with(error) for error in errors.ModelError.__subclasses__()}
 DECLARED = [(use_case, error) for use_case in USE_CASES for error in dict.fromkeys(use_case.raises)]
 
 

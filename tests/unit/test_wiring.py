@@ -10,10 +10,26 @@ import pytest
 import chatcore
 from chatcore import USE_CASES, Chat, ChatDefaults, Register, SendMessage, SessionPolicy, UseCases, Vouched
 from chatcore.issuing import SessionIssuer
-from chatcore_memory import HandClock, MemoryDatabase, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel
+from chatcore.ports import ModelEndpoint, OpenAnswer
+from chatcore_memory import (
+    HandClock,
+    MemoryDatabase,
+    PlainCipher,
+    PlainPasswords,
+    PlainSigner,
+    ScriptedModel,
+    ScriptedRelay,
+)
 from unit.world import PASSWORD, SERVER_MODEL, World, read
 
 SOURCE = Path(__file__).parents[2] / "src"
+
+
+class Everything(ScriptedModel):
+    """A gateway that is a relay, too."""
+
+    async def relay(self, endpoint: ModelEndpoint, path: str, body: bytes) -> OpenAnswer:
+        return await ScriptedRelay(b"{}").relay(endpoint, path, body)
 
 
 def test_each_use_case_is_named_after_its_class(world: World) -> None:
@@ -26,7 +42,7 @@ async def test_a_chat_has_all_that_its_parts_allow() -> None:
     database = MemoryDatabase(clock)
     async with Chat(
         store=database,
-        gateway=ScriptedModel("Hello"),
+        gateway=Everything("Hello"),
         cipher=PlainCipher(),
         clock=clock,
         passwords=PlainPasswords(),

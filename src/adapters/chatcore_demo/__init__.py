@@ -4,5 +4,6 @@ model = DemoModel(openai)      # answers for DEMO_ENDPOINT itself, and leaves ev
 """
 
 from chatcore_demo.model import DEMO_ENDPOINT, DemoModel
+from chatcore_demo.relay import DemoRelay
 
-__all__ = ["DEMO_ENDPOINT", "DemoModel"]
+__all__ = ["DEMO_ENDPOINT", "DemoModel", "DemoRelay"]

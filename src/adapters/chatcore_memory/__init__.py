@@ -11,6 +11,7 @@ from chatcore_memory.clock import HandClock
 from chatcore_memory.database import MemoryDatabase
 from chatcore_memory.model import Call, ScriptedModel, Stall, Step
 from chatcore_memory.rate_limits import MemoryLimiter
+from chatcore_memory.relay import RelayCall, RelayStep, ScriptedRelay
 from chatcore_memory.secrets import PlainCipher, PlainPasswords, PlainSigner
 
 __all__ = [
@@ -21,7 +22,10 @@ __all__ = [
     "PlainCipher",
     "PlainPasswords",
     "PlainSigner",
+    "RelayCall",
+    "RelayStep",
     "ScriptedModel",
+    "ScriptedRelay",
     "Stall",
     "Step",
 ]

@@ -23,7 +23,7 @@ from chatcore_openai.egress import Egress
 from chatcore_openai.failures import Refusal
 from chatcore_openai.forms import Forms
 from chatcore_openai.names import Names, asking_for
-from chatcore_openai.transport import BODY, AiohttpTransport, Body, calling_until
+from chatcore_openai.transport import BODY, REQUEST_ID, AiohttpTransport, Body, calling_until
 
 
 def tls_context() -> ssl.SSLContext:
@@ -103,6 +103,21 @@ class ChatClient:
             )
         return _body_of(cast("httpx2.Response", response))
 
+    async def relay(self, endpoint: ModelEndpoint, path: str, body: bytes) -> tuple[int, Body]:
+        """Return status and body of the answer to this JSON. Raise `Refusal`."""
+        calling_until.set(self._time() + self._total_timeout)
+        with asking_for(endpoint.owner), _refusals():
+            response = await self._client_for(endpoint.url).post(
+                path,
+                content=body,
+                options={"headers": _credentials(endpoint)},
+                cast_to=httpx2.Response,
+                stream=True,
+                stream_cls=AsyncStream[object],
+            )
+        answered = cast("httpx2.Response", response)
+        return answered.status_code, _body_of(answered)
+
     async def list_models(self, endpoint: ModelEndpoint) -> Body:
         """Return the answer to the question which models there are. Raise `Refusal`."""
         calling_until.set(self._time() + self._total_timeout)
@@ -151,7 +166,12 @@ def _refusals() -> Generator[None, None, None]:
         yield
     except APIStatusError as error:
         refused = error.response
-        raise Refusal(error.status_code, refused.content, _seconds(refused.headers.get("Retry-After", ""))) from None
+        raise Refusal(
+            error.status_code,
+            refused.content,
+            _seconds(refused.headers.get("Retry-After", "")),
+            refused.headers.get(REQUEST_ID, ""),
+        ) from None
 
 
 def _seconds(retry_after: str) -> float | None:

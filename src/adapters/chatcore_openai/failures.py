@@ -99,11 +99,14 @@ _MARK = "[redacted]"
 
 
 class Refusal(Exception):
-    """An answer with a status that is no success, and the beginning of its body. `retry_after`: seconds, if it says."""
+    """An answer with a status that is no success, and the beginning of its body. `retry_after`: seconds, if it says.
+    `request_id`: the endpoint's own name for the call."""
 
-    def __init__(self, status: int, body: bytes = b"", retry_after: float | None = None) -> None:
+    def __init__(self, status: int, body: bytes = b"", retry_after: float | None = None, request_id: str = "") -> None:
         super().__init__(status)
         self.status = status
+        self.body = body
+        self.request_id = request_id
         self.words: str = body.decode(errors="replace")
         self.retry_after = retry_after
         self.fault: Fault = _fault_in(body)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Self
 
 from chatcore.entities import FinishReason, OwnerId, origin_of
 from chatcore.errors import ModelError, ModelTimeout
-from chatcore.ports import Delta, LLMGateway, ModelEndpoint, Prompt
+from chatcore.ports import Delta, LLMGateway, ModelEndpoint, ModelRelay, OpenAnswer, Prompt
 from chatcore_openai.chunks import Fault
 from chatcore_openai.egress import Egress
 from chatcore_openai.failures import Refusal, host_of, words_for_log
 from chatcore_openai.listing import models_in
 from chatcore_openai.names import Names, asking_for
+from chatcore_openai.relay import Passing, Refused, failure_of
 from chatcore_openai.reply import ReplyReader
 from chatcore_openai.sse import SLICE, WholeBody, parts_of
 
@@ -34,7 +35,7 @@ _RAW = 16  # times as many raw bytes as bytes of text
 _EVENT = 64  # raw bytes for each event that says nothing
 
 
-class OpenAIGateway(LLMGateway):
+class OpenAIGateway(LLMGateway, ModelRelay):
     """Streams replies from any endpoint that speaks OpenAI's chat completions. An async context manager.
 
     Times are in seconds: `connect_timeout` to reach the endpoint, `idle_timeout` between any two words of its answer,
@@ -138,6 +139,21 @@ class OpenAIGateway(LLMGateway):
             _note(refusal.fault, endpoint, status=refusal.status)
             raise refusal.failure from None
         return models_in(b"".join(listing.rest()))
+
+    async def relay(self, endpoint: ModelEndpoint, path: str, body: bytes) -> OpenAnswer:
+        client = (await self._opened())[endpoint.trusted]
+        try:
+            status, answer = await client.relay(endpoint, path, body)
+        except Refusal as refusal:
+            _log.warning("%s refused a call: status=%s id=%s", host_of(endpoint), refusal.status, refusal.request_id)
+            if failure := failure_of(refusal, endpoint):
+                raise failure from None
+            return Refused(refusal)
+        try:
+            return Passing(answer, status=status)
+        except ModelError:
+            await answer.aclose()
+            raise
 
     async def may_call(self, url: str, *, owner: OwnerId) -> bool:
         scheme, host, port = origin_of(url)

@@ -7,10 +7,11 @@ client makes its own error.
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
+from io import BytesIO
 
 import aiohttp
 import httpx2
@@ -26,6 +27,7 @@ from chatcore_openai.reply import CUT
 # Nothing else of what the client would send goes out: it describes this machine, and takes more from the environment.
 _SENT = ("Accept", "Authorization", "Content-Type", "api-key")
 _OURS = {"User-Agent": "chatcore", "Accept-Encoding": "identity"}
+REQUEST_ID = "X-Request-ID"
 BODY = "chatcore_body"
 """The name of the response's extension that holds its `Body`."""
 
@@ -33,6 +35,8 @@ calling_until: ContextVar[float] = ContextVar("calling_until")
 """The time of the event loop at which the call that is made has to be over."""
 
 _MAX_REFUSAL = 16 * 1024  # bytes
+_AT_ONCE = 512 * 1024  # bytes that are written in one go
+_MAX_ID = 128  # characters
 _REFUSED_WITHIN = 2.0  # seconds
 _TROUBLE = (aiohttp.ClientError, OSError, TimeoutError)
 
@@ -84,7 +88,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                     request.method,
                     yarl.URL(str(request.url), encoded=True),
                     headers=headers | _OURS,
-                    data=content,
+                    data=content if len(content) <= _AT_ONCE else BytesIO(content),
                     allow_redirects=False,
                 )
         except _TROUBLE as error:
@@ -137,11 +141,13 @@ class Body(httpx2.AsyncByteStream):
     def __init__(self, response: aiohttp.ClientResponse, *, idle_timeout: float, deadline: float) -> None:
         """`deadline`, for the last byte, is a time of the running event loop."""
         self.content_type: str = response.headers.get("Content-Type", "")
+        self.request_id: str = _request_id(response)
         self._response = response
         self._content = response.content
         self._idle_timeout = idle_timeout
         self._deadline = deadline
         self._loop = asyncio.get_running_loop()
+        self.now: Callable[[], float] = self._loop.time
         if response.connection is not None and (protocol := response.connection.protocol) is not None:
             protocol.read_timeout = None
             protocol.start_timeout()  # which stops the one that runs
@@ -208,8 +214,13 @@ async def _without_success(response: aiohttp.ClientResponse) -> httpx2.Response:
             while len(body) < _MAX_REFUSAL and (data := await response.content.read(_MAX_REFUSAL)):
                 body += data
     response.close()
-    headers = {"Retry-After": response.headers.get("Retry-After", "")}  # no encoding: what is compressed stays so
+    headers = {"Retry-After": response.headers.get("Retry-After", ""), REQUEST_ID: _request_id(response)}
+    # No encoding: what is compressed stays so.
     return httpx2.Response(response.status, headers=headers, content=body[:_MAX_REFUSAL])
+
+
+def _request_id(response: aiohttp.ClientResponse) -> str:
+    return response.headers.get(REQUEST_ID, "")[:_MAX_ID]
 
 
 def _failure_of(error: Exception) -> ModelError:

@@ -34,6 +34,7 @@ from chatcore.ports.models import (
 from chatcore.ports.owners import OwnerRepo
 from chatcore.ports.passwords import PasswordHasher
 from chatcore.ports.rates import Rate, RateLimiter
+from chatcore.ports.relay import ModelRelay, OpenAnswer
 from chatcore.ports.reply_log import LogCursor, LogEntry, ReplyLog, TextKind
 from chatcore.ports.sessions import AccessClaims, TokenSigner, TokenStore
 from chatcore.ports.store import Store
@@ -63,8 +64,10 @@ __all__ = [
     "MessageRepo",
     "ModelConfigRepo",
     "ModelEndpoint",
+    "ModelRelay",
     "NewUser",
     "Node",
+    "OpenAnswer",
     "OwnerRepo",
     "Part",
     "PasswordHasher",

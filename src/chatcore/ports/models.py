@@ -65,6 +65,7 @@ class Purpose(StrEnum):
     TITLE = "title"
     CHECK = "check"
     EMBEDDING = "embedding"
+    RELAY = "relay"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,15 +45,17 @@ from chatcore.ports import (
     Cipher,
     Clock,
     LLMGateway,
+    ModelRelay,
     PasswordHasher,
     RateLimiter,
     TokenSigner,
     UnitOfWorkFactory,
     UnitsOfWork,
 )
+from chatcore.use_cases.relay import ModelChoice
 from chatcore.use_cases.sessions import NoteUse
 from chatcore_app.settings import Settings, blaming
-from chatcore_demo import DEMO_ENDPOINT, DemoModel
+from chatcore_demo import DEMO_ENDPOINT, DemoModel, DemoRelay
 from chatcore_openai import LOOPBACK, OpenAIGateway
 from chatcore_security import Argon2Passwords, CommonPasswords, CountingLimiter, FernetCipher, JWTSigner
 from chatcore_sql import Database, Naming, migration_script
@@ -119,6 +121,10 @@ class Adapters(Provider):
         return DemoModel(openai)
 
     @provide
+    def relay(self, openai: OpenAIGateway) -> ModelRelay:
+        return DemoRelay(openai)
+
+    @provide
     def clock(self) -> Clock:
         return SystemClock()
 
@@ -148,7 +154,9 @@ class Adapters(Provider):
 class Core(Provider):
     scope: BaseScope | None = Scope.APP
 
-    _use_cases = provide_all(SessionIssuer, NoteUse, *(set(USE_CASES.values()) - {SearchConversations}))
+    _use_cases = provide_all(
+        SessionIssuer, NoteUse, ModelChoice, *(set(USE_CASES.values()) - {SearchConversations})
+    )
 
     @provide
     def units_of_work(self, unit_of_work: UnitOfWorkFactory, _: type[W]) -> UnitsOfWork[W]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # pytest loads this package whenever it starts
     from chatcore_testing.contracts.clock import ClockContract
     from chatcore_testing.contracts.gateway import FOREIGN, GatewayContract, Silence, Stage, Step
     from chatcore_testing.contracts.limits import RateLimiterContract
+    from chatcore_testing.contracts.relay import RelayContract, RelayPlay, RelayStage
     from chatcore_testing.contracts.secrets import CipherContract, PasswordHasherContract, TokenSignerContract
     from chatcore_testing.contracts.storage import StoreContract
     from chatcore_testing.helpers import finished, kill, said
@@ -25,6 +26,7 @@ _PLACES = {
     "contracts.clock": ("ClockContract",),
     "contracts.gateway": ("FOREIGN", "GatewayContract", "Silence", "Stage", "Step"),
     "contracts.limits": ("RateLimiterContract",),
+    "contracts.relay": ("RelayContract", "RelayPlay", "RelayStage"),
     "contracts.secrets": ("CipherContract", "PasswordHasherContract", "TokenSignerContract"),
     "contracts.storage": ("StoreContract",),
     "helpers": ("finished", "kill", "said"),
@@ -41,6 +43,9 @@ __all__ = [
     "Made",
     "PasswordHasherContract",
     "RateLimiterContract",
+    "RelayContract",
+    "RelayPlay",
+    "RelayStage",
     "Report",
     "Silence",
     "Stage",
