@@ -104,6 +104,14 @@ ADMIN: dict[Route, Any] = {
     ("POST", "/admin/users/{user_id}/delete"): None,
 }
 
+PROTOCOLS: dict[Route, Any] = {
+    ("GET", "/v1/models"): None,
+    ("GET", "/v1/models/{model_id}"): None,
+    ("POST", "/v1/chat/completions"): {"model": "demo", "messages": [{"role": "user", "content": "Hello"}]},
+    ("POST", "/v1/embeddings"): {"model": "demo", "input": "Hello"},
+}
+"""Those of other protocols, whose errors have their own form: test_protocol_routes.py. For signed-in users."""
+
 
 def routes_of(app: Litestar) -> Iterator[Route]:
     for route in app.routes:
@@ -115,9 +123,9 @@ def routes_of(app: Litestar) -> Iterator[Route]:
             yield type(route).__name__, route.path_format
 
 
-TABLE = {**PUBLIC, **PRIVATE, **ADMIN}
+TABLE = {**PUBLIC, **PRIVATE, **ADMIN, **PROTOCOLS}
 ROUTES = sorted(routes_of(create_app(Settings())))
-HTTP = [route for route in ROUTES if route[0] != "WS"]
+HTTP = [route for route in ROUTES if route[0] != "WS" and route not in PROTOCOLS]
 PRIVATE_HTTP = [route for route in HTTP if route not in PUBLIC]
 """Those of administrators are among them."""
 DESCRIBED = [route for route in HTTP if route not in PAGES]

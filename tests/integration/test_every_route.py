@@ -26,6 +26,7 @@ from integration.routes import (
     PAGES,
     PRIVATE,
     PRIVATE_HTTP,
+    PROTOCOLS,
     PUBLIC,
     ROUTES,
     SOCKETS,
@@ -150,8 +151,8 @@ def check_unmarked(*things: object) -> None:
 
 
 async def test_of_every_route_it_is_known_whom_it_answers_to() -> None:
-    assert set(ROUTES) == PUBLIC.keys() | PRIVATE.keys() | ADMIN.keys()
-    assert len(ROUTES) == len(PUBLIC) + len(PRIVATE) + len(ADMIN)
+    assert set(ROUTES) == PUBLIC.keys() | PRIVATE.keys() | ADMIN.keys() | PROTOCOLS.keys()
+    assert len(ROUTES) == len(PUBLIC) + len(PRIVATE) + len(ADMIN) + len(PROTOCOLS)
 
 
 async def test_of_every_route_it_is_known_whether_it_reads_a_body() -> None:

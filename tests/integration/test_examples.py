@@ -64,6 +64,14 @@ def test_the_round_trip(server: str, tmp_path: Path) -> None:
     assert "You asked: “Why is the sky blue? 🌈”" in said_by(script, server, tmp_path)
 
 
+def test_any_openai_client(server: str, tmp_path: Path) -> None:
+    (script,) = blocks(README, "sh", "<!-- round trip -->", "<!-- end of round trip -->")
+    (program,) = blocks(README, "python", "<!-- openai -->", "<!-- end of openai -->")
+    (tmp_path / "client.py").write_text(program, "utf-8")
+    said = said_by(f"{script}\nexport CHATCORE TOKEN\n{sys.executable} client.py", server, tmp_path)
+    assert said.count("You asked: “Why is the sky blue? 🌈”") == 2
+
+
 def test_the_walkthrough(server: str, tmp_path: Path) -> None:
     script = "\n".join(blocks(TOUR, "sh", "<!-- walkthrough", "<!-- end of walkthrough -->"))
     assert script.count("curl ") >= 9

@@ -1,4 +1,4 @@
-"""docs/wire.md and docs/systems.md name every route, error, event and close code, and no other."""
+"""docs/wire.md, docs/systems.md and docs/protocols.md name every route, error, event and close code, and no other."""
 
 import json
 import re
@@ -27,7 +27,8 @@ def api_document() -> Any:
 
 
 def named_routes() -> list[Route]:
-    cells = [row[0] for row in (*tables_of(WIRE), *tables_of(read("docs/systems.md")))]
+    pages = (WIRE, read("docs/systems.md"), read("docs/protocols.md"))
+    cells = [row[0] for page in pages for row in tables_of(page)]
     return [(found[1], found[2]) for cell in cells if (found := re.fullmatch(r"`([A-Z]+) (/\S*)`", cell))]
 
 

@@ -102,6 +102,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     max_header_bytes: Annotated[int, Meta(ge=1024, le=1024 * 1024)] = 32 * 1024
     header_timeout: Seconds = 10
     max_body_bytes: Positive = 3 * 1024 * 1024  # a message as long as it may be, all of it written as \u escapes
+    max_relay_body_bytes: Positive = 15 * 1024 * 1024  # a quarter of the next but one, which an address may have
     body_timeout: Seconds = 30
     max_unfinished_body_bytes: Positive = 64 * 1024 * 1024
     max_import_bytes: Positive = 256 * 1024 * 1024

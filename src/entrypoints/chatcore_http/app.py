@@ -37,6 +37,8 @@ from chatcore_http.options import allow_all_methods
 from chatcore_http.origins import READABLE, SENDABLE, RefusedPreflights
 from chatcore_http.parts import ALL_PARTS, Part, parts_of
 from chatcore_http.path_prefix import PathPrefix
+from chatcore_http.protocols.openai import chat_completions, embeddings, models
+from chatcore_http.protocols.openai.relaying import Relaying
 from chatcore_http.refresh_cookie import RefreshCookie
 from chatcore_http.request_containers import RequestContainers, Socket
 from chatcore_http.request_limit import RequestLimit, count_unrouted
@@ -59,7 +61,7 @@ from chatcore_http.systems import agent_api, rag_api, sessions_envelope, v1_chat
 class Edge(LitestarProvider):
     """Provides what only HTTP needs."""
 
-    _own = provide_all(Answers, OpenSockets, RefreshCookie, scope=Scope.APP)
+    _own = provide_all(Answers, OpenSockets, Relaying, RefreshCookie, scope=Scope.APP)
 
     def __init__(self, authenticate: Authenticate | None) -> None:
         super().__init__()
@@ -94,7 +96,7 @@ def create_app(
     )
     enveloped = settings.response_envelope == "code"
     app = Litestar(
-        route_handlers=[*routers(), *socket.routers(), *pages],
+        route_handlers=[*routers(), *protocol_routers(settings), *socket.routers(), *pages],
         exception_handlers=exception_handlers(),
         lifespan=[opening.lifespan],
         openapi_config=None,
@@ -140,6 +142,15 @@ def api_routers(settings: Settings, parts: Collection[Part] = ALL_PARTS) -> list
     if Part.SYSTEMS in parts:
         found += [*rag_api.routers(), *v1_chats.routers(), *agent_api.routers(), *sessions_envelope.routers()]
     return found
+
+
+def protocol_routers(settings: Settings) -> list[Router]:
+    """Return those of protocols that are described elsewhere, by those who made them."""
+    return [
+        *models.routers(),
+        *chat_completions.routers(settings.max_relay_body_bytes),
+        *embeddings.routers(settings.max_relay_body_bytes),
+    ]
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

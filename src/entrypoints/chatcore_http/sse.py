@@ -4,8 +4,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from chatcore import ReplyEvent
+from chatcore.errors import ChatcoreError, Unavailable
 from chatcore.wire import SHUTTING_DOWN, sse
-from chatcore_http.streams import Stream
+from chatcore_http.streams import Stream, cut_off
 
 
 class EventStream(Stream[ReplyEvent]):
@@ -18,4 +19,8 @@ class EventStream(Stream[ReplyEvent]):
         *,
         first: Sequence[ReplyEvent] = (),
     ) -> None:
-        super().__init__(events, alive, sse, first=first, unavailable=SHUTTING_DOWN, media_type="text/event-stream")
+        super().__init__(events, alive, sse, first=first, failed=_failed, media_type="text/event-stream")
+
+
+def _failed(error: ChatcoreError) -> bytes | None:
+    return SHUTTING_DOWN if isinstance(error, Unavailable) else cut_off(error)

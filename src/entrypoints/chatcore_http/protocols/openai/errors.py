@@ -40,13 +40,13 @@ def error_object(problem: Problem) -> Json:
     """Return the value of `error`, which an event of a stream may have, too."""
     return {
         "message": problem.detail,
-        "type": _type_of(status_of(problem)),
+        "type": type_of(status_of(problem)),
         "param": _param_of(problem),
         "code": problem.code,
     }
 
 
-def _type_of(status: int) -> str:
+def type_of(status: int) -> str:
     return "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
 
 

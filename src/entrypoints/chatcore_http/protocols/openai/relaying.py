@@ -1,0 +1,94 @@
+"""Calls that pass through to the model that they name."""
+
+from contextlib import aclosing
+from math import ceil
+from typing import Any
+
+import msgspec
+from litestar import Response
+
+from chatcore import Owner, Relayed, RelayModel, SessionWatch
+from chatcore.errors import ChatcoreError
+from chatcore.wire import encoded, problem
+from chatcore_http.leaving import while_connected
+from chatcore_http.protocols.openai.asked import Asked
+from chatcore_http.protocols.openai.errors import error_object, type_of
+from chatcore_http.routing import AnyRequest
+from chatcore_http.streams import Stream
+
+_EVENTS = "text/event-stream"
+_EMPTY_LINES = (b"\n\n", b"\r\n\r\n")
+_SHOWN = 2000  # characters of what is no error object
+
+
+class Relaying:
+    """Answers with the endpoint's own bytes. A client that leaves, or whose session ends, closes the call."""
+
+    def __init__(self, relay_model: RelayModel, watch: SessionWatch) -> None:
+        self._relay_model = relay_model
+        self._watch = watch
+
+    async def answer(self, request: AnyRequest, caller: Owner, path: str, asked: Asked) -> Response[Any]:
+        async with self._watch.while_valid(caller), while_connected(request.receive):
+            relayed = await self._relay_model(by=caller, path=path, model=asked.model, body=asked.for_model)
+        if relayed.status >= 400:
+            return await _refusal(relayed)
+        ending = _Ending(relayed.content_type)
+        return Stream(
+            relayed,
+            self._watch.while_valid(caller),
+            ending.noted,
+            failed=ending.failed,
+            media_type=relayed.content_type,
+            headers={"content-type": relayed.content_type},  # the framework would add a charset
+        )
+
+
+async def body_of(request: AnyRequest) -> bytes:
+    """Return the body, which the request does not keep: it may be large, and the answer may take minutes."""
+    return b"".join([piece async for piece in request.stream()])
+
+
+async def _refusal(relayed: Relayed) -> Response[bytes]:
+    async with aclosing(relayed):
+        words = b"".join([piece async for piece in relayed])
+    headers = {} if relayed.retry_after is None else {"Retry-After": str(ceil(relayed.retry_after))}
+    return Response(
+        in_form(relayed.status, words), status_code=relayed.status, media_type="application/json", headers=headers
+    )
+
+
+class _Error(msgspec.Struct):
+    message: str
+
+
+class _Refusal(msgspec.Struct):
+    error: _Error
+
+
+def in_form(status: int, words: bytes) -> bytes:
+    """Return what an endpoint says of a refusal as it is, if that is an error object, else in one."""
+    try:
+        msgspec.json.decode(words, type=_Refusal)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        message = words[:_SHOWN].decode(errors="ignore").strip() or "The model endpoint refused this request."
+        return encoded({"error": {"message": message, "type": type_of(status), "param": None, "code": None}})
+    return words
+
+
+class _Ending:
+    """The end of an answer that does not come to its own: an error after the last whole event, where that is known;
+    otherwise the connection is closed in the middle, as the endpoint's was."""
+
+    def __init__(self, content_type: str) -> None:
+        self._has_events = content_type.startswith(_EVENTS)
+        self._last = b"\n\n"
+
+    def noted(self, piece: bytes) -> bytes:
+        self._last = piece
+        return piece
+
+    def failed(self, error: ChatcoreError) -> bytes | None:
+        if not (self._has_events and self._last.endswith(_EMPTY_LINES)):
+            return None
+        return b"data: %b\n\n" % encoded({"error": error_object(problem(error))})
