@@ -82,6 +82,20 @@ async def test_an_account_that_is_disabled_opens_nothing(stranger: Api, zoe: Api
 
 
 @routes
+async def test_a_key_opens_what_its_scopes_allow(zoe: Api, route: Route) -> None:
+    for scopes in (["files"], ["read"], ["chat"]):
+        key = await zoe.key(scopes=scopes)
+        answer = await asked(zoe.with_token(key["key"]), route)
+        if "chat" in scopes or (route[0] == "GET" and "read" in scopes):
+            assert answer.status == 200
+        else:
+            check_refusal(answer, 403)
+        RELAY.calls.clear()
+        (await zoe.post(f"/auth/keys/{key['id']}/revoke")).ok()
+        check_refusal(await asked(zoe.with_token(key["key"]), route), 401)
+
+
+@routes
 async def test_anothers_model_is_not_there(stranger: Api, zoe: Api, route: Route) -> None:
     bob = await stranger.user()
     answer = await asked(bob, route)

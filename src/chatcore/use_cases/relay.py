@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from chatcore import audit
 from chatcore.authority import ANYTIME, Owner
-from chatcore.entities import ModelConfig, ModelConfigId, OwnerId
+from chatcore.entities import ModelConfig, ModelConfigId, OwnerId, Scope
 from chatcore.errors import (
+    InsufficientScope,
     ModelContextLength,
     ModelNotConfigured,
     ModelNotFound,
@@ -164,6 +165,7 @@ class RelayModel:
     hooks: Hooks = NO_HOOKS
     raises: ClassVar[Raises] = (
         *ANYTIME,
+        InsufficientScope,
         UnknownModel,
         ModelNotConfigured,
         RateLimited,
@@ -183,6 +185,7 @@ class RelayModel:
     async def __call__(self, *, by: Owner, path: str, model: str, body: Callable[[str], bytes]) -> Relayed:
         """`path`: behind the endpoint's URL, such as `/chat/completions`. `body` makes the JSON for the model of this
         name at the endpoint."""
+        by.require(Scope.CHAT)
         await self.limits.try_send(by.owner)
         found = await self.choice.named(by.owner, model)
         endpoint = endpoint_of(found, self.cipher) if isinstance(found, ModelConfig) else found

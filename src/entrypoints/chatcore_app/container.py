@@ -154,9 +154,7 @@ class Adapters(Provider):
 class Core(Provider):
     scope: BaseScope | None = Scope.APP
 
-    _use_cases = provide_all(
-        SessionIssuer, NoteUse, ModelChoice, *(set(USE_CASES.values()) - {SearchConversations})
-    )
+    _use_cases = provide_all(SessionIssuer, NoteUse, ModelChoice, *(set(USE_CASES.values()) - {SearchConversations}))
 
     @provide
     def units_of_work(self, unit_of_work: UnitOfWorkFactory, _: type[W]) -> UnitsOfWork[W]:

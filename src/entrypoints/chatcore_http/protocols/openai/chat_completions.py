@@ -40,5 +40,7 @@ def durable(asked: Asked) -> Never:
 
 def routers(max_body_bytes: int) -> list[Router]:
     return [
-        private_router("/v1", [complete], tag="openai", include_in_schema=False, request_max_body_size=max_body_bytes)
+        private_router(
+            "/v1", [complete], tag="openai", keys=True, include_in_schema=False, request_max_body_size=max_body_bytes
+        )
     ]

@@ -18,4 +18,8 @@ async def embed(request: AnyRequest, caller: NamedDependency[Owner], relaying: F
 
 
 def routers(max_body_bytes: int) -> list[Router]:
-    return [private_router("/v1", [embed], tag="openai", include_in_schema=False, request_max_body_size=max_body_bytes)]
+    return [
+        private_router(
+            "/v1", [embed], tag="openai", keys=True, include_in_schema=False, request_max_body_size=max_body_bytes
+        )
+    ]

@@ -45,4 +45,4 @@ async def read(model_id: FromPath[str], caller: NamedDependency[Owner], find_mod
 
 
 def routers() -> list[Router]:
-    return [private_router("/v1", [list_all, read], tag="openai", include_in_schema=False)]
+    return [private_router("/v1", [list_all, read], tag="openai", keys=True, include_in_schema=False)]
