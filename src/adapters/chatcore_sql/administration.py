@@ -23,6 +23,7 @@ from chatcore.entities import (
 )
 from chatcore.ports import Administration, NewUser, SealedKeys
 from chatcore_sql.dialects.mysql import BY_KEY
+from chatcore_sql.functions import InTurn
 from chatcore_sql.model_configs import CONFIG, config_from
 from chatcore_sql.owners import AT_ONCE, add_owner
 from chatcore_sql.search import escaped
@@ -65,7 +66,9 @@ _ADD_USERS = insert(users)
 _UPDATE = update(users).where(_u.id == bindparam("user"))
 _HAS = select(_r.role).where(_r.user_id == bindparam("user"), _r.role == bindparam("role"))
 _GRANT = insert(user_roles)
-_REVOKE = delete(user_roles).where(_r.user_id == bindparam("user"), _r.role == bindparam("granted"))
+_IN_TURN = InTurn(bindparam("user", type_=Id))
+_SET_ACTIVE = _UPDATE.where(_IN_TURN)
+_REVOKE = delete(user_roles).where(_r.user_id == bindparam("user"), _r.role == bindparam("granted"), _IN_TURN)
 
 # As two ranges of the index: an inequality is none to PostgreSQL.
 _BUT = or_(
@@ -148,7 +151,7 @@ class SqlAdministration(Administration):
         return UserId(admins[0][0]) if len(admins) == 1 else None
 
     async def set_active(self, user_id: UserId, active: bool, *, now: datetime) -> bool:
-        return await self._statements.change(_UPDATE, user=user_id, is_active=active, updated_at=now) == 1
+        return await self._statements.change(_SET_ACTIVE, user=user_id, is_active=active, updated_at=now) == 1
 
     async def grant(self, user_id: UserId, role: str, *, now: datetime) -> None:
         if await self._statements.lock(_HAS, user=user_id, role=role) is None:

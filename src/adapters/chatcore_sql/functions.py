@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger
+from sqlalchemy import BigInteger, Boolean
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement, GenericFunction
@@ -12,6 +12,20 @@ class Now(FunctionElement[int]):
     """The database's own time, in microseconds since 1970."""
 
     type: Any = BigInteger()
+    inherit_cache: bool | None = True
+
+
+class InTurn(FunctionElement[bool]):
+    """True, once those who have asked before for what this owner, the only argument, is about have gone. PostgreSQL
+    alone has no such queue for a row: as long as others share it, whoever wants it alone is passed over."""
+
+    type: Any = Boolean()
+    inherit_cache: bool | None = True
+
+
+class InTurnShared(InTurn):
+    """As `InTurn`, for those who go together."""
+
     inherit_cache: bool | None = True
 
 
@@ -30,6 +44,11 @@ class HighestFirst(FunctionElement[int]):
 
 class LowestFirst(FunctionElement[int]):
     inherit_cache: bool | None = True
+
+
+@compiles(InTurn)
+def _at_once(*_: Any, **__: Any) -> str:
+    return "1 = 1"
 
 
 @compiles(HighestFirst)

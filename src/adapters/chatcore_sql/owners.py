@@ -10,11 +10,13 @@ from chatcore.entities import OwnerId, storable
 from chatcore.errors import Contention
 from chatcore.ports import OwnerRepo
 from chatcore_sql.dialects.mysql import BY_KEY, by_index
+from chatcore_sql.functions import InTurn, InTurnShared
 from chatcore_sql.pages import LIMIT, newest_first
 from chatcore_sql.statements import Statements
 from chatcore_sql.storage import stored_bytes
 from chatcore_sql.tables import (
     LARGEST_ID,
+    Id,
     conversations,
     messages,
     owners,
@@ -35,13 +37,14 @@ _ADD = insert(owners)
 _ADD_STORAGE = insert(user_storage)
 _FIND = select(_o.id).where(_o.tenant == bindparam("tenant"), _o.external_id == bindparam("external_id"))
 _NAME = select(_o.external_id, _o.tenant).where(_o.id == bindparam("owner"))
-_HOLD = select(_o.id).where(*_OPEN).with_for_update(read=True)
+_IN_TURN = InTurn(bindparam("owner", type_=Id))
+_HOLD = select(_o.id).where(*_OPEN, InTurnShared(bindparam("owner", type_=Id))).with_for_update(read=True)
 _LOCK = select(_o.id).where(_o.id == bindparam("owner")).with_for_update()
-_LOCK_ACCOUNT = select(users.c.id).where(users.c.id == bindparam("owner")).with_for_update()
+_LOCK_ACCOUNT = select(users.c.id).where(users.c.id == bindparam("owner"), _IN_TURN).with_for_update()
 _CLOSE = update(owners).where(*_OPEN).values(tenant=None, external_id=None).with_hint(**BY_KEY)
 _CLOSED = select(_o.id).where(_o.closed_at.is_not(None)).order_by(_o.closed_at).limit(LIMIT)
 _DELETE = delete(owners).where(_o.id == bindparam("owner"))
-_DELETE_ACCOUNT = delete(users).where(users.c.id == bindparam("owner"))
+_DELETE_ACCOUNT = delete(users).where(users.c.id == bindparam("owner"), _IN_TURN)
 _DELETE_LOG = delete(reply_log).where(_r.user_id == bindparam("owner"))
 _CONVERSATIONS = select(_c.id).where(_c.user_id == bindparam("owner")).order_by(_c.id)
 _LOCK_CONVERSATIONS = (

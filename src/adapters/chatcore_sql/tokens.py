@@ -10,9 +10,10 @@ from chatcore.authority import Caller
 from chatcore.entities import KeyGrant, RefreshToken, Session, SessionId, UserId, storable
 from chatcore.ports import TokenStore
 from chatcore_sql.dialects.mysql import by_index
+from chatcore_sql.functions import InTurn, InTurnShared
 from chatcore_sql.mapped import Mapped
 from chatcore_sql.statements import Row, Statements
-from chatcore_sql.tables import refresh_tokens, sessions, user_roles, users
+from chatcore_sql.tables import Id, refresh_tokens, sessions, user_roles, users
 from chatcore_sql.users import USER, user_from
 
 _s = sessions.c
@@ -22,6 +23,7 @@ _TOKENS = Mapped(RefreshToken, refresh_tokens)
 _SESSION, _session_from = _SESSIONS.columns, _SESSIONS.from_row
 _TOKEN, _token_from = _TOKENS.columns, _TOKENS.from_row
 _THIS = (_s.user_id == bindparam("user"), _s.id == bindparam("session"))
+_IN_TURN = InTurn(bindparam("user", type_=Id))
 _ADD_SESSION = insert(sessions)
 _HOLDERS = select(*_SESSION, *USER).select_from(sessions.join(users).outerjoin(user_roles))
 _CALLER = _HOLDERS.where(*_THIS)
@@ -41,13 +43,13 @@ _HOLD = (
         _s.expires_at > bindparam("now"),
     )
 )
-_HOLD_ALONE = _HOLD.with_for_update(key_share=True)
+_HOLD_ALONE = _HOLD.where(_IN_TURN).with_for_update(key_share=True)
 _HOLD_ROLE = (
     _HOLD.join(user_roles, user_roles.c.user_id == users.c.id)
-    .where(user_roles.c.role == bindparam("role"))
+    .where(user_roles.c.role == bindparam("role"), _IN_TURN)
     .with_for_update(key_share=True)
 )
-_HOLD_SHARED = _HOLD.with_for_update(read=True)
+_HOLD_SHARED = _HOLD.where(InTurnShared(bindparam("user", type_=Id))).with_for_update(read=True)
 _ALIVE = (
     select(_s.id)
     .select_from(sessions.join(users))
@@ -77,20 +79,25 @@ _LIVE_KEYS = (
     .limit(bindparam("limit", type_=Integer))
 )
 _UPDATE = update(sessions).where(*_THIS)
+_TOUCH = _UPDATE.where(_IN_TURN)
 # A key has no other end that would ever sweep it away.
 _ENDED = {_s.expires_at: case((_s.is_key == true(), bindparam("now", type_=_s.expires_at.type)), else_=_s.expires_at)}
-_REVOKE = _UPDATE.where(_s.logout_time.is_(None)).values(_ENDED)
+_REVOKE = _UPDATE.where(_s.logout_time.is_(None), _IN_TURN).values(_ENDED)
 # Of somebody with a good part of all sessions MySQL would read, and lock, everybody's.
 _REVOKE_OTHERS = (
     update(sessions)
     .where(
-        _s.user_id == bindparam("user"), _s.id != bindparam("session"), _s.is_key == false(), _s.logout_time.is_(None)
+        _s.user_id == bindparam("user"),
+        _s.id != bindparam("session"),
+        _s.is_key == false(),
+        _s.logout_time.is_(None),
+        _IN_TURN,
     )
     .with_hint(**by_index("uq_sessions_user_id_id"))
 )
 _REVOKE_ALL = (
     update(sessions)
-    .where(_s.user_id == bindparam("user"), _s.logout_time.is_(None))
+    .where(_s.user_id == bindparam("user"), _s.logout_time.is_(None), _IN_TURN)
     .values(_ENDED)
     .with_hint(**by_index("uq_sessions_user_id_id"))
 )
@@ -100,8 +107,10 @@ _TOKEN_OF = select(*_TOKEN).where(_t.digest == bindparam("token"))
 # Whoever makes or ends tokens of a session has its row, so that none is made while all are being ended. On MySQL also
 # the index entry that a new token refers to: where somebody else has that first, the two wait for each other.
 _LOCK = select(_s.id).with_hint(sessions, **by_index("uq_sessions_user_id_id")).with_for_update()
+_USER_OF_TOKEN = select(_t.user_id).where(_t.digest == bindparam("token")).scalar_subquery()
 _LOCK_OF_TOKEN = _LOCK.where(
-    _s.user_id == select(_t.user_id).where(_t.digest == bindparam("token")).scalar_subquery(),
+    InTurn(_USER_OF_TOKEN),
+    _s.user_id == _USER_OF_TOKEN,
     _s.id == select(_t.session_id).where(_t.digest == bindparam("token")).scalar_subquery(),
 )
 _EXCHANGE = update(refresh_tokens).where(
@@ -155,7 +164,7 @@ class SqlTokenStore(TokenStore):
         return {row[0] for row in await self._statements.rows(_ALIVE, sessions=list(session_ids), now=now)}
 
     async def touch(self, user_id: UserId, session_id: SessionId, *, now: datetime) -> None:
-        await self._statements.change(_UPDATE, user=user_id, session=session_id, last_used_at=now)
+        await self._statements.change(_TOUCH, user=user_id, session=session_id, last_used_at=now)
 
     async def sessions(self, user_id: UserId, *, limit: int, offset: int) -> Sequence[Session]:
         rows = await self._statements.rows(_SIGN_INS, user=user_id, limit=limit, offset=offset)

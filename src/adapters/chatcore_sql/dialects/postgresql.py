@@ -21,11 +21,12 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from chatcore_sql._internals import STALE, PostgresConnection, await_only
 from chatcore_sql.dialects import base
 from chatcore_sql.dialects.base import Dialect, Meaning, Row, on_conflict_replaced, sqlstate_of
-from chatcore_sql.functions import HighestFirst, LowestFirst, Now
+from chatcore_sql.functions import HighestFirst, InTurn, InTurnShared, LowestFirst, Now
 from chatcore_sql.unreachable import UnfitError
 
 _SESSION = {"timezone": "UTC"}
 _LOCK_KEY = 0x63686174636F7265  # "chatcore"
+_QUEUES = 0x63686174  # "chat"
 _LOST_NAMES = ("26000", "42P05")  # SQLSTATEs: no prepared statement of this name, one already
 _FULL = "53300"
 _MISSING_REFERENCE = "23503"
@@ -273,6 +274,14 @@ def _one_of(words: Sequence[str]) -> str:
 @compiles(Now, "postgresql")
 def _now(*_: Any, **__: Any) -> str:
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
+
+
+@compiles(InTurn, "postgresql")
+def _queued(element: InTurn, compiler: SQLCompiler, **options: Any) -> str:
+    """In a query of its own, so that it is asked once, before any row is looked at."""
+    owner = compiler.process(element.clauses, **options)
+    shared = "_shared" if isinstance(element, InTurnShared) else ""
+    return f"(SELECT pg_advisory_xact_lock{shared}({_QUEUES}, ({owner} % 2147483648)::int) IS NOT NULL)"
 
 
 @compiles(HighestFirst, "postgresql")

@@ -43,6 +43,7 @@ ENDS: dict[str, Callable[[UnitOfWork, Session], Awaitable[object]]] = {
     "user": lambda work, it: work.owners.delete(it.user_id),
 }
 """What takes away what `hold` has found."""
+_TURNS = 100
 HELD = [(end, role) for end in ENDS for role in (None, "user") if role or end != "role"]
 
 
@@ -323,6 +324,35 @@ class TokenStoreChecks(StoreChecks, about="sessions", needs=Capability.ACCOUNTS)
         assert order == ["held", "ended"]
         async with unit_of_work() as work:
             assert await work.tokens.hold(owner.id, session.id, role=role, now=NOW) is False
+
+    @each("end", ENDS)
+    async def test_what_is_held_by_turns_ends(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, session: Session, end: str
+    ) -> None:
+        """Though it is held without a gap: who ends it is passed over by nobody who asks later."""
+        over, held = asyncio.Event(), 0
+
+        async def hold(first: float) -> None:
+            nonlocal held
+            await asyncio.sleep(first)
+            while not over.is_set() and held < _TURNS:
+                async with unit_of_work() as work:
+                    await work.tokens.hold(owner.id, session.id, now=NOW)
+                    held += 1
+                    await asyncio.sleep(0.03)
+
+        async def end_it() -> None:
+            await asyncio.sleep(0.05)
+            async with unit_of_work() as work:
+                await ENDS[end](work, session)
+                await work.commit()
+            over.set()
+
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            for first in (0, 0.01, 0.02):
+                group.create_task(hold(first))
+            group.create_task(end_it())
+        assert held < _TURNS
 
     @each(("end", "role"), HELD)
     async def test_what_is_about_to_end_is_not_held(
