@@ -152,6 +152,7 @@ class Endings:
         async with self.unit_of_work() as work:
             owner, conversation_id, now = ended.user_id, ended.conversation_id, self.clock.now()
             if await work.conversations.release(owner, conversation_id, ended.id, now=now):
+                ended = replace(ended, ended_at=now)
                 await work.messages.finish(ended, cuts, now=now)
                 await work.reply_log.delete(owner, ended.id)
                 if hooked:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Generic, NewType, TypeVar
+from typing import Any, Generic, NewType, TypeVar
 from urllib.parse import urlsplit
 
 T = TypeVar("T")
@@ -156,7 +156,8 @@ class ModelConfig:
 class Conversation:
     """`writing_reply_id` is the claim: the one reply in progress there, if any.
 
-    `titled_by_user`: the title is the user's own, and only the user changes it.
+    `titled_by_user`: the title is the user's own, and only the user changes it. `client_id`: the name that a client
+    gave it, unique for its owner. `metadata`: what the program that made it says of it.
     """
 
     id: ConversationId
@@ -165,6 +166,8 @@ class Conversation:
     titled_by_user: bool = False
     config_id: ModelConfigId | None = None
     writing_reply_id: MessageId | None = None
+    client_id: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     created_at: datetime
     updated_at: datetime
 
@@ -185,6 +188,7 @@ class Status(StrEnum):
     STOPPED = "stopped"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+    DELETED = "deleted"
 
 
 SPOKEN = frozenset({Status.COMPLETE, Status.STOPPED, Status.INTERRUPTED})
@@ -229,7 +233,7 @@ class Message:
 
     `parent_id` is the message that it follows: for a reply, the user's message that it answers. `siblings` are the ids
     of all messages with this parent, its own included, lowest first: the conversation's branches. `metadata`: what the
-    program that sent it says of it.
+    program that sent it says of it. `ended_at`: of a reply, when it ended.
     """
 
     id: MessageId
@@ -247,11 +251,27 @@ class Message:
     error: Failure | None = None
     metadata: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     created_at: datetime
+    ended_at: datetime | None = None
 
     @property
     def length(self) -> int:
         """Return the code points of its text: the offset of its end."""
         return len(self.reasoning or "") + len(self.content)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """How a client of another protocol asked for a reply, in that protocol's words, which its answers repeat for ever.
+
+    `kind`: the protocol's name for the reply, such as `response`. `body`: JSON, at most 256 KiB of it.
+    """
+
+    user_id: OwnerId
+    conversation_id: ConversationId
+    reply_id: MessageId
+    kind: str
+    body: Mapping[str, Any] = field(hash=False)
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

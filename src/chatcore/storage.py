@@ -1,14 +1,17 @@
 """The sizes of a user's data, which count against the storage limit.
 
-A conversation counts a flat size, its title included; a message counts a flat size and its texts in UTF-8, the detail
-of an error included. Requests over the limit are refused; a model's text is always stored, and counts.
+A conversation counts a flat size, its title included; a message counts a flat size and its texts in UTF-8: content,
+reasoning, the detail of an error, and its metadata and what a client's protocol asked for as JSON. Requests over the
+limit are refused; a model's text is always stored, and counts.
 """
 
+import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from chatcore.entities import Message, OwnerId
+from chatcore.entities import Message, OwnerId, Request
 from chatcore.texts import utf8_length
 
 MAX_STORAGE_BYTES = 1024**3
@@ -23,8 +26,16 @@ def size_of(message: Message) -> int:
 
 def text_size(message: Message) -> int:
     detail = message.error.detail if message.error else ""
-    more = (text for pair in message.metadata.items() for text in pair)
-    return sum(utf8_length(text) for text in (message.content, message.reasoning or "", detail, *more))
+    metadata = _as_json(message.metadata) if message.metadata else ""
+    return sum(map(utf8_length, (message.content, message.reasoning or "", detail, metadata)))
+
+
+def _as_json(value: Mapping[str, Any]) -> str:
+    return json.dumps(dict(value), ensure_ascii=False)
+
+
+def request_size(request: Request) -> int:
+    return utf8_length(_as_json(request.body))
 
 
 @dataclass(frozen=True, slots=True)

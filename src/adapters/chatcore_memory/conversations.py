@@ -1,6 +1,6 @@
 """Model configurations and conversations in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,9 +14,9 @@ from chatcore.entities import (
     OwnerId,
     WorkerId,
 )
-from chatcore.errors import NotFound
-from chatcore.ports import ConversationRepo, Matches, ModelConfigRepo
-from chatcore.storage import CONVERSATION_BYTES, size_of
+from chatcore.errors import Contention, NotFound
+from chatcore.ports import NO_METADATA, ConversationRepo, Matches, ModelConfigRepo
+from chatcore.storage import CONVERSATION_BYTES, request_size, size_of
 from chatcore.texts import Needle
 from chatcore_memory.state import State, Transaction, owned, search
 
@@ -89,13 +89,24 @@ class MemoryConversations(ConversationRepo):
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
 
-    async def add(self, owner: OwnerId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
+    async def add(
+        self,
+        owner: OwnerId,
+        *,
+        title: str,
+        config_id: ModelConfigId | None,
+        now: datetime,
+        client_id: str | None = None,
+        metadata: Mapping[str, str] = NO_METADATA,
+    ) -> Conversation:
         conversation = Conversation(
             id=ConversationId(self._transaction.new_id()),
             user_id=owner,
             title=title,
             titled_by_user=title != "",
             config_id=config_id,
+            client_id=client_id,
+            metadata=metadata,
             created_at=now,
             updated_at=now,
         )
@@ -103,6 +114,8 @@ class MemoryConversations(ConversationRepo):
         def insert(state: State) -> Conversation:
             if owner not in state.owners:
                 raise NotFound
+            if client_id is not None and _named(state, owner, client_id):
+                raise Contention
             if config_id is not None and owned(state.model_configs, owner, config_id) is None:
                 raise NotFound
             state.conversations[conversation.id] = conversation
@@ -113,6 +126,9 @@ class MemoryConversations(ConversationRepo):
 
     async def get(self, owner: OwnerId, conversation_id: ConversationId) -> Conversation | None:
         return await self._transaction.read(lambda state: owned(state.conversations, owner, conversation_id))
+
+    async def named(self, owner: OwnerId, client_id: str) -> Conversation | None:
+        return await self._transaction.read(lambda state: _named(state, owner, client_id))
 
     async def lock(self, owner: OwnerId, conversation_id: ConversationId) -> Conversation | None:
         """Writing units come one after the other, so that it is locked by whoever can ask."""
@@ -171,7 +187,11 @@ class MemoryConversations(ConversationRepo):
 
     async def restore(self, conversation: Conversation) -> Conversation:
         restored = replace(
-            conversation, id=ConversationId(self._transaction.new_id()), config_id=None, writing_reply_id=None
+            conversation,
+            id=ConversationId(self._transaction.new_id()),
+            config_id=None,
+            writing_reply_id=None,
+            client_id=None,
         )
 
         def insert(state: State) -> Conversation:
@@ -209,6 +229,17 @@ class MemoryConversations(ConversationRepo):
 
         return await self._transaction.write(update)
 
+    async def set_metadata(
+        self, owner: OwnerId, conversation_id: ConversationId, metadata: Mapping[str, str]
+    ) -> Conversation | None:
+        def update(state: State) -> Conversation | None:
+            conversation = owned(state.conversations, owner, conversation_id)
+            if conversation is not None:
+                conversation = state.conversations[conversation_id] = replace(conversation, metadata=metadata)
+            return conversation
+
+        return await self._transaction.write(update)
+
     async def touch(self, owner: OwnerId, conversation_id: ConversationId, *, now: datetime) -> None:
         def update(state: State) -> None:
             if conversation := owned(state.conversations, owner, conversation_id):
@@ -229,7 +260,10 @@ class MemoryConversations(ConversationRepo):
             if len(messages) == limit:
                 return limit
             del state.closing[conversation_id]
-            self._transaction.ledger.note(owner, -CONVERSATION_BYTES)
+            asked = [each for each in state.requests.values() if each.conversation_id == conversation_id]
+            for request in asked:
+                del state.requests[request.reply_id]
+            self._transaction.ledger.note(owner, -CONVERSATION_BYTES - sum(map(request_size, asked)))
             return len(messages) + 1
 
         return await self._transaction.write(remove)
@@ -272,6 +306,11 @@ class MemoryConversations(ConversationRepo):
             return True
 
         return await self._transaction.write(update)
+
+
+def _named(state: State, owner: OwnerId, client_id: str) -> Conversation | None:
+    theirs = (each for each in state.conversations.values() if each.user_id == owner)
+    return next((each for each in theirs if each.client_id == client_id), None)
 
 
 def forget(state: State, messages: Sequence[Message]) -> None:

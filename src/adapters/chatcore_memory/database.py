@@ -16,6 +16,7 @@ from chatcore.ports import (
     ModelConfigRepo,
     OwnerRepo,
     ReplyLog,
+    RequestRepo,
     SealedKeys,
     Store,
     TokenStore,
@@ -30,6 +31,7 @@ from chatcore_memory.administration import MemoryAdministration, MemorySealedKey
 from chatcore_memory.conversations import MemoryConversations, MemoryModelConfigs
 from chatcore_memory.messages import MemoryMessages, MemoryReplyLog
 from chatcore_memory.owners import MemoryOwners
+from chatcore_memory.requests import MemoryRequests
 from chatcore_memory.state import Executed, Transaction
 from chatcore_memory.state import Store as Tables
 from chatcore_memory.workers import MemoryUnfinished, MemoryWorkers
@@ -126,6 +128,7 @@ class MemoryUnitOfWork(UnitOfWork):
         self.model_configs: ModelConfigRepo = MemoryModelConfigs(transaction)
         self.conversations: ConversationRepo = MemoryConversations(transaction)
         self.messages: MessageRepo = MemoryMessages(transaction)
+        self.requests: RequestRepo = MemoryRequests(transaction)
         self.reply_log: ReplyLog = MemoryReplyLog(transaction)
         self.workers: Workers = MemoryWorkers(transaction)
         self.unfinished: UnfinishedReplies = MemoryUnfinished(transaction)

@@ -170,9 +170,10 @@ class MemoryMessages(MessageRepo):
         after: MessageId | None,
         limit: int,
         max_bytes: int = PAGE_BYTES,
+        active_only: bool = False,
     ) -> Sequence[Message]:
         def select(state: State) -> Sequence[Message]:
-            messages = messages_of(state, owner, conversation_id)
+            messages = (branch_of if active_only else messages_of)(state, owner, conversation_id)
             begin = next((place for place, each in enumerate(messages, 1) if each.id == after), 0)
             return [*fitting(messages[begin : begin + limit], max_bytes, bytes_of)]
 
@@ -266,6 +267,7 @@ class MemoryMessages(MessageRepo):
                     usage=reply.usage,
                     finish_reason=reply.finish_reason,
                     error=reply.error,
+                    ended_at=now,
                 )
                 state.cuts[reply.id] = tuple(cuts)
                 if now is not None:
@@ -273,6 +275,21 @@ class MemoryMessages(MessageRepo):
                 self._transaction.ledger.note(reply.user_id, text_size(reply))
 
         await self._transaction.write(update)
+
+    async def erase(self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId) -> bool:
+        def update(state: State) -> bool:
+            message = owned(state.messages, owner, message_id)
+            if message is None or message.conversation_id != conversation_id:
+                return False
+            if message.status in (Status.WRITING, Status.DELETED):
+                return False
+            erased = replace(message, content="", reasoning=None, status=Status.DELETED, error=None, metadata={})
+            state.messages[message_id] = erased
+            state.cuts.pop(message_id, None)
+            self._transaction.ledger.note(owner, size_of(erased) - size_of(message))
+            return True
+
+        return await self._transaction.write(update)
 
     async def cuts(self, owner: OwnerId, conversation_id: ConversationId, reply_id: MessageId) -> Sequence[int]:
         def select(state: State) -> Sequence[int]:

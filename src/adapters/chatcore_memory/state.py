@@ -16,6 +16,7 @@ from chatcore.entities import (
     ModelConfigId,
     OwnerId,
     RefreshToken,
+    Request,
     Session,
     SessionId,
     User,
@@ -85,6 +86,7 @@ class State:
     idempotency: dict[MessageId, Idempotency] = field(default_factory=dict[MessageId, Idempotency])
     closed: set[OwnerId] = field(default_factory=set[OwnerId])
     depths: dict[MessageId, int] = field(default_factory=dict[MessageId, int])
+    requests: dict[MessageId, Request] = field(default_factory=dict[MessageId, Request])
     inactive: set[MessageId] = field(default_factory=set[MessageId])
     cuts: dict[MessageId, Sequence[int]] = field(default_factory=dict[MessageId, Sequence[int]])
     reply_log: dict[tuple[MessageId, int], LogEntry] = field(default_factory=dict[tuple[MessageId, int], LogEntry])

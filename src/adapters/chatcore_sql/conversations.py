@@ -1,6 +1,6 @@
 """Conversations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -20,16 +20,19 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 
 from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, OwnerId, WorkerId
-from chatcore.ports import ConversationRepo, Matches
+from chatcore.errors import Contention
+from chatcore.ports import NO_METADATA, ConversationRepo, Matches
 from chatcore.storage import CONVERSATION_BYTES, StorageLedger
 from chatcore_sql.dialects.mysql import BY_KEY, by_index
+from chatcore_sql.failures import violates
 from chatcore_sql.mapped import Mapped
 from chatcore_sql.pages import LIMIT, newest_first, oldest_first
 from chatcore_sql.search import find
 from chatcore_sql.statements import Statements
-from chatcore_sql.storage import SIZE_OF_MESSAGES
+from chatcore_sql.storage import SIZE_OF_MESSAGES, SIZE_OF_REQUESTS
 from chatcore_sql.tables import LARGEST_ID, Id, Moment, conversations, messages, reply_log
 
 _NEW = ConversationId(0)
@@ -42,6 +45,9 @@ THIS_CONVERSATION = (*_THIS_OR_CLOSED, _c.closed_at.is_(None))
 
 _ADD = insert(conversations)
 _GET = select(*CONVERSATION).where(*THIS_CONVERSATION)
+_BY_NAME = select(*CONVERSATION).where(
+    _c.user_id == bindparam("owner"), _c.client_id == bindparam("client_id"), _c.closed_at.is_(None)
+)
 _LOCK = _GET.with_for_update()
 _OPEN = select(*CONVERSATION).where(_c.user_id == bindparam("owner"), _c.closed_at.is_(None))
 _LIST = _OPEN.order_by(_c.updated_at.desc(), _c.id.desc()).limit(LIMIT).offset(bindparam("offset", type_=Integer))
@@ -120,17 +126,33 @@ class SqlConversationRepo(ConversationRepo):
         self._statements = statements
         self._ledger = ledger
 
-    async def add(self, owner: OwnerId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
+    async def add(
+        self,
+        owner: OwnerId,
+        *,
+        title: str,
+        config_id: ModelConfigId | None,
+        now: datetime,
+        client_id: str | None = None,
+        metadata: Mapping[str, str] = NO_METADATA,
+    ) -> Conversation:
         conversation = Conversation(
             id=_NEW,
             user_id=owner,
             title=title,
             titled_by_user=title != "",
             config_id=config_id,
+            client_id=client_id,
+            metadata=metadata,
             created_at=now,
             updated_at=now,
         )
-        return await self._stored(conversation)
+        try:
+            return await self._stored(conversation)
+        except IntegrityError as error:
+            if violates(error, "client_id"):
+                raise Contention from None  # the database's message has the name in it
+            raise
 
     async def _stored(self, conversation: Conversation, **more: object) -> Conversation:
         """`more`: columns that are no fields."""
@@ -140,6 +162,10 @@ class SqlConversationRepo(ConversationRepo):
 
     async def get(self, owner: OwnerId, conversation_id: ConversationId) -> Conversation | None:
         row = await self._statements.first(_GET, owner=owner, conversation=conversation_id)
+        return conversation_from(row) if row else None
+
+    async def named(self, owner: OwnerId, client_id: str) -> Conversation | None:
+        row = await self._statements.first(_BY_NAME, owner=owner, client_id=client_id)
         return conversation_from(row) if row else None
 
     async def lock(self, owner: OwnerId, conversation_id: ConversationId) -> Conversation | None:
@@ -172,7 +198,7 @@ class SqlConversationRepo(ConversationRepo):
         return [conversation_from(row) for row in rows]
 
     async def restore(self, conversation: Conversation) -> Conversation:
-        restored = replace(conversation, config_id=None, writing_reply_id=None)
+        restored = replace(conversation, config_id=None, writing_reply_id=None, client_id=None)
         return await self._stored(restored, used_before=conversation.updated_at)
 
     async def titled(
@@ -195,6 +221,13 @@ class SqlConversationRepo(ConversationRepo):
         )
         return titled == 1
 
+    async def set_metadata(
+        self, owner: OwnerId, conversation_id: ConversationId, metadata: Mapping[str, str]
+    ) -> Conversation | None:
+        this: dict[str, Any] = {"owner": owner, "conversation": conversation_id}
+        changed = await self._statements.change(_UPDATE, **this, metadata=metadata)
+        return await self.get(owner, conversation_id) if changed else None
+
     async def touch(self, owner: OwnerId, conversation_id: ConversationId, *, now: datetime) -> None:
         await self._statements.change(_UPDATE, owner=owner, conversation=conversation_id, updated_at=now)
 
@@ -210,11 +243,12 @@ class SqlConversationRepo(ConversationRepo):
             await self._statements.change(_DELETE_LOG, owner=owner, these=found)
             await self._statements.change(_DELETE_MESSAGES, owner=owner, these=sorted(found))
         if len(found) == limit:
-            await self._statements.change(_UPDATE, **this, closed_at=now)
+            await self._statements.change(_UPDATE, **this, closed_at=now, client_id=None)
             return limit
+        asked = await self._statements.first(SIZE_OF_REQUESTS, **this)
         if not await self._statements.change(_DELETE, **this):
             return len(found)
-        self._ledger.note(owner, -CONVERSATION_BYTES)
+        self._ledger.note(owner, -CONVERSATION_BYTES - int(asked[0] if asked else 0))
         return len(found) + 1
 
     async def claim(

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from chatcore.entities import Conversation, ConversationId, Message, MessageId, OwnerId, Role, Status
 from chatcore.errors import IdempotencyKeyReused
 from chatcore.ports import NO_METADATA, PAGE_BYTES, Hit, Idempotency, Matches, MessageRef, MessageRepo, Node
-from chatcore.storage import StorageLedger, size_of, text_size
+from chatcore.storage import MESSAGE_BYTES, StorageLedger, size_of, text_size
 from chatcore.texts import excerpt_of, fitting, utf8_length
 from chatcore_sql import message_statements as sql
 from chatcore_sql.conversations import CONVERSATION, CONVERSATIONS, conversation_from
@@ -20,6 +20,7 @@ from chatcore_sql.failures import violates
 from chatcore_sql.message_statements import HEAD, NODE, message_from, with_siblings
 from chatcore_sql.search import find
 from chatcore_sql.statements import Row, Statements
+from chatcore_sql.storage import SIZE_OF_MESSAGES
 from chatcore_sql.tables import LARGEST_ID, UNKNOWN_DEPTH
 
 _NEW = MessageId(0)
@@ -159,12 +160,13 @@ class SqlMessageRepo(MessageRepo):
         after: MessageId | None,
         limit: int,
         max_bytes: int = PAGE_BYTES,
+        active_only: bool = False,
     ) -> Sequence[Message]:
         this = {"owner": owner, "conversation": conversation_id}
         place = {"after": after or 0, "otherwise": -1 if after is None else UNKNOWN_DEPTH, "limit": limit}
         known = [
             row
-            for active in (True, False)
+            for active in ((True,) if active_only else (True, False))
             for row in await self._statements.rows(sql.BY_DEPTH, **this, **place, active=active)
         ]
         page = [*fitting(sorted(known, key=itemgetter(0, 1))[:limit], max_bytes, itemgetter(2))]
@@ -238,6 +240,15 @@ class SqlMessageRepo(MessageRepo):
         )
         if finished:
             self._ledger.note(reply.user_id, text_size(reply))
+
+    async def erase(self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId) -> bool:
+        this = {"owner": owner, "conversation": conversation_id, "message": message_id}
+        row = await self._statements.lock(sql.LOCK, **this)
+        if row is None or row[0] in (Status.WRITING, Status.DELETED):
+            return False
+        size = await self._statements.first(SIZE_OF_MESSAGES, owner=owner, these=[message_id])
+        self._ledger.note(owner, MESSAGE_BYTES - int(size[0] if size else MESSAGE_BYTES))
+        return await self._statements.change(sql.ERASE, **this) == 1
 
     async def cuts(self, owner: OwnerId, conversation_id: ConversationId, reply_id: MessageId) -> Sequence[int]:
         this = {"owner": owner, "conversation": conversation_id, "message": reply_id}

@@ -10,7 +10,7 @@ from chatcore.errors import Contention, StorageFull
 from chatcore.storage import CONVERSATION_BYTES, MESSAGE_BYTES, StorageChange, StorageLedger
 from chatcore_sql.functions import octet_length
 from chatcore_sql.statements import Statements
-from chatcore_sql.tables import conversations, messages, owners, user_storage
+from chatcore_sql.tables import conversations, messages, owners, requests, user_storage
 
 _s = user_storage.c
 _m = messages.c
@@ -22,12 +22,19 @@ TEXT_SIZE = CONTENT_SIZE + func.coalesce(_m.reasoning_bytes, octet_length(_m.rea
 
 def _sum_of(found: FromClause) -> Select[Any]:
     """Of the messages of a table or a part of it."""
-    size = MESSAGE_BYTES + TEXT_SIZE + func.coalesce(octet_length(_m.error_detail), 0)
+    size = (
+        MESSAGE_BYTES + TEXT_SIZE + sum(func.coalesce(octet_length(each), 0) for each in (_m.error_detail, _m.metadata))
+    )
     return select(func.coalesce(func.sum(size), 0)).select_from(found)
 
 
 SIZE_OF_MESSAGES = _sum_of(messages).where(
     _m.user_id == bindparam("owner"), _m.id.in_(bindparam("these", expanding=True))
+)
+
+_asked = select(func.coalesce(func.sum(octet_length(requests.c.body)), 0)).select_from(requests)
+SIZE_OF_REQUESTS = _asked.where(
+    requests.c.user_id == bindparam("owner"), requests.c.conversation_id == bindparam("conversation")
 )
 
 _size: ColumnElement[int] = bindparam("size", type_=BigInteger)
@@ -41,8 +48,10 @@ _begun = (
     .scalar_subquery()
 )
 _said = _sum_of(messages).where(_m.user_id == owners.c.id).scalar_subquery()
+_requested = _asked.where(requests.c.user_id == owners.c.id).scalar_subquery()
 _COUNT = insert(user_storage).from_select(
-    ["user_id", "stored_bytes"], select(owners.c.id, _begun + _said).where(owners.c.id == bindparam("user"))
+    ["user_id", "stored_bytes"],
+    select(owners.c.id, _begun + _said + _requested).where(owners.c.id == bindparam("user")),
 )
 
 

@@ -118,6 +118,20 @@ class PairsText(TypeDecorator[Mapping[str, str]]):
         return _Pairs({None: NO_METADATA}).__getitem__
 
 
+class JsonText(TypeDecorator[Mapping[str, Any]]):
+    """An object of JSON."""
+
+    impl: Any = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")
+    cache_ok: bool | None = True
+
+    def process_bind_param(self, value: Mapping[str, Any] | None, dialect: Dialect) -> str | None:
+        return None if value is None else json.dumps(value, ensure_ascii=False)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = json.loads(value) if value else {}
+        return found
+
+
 class _Pairs(dict[str | None, Mapping[str, str]]):
     def __missing__(self, text: str) -> Mapping[str, str]:
         pairs: Mapping[str, str] = json.loads(text)
@@ -311,6 +325,8 @@ conversations: Table = Table(
     Column("writing_reply_id", Id, unique=True),
     Column("writing_worker_id", Id),
     Column("stop_requested", Boolean, nullable=False, server_default=false()),
+    Column("client_id", String(255)),
+    Column("metadata", PairsText),
     Column("created_at", Moment, nullable=False),
     Column("updated_at", Moment, nullable=False),
     # Its `updated_at` before the first message that tells when that was set: of one that was imported, or is older.
@@ -318,6 +334,7 @@ conversations: Table = Table(
     # Nobody finds one that is closed; its messages are being deleted.
     Column("closed_at", Moment, index=True),
     UniqueConstraint("user_id", "id"),
+    Index("uq_conversations_user_id_client_id", "user_id", "client_id", unique=True),
     Index(None, "user_id", "updated_at", "id"),
     # Without the owner: a worker asks for what it is to stop, and all of them for what a dead one has left.
     Index(None, "writing_worker_id", "stop_requested"),
@@ -372,6 +389,22 @@ messages: Table = Table(
         unique=True,
     ),
     sqlite_autoincrement=True,
+)
+
+requests: Table = Table(
+    TableName("requests"),
+    metadata,
+    Column("user_id", Id, primary_key=True, autoincrement=False),
+    Column("reply_id", Id, primary_key=True, autoincrement=False),
+    Column("conversation_id", Id, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("body", JsonText, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    ForeignKeyConstraint(
+        ["user_id", "conversation_id"], ["conversations.user_id", "conversations.id"], ondelete="CASCADE"
+    ),
+    Index(None, "user_id", "conversation_id"),
+    Index(None, "user_id", "kind", "reply_id"),
 )
 
 # No foreign keys: one reply that was deleted meanwhile must not keep a whole batch out of the log.

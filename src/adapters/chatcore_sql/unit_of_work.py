@@ -11,6 +11,7 @@ from chatcore.ports import (
     ModelConfigRepo,
     OwnerRepo,
     ReplyLog,
+    RequestRepo,
     SealedKeys,
     TokenStore,
     UnfinishedReplies,
@@ -26,6 +27,7 @@ from chatcore_sql.messages import SqlMessageRepo
 from chatcore_sql.model_configs import SqlModelConfigRepo
 from chatcore_sql.owners import SqlOwnerRepo
 from chatcore_sql.reply_log import SqlReplyLog
+from chatcore_sql.requests import SqlRequestRepo
 from chatcore_sql.statements import Statements
 from chatcore_sql.storage import settle
 from chatcore_sql.tokens import SqlTokenStore
@@ -44,6 +46,7 @@ class SqlUnitOfWork(UnitOfWork):
         self.model_configs: ModelConfigRepo = SqlModelConfigRepo(statements)
         self.conversations: ConversationRepo = SqlConversationRepo(statements, ledger)
         self.messages: MessageRepo = SqlMessageRepo(statements, ledger)
+        self.requests: RequestRepo = SqlRequestRepo(statements, ledger)
         self.reply_log: ReplyLog = SqlReplyLog(statements)
         self.workers: Workers = SqlWorkers(statements)
         self.unfinished: UnfinishedReplies = SqlUnfinishedReplies(statements)

@@ -16,8 +16,8 @@ A method runs to completion despite the cancellation of its caller, and raises t
 
 from chatcore.ports.accounts import Administration, NewUser, UserRepo
 from chatcore.ports.clock import Clock
-from chatcore.ports.conversations import ConversationRepo, Hit, Matches, MessageRef
-from chatcore.ports.messages import NO_METADATA, PAGE_BYTES, Idempotency, MessageRepo, Node
+from chatcore.ports.conversations import NO_METADATA, ConversationRepo, Hit, Matches, MessageRef
+from chatcore.ports.messages import PAGE_BYTES, Idempotency, MessageRepo, Node
 from chatcore.ports.model_configs import Cipher, ModelConfigRepo, SealedKeys
 from chatcore.ports.models import (
     Delta,
@@ -36,6 +36,7 @@ from chatcore.ports.passwords import PasswordHasher
 from chatcore.ports.rates import Rate, RateLimiter
 from chatcore.ports.relay import ModelRelay, OpenAnswer
 from chatcore.ports.reply_log import LogCursor, LogEntry, ReplyLog, TextKind
+from chatcore.ports.requests import RequestRepo
 from chatcore.ports.sessions import AccessClaims, TokenSigner, TokenStore
 from chatcore.ports.store import Store
 from chatcore.ports.unit_of_work import AuthorityWork, HookWork, Transaction, UnitOfWork, UnitOfWorkFactory, UnitsOfWork
@@ -77,6 +78,7 @@ __all__ = [
     "Rate",
     "RateLimiter",
     "ReplyLog",
+    "RequestRepo",
     "SealedKeys",
     "Store",
     "TextKind",

@@ -1,15 +1,17 @@
 """Conversations, without their messages."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
 from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, OwnerId, Role, WorkerId
 from chatcore.texts import Excerpt
 
 T = TypeVar("T")
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +42,28 @@ class Hit:
 
 class ConversationRepo(Protocol):
     @abstractmethod
-    async def add(self, owner: OwnerId, *, title: str, config_id: ModelConfigId | None, now: datetime) -> Conversation:
+    async def add(
+        self,
+        owner: OwnerId,
+        *,
+        title: str,
+        config_id: ModelConfigId | None,
+        now: datetime,
+        client_id: str | None = None,
+        metadata: Mapping[str, str] = NO_METADATA,
+    ) -> Conversation:
         """A title that is not empty is the user's own.
 
-        Raise `NotFound` if the configuration does not exist; whose it is, the caller has looked up.
+        Raise `NotFound` if the configuration does not exist; whose it is, the caller has looked up. Raise `Contention`
+        if a conversation of the owner's has this `client_id` already.
         """
 
     @abstractmethod
     async def get(self, owner: OwnerId, conversation_id: ConversationId) -> Conversation | None: ...
+
+    @abstractmethod
+    async def named(self, owner: OwnerId, client_id: str) -> Conversation | None:
+        """The one with this `client_id`."""
 
     @abstractmethod
     async def lock(self, owner: OwnerId, conversation_id: ConversationId) -> Conversation | None:
@@ -78,7 +94,7 @@ class ConversationRepo(Protocol):
     @abstractmethod
     async def restore(self, conversation: Conversation) -> Conversation:
         """Store a conversation as it is, but for its id, which is new. Its messages are not newer than its
-        `updated_at`. No reply is being written there, and it has no configuration."""
+        `updated_at`. No reply is being written there; it has no configuration and no `client_id`."""
 
     @abstractmethod
     async def titled(
@@ -92,6 +108,12 @@ class ConversationRepo(Protocol):
     ) -> bool:
         """Leave `updated_at` as it is. A title that the user gave gives way to none but another of theirs: one
         conditional UPDATE. False: it was not set, or there is no such conversation."""
+
+    @abstractmethod
+    async def set_metadata(
+        self, owner: OwnerId, conversation_id: ConversationId, metadata: Mapping[str, str]
+    ) -> Conversation | None:
+        """The conversation with its new metadata; `updated_at` stays. None: there is no such conversation."""
 
     @abstractmethod
     async def touch(self, owner: OwnerId, conversation_id: ConversationId, *, now: datetime) -> None:

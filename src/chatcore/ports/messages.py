@@ -4,13 +4,11 @@ from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
-from types import MappingProxyType
 from typing import Protocol
 
 from chatcore.entities import Conversation, ConversationId, Message, MessageId, OwnerId, Role
-from chatcore.ports.conversations import Hit, Matches
+from chatcore.ports.conversations import NO_METADATA, Hit, Matches
 
-NO_METADATA: Mapping[str, str] = MappingProxyType({})
 PAGE_BYTES = 4 * 1024 * 1024
 """Of text, in UTF-8, on one page of messages."""
 
@@ -121,9 +119,10 @@ class MessageRepo(Protocol):
         after: MessageId | None,
         limit: int,
         max_bytes: int = PAGE_BYTES,
+        active_only: bool = False,
     ) -> Sequence[Message]:
-        """Messages of all branches without their siblings, each after the one that it follows, those after `after` if
-        given: at most `limit`, with at most `max_bytes` of text, but at least one."""
+        """Messages of all branches, or of the active one only, without their siblings, each after the one that it
+        follows, those after `after` if given: at most `limit`, with at most `max_bytes` of text, but at least one."""
 
     @abstractmethod
     async def restore(self, message: Message, *, active: bool) -> MessageId:
@@ -176,6 +175,11 @@ class MessageRepo(Protocol):
     async def finish(self, reply: Message, cuts: Sequence[int] = (), *, now: datetime | None = None) -> None:
         """Overwrite content, reasoning, status, usage, finish reason and error. `cuts`: the lengths of the pieces of
         its reasoning and its answer, each 1 to 10,000 code points. `now`: what `release` was told."""
+
+    @abstractmethod
+    async def erase(self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId) -> bool:
+        """Delete what a message says, with its metadata; its place in the tree stays, with the status `deleted`.
+        False: there is no such message, it is erased already, or it is being written."""
 
     @abstractmethod
     async def cuts(self, owner: OwnerId, conversation_id: ConversationId, reply_id: MessageId) -> Sequence[int]:

@@ -12,6 +12,7 @@ from chatcore.ports.messages import MessageRepo
 from chatcore.ports.model_configs import ModelConfigRepo, SealedKeys
 from chatcore.ports.owners import OwnerRepo
 from chatcore.ports.reply_log import ReplyLog
+from chatcore.ports.requests import RequestRepo
 from chatcore.ports.sessions import TokenStore
 from chatcore.ports.workers import UnfinishedReplies, Workers
 
@@ -66,6 +67,7 @@ class UnitOfWork(AuthorityWork, HookWork, Protocol):
 
     users: UserRepo
     model_configs: ModelConfigRepo
+    requests: RequestRepo
     reply_log: ReplyLog
     workers: Workers
     unfinished: UnfinishedReplies

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from chatcore.authority import CHANGING, Owner
 from chatcore.bounds import METADATA, Bounds, Range, Text
@@ -14,6 +14,7 @@ from chatcore.entities import (
     MessageId,
     ModelConfigId,
     OwnerId,
+    Request,
     Role,
     Scope,
     WorkerId,
@@ -41,6 +42,7 @@ from chatcore.ports import (
     ModelEndpoint,
     Prompt,
     Purpose,
+    RequestRepo,
     Turn,
     UnitsOfWork,
 )
@@ -69,12 +71,32 @@ class ChatDefaults:
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """Options of one request, within `OPTIONS`. `config_id`: one of the owner's configurations."""
+    """Options of one request, within `OPTIONS`. `config_id`: one of the owner's configurations. `server_model`: the
+    server's own model, whatever configurations there are. `more`: other fields of the model's request in the endpoint's
+    own form, such as `top_p` or `stop`."""
 
     config_id: ModelConfigId | None = None
     system: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
+    server_model: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A message that a client has from elsewhere, stored before the one that it sends."""
+
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a client of another protocol asks, stored beside the reply (`chatcore.entities.Request`)."""
+
+    kind: str
+    body: Mapping[str, Any]
 
 
 OPTIONS = Bounds(system=Text(0, 48_000), temperature=Range(0, 2), max_tokens=Range(1, 1_000_000))
@@ -101,10 +123,12 @@ class Sent:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a reply needs, looked up before anything is locked. `history` ends with `last`, the message to continue; its
-    older texts are empty where they do not fit into the prompt."""
+    older texts are empty where they do not fit into the prompt. `earlier` and `asked` are stored with the message."""
 
     endpoint: ModelEndpoint
     history: Sequence[Message] = ()
+    earlier: Sequence[Earlier] = ()
+    asked: Asked | None = None
 
     @property
     def last(self) -> MessageId | None:
@@ -113,6 +137,7 @@ class Plan:
 
 class AskingWork(AuthorityWork, HookWork, Protocol):
     model_configs: ModelConfigRepo
+    requests: RequestRepo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,8 +221,7 @@ class AskModel:
         self, work: AskingWork, conversation: Conversation, options: ChatOptions, history: Sequence[Message]
     ) -> Plan:
         """`history`: the messages that the reply continues."""
-        chosen = options.config_id or conversation.config_id
-        return Plan(await self._endpoint(work, conversation.user_id, chosen), history)
+        return Plan(await self._endpoint(work, conversation.user_id, options, conversation.config_id), history)
 
     async def _path_to(self, work: AskingWork, conversation: Conversation, last: MessageId | None) -> Sequence[Message]:
         """Return the messages down to `last`, which never change."""
@@ -239,6 +263,7 @@ class AskModel:
         siblings: tuple[MessageId, ...] = (),
     ) -> Sent:
         """Add a message to the end of the active branch, and begin the reply. `siblings`: the existing ones."""
+        plan = replace(plan, history=[*plan.history, *await self._before(work, conversation, plan)])
         message = await work.messages.add(
             conversation.user_id,
             conversation.id,
@@ -254,6 +279,24 @@ class AskModel:
         message = replace(message, siblings=tuple(sorted((*siblings, message.id))))
         plan = replace(plan, history=[*plan.history, message])
         return await self._answer(work, conversation, plan, ask, worker_id)
+
+    async def _before(self, work: AskingWork, conversation: Conversation, plan: Plan) -> Sequence[Message]:
+        """Add the earlier messages of the plan."""
+        added, last = list[Message](), plan.last
+        for earlier in plan.earlier:
+            message = await work.messages.add(
+                conversation.user_id,
+                conversation.id,
+                parent_id=last,
+                role=earlier.role,
+                content=earlier.content,
+                writing=False,
+                model=None,
+                now=self.clock.now(),
+            )
+            added.append(message)
+            last = message.id
+        return added
 
     async def _answer(
         self,
@@ -278,6 +321,12 @@ class AskModel:
             now=now,
         )
         reply = replace(reply, siblings=tuple(sorted((*siblings, reply.id))))
+        if plan.asked is not None:
+            asked: dict[str, Any] = {"kind": plan.asked.kind, "body": plan.asked.body}
+            request = Request(
+                user_id=owner, conversation_id=conversation.id, reply_id=reply.id, created_at=now, **asked
+            )
+            await work.requests.add(request)
         if not conversation.title:
             await work.conversations.set_title(owner, conversation.id, title_from(message.content))
         if not await work.conversations.claim(owner, conversation.id, reply.id, worker_id, now=now):
@@ -319,8 +368,13 @@ class AskModel:
                 fork, path = path_to(await work.messages.tree(owner, conversation_id), message_id)
         await work.messages.activate(owner, conversation_id, after=fork, path=path)
 
-    async def _endpoint(self, work: AskingWork, owner: OwnerId, chosen: ModelConfigId | None) -> ModelEndpoint:
-        if chosen is not None:
+    async def _endpoint(
+        self, work: AskingWork, owner: OwnerId, options: ChatOptions, otherwise: ModelConfigId | None = None
+    ) -> ModelEndpoint:
+        chosen = options.config_id or otherwise
+        if options.server_model:
+            config = None
+        elif chosen is not None:
             config = await work.model_configs.get(owner, chosen)
             if config is None:
                 raise NotFound("There is no such model configuration.")
@@ -339,4 +393,5 @@ class AskModel:
             messages=build_prompt(history, system=system, limits=defaults.limits),
             temperature=defaults.temperature if options.temperature is None else options.temperature,
             max_tokens=defaults.max_tokens if options.max_tokens is None else options.max_tokens,
+            more=options.more,
         )

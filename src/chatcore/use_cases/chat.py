@@ -1,8 +1,8 @@
 """Replies of a model: send, edit, regenerate, follow, stop."""
 
 import hashlib
-from collections.abc import AsyncGenerator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import ClassVar, Protocol
 
@@ -35,13 +35,38 @@ from chatcore.hooks import Ask
 from chatcore.ports import NO_METADATA, AuthorityWork, Clock, ConversationRepo, Idempotency, UnitsOfWork
 from chatcore.replies import Replies
 from chatcore.shielding import retry_on_contention, shielded
-from chatcore.use_cases.asking import CONTENT, MISSING, OPTIONS, AskingWork, AskModel, ChatOptions, Plan, Sent
+from chatcore.use_cases.asking import (
+    CONTENT,
+    MISSING,
+    OPTIONS,
+    Asked,
+    AskingWork,
+    AskModel,
+    ChatOptions,
+    Earlier,
+    Plan,
+    Sent,
+)
 
 NO_OPTIONS = ChatOptions()
+EARLIER = 500
+"""Messages that may be stored before one that is sent."""
 AFTER = Range(0, 2**53)
 """Code points: JavaScript counts no further, and no reply has more."""
 _REMEMBERED = timedelta(hours=24)
 _PLANS = 3  # that may be overtaken by others' messages in the same conversation
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """Where a message is sent, and what goes with it: see `SendMessage`."""
+
+    conversation_id: ConversationId | None
+    client_id: str | None
+    after: MessageId | None
+    named: Idempotency | None
+    earlier: Sequence[Earlier]
+    asked: Asked | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +80,9 @@ class SendMessage(AskModel):
     same key with another body is refused.
     """
 
-    bounds: ClassVar[Bounds] = Bounds(content=CONTENT, metadata=METADATA, idempotency_key=Text(1, 255), **OPTIONS)
+    bounds: ClassVar[Bounds] = Bounds(
+        content=CONTENT, metadata=METADATA, idempotency_key=Text(1, 255), client_id=Text(1, 255), **OPTIONS
+    )
     raises: ClassVar[Raises] = (*AskModel.raises, IdempotencyKeyReused)
 
     async def __call__(
@@ -67,59 +94,89 @@ class SendMessage(AskModel):
         options: ChatOptions = NO_OPTIONS,
         metadata: Mapping[str, str] = NO_METADATA,
         idempotency_key: str | None = None,
+        client_id: str | None = None,
+        after: MessageId | None = None,
+        earlier: Sequence[Earlier] = (),
+        asked: Asked | None = None,
     ) -> Sent:
-        """An `idempotency_key` needs a conversation. A refused send stores nothing, not even a conversation. Raise
-        `Unavailable` also while `Replies` shut down."""
+        """An `idempotency_key` needs a conversation. A refused send stores nothing, not even a conversation.
+
+        `client_id`: the client's own name for the conversation, which is created when the name is first used. `after`:
+        the message to continue, which begins a branch unless it is the last one. `earlier`: up to 500 messages to store
+        before it. Raise `Unavailable` also while `Replies` shut down.
+        """
         need(content=content, metadata=metadata)
-        self._check(options, content=content, metadata=metadata, idempotency_key=idempotency_key)
-        if idempotency_key is not None and conversation_id is None:
+        self._check(options, content=content, metadata=metadata, idempotency_key=idempotency_key, client_id=client_id)
+        _check_earlier(earlier)
+        if idempotency_key is not None and conversation_id is None and client_id is None:
             check(FieldError("idempotency_key", "needs a conversation to be unique in"))
         named = None if idempotency_key is None else Idempotency(idempotency_key, _digest(content, options, metadata))
         ask = await self._asked(by, conversation_id, content, options, metadata)
-        return await shielded(self._send(by, conversation_id, ask, named))
+        to = _Where(conversation_id, client_id, after, named, earlier, asked)
+        return await shielded(self._send(by, to, ask))
 
     @retry_on_contention
-    async def _send(
-        self, by: Owner, conversation_id: ConversationId | None, ask: Ask, named: Idempotency | None
-    ) -> Sent:
-        owner, worker_id = by.owner, await self.replies.claimant()
-        if conversation_id is None:
-            return await self._begin_with(by, ask, worker_id)
+    async def _send(self, by: Owner, to: "_Where", ask: Ask) -> Sent:
+        worker_id = await self.replies.claimant()
         for _ in range(_PLANS):
             async with planning(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
-                conversation = await self._conversation(work, owner, conversation_id)
-                if named is not None and (sent := await self._sent_before(work, conversation, named)):
-                    return sent
-                self._check_free(conversation)
-                history = await self._told(work, conversation)
-                if history and history[-1].status is Status.WRITING:
-                    continue  # begun since the conversation was read, perhaps under the same key
-                plan = await self._plan(work, conversation, ask.options, history)
-            if sent := await self._begin(by, conversation_id, plan, ask, worker_id, named):
+                conversation = await self._existing(work, by.owner, to)
+                if conversation is None:
+                    self._check_replies(by.owner)
+                    plan = Plan(await self._endpoint(work, by.owner, ask.options))
+                else:
+                    if to.named is not None and (sent := await self._sent_before(work, conversation, to.named)):
+                        return sent
+                    self._check_free(conversation)
+                    history = await self._history(work, conversation, to.after)
+                    if history and history[-1].status is Status.WRITING:
+                        continue  # begun since the conversation was read, perhaps under the same key
+                    plan = await self._plan(work, conversation, ask.options, history)
+            plan = replace(plan, earlier=to.earlier, asked=to.asked)
+            if conversation is None:
+                return await self._begin_with(by, to, plan, ask, worker_id)
+            if sent := await self._begin(by, conversation.id, to, plan, ask, worker_id):
                 return sent
         raise ConversationBusy
 
-    async def _begin_with(self, by: Owner, ask: Ask, worker_id: WorkerId) -> Sent:
+    async def _existing(self, work: AskingWork, owner: OwnerId, to: "_Where") -> Conversation | None:
+        """Return None for a conversation that is to be created. Raise `NotFound`."""
+        if to.conversation_id is not None:
+            return await self._conversation(work, owner, to.conversation_id)
+        return await work.conversations.named(owner, to.client_id) if to.client_id is not None else None
+
+    async def _history(
+        self, work: AskingWork, conversation: Conversation, after: MessageId | None
+    ) -> Sequence[Message]:
+        if after is None:
+            return await self._told(work, conversation)
+        if await work.messages.place(conversation.user_id, conversation.id, after) is None:
+            raise NotFound("There is no such message to continue.")
+        return await self._path_to(work, conversation, after)
+
+    async def _begin_with(self, by: Owner, to: "_Where", plan: Plan, ask: Ask, worker_id: WorkerId) -> Sent:
         """In a new conversation."""
-        self._check_replies(by.owner)
-        async with planning(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
-            plan = Plan(await self._endpoint(work, by.owner, ask.options.config_id))
         async with acting(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
-            title, now = title_from(ask.content or ""), self.clock.now()
-            conversation = await work.conversations.add(by.owner, title=title, config_id=None, now=now)
-            return await self._say(work, conversation, plan, ask, worker_id)
+            conversation = await work.conversations.add(
+                by.owner,
+                title=title_from(ask.content or ""),
+                config_id=None,
+                now=self.clock.now(),
+                client_id=to.client_id,
+            )
+            return await self._say(work, conversation, plan, ask, worker_id, named=to.named)
 
     async def _begin(
         self,
         by: Owner,
         conversation_id: ConversationId,
+        to: "_Where",
         plan: Plan,
         ask: Ask,
         worker_id: WorkerId,
-        named: Idempotency | None,
     ) -> Sent | None:
         """Return None if the branch no longer ends where the plan continues it."""
-        owner = by.owner
+        owner, named, siblings = by.owner, to.named, tuple[MessageId, ...]()
         async with acting(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             conversation = await self._lock(work, owner, conversation_id)
             if named is not None and (sent := await self._sent_before(work, conversation, named)):
@@ -127,11 +184,16 @@ class SendMessage(AskModel):
             if conversation.writing_reply_id is not None:
                 raise ConversationBusy
             if await work.messages.last(owner, conversation_id) != plan.last:
-                return None
+                if to.after is None:
+                    return None
+                await self._make_last(work, owner, conversation_id, to.after)
+                tree = await work.messages.tree(owner, conversation_id)
+                siblings = tuple(node.id for node in tree if node.parent_id == to.after)
             if named is not None:
                 forgotten = self.clock.now() - _REMEMBERED
                 await work.messages.forget_key(owner, conversation_id, named.key, before=forgotten)
-            return await self._say(work, conversation, plan, ask, worker_id, named=named)
+            siblings = () if to.earlier else siblings
+            return await self._say(work, conversation, plan, ask, worker_id, named=named, siblings=siblings)
 
     async def _sent_before(self, work: AskingWork, conversation: Conversation, named: Idempotency) -> Sent | None:
         owner, conversation_id, since = conversation.user_id, conversation.id, self.clock.now() - _REMEMBERED
@@ -321,10 +383,15 @@ class StopReply:
             await work.commit()
 
 
+def _check_earlier(earlier: Sequence[Earlier]) -> None:
+    check(FieldError("earlier", f"must be at most {EARLIER} messages") if len(earlier) > EARLIER else None)
+    check(*(CONTENT.broken(each.content, "earlier") for each in earlier))
+
+
 def _digest(content: str, options: ChatOptions, metadata: Mapping[str, str] = NO_METADATA) -> bytes:
     """The same as an older server makes that does not know the newest options, if they are not used."""
     given = asdict(options)
     first = tuple(given.pop(name) for name in ("config_id", "system", "temperature", "max_tokens"))
-    later = tuple((name, value) for name, value in sorted(given.items()) if value is not None)
+    later = tuple((name, value) for name, value in sorted(given.items()) if value)
     later += (("metadata", sorted(metadata.items())),) if metadata else ()
     return hashlib.sha256(repr((content, *first, *later)).encode()).digest()
