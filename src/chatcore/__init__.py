@@ -97,8 +97,10 @@ if TYPE_CHECKING:
     from chatcore.use_cases.api_keys import CreateApiKey as CreateApiKey
     from chatcore.use_cases.api_keys import ListApiKeys as ListApiKeys
     from chatcore.use_cases.api_keys import RevokeApiKey as RevokeApiKey
+    from chatcore.use_cases.asking import Asked as Asked
     from chatcore.use_cases.asking import ChatDefaults as ChatDefaults
     from chatcore.use_cases.asking import ChatOptions as ChatOptions
+    from chatcore.use_cases.asking import Earlier as Earlier
     from chatcore.use_cases.asking import Sent as Sent
     from chatcore.use_cases.chat import EditMessage as EditMessage
     from chatcore.use_cases.chat import FollowReply as FollowReply
@@ -118,6 +120,10 @@ if TYPE_CHECKING:
     from chatcore.use_cases.encryption_keys import CountOldKeys as CountOldKeys
     from chatcore.use_cases.encryption_keys import Rotated as Rotated
     from chatcore.use_cases.encryption_keys import RotateKeys as RotateKeys
+    from chatcore.use_cases.items import DescribeConversation as DescribeConversation
+    from chatcore.use_cases.items import ListItems as ListItems
+    from chatcore.use_cases.items import ReadConversation as ReadConversation
+    from chatcore.use_cases.items import ReadItem as ReadItem
     from chatcore.use_cases.model_configs import Checked as Checked
     from chatcore.use_cases.model_configs import CheckModelConfig as CheckModelConfig
     from chatcore.use_cases.model_configs import CreateModelConfig as CreateModelConfig
@@ -136,6 +142,11 @@ if TYPE_CHECKING:
     from chatcore.use_cases.relay import OfferedModel as OfferedModel
     from chatcore.use_cases.relay import Relayed as Relayed
     from chatcore.use_cases.relay import RelayModel as RelayModel
+    from chatcore.use_cases.requests import DescribeRequest as DescribeRequest
+    from chatcore.use_cases.requests import EraseMessage as EraseMessage
+    from chatcore.use_cases.requests import ListRequests as ListRequests
+    from chatcore.use_cases.requests import ReadRequest as ReadRequest
+    from chatcore.use_cases.requests import Requested as Requested
     from chatcore.use_cases.search import SearchConversations as SearchConversations
     from chatcore.use_cases.search import SearchCursor as SearchCursor
     from chatcore.use_cases.search import SearchPage as SearchPage
@@ -181,13 +192,14 @@ _HOMES = {
         "ListUsers RevokeRole RevokeSessionsOfUser"
     ),
     "use_cases.api_keys": "AuthenticateKey CreateApiKey ListApiKeys RevokeApiKey",
-    "use_cases.asking": "ChatDefaults ChatOptions Sent",
+    "use_cases.asking": "Asked ChatDefaults ChatOptions Earlier Sent",
     "use_cases.chat": "EditMessage FollowReply RegenerateReply SendMessage StopReply",
     "use_cases.conversations": (
         "AddMessage CreateConversation DeleteConversation History ListConversations ListCursor ListPage "
         "ReadHistory RenameConversation SwitchBranch"
     ),
     "use_cases.encryption_keys": "CountOldKeys Rotated RotateKeys",
+    "use_cases.items": "DescribeConversation ListItems ReadConversation ReadItem",
     "use_cases.model_configs": (
         "Checked CheckModelConfig CreateModelConfig DeleteModelConfig ListModelConfigs UpdateModelConfig"
     ),
@@ -195,6 +207,7 @@ _HOMES = {
     "use_cases.owners": "ForgetOwner OpenOwner",
     "use_cases.read_import": "OwnConversation",
     "use_cases.relay": "FindModel ListModels OfferedModel RelayModel Relayed",
+    "use_cases.requests": "DescribeRequest EraseMessage ListRequests ReadRequest Requested",
     "use_cases.search": "SearchConversations SearchCursor SearchPage",
     "use_cases.sessions": "Authenticate ListSessions Refresh RevokeOtherSessions RevokeSession SignIn SignOut",
     "use_cases.user_import": "ImportUsers",

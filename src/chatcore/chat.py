@@ -64,6 +64,7 @@ from chatcore.use_cases.conversations import (
     SwitchBranch,
 )
 from chatcore.use_cases.encryption_keys import CountOldKeys, RotateKeys
+from chatcore.use_cases.items import DescribeConversation, ListItems, ReadConversation, ReadItem
 from chatcore.use_cases.model_configs import (
     CheckModelConfig,
     CreateModelConfig,
@@ -75,6 +76,7 @@ from chatcore.use_cases.model_configs import (
 from chatcore.use_cases.own_data import ExportOwnData, ImportConversations
 from chatcore.use_cases.owners import ForgetOwner, OpenOwner
 from chatcore.use_cases.relay import FindModel, ListModels, RelayModel
+from chatcore.use_cases.requests import DescribeRequest, EraseMessage, ListRequests, ReadRequest
 from chatcore.use_cases.search import SearchConversations
 from chatcore.use_cases.sessions import (
     Authenticate,
@@ -114,6 +116,16 @@ class UseCases:
     regenerate_reply: RegenerateReply
     follow_reply: FollowReply
     stop_reply: StopReply
+
+    # Conversations and replies in other protocols
+    read_conversation: ReadConversation
+    describe_conversation: DescribeConversation
+    list_items: ListItems
+    read_item: ReadItem
+    read_request: ReadRequest
+    list_requests: ListRequests
+    describe_request: DescribeRequest
+    erase_message: EraseMessage
 
     # Model endpoints
     list_model_configs: ListModelConfigs

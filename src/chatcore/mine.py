@@ -136,11 +136,13 @@ class Mine:
         of the page before, instead of `offset`."""
         return await self.use_cases.list_conversations(owner=self.by.owner, limit=limit, offset=offset, cursor=cursor)
 
-    async def create(self, *, title: str | None = None, config: int | None = None) -> Conversation:
+    async def create(
+        self, *, title: str | None = None, config: int | None = None, metadata: Mapping[str, str] = NO_METADATA
+    ) -> Conversation:
         """Create an empty conversation. `title`: 1 to 200 characters; without one the first message gives it. `config`:
-        the model configuration that it uses."""
+        the model configuration that it uses. `metadata`: as in `send`."""
         config_id = None if config is None else ModelConfigId(_id("config", config))
-        return await self.use_cases.create_conversation(by=self.by, title=title, config_id=config_id)
+        return await self.use_cases.create_conversation(by=self.by, title=title, config_id=config_id, metadata=metadata)
 
     async def history(self, conversation: int, *, limit: int = 50, before: int | None = None) -> History:
         """Return the newest messages of the active branch, or those before the message `before`, oldest first. `limit`:

@@ -121,7 +121,9 @@ HIDDEN = frozenset({"user_id", "titled_by_user", "writing_reply_id"})
 def conversation_data(conversation: Conversation) -> Json:
     """Return the JSON object of a conversation."""
     named = {each.name: getattr(conversation, each.name) for each in fields(conversation) if each.name not in HIDDEN}
-    return {name: moment(value) if isinstance(value, datetime) else value for name, value in named.items()}
+    return {name: moment(value) if isinstance(value, datetime) else value for name, value in named.items()} | {
+        "metadata": dict(conversation.metadata)
+    }
 
 
 def moment(time: datetime) -> str:

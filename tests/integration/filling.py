@@ -18,6 +18,7 @@ from chatcore_sql.tables import (
     owners,
     refresh_tokens,
     reply_log,
+    requests,
     sessions,
     user_roles,
     users,
@@ -53,6 +54,11 @@ Rows = Iterator[dict[str, Any]]
 def conversation_of(owner: int) -> int:
     """A short one: of the busy owner's the oldest."""
     return {BUSY: EARLY_CONVERSATIONS + 1, EARLY: 1}.get(owner, SHORT + 2 * (owner - 1))
+
+
+def name_of(conversation: int) -> str:
+    """Its client's."""
+    return f"chat{conversation}"
 
 
 def message_of(conversation: int, place: int) -> int:
@@ -230,6 +236,7 @@ def _conversations() -> Rows:
             "writing_reply_id": message_of(number, IN_SHORT - 1) if number in WRITTEN else None,
             "writing_worker_id": worker_of(number),
             "stop_requested": worker_of(number) == WORKERS,
+            "client_id": name_of(number),
             "created_at": at(number),
             "updated_at": at(number),
         }
@@ -253,6 +260,20 @@ def _messages() -> Rows:
                 "idempotency_key": f"key{number}" if asked else None,
                 "idempotency_digest": digest_of(number) if asked else None,
                 "created_at": at(number),
+            }
+
+
+def _requests() -> Rows:
+    """One for each reply."""
+    for message in _messages():
+        if message["role"] == "assistant":
+            yield {
+                "user_id": message["user_id"],
+                "reply_id": message["id"],
+                "conversation_id": message["conversation_id"],
+                "kind": "response",
+                "body": {"instructions": "Be brief."},
+                "created_at": NOW,
             }
 
 
@@ -282,6 +303,7 @@ _TABLES: dict[Table, Any] = {
     model_configs: _model_configs,
     conversations: _conversations,
     messages: _messages,
+    requests: _requests,
     reply_log: _reply_log,
     workers: _workers,
 }

@@ -24,6 +24,7 @@ from chatcore.entities import (
     OwnerId,
     Profile,
     RefreshToken,
+    Request,
     Role,
     Session,
     SessionId,
@@ -43,6 +44,7 @@ from chatcore.ports import (
     Node,
     OwnerRepo,
     ReplyLog,
+    RequestRepo,
     SealedKeys,
     TextKind,
     TokenStore,
@@ -66,6 +68,7 @@ REPOSITORIES = {
     "model_configs": ModelConfigRepo,
     "conversations": ConversationRepo,
     "messages": MessageRepo,
+    "requests": RequestRepo,
     "reply_log": ReplyLog,
     "workers": Workers,
     "unfinished": UnfinishedReplies,
@@ -150,6 +153,17 @@ def a_session(it: Whose) -> Session:
 
 def a_token(it: Whose) -> RefreshToken:
     return RefreshToken(digest=b"\xff" * 32, session_id=it.session, user_id=it.owner, created_at=NOW, expires_at=NOW)
+
+
+def a_request(it: Whose) -> Request:
+    return Request(
+        user_id=it.owner,
+        conversation_id=it.conversation,
+        reply_id=MessageId(10**9),
+        kind="response",
+        body={},
+        created_at=NOW,
+    )
 
 
 def a_conversation(it: Whose) -> Conversation:
@@ -266,6 +280,10 @@ CALLS: Mapping[str, Sequence[Call]] = {
     "model_configs.delete": [lambda work, it: work.model_configs.delete(it.owner, it.config)],
     "conversations.add": [lambda work, it: work.conversations.add(it.owner, title="x", config_id=it.config, now=NOW)],
     "conversations.get": [lambda work, it: work.conversations.get(it.owner, it.conversation)],
+    "conversations.named": [lambda work, it: work.conversations.named(it.owner, filling.name_of(it.conversation))],
+    "conversations.set_metadata": [
+        lambda work, it: work.conversations.set_metadata(it.owner, it.conversation, {"a": "b"})
+    ],
     "conversations.lock": [lambda work, it: work.conversations.lock(it.owner, it.conversation)],
     "conversations.list": [lambda work, it: work.conversations.list(it.owner, limit=20, offset=0)],
     "conversations.list_below": [
@@ -331,6 +349,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
     "messages.by_depth": [
         lambda work, it: work.messages.by_depth(it.owner, it.conversation, after=None, limit=20),
         lambda work, it: work.messages.by_depth(it.owner, it.conversation, after=it.message, limit=20),
+        lambda work, it: work.messages.by_depth(it.owner, it.conversation, after=None, limit=20, active_only=True),
     ],
     "messages.restore": [lambda work, it: work.messages.restore(a_message(it), active=True)],
     "messages.begun_with": [lambda work, it: work.messages.begun_with(it.owner, "unicorn", among=[it.conversation])],
@@ -345,7 +364,16 @@ CALLS: Mapping[str, Sequence[Call]] = {
         lambda work, it: work.messages.activate(it.owner, it.conversation, after=None, path=path_of(it)),
     ],
     "messages.finish": [finish],
+    "messages.erase": [lambda work, it: work.messages.erase(it.owner, it.conversation, it.message)],
     "messages.cuts": [lambda work, it: work.messages.cuts(it.owner, it.conversation, it.message)],
+    "requests.add": [lambda work, it: work.requests.add(a_request(it))],
+    "requests.get": [lambda work, it: work.requests.get(it.owner, it.message)],
+    "requests.list": [
+        lambda work, it: work.requests.list(it.owner, "response", after=it.message, limit=20, newest_first=True),
+        lambda work, it: work.requests.list(it.owner, "response", after=None, limit=20, newest_first=False),
+    ],
+    "requests.change": [lambda work, it: work.requests.change(it.owner, it.message, {})],
+    "requests.delete": [lambda work, it: work.requests.delete(it.owner, it.message)],
     "reply_log.append": [
         lambda work, it: work.reply_log.append([LogEntry(it.owner, it.message, 0, TextKind.ANSWER, "x")])
     ],

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from chatcore import ConversationId, Message, MessageId, OwnerId, PromptLimits, Role, Status
+from chatcore.entities import SPOKEN
 from chatcore.ports import PromptMessage
 from chatcore.prompt import build_prompt
 
@@ -133,7 +134,7 @@ def test_of_any_conversation_the_longest_end_that_fits_is_sent(seed: int) -> Non
     ]
     history.append(user("last" * random.randint(1, 9)))
     limits = PromptLimits(max_messages=random.randint(1, 12), max_chars=random.randint(1, 80))
-    said = [m for m in history if m.content and m.status not in (Status.FAILED, Status.WRITING)]
+    said = [m for m in history if m.content and m.status in SPOKEN]
 
     def may_be_sent(end: Sequence[Message]) -> bool:
         fits = len(end) <= limits.max_messages and sum(len(m.content) for m in end) <= limits.max_chars

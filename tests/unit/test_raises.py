@@ -20,9 +20,11 @@ from chatcore import (
     ConversationId,
     CreateAdmin,
     DeleteAccount,
+    EraseMessage,
     ImportConversations,
     ListConversations,
     ListCursor,
+    Message,
     OwnConversation,
     OwnerId,
     Profile,
@@ -35,7 +37,7 @@ from chatcore import (
     errors,
 )
 from chatcore.bounds import Bound, OneOf, Pairs, Range, Text
-from chatcore.entities import KeyGrant
+from chatcore.entities import KeyGrant, Request
 from chatcore.errors import ChatcoreError, ValidationFailed
 from chatcore.hooks import Hooks
 from chatcore.ports import NewUser, Prompt, RateLimiter, Turn
@@ -69,6 +71,17 @@ async def lines() -> AsyncIterator[Line]:
 async def no_export() -> AsyncIterator[Line]:
     raise ValidationFailed(detail="These are no lines of an export.")
     yield Line(1, EndOfExport())  # pragma: no cover
+
+
+def requested(reply: Message) -> Request:
+    return Request(
+        user_id=reply.user_id,
+        conversation_id=reply.conversation_id,
+        reply_id=reply.id,
+        kind="response",
+        body={},
+        created_at=reply.created_at,
+    )
 
 
 @dataclass
@@ -112,8 +125,11 @@ async def scene(world: World) -> AsyncIterator[Scene]:
         await CreateAdmin(**accounts).promote(name="ada")
         caller = await world.caller(ada)
         chat, config = await process.chat_of(ada.user.id), await world.config(ada.user.id)
-        message = (await chat.send()).message
+        sent = await chat.send()
         await chat.end()
+        async with world.storage() as work:
+            await work.requests.add(requested(sent.reply))
+            await work.commit()
         made_of = accounts | {
             "gateway": world.model,
             "cipher": world.cipher,
@@ -128,13 +144,27 @@ async def scene(world: World) -> AsyncIterator[Scene]:
             "choice": ModelChoice(unit_of_work=world.storage, defaults=ChatDefaults(model=SERVER_MODEL)),
         }
         by = {"by": caller, "caller": caller, "owner": ada.user.id, "session_id": caller.session.id}
-        ids = {"conversation_id": chat.id, "message_id": message.id, "config_id": config.id, "user_id": bob.user.id}
+        ids = {
+            "conversation_id": chat.id,
+            "message_id": sent.message.id,
+            "config_id": config.id,
+            "user_id": bob.user.id,
+        }
         model = {"model_url": "https://own.test/v1", "model_name": "own", "api_key": "sk-0123456789"}
         account = {"username": "eve", "email": "eve@example.org", "password": PASSWORD, "name": "ada"}
         tokens = {"access_token": ada.access_token, "refresh_token": ada.refresh_token}
         created = await world.create_api_key(caller=caller, name="laptop")
         keys = {"key": created.key, "key_id": created.session.id, "needs": Scope.CHAT}
-        more = {"content": "Hi?", "title": "Plans", "q": "Hi", "role": "admin", "lines": lines()}
+        ids |= {"reply_id": sent.reply.id}
+        more = {
+            "kind": "response",
+            "metadata": {"a": "b"},
+            "content": "Hi?",
+            "title": "Plans",
+            "q": "Hi",
+            "role": "admin",
+            "lines": lines(),
+        }
         call = {"model": f"config:{config.id}", "path": "/embeddings", "body": lambda _: b"{}"}
         rows = [UserRow(1, NewUser(username="eve", password_hash="0" * 64))]
         yield Scene(
@@ -210,7 +240,7 @@ async def out_of_bounds(_: Scene, use_case: Any) -> dict[str, Any]:
 
 @provokes(errors.NotFound)
 async def unknown(_: Scene, use_case: Any) -> dict[str, Any]:
-    ids = ("conversation_id", "config_id", "user_id", "session_id", "key_id", "name")
+    ids = ("conversation_id", "config_id", "user_id", "session_id", "key_id", "name", "reply_id")
     found = [name for name in ids if name in parameters_of(use_case)]
     return {name: "nobody" if name in ("name", "session_id", "key_id") else UNKNOWN for name in found[:1]}
 
@@ -261,10 +291,11 @@ async def full(scene: Scene, _: Any) -> dict[str, Any]:
 
 
 @provokes(errors.ConversationBusy)
-async def writing(scene: Scene, _: Any) -> dict[str, Any]:
+async def writing(scene: Scene, use_case: Any) -> dict[str, Any]:
     scene.world.model.then("Hel", Stall())
-    await scene.process.send_message(**{name: scene.given[name] for name in ("by", "conversation_id", "content")})
-    return {}
+    where = {name: scene.given[name] for name in ("by", "conversation_id", "content")}
+    sent = await scene.process.send_message(**where)
+    return {"message_id": sent.reply.id} if use_case is EraseMessage else {}
 
 
 @provokes(errors.ModelNotConfigured)

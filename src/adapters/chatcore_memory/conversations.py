@@ -16,7 +16,7 @@ from chatcore.entities import (
 )
 from chatcore.errors import Contention, NotFound
 from chatcore.ports import NO_METADATA, ConversationRepo, Matches, ModelConfigRepo
-from chatcore.storage import CONVERSATION_BYTES, request_size, size_of
+from chatcore.storage import conversation_size, request_size, size_of
 from chatcore.texts import Needle
 from chatcore_memory.state import State, Transaction, owned, search
 
@@ -119,7 +119,7 @@ class MemoryConversations(ConversationRepo):
             if config_id is not None and owned(state.model_configs, owner, config_id) is None:
                 raise NotFound
             state.conversations[conversation.id] = conversation
-            self._transaction.ledger.ask(owner, CONVERSATION_BYTES)
+            self._transaction.ledger.ask(owner, conversation_size(conversation))
             return conversation
 
         return await self._transaction.write(insert)
@@ -199,7 +199,7 @@ class MemoryConversations(ConversationRepo):
                 raise NotFound
             state.conversations[restored.id] = restored
             state.used_before[restored.id] = restored.updated_at
-            self._transaction.ledger.ask(restored.user_id, CONVERSATION_BYTES)
+            self._transaction.ledger.ask(restored.user_id, conversation_size(restored))
             return restored
 
         return await self._transaction.write(insert)
@@ -234,9 +234,11 @@ class MemoryConversations(ConversationRepo):
     ) -> Conversation | None:
         def update(state: State) -> Conversation | None:
             conversation = owned(state.conversations, owner, conversation_id)
-            if conversation is not None:
-                conversation = state.conversations[conversation_id] = replace(conversation, metadata=metadata)
-            return conversation
+            if conversation is None:
+                return None
+            changed = state.conversations[conversation_id] = replace(conversation, metadata=metadata)
+            self._transaction.ledger.ask(owner, conversation_size(changed) - conversation_size(conversation))
+            return changed
 
         return await self._transaction.write(update)
 
@@ -259,11 +261,11 @@ class MemoryConversations(ConversationRepo):
             self._transaction.ledger.note(owner, -sum(map(size_of, messages)))
             if len(messages) == limit:
                 return limit
-            del state.closing[conversation_id]
+            size = conversation_size(state.closing.pop(conversation_id))
             asked = [each for each in state.requests.values() if each.conversation_id == conversation_id]
             for request in asked:
                 del state.requests[request.reply_id]
-            self._transaction.ledger.note(owner, -CONVERSATION_BYTES - sum(map(request_size, asked)))
+            self._transaction.ledger.note(owner, -size - sum(map(request_size, asked)))
             return len(messages) + 1
 
         return await self._transaction.write(remove)

@@ -22,17 +22,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, OwnerId, WorkerId
+from chatcore.entities import Conversation, ConversationId, MessageId, ModelConfigId, OwnerId, WorkerId, storable
 from chatcore.errors import Contention
 from chatcore.ports import NO_METADATA, ConversationRepo, Matches
-from chatcore.storage import CONVERSATION_BYTES, StorageLedger
+from chatcore.storage import StorageLedger, conversation_size
 from chatcore_sql.dialects.mysql import BY_KEY, by_index
 from chatcore_sql.failures import violates
 from chatcore_sql.mapped import Mapped
 from chatcore_sql.pages import LIMIT, newest_first, oldest_first
 from chatcore_sql.search import find
 from chatcore_sql.statements import Statements
-from chatcore_sql.storage import SIZE_OF_MESSAGES, SIZE_OF_REQUESTS
+from chatcore_sql.storage import SIZE_OF_CONVERSATION, SIZE_OF_MESSAGES
 from chatcore_sql.tables import LARGEST_ID, Id, Moment, conversations, messages, reply_log
 
 _NEW = ConversationId(0)
@@ -157,7 +157,7 @@ class SqlConversationRepo(ConversationRepo):
     async def _stored(self, conversation: Conversation, **more: object) -> Conversation:
         """`more`: columns that are no fields."""
         conversation_id = await self._statements.insert(_ADD, **_MAPPED.values(conversation), **more)
-        self._ledger.ask(conversation.user_id, CONVERSATION_BYTES)
+        self._ledger.ask(conversation.user_id, conversation_size(conversation))
         return replace(conversation, id=conversation_id)
 
     async def get(self, owner: OwnerId, conversation_id: ConversationId) -> Conversation | None:
@@ -165,6 +165,8 @@ class SqlConversationRepo(ConversationRepo):
         return conversation_from(row) if row else None
 
     async def named(self, owner: OwnerId, client_id: str) -> Conversation | None:
+        if storable(client_id) != client_id:
+            return None
         row = await self._statements.first(_BY_NAME, owner=owner, client_id=client_id)
         return conversation_from(row) if row else None
 
@@ -224,9 +226,13 @@ class SqlConversationRepo(ConversationRepo):
     async def set_metadata(
         self, owner: OwnerId, conversation_id: ConversationId, metadata: Mapping[str, str]
     ) -> Conversation | None:
-        this: dict[str, Any] = {"owner": owner, "conversation": conversation_id}
-        changed = await self._statements.change(_UPDATE, **this, metadata=metadata)
-        return await self.get(owner, conversation_id) if changed else None
+        known = await self.lock(owner, conversation_id)
+        if known is None:
+            return None
+        changed = replace(known, metadata=metadata)
+        self._ledger.ask(owner, conversation_size(changed) - conversation_size(known))
+        await self._statements.change(_UPDATE, owner=owner, conversation=conversation_id, metadata=metadata)
+        return changed
 
     async def touch(self, owner: OwnerId, conversation_id: ConversationId, *, now: datetime) -> None:
         await self._statements.change(_UPDATE, owner=owner, conversation=conversation_id, updated_at=now)
@@ -245,10 +251,10 @@ class SqlConversationRepo(ConversationRepo):
         if len(found) == limit:
             await self._statements.change(_UPDATE, **this, closed_at=now, client_id=None)
             return limit
-        asked = await self._statements.first(SIZE_OF_REQUESTS, **this)
+        size = await self._statements.first(SIZE_OF_CONVERSATION, **this)
         if not await self._statements.change(_DELETE, **this):
             return len(found)
-        self._ledger.note(owner, -CONVERSATION_BYTES - int(asked[0] if asked else 0))
+        self._ledger.note(owner, -int(size[0] if size else 0))
         return len(found) + 1
 
     async def claim(

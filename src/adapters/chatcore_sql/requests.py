@@ -10,18 +10,18 @@ from chatcore.entities import MessageId, OwnerId, Request
 from chatcore.ports import RequestRepo
 from chatcore.storage import StorageLedger, request_size
 from chatcore_sql.mapped import Mapped
-from chatcore_sql.pages import LIMIT, Values, newest_first, oldest_first
+from chatcore_sql.pages import LIMIT
 from chatcore_sql.statements import Statements
-from chatcore_sql.tables import LARGEST_ID, requests
+from chatcore_sql.tables import LARGEST_ID, Id, requests
 
 _r = requests.c
 _MAPPED = Mapped(Request, requests)
 _THIS = (_r.user_id == bindparam("owner"), _r.reply_id == bindparam("reply"))
-_OF_KIND: Values = {_r.user_id: bindparam("owner"), _r.kind: bindparam("of_kind")}
 _ADD = insert(requests)
 _GET = select(*_MAPPED.columns).where(*_THIS)
-_OLDEST = oldest_first(select(*_MAPPED.columns), _OF_KIND, _r.reply_id).limit(LIMIT)
-_NEWEST = newest_first(select(*_MAPPED.columns), _OF_KIND, _r.reply_id).limit(LIMIT)
+_OF_KIND = select(*_MAPPED.columns).where(_r.user_id == bindparam("owner"), _r.kind == bindparam("of_kind"))
+_OLDEST = _OF_KIND.where(_r.reply_id > bindparam("after", type_=Id)).order_by(_r.reply_id).limit(LIMIT)
+_NEWEST = _OF_KIND.where(_r.reply_id < bindparam("before", type_=Id)).order_by(_r.reply_id.desc()).limit(LIMIT)
 _LOCK = _GET.with_for_update()
 _CHANGE = update(requests).where(*_THIS)
 _DELETE = delete(requests).where(*_THIS)

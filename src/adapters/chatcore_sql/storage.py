@@ -14,6 +14,7 @@ from chatcore_sql.tables import conversations, messages, owners, requests, user_
 
 _s = user_storage.c
 _m = messages.c
+_c = conversations.c
 
 # A process of an earlier version, which is still running, does not say how long its texts are.
 CONTENT_SIZE = func.coalesce(_m.content_bytes, octet_length(_m.content))
@@ -33,8 +34,10 @@ SIZE_OF_MESSAGES = _sum_of(messages).where(
 )
 
 _asked = select(func.coalesce(func.sum(octet_length(requests.c.body)), 0)).select_from(requests)
-SIZE_OF_REQUESTS = _asked.where(
-    requests.c.user_id == bindparam("owner"), requests.c.conversation_id == bindparam("conversation")
+_metadata = func.coalesce(octet_length(_c.metadata), 0)
+_requests = _asked.where(requests.c.user_id == bindparam("owner"), requests.c.conversation_id == _c.id)
+SIZE_OF_CONVERSATION = select(CONVERSATION_BYTES + _metadata + _requests.scalar_subquery()).where(
+    _c.user_id == bindparam("owner"), _c.id == bindparam("conversation")
 )
 
 _size: ColumnElement[int] = bindparam("size", type_=BigInteger)
@@ -42,7 +45,7 @@ _TAKE = update(user_storage).where(_s.user_id == bindparam("user")).values(store
 _TAKE_WITHIN = _TAKE.where(_s.stored_bytes + _size <= bindparam("at_most", type_=BigInteger))
 _STORED = select(_s.stored_bytes).where(_s.user_id == bindparam("user"))
 _begun = (
-    select(func.count() * CONVERSATION_BYTES)
+    select(func.coalesce(func.sum(CONVERSATION_BYTES + _metadata), 0))
     .select_from(conversations)
     .where(conversations.c.user_id == owners.c.id)
     .scalar_subquery()

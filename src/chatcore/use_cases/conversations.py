@@ -1,14 +1,14 @@
 """Conversations and their history."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Protocol, Self
 
 from chatcore.authority import ANYTIME, CHANGING, Owner, acting
-from chatcore.bounds import PAGE, Bounds, Range, Text, check, need
+from chatcore.bounds import METADATA, PAGE, Bounds, Range, Text, check, need
 from chatcore.branches import newest_below, path_to
 from chatcore.endings import LoggedWork, with_logged_text
 from chatcore.entities import (
@@ -36,6 +36,7 @@ from chatcore.errors import (
     ValidationFailed,
 )
 from chatcore.ports import (
+    NO_METADATA,
     PAGE_BYTES,
     AuthorityWork,
     Clock,
@@ -150,19 +151,26 @@ class CreateConversation:
 
     unit_of_work: UnitsOfWork[CreationWork]
     clock: Clock
-    bounds: ClassVar[Bounds] = _TITLE
+    bounds: ClassVar[Bounds] = Bounds(title=Text(1, MAX_TITLE), metadata=METADATA)
     raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, NotFound, StorageFull)
 
     @retry_on_contention
     async def __call__(
-        self, *, by: Owner, title: str | None = None, config_id: ModelConfigId | None = None
+        self,
+        *,
+        by: Owner,
+        title: str | None = None,
+        config_id: ModelConfigId | None = None,
+        metadata: Mapping[str, str] = NO_METADATA,
     ) -> Conversation:
-        self.bounds.check(title=title)
+        self.bounds.check(title=title, metadata=metadata)
         now = self.clock.now()
         async with acting(self.unit_of_work, by, now=now, scope=Scope.CHAT) as work:
             if config_id is not None and await work.model_configs.get(by.owner, config_id) is None:
                 raise NotFound("There is no such model configuration.")
-            conversation = await work.conversations.add(by.owner, title=title or "", config_id=config_id, now=now)
+            conversation = await work.conversations.add(
+                by.owner, title=title or "", config_id=config_id, now=now, metadata=metadata
+            )
             await work.commit()
         return conversation
 

@@ -92,6 +92,7 @@ class Conversations(msgspec.Struct, frozen=True):
 class NewConversation(msgspec.Struct, frozen=True):
     title: Annotated[str, Meta(examples=["Travel plans 🏝️"])] | None = None
     config_id: Id | None = None
+    metadata: dict[str, str] = {}
 
 
 class Rename(msgspec.Struct, frozen=True):

@@ -73,6 +73,7 @@ async def create(
         by=caller,
         title=new.title,
         config_id=None if new.config_id is None else ModelConfigId(new.config_id),
+        metadata=new.metadata,
     )
     return schemas.Conversation.of(conversation)
 

@@ -20,6 +20,7 @@ from chatcore_testing.contracts.storage.own_data import OwnDataChecks
 from chatcore_testing.contracts.storage.owners import OwnerRepoChecks
 from chatcore_testing.contracts.storage.quota import StorageQuotaChecks
 from chatcore_testing.contracts.storage.reply_log import ReplyLogChecks
+from chatcore_testing.contracts.storage.requests import RequestRepoChecks
 from chatcore_testing.contracts.storage.search import SearchChecks
 from chatcore_testing.contracts.storage.sessions import TokenStoreChecks
 from chatcore_testing.contracts.storage.store import StoreItselfChecks
@@ -35,6 +36,7 @@ CHECKS = (
     BranchesChecks,
     OrderChecks,
     IdempotencyChecks,
+    RequestRepoChecks,
     ReplyLogChecks,
     WorkersChecks,
     UnfinishedRepliesChecks,

@@ -116,7 +116,7 @@ class OwnDataChecks(StoreChecks, about="own_data"):
         async with unit_of_work(read_only=True) as work:
             assert await work.conversations.get(owner.id, restored.id) == restored
             assert await work.conversations.get(owner.id, was.id) is None
-        assert restored == replace(was, id=restored.id, config_id=None, writing_reply_id=None)
+        assert restored == replace(was, id=restored.id, config_id=None, writing_reply_id=None, client_id=None)
 
     @times
     async def test_times_are_restored(self, unit_of_work: UnitOfWorkFactory, owner: User, time: datetime) -> None:

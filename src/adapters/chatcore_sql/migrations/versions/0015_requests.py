@@ -9,7 +9,7 @@ from sqlalchemy.dialects import mysql
 from chatcore_sql.migrations import operations as op
 
 revision = "chatcore_0015"
-down_revision = "chatcore_0013"
+down_revision = "chatcore_0014"
 
 _ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _MOMENT = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql")

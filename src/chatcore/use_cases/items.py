@@ -1,0 +1,111 @@
+"""Conversations as lists of items, as clients of other protocols know them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from chatcore.authority import ANYTIME, CHANGING, Owner, acting
+from chatcore.bounds import METADATA, Bounds, Range, need
+from chatcore.endings import LoggedWork, with_logged_text
+from chatcore.entities import Conversation, ConversationId, Message, MessageId, OwnerId, Page, Status
+from chatcore.errors import NotFound, Raises, StorageFull, ValidationFailed
+from chatcore.ports import AuthorityWork, Clock, ConversationRepo, UnitsOfWork
+from chatcore.shielding import retry_on_contention
+
+_MISSING = "There is no such conversation."
+
+
+class ItemsWork(LoggedWork, Protocol):
+    conversations: ConversationRepo
+
+
+class DescribingWork(AuthorityWork, Protocol):
+    conversations: ConversationRepo
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadConversation:
+    """Return a conversation without its messages, by its id or by the name that its client gave it."""
+
+    unit_of_work: UnitsOfWork[ItemsWork]
+    raises: ClassVar[Raises] = (*ANYTIME, NotFound)
+
+    async def __call__(self, *, owner: OwnerId, conversation_id: ConversationId | str) -> Conversation:
+        async with self.unit_of_work(read_only=True) as work:
+            if isinstance(conversation_id, str):
+                found = await work.conversations.named(owner, conversation_id)
+            else:
+                found = await work.conversations.get(owner, conversation_id)
+        if found is None:
+            raise NotFound(_MISSING)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribeConversation:
+    """Replace the metadata of a conversation."""
+
+    unit_of_work: UnitsOfWork[DescribingWork]
+    clock: Clock
+    bounds: ClassVar[Bounds] = Bounds(metadata=METADATA)
+    raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, NotFound, StorageFull)
+
+    @retry_on_contention
+    async def __call__(
+        self, *, by: Owner, conversation_id: ConversationId, metadata: Mapping[str, str]
+    ) -> Conversation:
+        need(metadata=metadata)
+        self.bounds.check(metadata=metadata)
+        async with acting(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
+            conversation = await work.conversations.set_metadata(by.owner, conversation_id, metadata)
+            if conversation is None:
+                raise NotFound(_MISSING)
+            await work.commit()
+        return conversation
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListItems:
+    """List the messages of the active branch, from its end or from its beginning. `after`: the last message of the page
+    before. A page has at most 4 MiB of text, but at least one message, and none that was deleted."""
+
+    unit_of_work: UnitsOfWork[ItemsWork]
+    bounds: ClassVar[Bounds] = Bounds(limit=Range(1, 100))
+    raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, NotFound)
+
+    async def __call__(
+        self,
+        *,
+        owner: OwnerId,
+        conversation_id: ConversationId,
+        after: MessageId | None = None,
+        limit: int = 20,
+        newest_first: bool = True,
+    ) -> Page[Message]:
+        self.bounds.check(limit=limit)
+        async with self.unit_of_work(read_only=True) as work:
+            this = (owner, conversation_id)
+            if await work.conversations.get(*this) is None:
+                raise NotFound(_MISSING)
+            if newest_first:
+                found = await work.messages.history(*this, limit=limit + 1, before=after)
+                messages = [*reversed(found[1])] if found else []
+            else:
+                messages = [*await work.messages.by_depth(*this, after=after, limit=limit + 1, active_only=True)]
+            shown = [await with_logged_text(work, each) for each in messages[:limit]]
+        return Page([each for each in shown if each.status is not Status.DELETED], len(messages) > limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadItem:
+    """Return one message of a conversation, of whatever branch."""
+
+    unit_of_work: UnitsOfWork[ItemsWork]
+    raises: ClassVar[Raises] = (*ANYTIME, NotFound)
+
+    async def __call__(self, *, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId) -> Message:
+        async with self.unit_of_work(read_only=True) as work:
+            message = await work.messages.get(owner, conversation_id, message_id)
+            if message is None or message.status is Status.DELETED:
+                raise NotFound("There is no such message.")
+            return await with_logged_text(work, message)
