@@ -30,6 +30,7 @@ from chatcore_testing.contracts.storage.base import (
     stored_user,
 )
 from chatcore_testing.contracts.storage.branches import add
+from chatcore_testing.contracts.storage.requests import a_request
 from integration.databases import KINDS, bare_engine, execute, new_database
 
 POSTGRESQLS_OWN = {
@@ -62,6 +63,7 @@ async def fill(database: Database) -> None:
         conversation = await work.conversations.add(user.id, title="🦄", config_id=config.id, now=NOW)
         await add_message(work, conversation, idempotency=Idempotency("🦄", bytes(32)))
         reply = await add_reply(work, conversation)
+        await work.requests.add(a_request(conversation, reply.id))
         worker_id, _ = await work.workers.join()
         await work.conversations.claim(user.id, conversation.id, reply.id, worker_id, now=NOW)
         await work.reply_log.append([LogEntry(user.id, reply.id, 0, TextKind.ANSWER, "text")])

@@ -48,7 +48,7 @@ class LowestFirst(FunctionElement[int]):
 
 @compiles(InTurn)
 def _at_once(*_: Any, **__: Any) -> str:
-    return "1 = 1"
+    return "(1 = 1)"
 
 
 @compiles(HighestFirst)
