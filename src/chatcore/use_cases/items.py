@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol
 from chatcore.authority import ANYTIME, CHANGING, Owner, acting
 from chatcore.bounds import METADATA, Bounds, Range, need
 from chatcore.endings import LoggedWork, with_logged_text
-from chatcore.entities import Conversation, ConversationId, Message, MessageId, OwnerId, Page, Status
+from chatcore.entities import Conversation, ConversationId, Message, MessageId, OwnerId, Page, Scope, Status
 from chatcore.errors import NotFound, Raises, StorageFull, ValidationFailed
 from chatcore.ports import AuthorityWork, Clock, ConversationRepo, UnitsOfWork
 from chatcore.shielding import retry_on_contention

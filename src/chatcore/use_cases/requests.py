@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 from chatcore.authority import ANYTIME, CHANGING, Owner, acting
 from chatcore.bounds import METADATA, Bounds, Range, need
 from chatcore.endings import LoggedWork, with_logged_text
-from chatcore.entities import ConversationId, Message, MessageId, OwnerId, Page, Request, Status
+from chatcore.entities import ConversationId, Message, MessageId, OwnerId, Page, Request, Scope, Status
 from chatcore.errors import ConversationBusy, NotFound, Raises, StorageFull, ValidationFailed
 from chatcore.ports import AuthorityWork, Clock, MessageRepo, RequestRepo, UnitsOfWork
 from chatcore.shielding import retry_on_contention
