@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiohttp import WSMsgType
 
 from chatcore.ports import LLMGateway
 from chatcore_memory import ScriptedModel
@@ -210,11 +209,36 @@ async def test_a_socket_by_key(api: Api) -> None:
         for frame in ({"kind": "send", "content": "Hi"}, {"kind": "stop"}):
             await socket.say(**frame)
             assert await socket.refusal() == "scope_missing"
+    async with knocking(read, conversation, protocols=["chatcore.v1", f"bearer.{read.token}"]) as socket:
+        await socket.ready()
     async with knocking(files, conversation) as socket:
         await socket.say("auth", token=files.token)
-        message = await socket.connection.receive()
-        assert (message.type, message.data) == (WSMsgType.CLOSE, 4401)
+        assert await socket.close_code() == 4401
     assert len(await ada.messages(conversation)) == 2
+
+
+# ---- its end, under way ----
+
+
+async def test_nothing_is_stored_by_key_once_its_revocation_is_answered(api: Api) -> None:
+    ada = await api.user()
+    created = await ada.key()
+    key, statuses = ada.with_token(created["key"]), list[int]()
+
+    async def create() -> None:
+        while not statuses or statuses[-1] == 201:
+            statuses.append((await key.post("/conversations/create", {"title": "x"})).status)
+            await asyncio.sleep(0.05)
+
+    creating = [asyncio.create_task(create()) for _ in range(3)]
+    while len(statuses) < 10:
+        await asyncio.sleep(0.01)
+    (await ada.post(f"/auth/keys/{created['id']}/revoke")).ok()
+    stored = (await ada.get("/conversations?limit=100")).ok()["items"]
+    await asyncio.gather(*creating)
+    assert set(statuses) == {201, 401}
+    assert (await ada.get("/conversations?limit=100")).ok()["items"] == stored
+    assert statuses.count(201) == len(stored)
 
 
 # ---- attacks ---------------------------------------------------------------------------------------------
@@ -274,6 +298,6 @@ async def test_a_key_has_a_rate_of_its_own(tmp_path: Path) -> None:
         conversation = await ada.conversation()
         async with knocking(one, conversation) as socket:
             await socket.say("auth", token=one.token)
-            assert (await socket.connection.receive()).type in (WSMsgType.TEXT, WSMsgType.CLOSE)
+            assert await socket.close_code() == 1013
         (await two.get("/conversations")).ok()
         (await ada.get("/conversations")).ok()
