@@ -117,8 +117,13 @@ REPLY_TO = (
 )
 CUTS = select(_m.cuts).where(*_OF_CONVERSATION, _m.id == bindparam("message"))
 LOCK = select(_m.status).where(*_OF_CONVERSATION, _m.id == bindparam("message")).with_for_update()
-_EMPTY: dict[str, Any] = {"content": "", "content_bytes": 0, "reasoning_bytes": 0, "status": Status.DELETED}
-_EMPTY |= dict.fromkeys(("reasoning", "cuts", "error_code", "error_detail", "metadata"))
+_EMPTY: dict[str, Any] = {
+    "content": "",
+    "content_bytes": 0,
+    "reasoning_bytes": 0,
+    "status": Status.DELETED,
+    **dict.fromkeys(("reasoning", "cuts", "error_code", "error_detail", "metadata")),
+}
 ERASE = update(messages).where(*_OF_CONVERSATION, _m.id == bindparam("message")).values(_EMPTY)
 FINISH = update(messages).where(_m.user_id == bindparam("owner"), _m.id == bindparam("message"))
 

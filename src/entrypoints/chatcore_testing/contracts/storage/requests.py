@@ -1,6 +1,7 @@
 """The contract of what clients of other protocols need: names, metadata, requests, and messages that are erased."""
 
 from dataclasses import replace
+from typing import Any
 
 from chatcore.entities import Conversation, ConversationId, MessageId, Request, Status, User
 from chatcore.errors import Contention
@@ -17,7 +18,13 @@ from chatcore_testing.contracts.storage.base import (
 from chatcore_testing.contracts.storage.owners import IDS
 
 PAIRS = {"topic": "🦄 'quoted' \\ \" é", "": ""}
-BODY = {"instructions": 'Say "🦄"\r\n', "temperature": 0.5, "metadata": {"a": "b"}, "tools": [], "user": None}
+BODY: dict[str, Any] = {
+    "instructions": 'Say "🦄"\r\n',
+    "temperature": 0.5,
+    "metadata": {"a": "b"},
+    "tools": [],
+    "user": None,
+}
 
 
 def a_request(conversation: Conversation, reply_id: MessageId, **changes: object) -> Request:
