@@ -111,6 +111,16 @@ PROTOCOLS: dict[Route, Any] = {
     ("POST", "/v1/embeddings"): {"model": "demo", "input": "Hello"},
 }
 """Those of other protocols, whose errors have their own form: test_protocol_routes.py. For signed-in users."""
+_HELLO = {"id": "mine", "role": "user", "parts": [{"type": "text", "text": "Hello"}], "content": "Hello"}
+CHAT_CLIENTS: dict[Route, Any] = {
+    ("POST", "/ai/chat"): {"id": "zanzibar", "messages": [_HELLO]},
+    ("GET", "/ai/chat/{chat_id}/stream"): None,
+    ("POST", "/ai/chat/{chat_id}/stop"): None,
+    ("GET", "/ai/chat/{chat_id}/messages"): None,
+    ("POST", "/ag-ui"): {"threadId": "zanzibar", "runId": "run", "messages": [_HELLO]},
+    ("WS", "/ai/chat/ws"): None,
+}
+"""Those of the AI SDK and of AG-UI, whose errors have forms of their own: test_chat_client_routes.py."""
 
 
 def routes_of(app: Litestar) -> Iterator[Route]:
@@ -123,9 +133,10 @@ def routes_of(app: Litestar) -> Iterator[Route]:
             yield type(route).__name__, route.path_format
 
 
-TABLE = {**PUBLIC, **PRIVATE, **ADMIN, **PROTOCOLS}
+_OTHERS = {**PROTOCOLS, **CHAT_CLIENTS}
+TABLE = {**PUBLIC, **PRIVATE, **ADMIN, **_OTHERS}
 ROUTES = sorted(routes_of(create_app(Settings())))
-HTTP = [route for route in ROUTES if route[0] != "WS" and route not in PROTOCOLS]
+HTTP = [route for route in ROUTES if route[0] != "WS" and route not in _OTHERS]
 PRIVATE_HTTP = [route for route in HTTP if route not in PUBLIC]
 """Those of administrators are among them."""
 DESCRIBED = [route for route in HTTP if route not in PAGES]
@@ -138,7 +149,7 @@ QUERIES = {("POST", "/v1/chats/message"): "?chat_id={chat_id}", ("GET", "/conver
 _KEEPING = [("POST", "/auth/config/{config_id}/check"), ("POST", "/v1/auth/test_token")]
 CHANGING = [route for route in PRIVATE_HTTP if route[0] != "GET" and route not in _KEEPING]
 """Those that change what is stored."""
-SOCKETS = [route for route in ROUTES if route[0] == "WS"]
+SOCKETS = [route for route in ROUTES if route[0] == "WS" and route not in CHAT_CLIENTS]
 IDS: dict[str, object] = {
     "conversation_id": 1,
     "config_id": 1,

@@ -14,7 +14,7 @@ class TcpProxy:
     `refuse` closes the port and cuts everybody; `cut` only cuts; `swallow` accepts whoever comes and passes on no
     answer any more, and no question either unless only `answers` are meant; `heal` ends it all, and cuts those whose
     bytes are lost. While `break_every` is a number, one of so many pieces ends its connection: in turn with half of it,
-    with a reset, and with nothing.
+    with a reset, and with nothing. `answered` is set when the first of an answer has passed.
     """
 
     break_every: int | None = None
@@ -26,6 +26,7 @@ class TcpProxy:
         self._lost = set[str]()
         self._passed = 0
         self.port = 0
+        self.answered = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         await self._listen()
@@ -92,6 +93,8 @@ class TcpProxy:
                     connection: socket.socket = writer.get_extra_info("socket")
                     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 await writer.drain()
+                if what == "answer":
+                    self.answered.set()
                 if not whole:
                     return
 

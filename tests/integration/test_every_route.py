@@ -21,6 +21,7 @@ from integration.http_app import PASSWORD, Answer, Api, api_of, provided, settin
 from integration.routes import (
     ADMIN,
     BODIED,
+    CHAT_CLIENTS,
     HTTP,
     IDS,
     PAGES,
@@ -151,8 +152,8 @@ def check_unmarked(*things: object) -> None:
 
 
 async def test_of_every_route_it_is_known_whom_it_answers_to() -> None:
-    assert set(ROUTES) == PUBLIC.keys() | PRIVATE.keys() | ADMIN.keys() | PROTOCOLS.keys()
-    assert len(ROUTES) == len(PUBLIC) + len(PRIVATE) + len(ADMIN) + len(PROTOCOLS)
+    tables = (PUBLIC, PRIVATE, ADMIN, PROTOCOLS, CHAT_CLIENTS)
+    assert sorted(route for table in tables for route in table) == ROUTES
 
 
 async def test_of_every_route_it_is_known_whether_it_reads_a_body() -> None:

@@ -10,7 +10,7 @@ import pytest_asyncio
 from aiohttp import WSServerHandshakeError
 
 from chatcore.ports import Clock, LLMGateway
-from chatcore_http.routes import socket as socket_route
+from chatcore_http import socket_entrance
 from chatcore_http.ws_protocol import MAX_BYTES_BEFORE_SIGNING_IN
 from chatcore_memory import HandClock, ScriptedModel
 from integration.http_app import PASSWORD, Api, provided, settings_for
@@ -126,15 +126,15 @@ async def test_only_an_access_token_signs_in(house: Served, name: str) -> None:
 async def test_a_token_in_the_url_is_not_looked_at(
     ada: Api, conversation: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(socket_route, "AUTH_WITHIN", 0.01)
+    monkeypatch.setattr(socket_entrance, "AUTH_WITHIN", 0.01)
     for query in ("token", "access_token", "bearer"):
         async with knocking(ada, f"{conversation}?{query}={ada.token}") as socket:
             assert await socket.close_code() == 4401
 
 
 async def test_who_says_nothing_is_not_waited_for(ada: Api, conversation: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert socket_route.AUTH_WITHIN == 5
-    monkeypatch.setattr(socket_route, "AUTH_WITHIN", 0.01)
+    assert socket_entrance.AUTH_WITHIN == 5
+    monkeypatch.setattr(socket_entrance, "AUTH_WITHIN", 0.01)
     async with knocking(ada, conversation) as socket:
         assert await socket.close_code() == 4401
     async with knocking(ada, conversation, protocols=["chatcore.v1", f"bearer.{ada.token}"]) as socket:

@@ -10,11 +10,12 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from chatcore.errors import FieldError
 from chatcore.wire import Problem
 from chatcore_http import schemas
+from chatcore_http.protocols import ag_ui, ai_sdk
 from chatcore_http.protocols.openai import errors as openai
 from chatcore_http.protocols.told import Form
 
 _PROBLEM = b"application/problem+json"
-_FORMS: dict[str, Form] = {"v1": openai.told}
+_FORMS: dict[str, Form] = {"v1": openai.told, "ai": ai_sdk.told, "ag-ui": ag_ui.told}
 """By the first part of a path."""
 _SYSTEM_C = re.compile(r"/v1/?|/v1/(auth|chats)(/.*)?", re.DOTALL)
 

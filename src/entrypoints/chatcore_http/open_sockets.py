@@ -20,7 +20,8 @@ from chatcore.errors import RateLimited, Unavailable
 PROTOCOL = "chatcore.v1"
 
 UNAUTHENTICATED, FORBIDDEN, NO_CONVERSATION = 4401, 4403, 4404
-GOING_AWAY, TOO_LARGE, INTERNAL_ERROR, TRY_AGAIN_LATER = 1001, 1009, 1011, 1013  # RFC 6455 §7.4, IANA's registry
+GOING_AWAY, INVALID_FRAME, TOO_LARGE = 1001, 1007, 1009  # RFC 6455 §7.4
+INTERNAL_ERROR, TRY_AGAIN_LATER = 1011, 1013  # RFC 6455 §7.4, IANA's registry
 
 TAKEN_WITHIN = 20.0
 """Seconds after which a client that reads nothing counts as gone."""
@@ -65,7 +66,11 @@ class Connection:
 
     async def tell(self, event: object) -> None:
         """Send one frame of JSON. Raise `WebSocketDisconnect`."""
-        await _taken(self._socket.send_text(_encoder.encode(event)))
+        await self.send(_encoder.encode(event))
+
+    async def send(self, frame: str | bytes) -> None:
+        """Send one text frame. Raise `WebSocketDisconnect`."""
+        await _taken(self._socket.send_text(frame))
 
     def run_beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Run this in a task of its own, instead of the previous one. An error there ends the connection."""

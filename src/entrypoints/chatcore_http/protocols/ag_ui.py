@@ -9,11 +9,12 @@ import msgspec
 from chatcore import Message, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence, Status, TextKind
 from chatcore.entities import Usage
 from chatcore.errors import FieldError, ValidationFailed
-from chatcore.wire import Json
+from chatcore.wire import Json, Problem, encoded
 from chatcore_http.protocols.endings import failure_of
 from chatcore_http.protocols.frames import HEARTBEAT, frame, quoted, written
 from chatcore_http.protocols.questions import Image, Question, image_of
 from chatcore_http.protocols.spans import Closed, Opened, Part, Spans
+from chatcore_http.protocols.told import Told
 
 PROTOCOL_VERSION = "1.0"
 _MESSAGES = {TextKind.REASONING: "REASONING_MESSAGE", TextKind.ANSWER: "TEXT_MESSAGE"}
@@ -131,3 +132,8 @@ def question_of(run: Run) -> Question:
 def _check(kept: bool, field: str, message: str) -> None:
     if not kept:
         raise ValidationFailed([FieldError(field, message)])
+
+
+def told(problem: Problem) -> Told:
+    """Return an error with the fields of `RUN_ERROR`."""
+    return Told(problem.status, encoded({"message": problem.detail, "code": problem.code}))

@@ -12,13 +12,15 @@ import msgspec
 from chatcore import Message, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence, Status, TextKind
 from chatcore.entities import FinishReason, Role
 from chatcore.errors import FieldError, ValidationFailed
-from chatcore.wire import Json
+from chatcore.wire import Json, Problem
 from chatcore_http.protocols.endings import failure_of
 from chatcore_http.protocols.frames import DONE, HEARTBEAT, frame, quoted, written
 from chatcore_http.protocols.questions import Image, Question, image_of
 from chatcore_http.protocols.spans import Closed, Opened, Part, Spans
+from chatcore_http.protocols.told import Told
+from chatcore_http.schemas import Id
 
-HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no", "X-Vercel-AI-UI-Message-Stream": "v1"}
+HEADERS = {"X-Vercel-AI-UI-Message-Stream": "v1"}
 """Of a stream."""
 
 _NAMES = {TextKind.REASONING: "reasoning", TextKind.ANSWER: "text"}
@@ -126,12 +128,14 @@ class UIMessage(msgspec.Struct, frozen=True):
 
 
 class Chat(msgspec.Struct, frozen=True, rename="camel"):
-    """What `DefaultChatTransport` sends. `id`: the client's name for the conversation."""
+    """What `DefaultChatTransport` sends. `id`: the client's name for the conversation. `config_id`: one of the user's
+    configurations; the client's option `body` adds it."""
 
     id: str
     messages: list[UIMessage] = []
     trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
     message_id: str | None = None
+    config_id: Id | None = None
 
 
 def question_of(chat: Chat) -> Question:
@@ -155,3 +159,8 @@ def question_of(chat: Chat) -> Question:
             case _:
                 raise ValidationFailed([FieldError(name, "must be text, or a file as a data URL")])
     return Question(last.id, "\n".join(texts), images)
+
+
+def told(problem: Problem) -> Told:
+    """Return an error as a sentence, which the client shows as it is."""
+    return Told(problem.status, problem.detail.encode(), "text/plain; charset=utf-8")

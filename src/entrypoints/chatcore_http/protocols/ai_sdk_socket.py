@@ -6,13 +6,16 @@ from typing import Literal
 import msgspec
 
 from chatcore import ReplyEnded, ReplyEvent
-from chatcore.errors import FieldError, ValidationFailed
+from chatcore.errors import FieldError, Unauthenticated, ValidationFailed
 from chatcore_http.protocols.ai_sdk import Chat, Chunks
 from chatcore_http.protocols.frames import quoted
 
 
 class Send(Chat, frozen=True, rename="camel", tag="send", kw_only=True):
+    """`headers`: a browser can send no others, so a token may be here."""
+
     request_id: str
+    headers: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
 class Resume(msgspec.Struct, frozen=True, rename="camel", tag="resume", kw_only=True):
@@ -21,9 +24,12 @@ class Resume(msgspec.Struct, frozen=True, rename="camel", tag="resume", kw_only=
     request_id: str
     id: str
     last_sequence: int | None = None
+    headers: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
 class Abort(msgspec.Struct, frozen=True, rename="camel", tag="abort", kw_only=True):
+    """The client reads no further. The reply goes on."""
+
     request_id: str
 
 
@@ -31,13 +37,22 @@ Frame = Send | Resume | Abort
 _decoder = msgspec.json.Decoder(Frame)
 
 
-def decoded(text: str) -> Frame:
+def decoded(text: str | bytes) -> Frame:
     """Read a client's frame. Raise `ValidationFailed`."""
     try:
         frame: Frame = _decoder.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         raise ValidationFailed([FieldError("frame", str(error)[:200])]) from None
     return frame
+
+
+def token_in(frame: Frame) -> str:
+    """Return the bearer token among the frame's headers. Raise `Unauthenticated`."""
+    headers = {} if isinstance(frame, Abort) else {name.lower(): value for name, value in frame.headers.items()}
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated
+    return token.strip()
 
 
 class Channel:

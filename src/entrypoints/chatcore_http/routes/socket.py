@@ -1,11 +1,9 @@
 """WS /conversations/ws/{id}: a conversation over one connection (docs/wire.md).
 
-The token is in the first frame or a subprotocol, never in the URL, which logs would keep. It is checked once; then the
-connection lives as long as its session, which each frame checks.
+The token is checked once; then the connection lives as long as its session, which each frame checks.
 """
 
-import asyncio
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -25,37 +23,26 @@ from chatcore import (
     MessageId,
     ModelConfigId,
     Owner,
-    RateLimits,
     ReadHistory,
-    Scope,
     SendMessage,
     SessionWatch,
     Silence,
     StopReply,
 )
-from chatcore.errors import AccountDisabled, Forbidden, NotFound, Unauthenticated, ValidationFailed
+from chatcore.errors import AccountDisabled, NotFound, Unauthenticated, ValidationFailed
 from chatcore.use_cases.chat import AFTER
 from chatcore.wire import event_data
 from chatcore_app import Settings
-from chatcore_http.auth import AccessTokens, Identity, address_of
-from chatcore_http.hardening import HTTPS_REQUIRED, in_the_clear
 from chatcore_http.open_sockets import (
-    FORBIDDEN,
     NO_CONVERSATION,
-    PROTOCOL,
     UNAUTHENTICATED,
     Closed,
     Connection,
     OpenSockets,
 )
-from chatcore_http.origins import is_welcome
 from chatcore_http.schemas import Id
-from chatcore_http.ws_protocol import lift_bounds
+from chatcore_http.socket_entrance import let_in, subprotocol_of
 
-AUTH_WITHIN = 5.0
-"""Seconds for the first frame, if the handshake has no token."""
-
-_BEARER = "bearer."
 _MAX_DETAIL = 200  # characters: a detail may quote the frame
 
 
@@ -93,7 +80,7 @@ async def conversation_socket(socket: WebSocket[Any, Any, Any], conversation_id:
     await sockets.serve(
         socket,
         partial(_converse, socket, container, conversation_id),
-        subprotocol=PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None,
+        subprotocol=subprotocol_of(socket),
         max_bytes=settings.max_body_bytes,
     )
 
@@ -101,18 +88,12 @@ async def conversation_socket(socket: WebSocket[Any, Any, Any], conversation_id:
 async def _converse(
     socket: WebSocket[Any, Any, Any], container: AsyncContainer, conversation_id: int, connection: Connection
 ) -> None:
-    _check_way(socket, await container.get(Settings))
-    await (await container.get(RateLimits)).try_request(address_of(socket))
-    caller = await _signed_in(socket, connection, await container.get(Identity))
-    lift_bounds(socket.scope)
-    session_ended = partial(connection.interrupt, Closed(UNAUTHENTICATED, "The session has ended."))
-    watch = await container.get(SessionWatch)
-    with watch.watching(caller.session.id, session_ended) if isinstance(caller, Caller) else nullcontext():
+    async with let_in(socket, container, connection, partial(_first_token, connection)) as caller:
         await _check_conversation(await container.get(ReadHistory), caller, conversation_id)
         await connection.tell({"type": "ready"})
         talk = _Talk(
             connection=connection,
-            watch=watch,
+            watch=await container.get(SessionWatch),
             caller=caller,
             conversation_id=ConversationId(conversation_id),
             send_message=await container.get(SendMessage),
@@ -122,32 +103,8 @@ async def _converse(
         await talk.run()
 
 
-def _check_way(socket: WebSocket[Any, Any, Any], settings: Settings) -> None:
-    """Refuse plain HTTP in production, and pages of other origins, which must not use our users' tokens."""
-    if in_the_clear(socket.scope, settings):
-        raise Closed(FORBIDDEN, HTTPS_REQUIRED)
-    if not is_welcome(socket.headers, settings):
-        raise Closed(FORBIDDEN, "This origin may not connect.")
-
-
-async def _signed_in(socket: WebSocket[Any, Any, Any], connection: Connection, identity: Identity) -> Owner:
-    offered = socket.scope["subprotocols"]
-    token = next((name.removeprefix(_BEARER) for name in offered if name.startswith(_BEARER)), None)
-    try:
-        if not isinstance(identity, AccessTokens):
-            return await identity.of(socket, Scope.READ)
-        if token is None:
-            async with asyncio.timeout(AUTH_WITHIN):
-                token = _token_in(await connection.receive())
-        return await identity.holder_of(token, Scope.READ)
-    except TimeoutError as error:
-        raise Closed(UNAUTHENTICATED, "The token did not arrive in time.") from error
-    except (Unauthenticated, Forbidden, ValidationFailed) as error:
-        raise Closed(UNAUTHENTICATED, error.detail) from error
-
-
-def _token_in(data: str | bytes) -> str:
-    frame = _frame_of(data)
+async def _first_token(connection: Connection) -> str:
+    frame = _frame_of(await connection.receive())
     if not isinstance(frame, Auth):
         raise Unauthenticated
     return frame.token

@@ -1,0 +1,102 @@
+"""AG-UI's own client: runs of a thread."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from clients.running import node
+from clients.serving import House, house_of
+from integration.model_server import plain, says
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+needs_npm = pytest.mark.needs("npm")
+HELLO = {"id": "mine", "role": "user", "content": "Hello?"}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    async with house_of(tmp_path_factory.mktemp("server")) as house:
+        yield house
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def house(shared: House) -> House:
+    """With a user of its own."""
+    shared.model.always = says("Hello")
+    return House(shared.server, shared.model, await shared.server.api.user(), shared.url)
+
+
+async def run(house: House, *messages: dict[str, Any], run_id: str = "run", key: str | None = None) -> Any:
+    environ = {**house.at("/ag-ui"), "THREAD": "thread", "RUN": run_id, "MESSAGES": json.dumps(messages)}
+    return await node("ag_ui.mjs", **{**environ, "KEY": key or house.key})
+
+
+def asked(*messages: dict[str, Any], **more: Any) -> dict[str, Any]:
+    run = {"threadId": "thread", "runId": "run", "state": {}, "tools": [], "context": [], "forwardedProps": {}}
+    return {**run, "messages": messages, **more}
+
+
+@needs_npm
+async def test_a_thread(house: House) -> None:
+    house.model.script(says("He", "llo", reasoning=["Hm"], usage=(3, 2)), says("Fine."), says("Well."))
+    first = await run(house, HELLO)
+    assert first["error"] is None
+    assert [(it["role"], it["content"]) for it in first["messages"]] == [
+        ("user", "Hello?"),
+        ("reasoning", "Hm"),
+        ("assistant", "Hello"),
+    ]
+    assert first["events"][-1]["usage"] == [
+        {"model": "scripted", "inputTokens": 3, "outputTokens": 2, "totalTokens": 5}
+    ]
+    more = {"id": "more", "role": "user", "content": "How are you?"}
+    second = await run(house, *first["messages"], more, run_id="second")
+    assert second["messages"][-1]["content"] == "Fine."
+    prompt = [message["content"] for message in house.model.requests[-1].body["messages"][1:]]
+    assert prompt == ["Hello?", "Hello", "How are you?"]
+    again = await run(house, *first["messages"], more, run_id="third")
+    assert again["messages"][-1]["content"] == "Well."
+    prompt = [message["content"] for message in house.model.requests[-1].body["messages"][1:]]
+    assert prompt == ["Hello?", "Hello", "How are you?"]
+
+
+async def test_a_run_is_answered_once(house: House) -> None:
+    called = len(house.model.requests)
+    answers = [await house.user.post("/ag-ui", asked(HELLO)) for _ in range(3)]
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body for answer in answers}) == 1
+    assert len(house.model.requests) == called + 1
+
+
+@needs_npm
+async def test_a_client_is_told_why_the_model_failed(house: House) -> None:
+    house.model.script(plain(401, '{"error": "no such key"}'))
+    failed = await run(house, HELLO)
+    last = failed["events"][-1]
+    assert (last["type"], last["code"]) == ("RUN_ERROR", "model_unauthorized")
+    assert last["message"] == "The model endpoint refused the API key."
+
+
+@needs_npm
+async def test_a_client_is_told_why_it_was_refused(house: House) -> None:
+    refused = await run(house, HELLO, key="none")
+    assert refused["error"]["payload"]["code"] == "unauthenticated"
+
+
+@pytest.mark.parametrize(
+    ("run_", "message"),
+    [
+        ({}, "threadId: is required"),
+        (asked(), "messages: must end with a message of the user"),
+        (asked({**HELLO, "content": " "}), "messages: must not be empty"),
+        (asked(HELLO, threadId=""), "threadId: must not be empty"),
+        (asked(HELLO, runId="r" * 256), "runId: must be at most 255 characters"),
+        (asked(HELLO, tools=[{"name": "weather"}]), "tools: are not supported"),
+    ],
+)
+async def test_what_is_refused_is_named(house: House, run_: dict[str, Any], message: str) -> None:
+    answer = await house.user.post("/ag-ui", run_)
+    assert (answer.status, answer.json) == (400, {"message": message, "code": "validation_failed"})
