@@ -179,10 +179,9 @@ class Readers:
 
     async def send(self, calls: Sequence[Call]) -> None:
         """Begins these replies and reads them; returns when each has said something."""
-        question = {"content": f"{ENDLESS} {PACE}"}
         for some in batched(calls):
             await self._begun(
-                [self._session.post(it.url, json=question | it.options, headers=it.headers) for it in some]
+                [self._session.post(it.url, json=it.body(f"{ENDLESS} {PACE}"), headers=it.headers) for it in some]
             )
 
     async def attach(self, calls: Sequence[Call]) -> None:
