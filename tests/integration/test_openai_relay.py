@@ -422,11 +422,13 @@ async def test_a_session_that_ends_before_the_first_byte_ends_the_call(ada: User
             await asking
 
 
-async def test_a_stream_that_breaks_after_an_event_says_so(ada: User) -> None:
-    ada.server.always = stream(chunk("Hel"), CUT)
+@pytest.mark.parametrize("said", [["Hel"], ["Hel", "lo"], []])
+async def test_a_stream_that_breaks_after_an_event_says_so(ada: User, said: list[str]) -> None:
+    ada.server.always = stream(*map(chunk, said), 0.01, CUT)
     async with ada.client() as client:
         chunks = await client.chat.completions.create(model="", messages=HELLO, stream=True)
-        await anext(chunks)
+        for _ in said:
+            await anext(chunks)
         with pytest.raises(openai.APIError) as raised:
             await anext(chunks)
     assert raised.value.code == "model_unavailable"

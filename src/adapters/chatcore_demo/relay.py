@@ -50,6 +50,7 @@ class _Said(OpenAnswer):
 
     def __init__(self, said: list[str], pause: float) -> None:
         self.received = 0
+        self.last = b""
         self._said = said
         self._pause = pause
         self._head = {"id": _ID, "created": int(time.time()), "model": DEMO_ENDPOINT.model}
@@ -59,6 +60,7 @@ class _Said(OpenAnswer):
 
     def _noted(self, piece: bytes) -> bytes:
         self.received += len(piece)
+        self.last = piece
         return piece
 
 

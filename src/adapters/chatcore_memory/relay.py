@@ -25,6 +25,7 @@ class RelayCall(OpenAnswer):
     request_id: str = "scripted"
     retry_after: float | None = None
     received: int = 0
+    last: bytes = b""
     ending: Literal["finished", "closed"] | None = None
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
@@ -35,6 +36,7 @@ class RelayCall(OpenAnswer):
                 await step.hold()
             else:
                 self.received += len(step)
+                self.last = step
                 yield step
         self.ending = "finished"
 

@@ -73,10 +73,14 @@ class MeteredHandler(ResponseHandler):
         return bool(self._waiting) or super().should_close
 
     def data_received(self, data: bytes) -> None:
-        if data and (self._waiting or len(data) > SLICE):
+        size = len(data)
+        if size > SLICE or (self._waiting and size):
             self._put_off(data)
+        elif size <= self.left:  # nearly always, many times a second
+            self.left -= size
+            super().data_received(data)
         else:
-            self._take(data)
+            self._give_up()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if self._waiting and self.transport is not None:  # not by us

@@ -27,6 +27,7 @@ class Passing(OpenAnswer):
         self.content_type = body.content_type or JSON
         self.request_id = body.request_id
         self.received = 0
+        self.last = b""
         self._body = body
         if self.content_type.partition(";")[0].strip().lower() not in _PASSING:
             raise ModelProtocolError("The model endpoint answered with neither JSON nor a stream of events.")
@@ -36,13 +37,15 @@ class Passing(OpenAnswer):
         try:
             while piece := await body.more():
                 self.received += len(piece)
+                self.last = piece
                 body.since = inf  # a client that reads slowly is no silence of the endpoint's
                 yield piece
                 body.since = now()
         except body.trouble as error:
             rest, failure = body.cut(error)
-            self.received += len(rest)
             if rest:
+                self.received += len(rest)
+                self.last = rest
                 yield rest
             raise failure from None
 
@@ -54,6 +57,7 @@ class Refused(OpenAnswer):
     """The words with which an endpoint refuses a call, for its owner."""
 
     content_type = JSON
+    last = b""
 
     def __init__(self, refusal: Refusal) -> None:
         self.status = refusal.status

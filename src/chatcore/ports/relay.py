@@ -11,7 +11,8 @@ class OpenAnswer(Protocol):
     """An endpoint's answer, whose body is yet to come. Close it.
 
     `status`: 200 to 299, or the 400 to 599 with which an owner's own endpoint refuses a call. `request_id`: the
-    endpoint's own name for the call. `retry_after`: seconds. `received`: bytes of the body so far.
+    endpoint's own name for the call. `retry_after`: seconds. `received`: bytes of the body so far. `last`: the piece
+    that came last.
     """
 
     status: int
@@ -19,6 +20,7 @@ class OpenAnswer(Protocol):
     request_id: str
     retry_after: float | None
     received: int
+    last: bytes
 
     @abstractmethod
     def pieces(self) -> AsyncGenerator[bytes, None]:

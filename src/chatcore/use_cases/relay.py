@@ -1,6 +1,6 @@
 """The models that a user may name, and calls of them that pass through: nothing of those is stored."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from datetime import datetime
@@ -129,7 +129,7 @@ class FindModel:
         return OfferedModel(model, found.created_at if isinstance(found, ModelConfig) else None)
 
 
-class Relayed(AsyncIterator[bytes]):
+class Relayed(AsyncIterable[bytes]):
     """An endpoint's answer, piece by piece. Close it: only then it is over for the limits and the audit log."""
 
     def __init__(self, answer: OpenAnswer, note: Callable[[OpenAnswer], None], place: ExitStack) -> None:
@@ -141,8 +141,13 @@ class Relayed(AsyncIterator[bytes]):
         self._note = note
         self._place = place
 
-    def __anext__(self) -> Awaitable[bytes]:  # not a coroutine: one less for each delta
-        return self._pieces.__anext__()
+    @property
+    def last(self) -> bytes:
+        """The piece that came last."""
+        return self._answer.last
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._pieces
 
     async def aclose(self) -> None:
         with self._place:

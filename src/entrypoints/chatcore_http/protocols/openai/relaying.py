@@ -1,6 +1,7 @@
 """Calls that pass through to the model that they name."""
 
 from contextlib import aclosing
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -33,12 +34,11 @@ class Relaying:
             relayed = await self._relay_model(by=caller, path=path, model=asked.model, body=asked.for_model)
         if relayed.status >= 400:
             return await _refusal(relayed)
-        ending = _Ending(relayed.content_type)
         return Stream(
             relayed,
             self._watch.while_valid(caller),
-            ending.noted,
-            failed=ending.failed,
+            bytes,
+            failed=partial(_last_words, relayed),
             media_type=relayed.content_type,
             headers={"content-type": relayed.content_type},  # the framework would add a charset
         )
@@ -76,19 +76,10 @@ def in_form(status: int, words: bytes) -> bytes:
     return words
 
 
-class _Ending:
-    """The end of an answer that does not come to its own: an error after the last whole event, where that is known;
-    otherwise the connection is closed in the middle, as the endpoint's was."""
-
-    def __init__(self, content_type: str) -> None:
-        self._has_events = content_type.startswith(_EVENTS)
-        self._last = b"\n\n"
-
-    def noted(self, piece: bytes) -> bytes:
-        self._last = piece
-        return piece
-
-    def failed(self, error: ChatcoreError) -> bytes | None:
-        if not (self._has_events and self._last.endswith(_EMPTY_LINES)):
-            return None
+def _last_words(relayed: Relayed, error: ChatcoreError) -> bytes | None:
+    """Return an error event, if what came last was a whole event; otherwise the connection is closed in the middle, as
+    the endpoint's was."""
+    whole = not relayed.last or relayed.last.endswith(_EMPTY_LINES)
+    if whole and relayed.content_type.startswith(_EVENTS):
         return b"data: %b\n\n" % encoded({"error": error_object(problem(error))})
+    return None
