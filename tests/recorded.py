@@ -31,6 +31,7 @@ WRITING = Message(
     model="some-model",
     created_at=datetime(2026, 1, 1, tzinfo=UTC),
 )
+ENDED_AT = datetime(2026, 1, 1, 0, 1, tzinfo=UTC)
 USAGE = Usage(prompt_tokens=11, completion_tokens=4, total_tokens=15)
 FAILURE = Failure(code="model_unavailable", detail="The model endpoint cannot be reached or is failing.")
 
@@ -55,6 +56,7 @@ class Recorded:
             finish_reason=self.finish_reason if self.status is Status.COMPLETE else None,
             usage=self.usage,
             error=FAILURE if self.status is Status.FAILED else None,
+            ended_at=ENDED_AT,
         )
 
     def events(self) -> Iterator[ReplyEvent]:

@@ -12,7 +12,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from chatcore_http.protocols.frames import DONE
 from chatcore_http.protocols.openai.response_events import ResponseEvents
 from chatcore_http.protocols.openai.response_objects import response_object
-from recorded import ENDINGS, USAGE, WRITING, Recorded
+from recorded import ENDED_AT, ENDINGS, USAGE, WRITING, Recorded
 
 ASKED = {"model": "asked-for", "input": "Hello?", "temperature": 0.5, "metadata": {"a": "b"}}
 KEYS = {
@@ -136,6 +136,7 @@ def test_how_a_response_ends(ending: str, event: str, status: str, details: obje
     assert message["content"][0]["text"] == "Hello"
     assert message["status"] == ("completed" if event == "completed" else "incomplete")
     assert (response["error"] is not None) == (event == "failed")
+    assert response["completed_at"] == (int(ENDED_AT.timestamp()) if event == "completed" else None)
 
 
 def test_the_response_repeats_its_request() -> None:

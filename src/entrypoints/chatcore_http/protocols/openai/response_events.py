@@ -36,7 +36,7 @@ class ResponseEvents:
         """`reply`: in whatever state it was found. `asked`: the body of the request. `after`: the number of the last
         event that the client has."""
         blank = replace(reply, content="", reasoning=None, status=Status.WRITING, usage=None, finish_reason=None)
-        self._begun = replace(blank, error=None)
+        self._begun = replace(blank, error=None, ended_at=None)
         self._asked = asked
         self._after = after
         self._number = -1

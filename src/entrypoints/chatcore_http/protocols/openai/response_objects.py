@@ -48,13 +48,14 @@ _ERROR_CODES = {
 
 def response_object(reply: Message, asked: Mapping[str, Any]) -> Json:
     """Return the response whose output is this reply. `asked`: the body of the request."""
+    status = response_status(reply)
     echoed = {name: default if (sent := asked.get(name)) is None else sent for name, default in _ECHOED.items()}
     return {
         "id": response_id(reply.conversation_id, reply.id),
         "object": "response",
         "created_at": int(reply.created_at.timestamp()),
-        "completed_at": None,
-        "status": response_status(reply),
+        "completed_at": int(reply.ended_at.timestamp()) if reply.ended_at and status == "completed" else None,
+        "status": status,
         "incomplete_details": _incomplete_details(reply),
         "model": reply.model or "",
         "previous_response_id": asked.get("previous_response_id"),
