@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from chatcore import SessionWatch
 from chatcore.ports import Clock, LLMGateway
-from chatcore_http import open_sockets
+from chatcore_http import open_sockets, socket_entrance
 from chatcore_http.open_sockets import OpenSockets
 from chatcore_http.routes import socket as socket_route
 from chatcore_memory import ScriptedModel, Stall
@@ -237,7 +237,7 @@ async def test_connections_that_are_gone_leave_nothing_behind(
         for _ in range(10):
             await stack.enter_async_context(connected(leaver, await leaver.conversation()))
         (await leaver.post("/auth/logout")).ok()
-        monkeypatch.setattr(socket_route, "AUTH_WITHIN", 0.01)
+        monkeypatch.setattr(socket_entrance, "AUTH_WITHIN", 0.01)
         silent = [await stack.enter_async_context(knocking(ada, 1)) for _ in range(10)]
         assert [await socket.close_code() for socket in silent] == [4401] * 10
         await only_these(before)
