@@ -1,11 +1,13 @@
 """The clients, which `make clients` installs. Where one is missing its tests are skipped; in CI they fail."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from clients.running import mark_of
+from integration.databases import migrated_database
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,3 +24,10 @@ def installed(request: pytest.FixtureRequest) -> None:
             if not mark_of(environment).exists():
                 problem = f"The clients in {environment} are not installed. Run: make clients"
                 pytest.fail(problem) if os.environ.get("CI") else pytest.skip(problem)
+
+
+@pytest.fixture(scope="module")
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A migrated database for several workers."""
+    with migrated_database("mysql", tmp_path_factory.mktemp("databases")) as url:
+        yield url

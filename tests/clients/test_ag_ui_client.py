@@ -1,15 +1,20 @@
 """AG-UI's own client: runs of a thread."""
 
+import asyncio
 import json
+import os
+import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from clients.running import node
-from clients.serving import House, house_of
-from integration.model_server import plain, says
+from clients.serving import House, house_of, on_the_way
+from integration.model_server import STALL, ModelServer, chunk, plain, says, stream
+from integration.processes import several_serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 needs_npm = pytest.mark.needs("npm")
@@ -100,3 +105,30 @@ async def test_a_client_is_told_why_it_was_refused(house: House) -> None:
 async def test_what_is_refused_is_named(house: House, run_: dict[str, Any], message: str) -> None:
     answer = await house.user.post("/ag-ui", run_)
     assert (answer.status, answer.json) == (400, {"message": message, "code": "validation_failed"})
+
+
+@pytest.mark.mysql
+@needs_npm
+async def test_a_client_on_another_worker_sees_the_writers_death(database_url: str, tmp_path: Path) -> None:
+    """It runs the same run there."""
+    async with ModelServer() as model:
+        model.script(stream(chunk("Hel"), 0.3, chunk("lo"), STALL))
+        own = {"OPENAI_API_KEY": "key", "OPENAI_BASE_URL": model.url, "OPENAI_MODEL": "scripted"}
+        async with several_serving(2, tmp_path, DATABASE_URL=database_url, **own) as (one, other):
+            user = await one.api.user()
+            other_user = other.api.with_token(user.token)
+            async with (
+                on_the_way(House(one, model, user, one.url)) as (here, begun),
+                on_the_way(House(other, model, other_user, other.url)) as (there, resumed),
+            ):
+                writing = asyncio.ensure_future(run(here, HELLO))
+                await begun.wait()
+                following = asyncio.ensure_future(run(there, HELLO))
+                await resumed.wait()
+                await asyncio.sleep(1)  # the text reaches the log
+                os.kill(one.pid, signal.SIGKILL)
+                found, cut_off = await following, await writing
+    last = found["events"][-1]
+    assert (last["type"], last["code"]) == ("RUN_ERROR", "interrupted")
+    assert found["messages"][-1]["content"] == "Hello"
+    assert cut_off["events"][-1]["type"] != "RUN_FINISHED"

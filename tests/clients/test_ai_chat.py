@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import pytest_asyncio
 from chatcore_http.protocols.ai_sdk import HEADERS
 from clients.running import node
 from clients.serving import House, house_of, on_the_way, sending, text_of, ui_message
-from integration.databases import migrated_database
 from integration.model_server import STALL, Gate, ModelServer, chunk, plain, says, stream
 from integration.processes import several_serving
 
@@ -257,12 +256,6 @@ async def test_what_is_regenerated_exists(house: House, message: str | None) -> 
 
 
 # ---- several workers -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with migrated_database("mysql", tmp_path_factory.mktemp("databases")) as url:
-        yield url
 
 
 @pytest.mark.mysql
