@@ -64,7 +64,7 @@ from chatcore.use_cases.conversations import (
     SwitchBranch,
 )
 from chatcore.use_cases.encryption_keys import CountOldKeys, RotateKeys
-from chatcore.use_cases.items import DescribeConversation, ListItems, ReadConversation, ReadItem
+from chatcore.use_cases.items import DescribeConversation, ListItems, ListPath, ReadConversation, ReadItem
 from chatcore.use_cases.model_configs import (
     CheckModelConfig,
     CreateModelConfig,
@@ -121,6 +121,7 @@ class UseCases:
     read_conversation: ReadConversation
     describe_conversation: DescribeConversation
     list_items: ListItems
+    list_path: ListPath
     read_item: ReadItem
     read_request: ReadRequest
     list_requests: ListRequests

@@ -6,6 +6,7 @@ from typing import ClassVar, Protocol
 
 from chatcore.authority import ANYTIME, CHANGING, Owner, acting
 from chatcore.bounds import METADATA, Bounds, Range, need
+from chatcore.branches import ancestors
 from chatcore.endings import LoggedWork, with_logged_text
 from chatcore.entities import Conversation, ConversationId, Message, MessageId, OwnerId, Page, Scope, Status
 from chatcore.errors import NotFound, Raises, StorageFull, ValidationFailed
@@ -94,6 +95,37 @@ class ListItems:
                 messages = [*await work.messages.by_depth(*this, after=after, limit=limit + 1, active_only=True)]
             shown = [await with_logged_text(work, each) for each in messages[:limit]]
         return Page([each for each in shown if each.status is not Status.DELETED], len(messages) > limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListPath:
+    """List the messages from the top of the conversation down to one of them, or back up from it: what a reply to that
+    one continues. `after`: the last message of the page before. None of them was deleted."""
+
+    unit_of_work: UnitsOfWork[ItemsWork]
+    bounds: ClassVar[Bounds] = Bounds(limit=Range(1, 100))
+    raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed, NotFound)
+
+    async def __call__(
+        self,
+        *,
+        owner: OwnerId,
+        conversation_id: ConversationId,
+        message_id: MessageId,
+        after: MessageId | None = None,
+        limit: int = 20,
+        newest_first: bool = True,
+    ) -> Page[Message]:
+        self.bounds.check(limit=limit)
+        async with self.unit_of_work(read_only=True) as work:
+            path = [*ancestors(await work.messages.tree(owner, conversation_id), message_id)]
+            if not path:
+                raise NotFound("There is no such message.")
+            path = path[::-1] if newest_first else path
+            path = path[path.index(after) + 1 :] if after in path else path
+            found = [await work.messages.get(owner, conversation_id, each) for each in path[:limit]]
+        shown = [each for each in found if each is not None and each.status is not Status.DELETED]
+        return Page(shown, len(path) > limit)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,10 +42,11 @@ _PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class OfferedModel:
-    """A model by the name with which a request chooses it. `created_at`: None for the server's own."""
+    """A model by the name with which a request chooses it. `created_at`, `config_id`: None for the server's own."""
 
     name: str
     created_at: datetime | None = None
+    config_id: ModelConfigId | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class ModelChoice:
         found = dict[str, OfferedModel]()
         for config in configs:
             name = f"{_BY_ID}{config.id}" if config.model_name in found else config.model_name
-            found[name] = OfferedModel(name, config.created_at)
+            found[name] = OfferedModel(name, config.created_at, config.id)
         if self.defaults.model is not None:
             found.setdefault(self.defaults.model.model, OfferedModel(self.defaults.model.model))
         return list(found.values())
@@ -126,7 +127,9 @@ class FindModel:
         if not model:
             raise UnknownModel
         found = await self.choice.named(owner, model)
-        return OfferedModel(model, found.created_at if isinstance(found, ModelConfig) else None)
+        return (
+            OfferedModel(model, found.created_at, found.id) if isinstance(found, ModelConfig) else OfferedModel(model)
+        )
 
 
 class Relayed(AsyncIterable[bytes]):

@@ -93,14 +93,17 @@ class DescribeRequest:
 @dataclass(frozen=True, kw_only=True)
 class EraseMessage:
     """Delete what a message says, for good; its place in the conversation stays, so that its branches do. Of a reply
-    that was asked for in another protocol the request is deleted, too."""
+    that was asked for in another protocol the request is deleted, too. `with_question`: and the message that it
+    answers, unless there are other replies to that."""
 
     unit_of_work: UnitsOfWork[RequestWork]
     clock: Clock
     raises: ClassVar[Raises] = (*CHANGING, NotFound, ConversationBusy)
 
     @retry_on_contention
-    async def __call__(self, *, by: Owner, conversation_id: ConversationId, message_id: MessageId) -> None:
+    async def __call__(
+        self, *, by: Owner, conversation_id: ConversationId, message_id: MessageId, with_question: bool = False
+    ) -> None:
         """Raise `ConversationBusy` for a reply in progress."""
         async with acting(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             message = await work.messages.get(by.owner, conversation_id, message_id)
@@ -109,6 +112,8 @@ class EraseMessage:
             if not await work.messages.erase(by.owner, conversation_id, message_id):
                 raise ConversationBusy
             await work.requests.delete(by.owner, message_id)
+            if with_question and message.parent_id is not None and message.siblings == (message_id,):
+                await work.messages.erase(by.owner, conversation_id, message.parent_id)
             await work.commit()
 
 

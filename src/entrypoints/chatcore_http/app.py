@@ -37,18 +37,13 @@ from chatcore_http.options import allow_all_methods
 from chatcore_http.origins import READABLE, SENDABLE, RefusedPreflights
 from chatcore_http.parts import ALL_PARTS, Part, parts_of
 from chatcore_http.path_prefix import PathPrefix
-from chatcore_http.protocols import ag_ui_routes, ai_sdk_routes
-from chatcore_http.protocols.ag_ui_routes import Runs
-from chatcore_http.protocols.ai_chats import AiChats
-from chatcore_http.protocols.openai import chat_completions, embeddings, models
-from chatcore_http.protocols.openai.relaying import Relaying
+from chatcore_http.protocols.served import SHARED, protocol_routers
 from chatcore_http.refresh_cookie import RefreshCookie
 from chatcore_http.request_containers import RequestContainers, Socket
 from chatcore_http.request_limit import RequestLimit, count_unrouted
 from chatcore_http.request_log import RequestLog
 from chatcore_http.routes import (
     administration,
-    ai_chat_socket,
     api_keys,
     auth,
     chat,
@@ -65,7 +60,7 @@ from chatcore_http.systems import agent_api, rag_api, sessions_envelope, v1_chat
 class Edge(LitestarProvider):
     """Provides what only HTTP needs."""
 
-    _own = provide_all(AiChats, Answers, OpenSockets, Relaying, RefreshCookie, Runs, scope=Scope.APP)
+    _own = provide_all(Answers, OpenSockets, RefreshCookie, *SHARED, scope=Scope.APP)
 
     def __init__(self, authenticate: Authenticate | None) -> None:
         super().__init__()
@@ -146,18 +141,6 @@ def api_routers(settings: Settings, parts: Collection[Part] = ALL_PARTS) -> list
     if Part.SYSTEMS in parts:
         found += [*rag_api.routers(), *v1_chats.routers(), *agent_api.routers(), *sessions_envelope.routers()]
     return found
-
-
-def protocol_routers(settings: Settings) -> list[Router]:
-    """Return those of protocols that are described elsewhere, by those who made them."""
-    return [
-        *models.routers(),
-        *chat_completions.routers(settings.max_relay_body_bytes),
-        *embeddings.routers(settings.max_relay_body_bytes),
-        *ai_sdk_routes.routers(),
-        *ai_chat_socket.routers(),
-        *ag_ui_routes.routers(),
-    ]
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

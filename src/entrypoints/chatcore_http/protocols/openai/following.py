@@ -1,0 +1,50 @@
+"""Answers that are replies of a conversation: their end, or their events as a protocol numbers them."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from litestar import Response
+
+from chatcore import FollowReply, Message, Owner, ReplyEnded, ReplyEvent, SessionWatch
+from chatcore.errors import ChatcoreError
+from chatcore.use_cases.chat import AFTER
+from chatcore.wire import encoded, problem
+from chatcore_http.protocols.openai.errors import error_object
+from chatcore_http.streams import Stream, cut_off
+
+_EVENTS = "text/event-stream"
+
+
+class Following:
+    """An answer stops when the caller's session ends; the reply continues."""
+
+    def __init__(self, follow_reply: FollowReply, watch: SessionWatch) -> None:
+        self._follow_reply = follow_reply
+        self._watch = watch
+
+    async def end(self, reply: Message, caller: Owner) -> Message:
+        """Return the reply as it ended."""
+        async with self._watch.while_valid(caller), aclosing(self._events(reply, after=int(AFTER.maximum))) as events:
+            async for event in events:
+                if isinstance(event, ReplyEnded):
+                    return event.message
+        raise AssertionError("a reply that is there has an end")
+
+    def stream(self, reply: Message, caller: Owner, encode: Callable[[ReplyEvent], bytes]) -> Response[Any]:
+        """Return the reply's numbered pieces, from the first on."""
+        alive = self._watch.while_valid(caller)
+        events = self._events(reply, numbered=True)
+        return Stream(events, alive, encode, failed=_failed, media_type=_EVENTS, headers={"Cache-Control": "no-cache"})
+
+    def _events(self, reply: Message, **place: Any) -> AsyncGenerator[ReplyEvent, None]:
+        return self._follow_reply(
+            owner=reply.user_id, conversation_id=reply.conversation_id, reply_id=reply.id, **place
+        )
+
+
+def _failed(error: ChatcoreError) -> bytes | None:
+    """The end of a stream whose server shuts down says so, and that another try will do."""
+    if cut_off(error) == b"":
+        return b"data: %b\n\n" % encoded({"error": error_object(problem(error))})
+    return None

@@ -1,0 +1,213 @@
+"""/v1/responses: durable replies, each event with its number for ever."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+from dishka.integrations.litestar import FromDishka
+from litestar import Response, Router, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import HeaderParameter, QueryParameter
+
+from chatcore import (
+    Asked,
+    ChatOptions,
+    EraseMessage,
+    FindModel,
+    ListPath,
+    Message,
+    Owner,
+    ReadRequest,
+    Requested,
+    SendMessage,
+    Sent,
+    Status,
+    StopReply,
+)
+from chatcore.errors import FieldError, NotFound, ValidationFailed
+from chatcore_http.protocols.openai.following import Following
+from chatcore_http.protocols.openai.ids import reply_of_response
+from chatcore_http.protocols.openai.items import After, Limit, Listed, Order, listed, place
+from chatcore_http.protocols.openai.relaying import body_of
+from chatcore_http.protocols.openai.response_events import ResponseEvents
+from chatcore_http.protocols.openai.response_objects import response_object
+from chatcore_http.protocols.openai.response_requests import (
+    Continued,
+    CreateResponse,
+    check_request,
+    check_stored,
+    continued_of,
+    echo_of,
+    options_of,
+    read_fields,
+    read_request,
+    spoken_of,
+)
+from chatcore_http.routing import AnyRequest, private_router
+
+KIND = "response"
+
+
+class Responses:
+    """What the routes share."""
+
+    def __init__(
+        self, send_message: SendMessage, find_model: FindModel, read_request: ReadRequest, following: Following
+    ) -> None:
+        self._send_message = send_message
+        self._find_model = find_model
+        self._read_request = read_request
+        self._following = following
+
+    async def send(
+        self, caller: Owner, asked: CreateResponse, echo: Mapping[str, Any], *, idempotency_key: str | None
+    ) -> Sent:
+        continued, spoken = continued_of(asked), spoken_of(asked)
+        await self._check_there(caller, continued)
+        unnamed = idempotency_key is not None and continued.conversation_id is None
+        return await self._send_message(
+            by=caller,
+            conversation_id=continued.conversation_id,
+            client_id=f"{KIND} {idempotency_key}" if unnamed else None,
+            after=continued.after,
+            content=spoken.content,
+            earlier=spoken.earlier,
+            options=await self._with_model(caller, asked),
+            metadata=asked.metadata or {},
+            idempotency_key=idempotency_key,
+            asked=Asked(KIND, echo),
+        )
+
+    async def _check_there(self, caller: Owner, continued: Continued) -> None:
+        if continued.conversation_id is None or continued.after is None:
+            return
+        try:
+            await self._read_request(
+                owner=caller.owner, conversation_id=continued.conversation_id, reply_id=continued.after, kind=KIND
+            )
+        except NotFound:
+            raise ValidationFailed([FieldError("previous_response_id", "names no response")]) from None
+
+    async def _with_model(self, caller: Owner, asked: CreateResponse) -> ChatOptions:
+        """Without a name: that of the conversation, the newest configuration, or the server's."""
+        options = options_of(asked)
+        if not asked.model:
+            return options
+        found = await self._find_model(owner=caller.owner, model=asked.model)
+        return replace(options, config_id=found.config_id, server_model=found.config_id is None)
+
+    async def find(self, caller: Owner, name: str) -> Requested:
+        """Raise `NotFound`."""
+        named = reply_of_response(name)
+        if named is None:
+            raise NotFound("There is no such response.")
+        return await self._read_request(
+            owner=caller.owner, conversation_id=named.conversation_id, reply_id=named.message_id, kind=KIND
+        )
+
+    async def answer(self, reply: Message, echo: Any, caller: Owner, *, stream: bool, after: int = -1) -> Response[Any]:
+        """Return the events, or the response as it is."""
+        if stream:
+            return self._following.stream(reply, caller, ResponseEvents(reply, echo, after=after).encode)
+        return Response(response_object(reply, echo))
+
+    async def end(self, reply: Message, caller: Owner) -> Message:
+        return await self._following.end(reply, caller)
+
+
+@post(
+    "/responses", status_code=200, called={"content": "input", "earlier": "input", "idempotency_key": "Idempotency-Key"}
+)
+async def create(
+    request: AnyRequest,
+    caller: NamedDependency[Owner],
+    responses: FromDishka[Responses],
+    idempotency_key: Annotated[str | None, HeaderParameter(name="Idempotency-Key")] = None,
+) -> Response[Any]:
+    fields = read_fields(await body_of(request))
+    asked = read_request(fields)
+    check_request(asked)
+    check_stored(asked)
+    echo = echo_of(fields)
+    sent = await responses.send(caller, asked, echo, idempotency_key=idempotency_key)
+    reply = sent.reply
+    if not (asked.stream or asked.background):
+        reply = await responses.end(reply, caller)
+    return await responses.answer(reply, echo, caller, stream=bool(asked.stream))
+
+
+@get("/responses/{response_id:str}")
+async def read(
+    response_id: str,
+    caller: NamedDependency[Owner],
+    responses: FromDishka[Responses],
+    stream: bool = False,
+    starting_after: Annotated[int, QueryParameter(ge=-1, le=2**53)] = -1,
+) -> Response[Any]:
+    found = await responses.find(caller, response_id)
+    return await responses.answer(found.reply, found.request.body, caller, stream=stream, after=starting_after)
+
+
+@post("/responses/{response_id:str}/cancel", status_code=200)
+async def cancel(
+    response_id: str,
+    caller: NamedDependency[Owner],
+    responses: FromDishka[Responses],
+    stop_reply: FromDishka[StopReply],
+) -> Response[Any]:
+    found = await _stopped(await responses.find(caller, response_id), caller, responses, stop_reply)
+    return await responses.answer(found.reply, found.request.body, caller, stream=False)
+
+
+async def _stopped(found: Requested, caller: Owner, responses: Responses, stop_reply: StopReply) -> Requested:
+    if found.reply.status is not Status.WRITING:
+        return found
+    await stop_reply(by=caller, conversation_id=found.reply.conversation_id)
+    return replace(found, reply=await responses.end(found.reply, caller))
+
+
+@delete("/responses/{response_id:str}", status_code=200)
+async def remove(
+    response_id: str,
+    caller: NamedDependency[Owner],
+    responses: FromDishka[Responses],
+    stop_reply: FromDishka[StopReply],
+    erase_message: FromDishka[EraseMessage],
+) -> Response[Any]:
+    found = await _stopped(await responses.find(caller, response_id), caller, responses, stop_reply)
+    await erase_message(
+        by=caller, conversation_id=found.reply.conversation_id, message_id=found.reply.id, with_question=True
+    )
+    return Response({"id": response_id, "object": "response", "deleted": True})
+
+
+@get("/responses/{response_id:str}/input_items")
+async def input_items(
+    response_id: str,
+    caller: NamedDependency[Owner],
+    responses: FromDishka[Responses],
+    list_path: FromDishka[ListPath],
+    after: After = None,
+    limit: Limit = 20,
+    order: Order = "desc",
+) -> Listed:
+    question = (await responses.find(caller, response_id)).question
+    return listed(
+        await list_path(
+            owner=caller.owner,
+            conversation_id=question.conversation_id,
+            message_id=question.id,
+            after=place(after),
+            limit=limit,
+            newest_first=order == "desc",
+        )
+    )
+
+
+def routers(max_body_bytes: int) -> list[Router]:
+    handlers = [create, read, cancel, remove, input_items]
+    return [
+        private_router(
+            "/v1", handlers, tag="openai", keys=True, include_in_schema=False, request_max_body_size=max_body_bytes
+        )
+    ]

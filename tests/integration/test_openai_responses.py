@@ -1,0 +1,241 @@
+"""Responses and Conversations with OpenAI's own client, unchanged."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+import pytest
+import pytest_asyncio
+from openai import AsyncOpenAI
+
+from integration.http_app import Api
+from integration.model_server import Gate, ModelServer, chunk, plain, says, stream
+from integration.processes import Server, several_serving
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module")]
+
+
+@dataclass(frozen=True)
+class World:
+    model: ModelServer
+    servers: Any
+
+
+@dataclass(frozen=True)
+class User:
+    """The same user at two servers, with a key of their own."""
+
+    model: ModelServer
+    here: AsyncOpenAI
+    there: AsyncOpenAI
+    api: Api
+
+    async def ask(self, text: str = "Hello", **more: Any) -> Any:
+        return await self.here.responses.create(input=text, **more)
+
+
+def client_at(server: Server, key: str) -> AsyncOpenAI:
+    return AsyncOpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with ModelServer() as model:
+        environ = {"DATABASE_URL": database_url, "OPENAI_BASE_URL": model.url, "OPENAI_MODEL": "scripted"}
+        environ["SYSTEM_PROMPT"] = ""
+        number = 1 if database_url.startswith("sqlite") else 2
+        async with several_serving(number, tmp_path_factory.mktemp("data"), **environ) as servers:
+            yield World(model, servers)
+
+
+async def user_of(world: World) -> User:
+    api = await world.servers[0].api.user()
+    key = (await api.post("/auth/keys/create", {"name": "openai"})).ok(201)["key"]
+    first, last = (client_at(server, key) for server in (world.servers[0], world.servers[-1]))
+    return User(world.model, first, last, api)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def ada(world: World) -> AsyncIterator[User]:
+    ada = await user_of(world)
+    async with ada.here, ada.there:
+        yield ada
+
+
+async def test_a_response_and_its_continuation(ada: User) -> None:
+    ada.model.script(says("He", "llo", usage=(5, 2)), says("Again"))
+    first = await ada.ask("Hi", instructions="Be brief.", metadata={"a": "b"}, temperature=0.5)
+    assert (first.status, first.output_text) == ("completed", "Hello")
+    assert (first.instructions, first.metadata, first.temperature) == ("Be brief.", {"a": "b"}, 0.5)
+    assert first.usage
+    assert first.usage.total_tokens == 7
+    assert first.completed_at is not None
+    second = await ada.ask("And?", previous_response_id=first.id)
+    assert second.output_text == "Again"
+    assert second.previous_response_id == first.id
+    said = [(message["role"], message["content"]) for message in ada.model.requests[-1].body["messages"]]
+    assert said == [("user", "Hi"), ("assistant", "Hello"), ("user", "And?")]
+    assert await ada.there.responses.retrieve(first.id) == first
+    items = [item async for item in ada.there.responses.input_items.list(second.id, order="asc", limit=2)]
+    assert [item.role for item in items] == ["user", "assistant", "user"]  # type: ignore[union-attr]
+
+
+async def test_an_older_response_is_a_branch(ada: User) -> None:
+    ada.model.script(says("one"), says("two"), says("other two"))
+    first = await ada.ask("1")
+    await ada.ask("2", previous_response_id=first.id)
+    await ada.ask("2b", previous_response_id=first.id)
+    said = [message["content"] for message in ada.model.requests[-1].body["messages"]]
+    assert said == ["1", "one", "2b"]
+
+
+@pytest.mark.parametrize("cut", range(11))
+async def test_cut_at_any_event_and_resumed_in_both_ways(ada: User, cut: int) -> None:
+    gate = Gate()
+    ada.model.script(stream(chunk(reasoning="hm"), chunk("He"), gate, *says("l", "lo 🦄", usage=(1, 2)).steps))
+    seen = list[Any]()
+    events = await ada.ask(stream=True)
+    async for event in events:
+        seen.append(event)
+        if len(seen) > cut:
+            break
+        if len(seen) == 9:
+            gate.open()
+    name = seen[0].response.id
+    await events.close()
+    gate.open()
+    number = seen[-1].sequence_number
+    rest = [event async for event in await ada.there.responses.retrieve(name, stream=True, starting_after=number)]
+    whole = [event async for event in await ada.here.responses.retrieve(name, stream=True)]
+    assert [event.model_dump_json() for event in (*seen, *rest)] == [event.model_dump_json() for event in whole]
+    assert [event.sequence_number for event in whole] == list(range(len(whole)))
+    async with ada.there.responses.stream(response_id=name, starting_after=number) as resumed:
+        helper = [event.type async for event in resumed]
+        final = await resumed.get_final_response()
+    assert helper[-1] == "response.completed"
+    assert final.output_text == "Hello 🦄"
+
+
+async def test_a_background_response_is_cancelled_and_deleted(ada: User) -> None:
+    gate = Gate()
+    ada.model.script(stream(chunk("Hel"), gate, *says("lo").steps))
+    begun = await ada.ask(background=True)
+    assert (begun.status, begun.background) == ("in_progress", True)
+    await gate.reached()
+    stopped = await ada.there.responses.cancel(begun.id)
+    assert (stopped.status, stopped.output_text) == ("cancelled", "Hel")
+    assert await ada.here.responses.cancel(begun.id) == stopped
+    await ada.here.responses.delete(begun.id)
+    for client in (ada.here, ada.there):
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.retrieve(begun.id)
+
+
+async def test_conversations_hold_what_is_said_in_them(ada: User) -> None:
+    ada.model.script(says("Hello"))
+    items: Any = [{"type": "message", "role": "user", "content": "Earlier"}, {"role": "assistant", "content": "Yes"}]
+    talk = await ada.here.conversations.create(items=items, metadata={"topic": "x"})
+    answer = await ada.ask("Hi", conversation=talk.id)
+    assert answer.conversation
+    assert answer.conversation.id == talk.id
+    for order, texts in (("asc", ["Earlier", "Yes", "Hi", "Hello"]), ("desc", ["Hello", "Hi", "Yes", "Earlier"])):
+        listed: Any = ada.there.conversations.items.list(talk.id, order=order, limit=3)  # type: ignore[arg-type]
+        found = [item async for item in listed]
+        assert [item.content[0].text for item in found] == texts
+        assert await ada.there.conversations.items.retrieve(found[0].id, conversation_id=talk.id) == found[0]
+    changed = await ada.here.conversations.update(talk.id, metadata={"topic": "y"})
+    assert (await ada.there.conversations.retrieve(talk.id)).metadata == changed.metadata == {"topic": "y"}
+    first: Any = (await ada.here.conversations.items.list(talk.id, order="asc")).data[0]
+    await ada.here.conversations.items.delete(first.id, conversation_id=talk.id)
+    with pytest.raises(openai.NotFoundError):
+        await ada.there.conversations.items.retrieve(first.id, conversation_id=talk.id)
+    own = (await ada.api.get("/v1/conversations?limit=1")).ok()
+    assert own["data"][0]["id"] == talk.id
+    assert (await ada.here.conversations.delete(talk.id)).deleted
+    with pytest.raises(openai.NotFoundError):
+        await ada.there.conversations.retrieve(talk.id)
+
+
+async def test_a_key_sends_once(ada: User) -> None:
+    ada.model.script(says("once"))
+    both = await asyncio.gather(*(ada.ask("Hi", extra_headers={"Idempotency-Key": "k"}) for _ in range(2)))
+    assert both[0] == both[1]
+
+
+async def test_whole_conversations_are_taken(ada: User) -> None:
+    ada.model.script(says("fine"))
+    said: Any = [
+        {"role": "developer", "content": "Be kind."},
+        {"role": "user", "content": [{"type": "input_text", "text": each} for each in ("How", "are you?")]},
+        {"type": "message", "role": "assistant", "id": "msg_x", "status": "completed", "content": [
+            {"type": "output_text", "text": "Well.", "annotations": []}
+        ]},
+        {"type": "reasoning", "id": "rs_x", "summary": []},
+        {"role": "user", "content": "Really?"},
+    ]  # fmt: skip
+    assert (await ada.here.responses.create(input=said)).output_text == "fine"
+    roles = [message["role"] for message in ada.model.requests[-1].body["messages"]]
+    assert roles == ["system", "user", "assistant", "user"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"tools": [{"type": "function", "name": "x", "parameters": {}, "strict": True}]}, "tools"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"max_tool_calls": 1}, "max_tool_calls"),
+        ({"prompt": {"id": "pmpt_1"}}, "prompt"),
+        ({"temperature": 3}, "temperature"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
+        ({"truncation": "some"}, "truncation"),
+        ({"metadata": {"a": "b" * 513}}, "metadata"),
+        ({"previous_response_id": "resp_1_1"}, "previous_response_id"),
+        ({"previous_response_id": "x"}, "previous_response_id"),
+        ({"conversation": "x"}, "conversation"),
+        ({"conversation": "conv_1", "previous_response_id": "resp_1_1"}, "conversation"),
+        ({"input": []}, "input"),
+        ({"input": ""}, "input"),
+        ({"input": [{"role": "assistant", "content": "x"}]}, "input"),
+        ({"input": [{"type": "function_call_output", "call_id": "x", "output": "y"}]}, "input[0]"),
+        ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input[0].content[0]"),
+        ({"include": ["message.output_text.logprobs"]}, "include"),
+        ({"extra_body": {"not_yet_invented": 1}}, "not_yet_invented"),
+        ({"text": {"format": {"type": "odd"}}}, "text.format"),
+        ({"background": True, "store": False}, "background"),
+    ],
+)
+async def test_what_is_not_supported_is_refused_by_name(ada: User, asked: Any, param: str) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        await ada.here.responses.create(**{"input": "Hi", **asked})
+    assert (refused.value.param, refused.value.code) == (param, "validation_failed")
+
+
+async def test_another_users_are_not_there(ada: User, world: World) -> None:
+    ada.model.script(says("mine"))
+    mine = await ada.ask()
+    name = f"conv_{mine.id.split('_')[1]}"
+    bob = (await user_of(world)).here
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        lambda: bob.responses.retrieve(mine.id),
+        lambda: bob.responses.cancel(mine.id),
+        lambda: bob.responses.delete(mine.id),
+        lambda: bob.conversations.retrieve(name),
+        lambda: bob.conversations.items.create(name, items=[{"role": "user", "content": "x"}]),
+        lambda: bob.responses.create(input="x", conversation=name),
+    ]
+    async with bob:
+        for call in calls:
+            with pytest.raises(openai.NotFoundError):
+                await call()
+        with pytest.raises(openai.BadRequestError):
+            await bob.responses.create(input="x", previous_response_id=mine.id)
+
+
+async def test_a_failed_model_is_a_failed_response(ada: User) -> None:
+    ada.model.script(plain(401, '{"error": {"message": "no", "code": "invalid_api_key"}}'))
+    failed = await ada.ask()
+    assert failed.status == "failed"
+    assert failed.error
+    assert failed.error.code == "server_error"
