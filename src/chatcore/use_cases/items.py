@@ -122,7 +122,7 @@ class ListPath:
             if not path:
                 raise NotFound("There is no such message.")
             path = path[::-1] if newest_first else path
-            path = path[path.index(after) + 1 :] if after in path else path
+            path = path if after is None or after not in path else path[path.index(after) + 1 :]
             found = [await work.messages.get(owner, conversation_id, each) for each in path[:limit]]
         shown = [each for each in found if each is not None and each.status is not Status.DELETED]
         return Page(shown, len(path) > limit)

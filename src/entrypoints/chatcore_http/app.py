@@ -44,6 +44,7 @@ from chatcore_http.request_limit import RequestLimit, count_unrouted
 from chatcore_http.request_log import RequestLog
 from chatcore_http.routes import (
     administration,
+    ai_chat_socket,
     api_keys,
     auth,
     chat,
@@ -95,7 +96,7 @@ def create_app(
     )
     enveloped = settings.response_envelope == "code"
     app = Litestar(
-        route_handlers=[*routers(), *protocol_routers(settings), *socket.routers(), *pages],
+        route_handlers=[*routers(), *protocol_routers(settings), *socket.routers(), *ai_chat_socket.routers(), *pages],
         exception_handlers=exception_handlers(),
         lifespan=[opening.lifespan],
         openapi_config=None,

@@ -10,7 +10,6 @@ from chatcore_http.protocols.openai import chat_completions, conversations, embe
 from chatcore_http.protocols.openai.following import Following
 from chatcore_http.protocols.openai.relaying import Relaying
 from chatcore_http.protocols.openai.responses import Responses
-from chatcore_http.routes import ai_chat_socket
 
 SHARED = (AiChats, Following, Relaying, Responses, Runs)
 """What their routes share: one of each for the application."""
@@ -26,6 +25,5 @@ def protocol_routers(settings: Settings) -> list[Router]:
         *conversations.routers(most),
         *embeddings.routers(most),
         *ai_sdk_routes.routers(),
-        *ai_chat_socket.routers(),
         *ag_ui_routes.routers(),
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -243,7 +243,9 @@ def _text_of(content: Any, name: str) -> str:
     if isinstance(content, str):
         return content
     texts = list[str]()
-    parts: list[Any] = cast("list[Any]", content) if isinstance(content, list) else [None]
+    if not isinstance(content, list):
+        raise broken(name, "must be text, or a list of parts")
+    parts: Sequence[object] = content
     for number, part in enumerate(parts):
         match part:
             case {"type": str(kind), "text": str(text)} if kind in _TEXTS:

@@ -1,6 +1,5 @@
 """The contract of what clients of other protocols need: names, metadata, requests, and messages that are erased."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
