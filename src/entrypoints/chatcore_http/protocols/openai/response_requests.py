@@ -243,9 +243,10 @@ def _text_of(content: Any, name: str) -> str:
     if isinstance(content, str):
         return content
     texts = list[str]()
-    if not isinstance(content, list):
-        raise broken(name, "must be text, or a list of parts")
-    parts: Sequence[object] = content
+    try:
+        parts = msgspec.convert(content, list[dict[str, Any]])
+    except msgspec.ValidationError:
+        raise broken(name, "must be text, or a list of parts") from None
     for number, part in enumerate(parts):
         match part:
             case {"type": str(kind), "text": str(text)} if kind in _TEXTS:
