@@ -227,13 +227,22 @@ INTERNAL = Failure(code="internal", detail="Internal server error.")
 """An error of chatcore or its database, not of the model."""
 
 
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image of a user's message. `detail`: how closely the model is to look, in OpenAI's words."""
+
+    media_type: str
+    data: bytes = field(repr=False)
+    detail: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One message; an assistant's message is a reply. The reply's text is `reasoning`, then `content`.
 
     `parent_id` is the message that it follows: for a reply, the user's message that it answers. `siblings` are the ids
     of all messages with this parent, its own included, lowest first: the conversation's branches. `metadata`: what the
-    program that sent it says of it. `ended_at`: of a reply, when it ended.
+    program that sent it says of it. `images`: how many it has. `ended_at`: of a reply, when it ended.
     """
 
     id: MessageId
@@ -250,6 +259,7 @@ class Message:
     finish_reason: FinishReason | None = None
     error: Failure | None = None
     metadata: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+    images: int = 0
     created_at: datetime
     ended_at: datetime | None = None
 

@@ -1,17 +1,18 @@
 """The sizes of a user's data, which count against the storage limit.
 
-A conversation counts a flat size, its title included, and its metadata; a message counts a flat size and its texts in
-UTF-8: content, reasoning, the detail of an error, and its metadata. Metadata, and what a client's protocol asked for,
-count as JSON. Requests over the limit are refused; a model's text is always stored, and counts.
+A conversation counts a flat size, its title included, and its metadata; a message counts a flat size, its texts in
+UTF-8 (content, reasoning, the detail of an error, and its metadata), and the bytes of its images. Metadata, and what a
+client's protocol asked for, count as JSON. Requests over the limit are refused; a model's text is always stored, and
+counts.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatcore.entities import Conversation, Message, OwnerId, Request
+from chatcore.entities import Conversation, Image, Message, OwnerId, Request
 from chatcore.texts import utf8_length
 
 MAX_STORAGE_BYTES = 1024**3
@@ -36,6 +37,10 @@ def _as_json(value: Mapping[str, Any]) -> str:
 
 def conversation_size(conversation: Conversation) -> int:
     return CONVERSATION_BYTES + (utf8_length(_as_json(conversation.metadata)) if conversation.metadata else 0)
+
+
+def images_size(images: Iterable[Image]) -> int:
+    return sum(len(image.data) for image in images)
 
 
 def request_size(request: Request) -> int:

@@ -108,6 +108,7 @@ def message_data(message: Message) -> Json:
         "finish_reason": message.finish_reason,
         "error": message.error and asdict(message.error),
         "metadata": dict(message.metadata),
+        "images": message.images,
         "created_at": moment(message.created_at),
         "content": message.content,
         "reasoning": message.reasoning,

@@ -12,6 +12,7 @@ from sqlalchemy.pool import NullPool
 from chatcore.entities import Scope
 from chatcore_sql.tables import (
     conversations,
+    message_images,
     messages,
     metadata,
     model_configs,
@@ -277,6 +278,21 @@ def _requests() -> Rows:
             }
 
 
+def _message_images() -> Rows:
+    """Two of each question, without their bytes."""
+    for message in _messages():
+        for number in range(2 if message["role"] == "user" else 0):
+            yield {
+                "user_id": message["user_id"],
+                "message_id": message["id"],
+                "number": number,
+                "conversation_id": message["conversation_id"],
+                "media_type": "image/png",
+                "size": 0,
+                "data": b"",
+            }
+
+
 def _reply_log() -> Rows:
     for conversation in _conversations():
         for row in range(20 if conversation["writing_reply_id"] else 0):
@@ -304,6 +320,7 @@ _TABLES: dict[Table, Any] = {
     conversations: _conversations,
     messages: _messages,
     requests: _requests,
+    message_images: _message_images,
     reply_log: _reply_log,
     workers: _workers,
 }

@@ -115,6 +115,7 @@ async def test_a_chat_as_json(ada: Api, model: ScriptedModel, route: str) -> Non
         "finish_reason": "length",
         "error": None,
         "metadata": {},
+        "images": 0,
         "created_at": reply["created_at"],
     }
     assert await ada.messages(conversation) == [message, reply]

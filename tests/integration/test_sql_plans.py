@@ -18,6 +18,7 @@ from chatcore.entities import (
     Conversation,
     ConversationId,
     Failure,
+    Image,
     Message,
     MessageId,
     ModelConfigId,
@@ -326,6 +327,7 @@ CALLS: Mapping[str, Sequence[Call]] = {
             model=None,
             now=NOW,
             idempotency=Idempotency("new", bytes(32)),
+            images=[Image("image/png", b"x")],
         )
     ],
     "messages.get": [lambda work, it: work.messages.get(it.owner, it.conversation, it.message)],
@@ -366,6 +368,12 @@ CALLS: Mapping[str, Sequence[Call]] = {
     "messages.finish": [finish],
     "messages.erase": [lambda work, it: work.messages.erase(it.owner, it.conversation, it.message)],
     "messages.cuts": [lambda work, it: work.messages.cuts(it.owner, it.conversation, it.message)],
+    "messages.image": [lambda work, it: work.messages.image(it.owner, it.conversation, MessageId(it.message - 1), 0)],
+    "messages.images_of": [
+        lambda work, it: work.messages.images_of(
+            it.owner, it.conversation, [MessageId(it.message - 1), it.message], max_bytes=1000
+        )
+    ],
     "requests.add": [lambda work, it: work.requests.add(a_request(it))],
     "requests.get": [lambda work, it: work.requests.get(it.owner, it.message)],
     "requests.list": [

@@ -16,7 +16,7 @@ from chatcore.entities import (
 )
 from chatcore.errors import Contention, NotFound
 from chatcore.ports import NO_METADATA, ConversationRepo, Matches, ModelConfigRepo
-from chatcore.storage import conversation_size, request_size, size_of
+from chatcore.storage import conversation_size, images_size, request_size, size_of
 from chatcore.texts import Needle
 from chatcore_memory.state import State, Transaction, owned, search
 
@@ -265,6 +265,8 @@ class MemoryConversations(ConversationRepo):
             asked = [each for each in state.requests.values() if each.conversation_id == conversation_id]
             for request in asked:
                 del state.requests[request.reply_id]
+            shown = [place for place in state.images if place[1] == conversation_id]
+            size += sum(images_size(state.images.pop(place)) for place in shown)
             self._transaction.ledger.note(owner, -size - sum(map(request_size, asked)))
             return len(messages) + 1
 

@@ -3,10 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from operator import attrgetter
 
-from chatcore.entities import SPOKEN, Conversation, ConversationId, Message, MessageId, OwnerId, Role, Status
+from chatcore.entities import SPOKEN, Conversation, ConversationId, Image, Message, MessageId, OwnerId, Role, Status
 from chatcore.errors import IdempotencyKeyReused, NotFound
 from chatcore.ports import (
     NO_METADATA,
@@ -21,7 +21,7 @@ from chatcore.ports import (
     Node,
     ReplyLog,
 )
-from chatcore.storage import size_of, text_size
+from chatcore.storage import images_size, size_of, text_size
 from chatcore.texts import Needle, bytes_of, excerpt_of, fitting, newest_that_fit, utf8_length
 from chatcore_memory.state import State, Transaction, owned, search
 
@@ -43,6 +43,7 @@ class MemoryMessages(MessageRepo):
         now: datetime,
         idempotency: Idempotency | None = None,
         metadata: Mapping[str, str] = NO_METADATA,
+        images: Sequence[Image] = (),
     ) -> Message:
         message = Message(
             id=MessageId(self._transaction.new_id()),
@@ -54,6 +55,7 @@ class MemoryMessages(MessageRepo):
             status=Status.WRITING if writing else Status.COMPLETE,
             model=model,
             metadata=metadata,
+            images=len(images),
             created_at=now,
         )
 
@@ -65,7 +67,9 @@ class MemoryMessages(MessageRepo):
                     raise IdempotencyKeyReused
                 state.idempotency[message.id] = idempotency
             put(state, message)
-            self._transaction.ledger.ask(owner, size_of(message))
+            if images:
+                state.images[owner, conversation_id, message.id] = tuple(images)
+            self._transaction.ledger.ask(owner, size_of(message) + images_size(images))
             return replace(message, siblings=(message.id,))
 
         return await self._transaction.write(insert)
@@ -155,9 +159,10 @@ class MemoryMessages(MessageRepo):
                 messages = [each for each in messages_of(state, owner, conversation_id) if each.id in among]
             heads, left = list[Message](), max_bytes
             for message in reversed(messages[-limit:]):
-                content = message.content if message.status in SPOKEN else ""
-                left -= utf8_length(content)
-                heads.append(replace(message, content=content if left >= 0 else "", reasoning=None))
+                spoken = message.status in SPOKEN
+                left -= utf8_length(message.content) if spoken else 0
+                head = replace(message, reasoning=None)
+                heads.append(head if spoken and left >= 0 else replace(head, content="", images=0))
             return heads[::-1]
 
         return await self._transaction.read(select)
@@ -283,10 +288,13 @@ class MemoryMessages(MessageRepo):
                 return False
             if message.status in (Status.WRITING, Status.DELETED):
                 return False
-            erased = replace(message, content="", reasoning=None, status=Status.DELETED, error=None, metadata={})
+            erased = replace(
+                message, content="", reasoning=None, status=Status.DELETED, error=None, metadata={}, images=0
+            )
             state.messages[message_id] = erased
             state.cuts.pop(message_id, None)
-            self._transaction.ledger.note(owner, size_of(erased) - size_of(message))
+            images = state.images.pop((owner, conversation_id, message_id), ())
+            self._transaction.ledger.note(owner, size_of(erased) - size_of(message) - images_size(images))
             return True
 
         return await self._transaction.write(update)
@@ -295,6 +303,29 @@ class MemoryMessages(MessageRepo):
         def select(state: State) -> Sequence[int]:
             reply = owned(state.messages, owner, reply_id)
             return state.cuts.get(reply_id, ()) if reply and reply.conversation_id == conversation_id else ()
+
+        return await self._transaction.read(select)
+
+    async def image(
+        self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId, number: int
+    ) -> Image | None:
+        def select(state: State) -> Image | None:
+            images = state.images.get((owner, conversation_id, message_id), ())
+            return images[number] if 0 <= number < len(images) else None
+
+        return await self._transaction.read(select)
+
+    async def images_of(
+        self, owner: OwnerId, conversation_id: ConversationId, message_ids: Sequence[MessageId], *, max_bytes: int
+    ) -> Mapping[MessageId, Sequence[Image]]:
+        def select(state: State) -> Mapping[MessageId, Sequence[Image]]:
+            found = [state.images.get((owner, conversation_id, message_id), ()) for message_id in message_ids]
+            totals = accumulate(map(images_size, found))
+            return {
+                message_id: images
+                for message_id, images, total in zip(message_ids, found, totals, strict=True)
+                if images and total <= max_bytes
+            }
 
         return await self._transaction.read(select)
 

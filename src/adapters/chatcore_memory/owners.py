@@ -72,6 +72,7 @@ class MemoryOwners(OwnerRepo):
             state.closing = without(state.closing, owner)
             state.messages = without(state.messages, owner)
             state.requests = without(state.requests, owner)
+            state.images = {place: images for place, images in state.images.items() if place[0] != owner}
             state.idempotency = {key: named for key, named in state.idempotency.items() if key in state.messages}
             state.reply_log = without(state.reply_log, owner)
             del state.stored[owner]

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from chatcore.entities import (
     Conversation,
     ConversationId,
+    Image,
     Message,
     MessageId,
     ModelConfig,
@@ -28,6 +29,7 @@ from chatcore.ports import Clock, Idempotency, LogEntry, Matches
 from chatcore.storage import StorageLedger
 
 T = TypeVar("T")
+Place: TypeAlias = tuple[OwnerId, ConversationId, MessageId]
 Executed: TypeAlias = tuple[Any, Mapping[str, Any]]  # a statement and its values
 
 
@@ -87,6 +89,7 @@ class State:
     closed: set[OwnerId] = field(default_factory=set[OwnerId])
     depths: dict[MessageId, int] = field(default_factory=dict[MessageId, int])
     requests: dict[MessageId, Request] = field(default_factory=dict[MessageId, Request])
+    images: dict[Place, Sequence[Image]] = field(default_factory=dict[Place, Sequence[Image]])
     inactive: set[MessageId] = field(default_factory=set[MessageId])
     cuts: dict[MessageId, Sequence[int]] = field(default_factory=dict[MessageId, Sequence[int]])
     reply_log: dict[tuple[MessageId, int], LogEntry] = field(default_factory=dict[tuple[MessageId, int], LogEntry])

@@ -116,13 +116,13 @@ REPLY_TO = (
     .limit(1)
 )
 CUTS = select(_m.cuts).where(*_OF_CONVERSATION, _m.id == bindparam("message"))
-LOCK = select(_m.status).where(*_OF_CONVERSATION, _m.id == bindparam("message")).with_for_update()
+LOCK = select(_m.status, _m.images).where(*_OF_CONVERSATION, _m.id == bindparam("message")).with_for_update()
 _EMPTY: dict[str, Any] = {
     "content": "",
     "content_bytes": 0,
     "reasoning_bytes": 0,
     "status": Status.DELETED,
-    **dict.fromkeys(("reasoning", "cuts", "error_code", "error_detail", "metadata")),
+    **dict.fromkeys(("reasoning", "cuts", "error_code", "error_detail", "metadata", "images")),
 }
 ERASE = update(messages).where(*_OF_CONVERSATION, _m.id == bindparam("message")).values(_EMPTY)
 FINISH = update(messages).where(_m.user_id == bindparam("owner"), _m.id == bindparam("message"))
@@ -177,13 +177,13 @@ _HEAD = (*HEAD.columns, _m.depth, CONTENT_SIZE.label("size"))
 
 
 def _told(heads: Subquery) -> Select[*tuple[Any, ...]]:
-    """The columns `HEAD`, depth and content."""
+    """The columns `HEAD`, depth, content and images."""
     order = (heads.c.depth.desc(), heads.c.id.desc())
     total = func.sum(case((_spoken(heads), heads.c.size), else_=0)).over(order_by=order)
     told = select(*heads.c, total.label("total")).subquery("told")
     fits = and_(_spoken(told), told.c.total <= bindparam("max_bytes", type_=BigInteger))
     columns = (told.c[column.name] for column in (*HEAD.columns, _m.depth))
-    return select(*columns, _m.content).select_from(told.outerjoin(messages, and_(_m.id == told.c.id, fits)))
+    return select(*columns, _m.content, _m.images).select_from(told.outerjoin(messages, and_(_m.id == told.c.id, fits)))
 
 
 def _spoken(heads: Subquery) -> ColumnElement[bool]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
-from chatcore.entities import Conversation, ConversationId, Message, MessageId, OwnerId, Role, Status
+from chatcore.entities import Conversation, ConversationId, Image, Message, MessageId, OwnerId, Role, Status
 from chatcore.errors import IdempotencyKeyReused
 from chatcore.ports import NO_METADATA, PAGE_BYTES, Hit, Idempotency, Matches, MessageRef, MessageRepo, Node
 from chatcore.storage import MESSAGE_BYTES, StorageLedger, size_of, text_size
@@ -17,6 +17,7 @@ from chatcore_sql import message_statements as sql
 from chatcore_sql.conversations import CONVERSATION, CONVERSATIONS, conversation_from
 from chatcore_sql.cuts import packed, unpacked
 from chatcore_sql.failures import violates
+from chatcore_sql.images import SqlImages
 from chatcore_sql.message_statements import HEAD, NODE, message_from, with_siblings
 from chatcore_sql.search import find
 from chatcore_sql.statements import Row, Statements
@@ -31,6 +32,7 @@ class SqlMessageRepo(MessageRepo):
     def __init__(self, statements: Statements, ledger: StorageLedger) -> None:
         self._statements = statements
         self._ledger = ledger
+        self._images = SqlImages(statements, ledger)
 
     async def add(
         self,
@@ -45,6 +47,7 @@ class SqlMessageRepo(MessageRepo):
         now: datetime,
         idempotency: Idempotency | None = None,
         metadata: Mapping[str, str] = NO_METADATA,
+        images: Sequence[Image] = (),
     ) -> Message:
         message = Message(
             id=_NEW,
@@ -56,6 +59,7 @@ class SqlMessageRepo(MessageRepo):
             status=Status.WRITING if writing else Status.COMPLETE,
             model=model,
             metadata=metadata,
+            images=len(images),
             created_at=now,
         )
         try:
@@ -68,7 +72,9 @@ class SqlMessageRepo(MessageRepo):
             if violates(error, "conversation_id"):  # ends the name of the key's index, and the list of its columns
                 raise IdempotencyKeyReused from None
             raise
-        return replace(message, id=message_id, siblings=(message_id,))
+        message = replace(message, id=message_id, siblings=(message_id,))
+        await self._images.add(message, images)
+        return message
 
     async def _stored(self, message: Message, **more: object) -> MessageId:
         """`more`: columns that are no fields."""
@@ -149,7 +155,8 @@ class SqlMessageRepo(MessageRepo):
             rows = await self._statements.rows(sql.TOLD_AMONG, **this, limit=limit, these=among[-limit:])
         else:
             rows = list[Row]()
-        told = [(depth, _head_from(head, owner, conversation_id, content)) for *head, depth, content in rows]
+        this_one = (owner, conversation_id)
+        told = [(depth, _head_from(head, *this_one, content, images)) for *head, depth, content, images in rows]
         return [message for _, message in sorted(told, key=lambda each: (each[0], each[1].id))]
 
     async def by_depth(
@@ -247,6 +254,8 @@ class SqlMessageRepo(MessageRepo):
         if row is None or row[0] in (Status.WRITING, Status.DELETED):
             return False
         size = await self._statements.first(SIZE_OF_MESSAGES, owner=owner, these=[message_id])
+        if row[1]:
+            await self._images.delete(owner, conversation_id, message_id)
         self._ledger.note(owner, MESSAGE_BYTES - int(size[0] if size else MESSAGE_BYTES))
         return await self._statements.change(sql.ERASE, **this) == 1
 
@@ -255,9 +264,19 @@ class SqlMessageRepo(MessageRepo):
         row = await self._statements.first(sql.CUTS, **this)
         return unpacked(row[0]) if row else ()
 
+    async def image(
+        self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId, number: int
+    ) -> Image | None:
+        return await self._images.get(owner, conversation_id, message_id, number)
 
-def _head_from(row: Row, owner: OwnerId, conversation_id: ConversationId, content: str | None) -> Message:
-    return HEAD.from_row(row, user_id=owner, conversation_id=conversation_id, content=content or "")
+    async def images_of(
+        self, owner: OwnerId, conversation_id: ConversationId, message_ids: Sequence[MessageId], *, max_bytes: int
+    ) -> Mapping[MessageId, Sequence[Image]]:
+        return await self._images.of(owner, conversation_id, message_ids, max_bytes)
+
+
+def _head_from(row: Row, owner: OwnerId, conversation_id: ConversationId, content: str | None, images: int) -> Message:
+    return HEAD.from_row(row, user_id=owner, conversation_id=conversation_id, content=content or "", images=images)
 
 
 def _hit_from(conversation: Conversation, row: Row, place: int) -> Hit:

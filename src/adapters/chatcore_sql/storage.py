@@ -8,13 +8,15 @@ from sqlalchemy.exc import IntegrityError
 
 from chatcore.errors import Contention, StorageFull
 from chatcore.storage import CONVERSATION_BYTES, MESSAGE_BYTES, StorageChange, StorageLedger
+from chatcore_sql.dialects.mysql import by_index
 from chatcore_sql.functions import octet_length
 from chatcore_sql.statements import Statements
-from chatcore_sql.tables import conversations, messages, owners, requests, user_storage
+from chatcore_sql.tables import conversations, message_images, messages, owners, requests, user_storage
 
 _s = user_storage.c
 _m = messages.c
 _c = conversations.c
+_i = message_images.c
 
 # A process of an earlier version, which is still running, does not say how long its texts are.
 CONTENT_SIZE = func.coalesce(_m.content_bytes, octet_length(_m.content))
@@ -35,10 +37,16 @@ SIZE_OF_MESSAGES = _sum_of(messages).where(
 
 _asked = select(func.coalesce(func.sum(octet_length(requests.c.body)), 0)).select_from(requests)
 _metadata = func.coalesce(octet_length(_c.metadata), 0)
-_requests = _asked.where(requests.c.user_id == bindparam("owner"), requests.c.conversation_id == _c.id)
-SIZE_OF_CONVERSATION = select(CONVERSATION_BYTES + _metadata + _requests.scalar_subquery()).where(
-    _c.user_id == bindparam("owner"), _c.id == bindparam("conversation")
+_requests = _asked.with_hint(requests, **by_index("ix_requests_user_id_conversation_id")).where(
+    requests.c.user_id == bindparam("owner"), requests.c.conversation_id == _c.id
 )
+_pictured = select(func.coalesce(func.sum(_i.size), 0)).select_from(message_images)
+_images = _pictured.with_hint(message_images, **by_index("ix_message_images_user_id_conversation_id")).where(
+    _i.user_id == bindparam("owner"), _i.conversation_id == _c.id
+)
+SIZE_OF_CONVERSATION = select(
+    CONVERSATION_BYTES + _metadata + _requests.scalar_subquery() + _images.scalar_subquery()
+).where(_c.user_id == bindparam("owner"), _c.id == bindparam("conversation"))
 
 _size: ColumnElement[int] = bindparam("size", type_=BigInteger)
 _TAKE = update(user_storage).where(_s.user_id == bindparam("user")).values(stored_bytes=_s.stored_bytes + _size)
@@ -52,9 +60,10 @@ _begun = (
 )
 _said = _sum_of(messages).where(_m.user_id == owners.c.id).scalar_subquery()
 _requested = _asked.where(requests.c.user_id == owners.c.id).scalar_subquery()
+_shown = _pictured.where(_i.user_id == owners.c.id).scalar_subquery()
 _COUNT = insert(user_storage).from_select(
     ["user_id", "stored_bytes"],
-    select(owners.c.id, _begun + _said + _requested).where(owners.c.id == bindparam("user")),
+    select(owners.c.id, _begun + _said + _requested + _shown).where(owners.c.id == bindparam("user")),
 )
 
 

@@ -27,6 +27,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -89,6 +90,10 @@ def _parent(value: int | None) -> int | None:
     return value or None
 
 
+def _count(value: int | None) -> int:
+    return value or 0
+
+
 class ProfileText(TypeDecorator[Profile]):
     """JSON of the parts that there are; NULL if there are none. Parts of a newer version are ignored."""
 
@@ -149,6 +154,19 @@ class Flag(TypeDecorator[bool]):
         return {None: False, False: False, True: True}.__getitem__  # 0 and 1 are their equals
 
 
+class Count(TypeDecorator[int]):
+    """NULL is 0."""
+
+    impl: Any = SmallInteger
+    cache_ok: bool | None = True
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> int | None:
+        return value or None
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        return _count
+
+
 class Word(TypeDecorator[StrEnum]):
     """One of an enumeration's."""
 
@@ -195,7 +213,7 @@ class Parent(Id):
 
 
 LongText: TypeEngine[str] = Text().with_variant(mysql.MEDIUMTEXT(), "mysql")  # a TEXT of MySQL's ends at 64 KiB
-Cuts: TypeEngine[bytes] = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")  # of pieces: two bytes each
+Blob: TypeEngine[bytes] = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql")  # a BLOB of MySQL's ends at 64 KiB
 Digest: TypeEngine[bytes] = LargeBinary(32).with_variant(mysql.BINARY(32), "mysql")
 
 metadata: MetaData = MetaData(  # no names for primary keys: MySQL ignores them, with a warning
@@ -364,10 +382,11 @@ messages: Table = Table(
     Column("total_tokens", Integer),
     Column("estimated", Flag),
     Column("finish_reason", Word(FinishReason)),
-    Column("cuts", Cuts),
+    Column("cuts", Blob),  # of pieces: two bytes each
     Column("error_code", String(64)),
     Column("error_detail", Text),
     Column("metadata", PairsText),
+    Column("images", Count),
     Column("ended_at", Moment),  # of a reply, since that sets its conversation's `updated_at`
     Column("idempotency_key", String(255)),
     Column("idempotency_digest", Digest),
@@ -407,6 +426,23 @@ requests: Table = Table(
     Index(None, "user_id", "kind", "reply_id"),
 )
 
+message_images: Table = Table(
+    TableName("message_images"),
+    metadata,
+    Column("user_id", Id, primary_key=True, autoincrement=False),
+    Column("message_id", Id, primary_key=True, autoincrement=False),
+    Column("number", SmallInteger, primary_key=True, autoincrement=False),
+    Column("conversation_id", Id, nullable=False),
+    Column("media_type", String(32), nullable=False),
+    Column("detail", String(16)),
+    Column("size", Integer, nullable=False),  # of the data, in bytes
+    Column("data", Blob, nullable=False),
+    ForeignKeyConstraint(
+        ["user_id", "conversation_id"], ["conversations.user_id", "conversations.id"], ondelete="CASCADE"
+    ),
+    Index(None, "user_id", "conversation_id"),
+)
+
 # No foreign keys: one reply that was deleted meanwhile must not keep a whole batch out of the log.
 reply_log: Table = Table(
     TableName("reply_log"),
@@ -416,7 +452,7 @@ reply_log: Table = Table(
     Column("text_offset", Integer, primary_key=True, autoincrement=False),
     Column("kind", String(16), nullable=False),
     Column("text", LongText, nullable=False),
-    Column("cuts", Cuts),
+    Column("cuts", Blob),
 )
 
 # A worker's id is its epoch. Its time is the database's, as microseconds since 1970: all can reckon with that.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from chatcore.entities import Conversation, ConversationId, Message, MessageId, OwnerId, Role
+from chatcore.entities import Conversation, ConversationId, Image, Message, MessageId, OwnerId, Role
 from chatcore.ports.conversations import NO_METADATA, Hit, Matches
 
 PAGE_BYTES = 4 * 1024 * 1024
@@ -48,6 +48,7 @@ class MessageRepo(Protocol):
         now: datetime,
         idempotency: Idempotency | None = None,
         metadata: Mapping[str, str] = NO_METADATA,
+        images: Sequence[Image] = (),
     ) -> Message:
         """Ids need not grow. The message is in the active branch, where `parent_id` has to be the last one. `writing`:
         a reply that is yet to be written. `siblings` are not looked up.
@@ -106,9 +107,9 @@ class MessageRepo(Protocol):
         among: Sequence[MessageId] | None = None,
     ) -> Sequence[Message]:
         """For a prompt: the last `limit` messages of the active branch, down to `through` if given (none, if that is in
-        another branch), or of the path `among`; the topmost first, without reasoning and siblings. The content is empty
-        of those that failed or are being written, and of those from where on, backwards, there are more than
-        `max_bytes` of it, which is not read either."""
+        another branch), or of the path `among`; the topmost first, without reasoning and siblings. Content and
+        images are left out of those that failed or are being written, and of those from where on, backwards, there are
+        more than `max_bytes` of content, which is not read either."""
 
     @abstractmethod
     async def by_depth(
@@ -178,9 +179,22 @@ class MessageRepo(Protocol):
 
     @abstractmethod
     async def erase(self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId) -> bool:
-        """Delete what a message says, with its metadata; its place in the tree stays, with the status `deleted`.
-        False: there is no such message, it is erased already, or it is being written."""
+        """Delete what a message says, with its images and its metadata; its place in the tree stays, with the status
+        `deleted`. False: there is no such message, it is erased already, or it is being written."""
 
     @abstractmethod
     async def cuts(self, owner: OwnerId, conversation_id: ConversationId, reply_id: MessageId) -> Sequence[int]:
         """Return those that the reply was finished with; none if none were given."""
+
+    @abstractmethod
+    async def image(
+        self, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId, number: int
+    ) -> Image | None:
+        """The message's image of this number, from 0."""
+
+    @abstractmethod
+    async def images_of(
+        self, owner: OwnerId, conversation_id: ConversationId, message_ids: Sequence[MessageId], *, max_bytes: int
+    ) -> Mapping[MessageId, Sequence[Image]]:
+        """All images of the first of these messages, as many as have at most `max_bytes` of images together. Messages
+        without images are left out."""

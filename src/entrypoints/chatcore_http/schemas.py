@@ -125,6 +125,7 @@ class _Message(Shape, frozen=True, kw_only=True):
     finish_reason: Literal["stop", "length", "content_filter", "tool_calls", "error"] | None
     error: Failure | None
     metadata: dict[str, str]
+    images: int
     created_at: datetime
 
 

@@ -13,6 +13,7 @@ from chatcore_testing.contracts.storage.conversations import ConversationRepoChe
 from chatcore_testing.contracts.storage.deletion import AccountDeletionChecks
 from chatcore_testing.contracts.storage.expiry import ExpiryChecks
 from chatcore_testing.contracts.storage.idempotency import IdempotencyChecks
+from chatcore_testing.contracts.storage.images import ImageChecks
 from chatcore_testing.contracts.storage.messages import MessageRepoChecks
 from chatcore_testing.contracts.storage.model_configs import ModelConfigRepoChecks
 from chatcore_testing.contracts.storage.order import OrderChecks
@@ -37,6 +38,7 @@ CHECKS = (
     OrderChecks,
     IdempotencyChecks,
     RequestRepoChecks,
+    ImageChecks,
     ReplyLogChecks,
     WorkersChecks,
     UnfinishedRepliesChecks,

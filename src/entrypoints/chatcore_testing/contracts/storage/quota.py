@@ -16,6 +16,7 @@ from chatcore_testing.contracts.storage.base import (
     stored_conversation,
     stored_reply,
 )
+from chatcore_testing.contracts.storage.images import SMALL, add_images
 
 MOST = 20_000
 FIRST = CONVERSATION_BYTES
@@ -147,3 +148,12 @@ class StorageQuotaChecks(StoreChecks, about="quota", needs=Capability.QUOTA):
             await work.owners.delete(owner.id)
             await work.commit()
         assert await stored(unit_of_work, owner) == 0
+
+    async def test_images_are_within_the_limit(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        async with unit_of_work() as work:
+            await add_images(work, conversation, [replace(SMALL, data=bytes(MOST))])
+            with raises(StorageFull):
+                await work.commit()
+        assert await stored(unit_of_work, owner) == FIRST
