@@ -124,6 +124,7 @@ if TYPE_CHECKING:
     from chatcore.use_cases.items import ListItems as ListItems
     from chatcore.use_cases.items import ListPath as ListPath
     from chatcore.use_cases.items import ReadConversation as ReadConversation
+    from chatcore.use_cases.items import ReadImage as ReadImage
     from chatcore.use_cases.items import ReadItem as ReadItem
     from chatcore.use_cases.model_configs import Checked as Checked
     from chatcore.use_cases.model_configs import CheckModelConfig as CheckModelConfig
@@ -200,7 +201,7 @@ _HOMES = {
         "ReadHistory RenameConversation SwitchBranch"
     ),
     "use_cases.encryption_keys": "CountOldKeys Rotated RotateKeys",
-    "use_cases.items": "DescribeConversation ListItems ListPath ReadConversation ReadItem",
+    "use_cases.items": "DescribeConversation ListItems ListPath ReadConversation ReadImage ReadItem",
     "use_cases.model_configs": (
         "Checked CheckModelConfig CreateModelConfig DeleteModelConfig ListModelConfigs UpdateModelConfig"
     ),

@@ -4,12 +4,21 @@ to their users."""
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from chatcore.entities import MAX_NAME, MAX_PASSWORD, MAX_TYPED, ROLES, Profile, identity_key, normal_password
+from chatcore.entities import (
+    MAX_NAME,
+    MAX_PASSWORD,
+    MAX_TYPED,
+    ROLES,
+    Image,
+    Profile,
+    identity_key,
+    normal_password,
+)
 from chatcore.errors import FieldError, ValidationFailed
 
 V = TypeVar("V", contravariant=True)
@@ -124,6 +133,35 @@ class Pairs(Bound[Mapping[str, object]]):
         return FieldError(field, f"must be at most {self.most} pairs, with {lengths}")
 
 
+@dataclass(frozen=True, slots=True)
+class Images(Bound[Sequence[Image]]):
+    """At most `most` images of these kinds (`image/png`), each of 1 to `size` bytes, all of them at most `total`."""
+
+    kinds: frozenset[str]
+    most: int
+    size: int
+    total: int
+
+    def broken(self, value: Sequence[Image], field: str) -> FieldError | None:
+        if len(value) > self.most:
+            return FieldError(field, f"must be at most {self.most}")
+        if not all(1 <= len(image.data) <= self.size for image in value):
+            return FieldError(field, f"must each have 1 to {self.size} bytes")
+        if sum(len(image.data) for image in value) > self.total:
+            return FieldError(field, f"must have at most {self.total} bytes together")
+        if not all(image.media_type in self.kinds for image in value):
+            return FieldError(field, f"must be of these kinds: {', '.join(sorted(self.kinds))}")
+        if not all(image.detail in (None, "auto", "low", "high") for image in value):
+            return FieldError(field, "must have the detail auto, low or high, or none")
+        return None
+
+
+class Said(Text):
+    """What a message says. It may be empty where there are images."""
+
+    __slots__ = ()
+
+
 class Username(Text):
     """Visible characters, as many also once normalised; no `@`, so that a name is never taken for an address."""
 
@@ -230,6 +268,9 @@ ROLE = OneOf(ROLES)
 PROFILE = Bounds(**dict.fromkeys((field.name for field in fields(Profile)), Text(0, 200)))
 MODEL = Bounds(model_url=ModelUrl(1, 2048), model_name=ModelName(1, 200), api_key=ApiKey(0, 4096))
 METADATA = Pairs(16, 64, 512)
+MAX_IMAGE = 5 * 1024 * 1024
+"""Bytes of one image."""
+IMAGES = Images(frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"}), 10, MAX_IMAGE, 20 * 1024 * 1024)
 PAGE = Bounds(limit=Range(1, 100), offset=Range(0, 1_000_000))
 
 

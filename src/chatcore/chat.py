@@ -64,7 +64,7 @@ from chatcore.use_cases.conversations import (
     SwitchBranch,
 )
 from chatcore.use_cases.encryption_keys import CountOldKeys, RotateKeys
-from chatcore.use_cases.items import DescribeConversation, ListItems, ListPath, ReadConversation, ReadItem
+from chatcore.use_cases.items import DescribeConversation, ListItems, ListPath, ReadConversation, ReadImage, ReadItem
 from chatcore.use_cases.model_configs import (
     CheckModelConfig,
     CreateModelConfig,
@@ -119,6 +119,7 @@ class UseCases:
 
     # Conversations and replies in other protocols
     read_conversation: ReadConversation
+    read_image: ReadImage
     describe_conversation: DescribeConversation
     list_items: ListItems
     list_path: ListPath

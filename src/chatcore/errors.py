@@ -281,6 +281,14 @@ class ModelRefused(ModelError):
     default_detail = "The model endpoint refused this request."
 
 
+class ModelRefusesImages(ModelError):
+    code = "model_no_images"
+    default_detail = (
+        "The model does not take the images of this conversation. Choose a model that reads images, or edit the message"
+        " that has them."
+    )
+
+
 class ModelContextLength(ModelError):
     code = "model_context_length"
     default_detail = "The conversation is too long for this model. Start a new one, or use a model with more context."

@@ -4,12 +4,12 @@ before_send → stored → prompt → delta … → ended → after_end
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from chatcore.entities import ConversationId, Message, OwnerId, storable
+from chatcore.entities import ConversationId, Image, Message, OwnerId, storable
 from chatcore.errors import Refused, Unavailable
 from chatcore.ports import Delta, HookWork, LLMGateway, ModelEndpoint, Prompt, Turn
 
@@ -25,7 +25,7 @@ HOOK_WITHIN = 5.0
 class Ask:
     """A message that is about to be sent. `user` and `tenant`: the program's own id; empty for an account.
     `conversation_id`: None for a new conversation. `content`: None where an earlier message is answered again; then
-    only `options` can be changed. `metadata` is stored with the message."""
+    only `options` can be changed. `metadata` and `images` are stored with the message."""
 
     owner: OwnerId
     user: str
@@ -34,6 +34,7 @@ class Ask:
     content: str | None
     options: "ChatOptions"
     metadata: Mapping[str, str]
+    images: Sequence[Image] = ()
 
 
 class Hooks:
@@ -45,7 +46,7 @@ class Hooks:
     """
 
     async def before_send(self, ask: Ask) -> Ask:
-        """Change content, options or metadata, within their bounds. Raise `Refused` to store nothing."""
+        """Change content, images, options or metadata, within their bounds. Raise `Refused` to store nothing."""
         return ask
 
     async def stored(self, work: HookWork, sent: "Sent") -> None:

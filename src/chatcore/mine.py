@@ -1,12 +1,12 @@
 """`Mine`: what one user has, for the program that vouches for them."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chatcore.authority import Owner
 from chatcore.bounds import check
-from chatcore.entities import Conversation, ConversationId, Message, MessageId, ModelConfigId, Role
+from chatcore.entities import Conversation, ConversationId, Image, Message, MessageId, ModelConfigId, Role
 from chatcore.errors import FieldError
 from chatcore.events import Cursor
 from chatcore.ports import NO_METADATA, UnitOfWorkFactory
@@ -41,16 +41,19 @@ class Mine:
         *,
         to: int | None = None,
         key: str | None = None,
+        images: Sequence[Image] = (),
         options: ChatOptions = NO_OPTIONS,
         metadata: Mapping[str, str] = NO_METADATA,
     ) -> Sent:
         """Send a message, and start the model's reply, which continues without readers. Once this returns, both are
         stored.
 
-        `content`: 1 to 200,000 characters. `to`: a conversation; None starts a new one. `key`: 1 to 255 characters that
-        make the send unique within 24 hours in its conversation, so it needs `to`: sent again with the same content,
-        options and metadata, it gives the same message and reply; with others, `IdempotencyKeyReused`. `metadata`: at
-        most 16 pairs, stored with the message: names of 1 to 64 characters, values up to 512.
+        `content`: 1 to 200,000 characters; it may be empty if there are images. `images`: at most 10, each of up to 5
+        MiB, together 20: PNG, JPEG, WebP or GIF. `to`: a conversation; None starts a new one. `key`: 1 to 255
+        characters that make the send unique within 24 hours in its conversation, so it needs `to`: sent again with the
+        same content, images, options and metadata, it gives the same message and reply; with others,
+        `IdempotencyKeyReused`. `metadata`: at most 16 pairs, stored with the message: names of 1 to 64 characters,
+        values up to 512.
 
         Raise `ConversationBusy` while a reply is in progress in the conversation.
         """
@@ -58,6 +61,7 @@ class Mine:
             by=self.by,
             conversation_id=None if to is None else _conversation(to),
             content=content,
+            images=images,
             options=options,
             metadata=metadata,
             idempotency_key=key,
@@ -69,6 +73,7 @@ class Mine:
         message: int,
         content: str,
         *,
+        images: Sequence[Image] = (),
         options: ChatOptions = NO_OPTIONS,
         metadata: Mapping[str, str] = NO_METADATA,
     ) -> Sent:
@@ -78,6 +83,7 @@ class Mine:
             conversation_id=_conversation(conversation),
             message_id=_message(message),
             content=content,
+            images=images,
             options=options,
             metadata=metadata,
         )
@@ -152,6 +158,15 @@ class Mine:
             conversation_id=_conversation(conversation),
             limit=limit,
             before=None if before is None else _message(before),
+        )
+
+    async def image(self, conversation: int, message: int, number: int) -> Image:
+        """Return a message's image of this number, from 0."""
+        return await self.use_cases.read_image(
+            owner=self.by.owner,
+            conversation_id=_conversation(conversation),
+            message_id=_message(message),
+            number=_id("number", number),
         )
 
     async def add(self, conversation: int, role: Role, content: str) -> Message:

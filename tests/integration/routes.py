@@ -76,6 +76,7 @@ PRIVATE: dict[Route, Any] = {
     ("POST", "/conversations/{conversation_id}/regenerate"): {"config_id": THEIRS},
     ("POST", "/conversations/{conversation_id}/messages/{message_id}/edit"): {"content": "Hi", "config_id": THEIRS},
     ("POST", "/conversations/{conversation_id}/branch"): {"message_id": 1},
+    ("GET", "/conversations/{conversation_id}/messages/{message_id}/images/{number}"): None,
     ("GET", "/conversations/{conversation_id}/reply"): None,
     ("POST", "/conversations/{conversation_id}/stop"): None,
     ("POST", "/chat"): {"message": "Hello", "conversation_id": THEIRS},

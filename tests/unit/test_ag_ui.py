@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from chatcore.entities import Image
 from chatcore.errors import ValidationFailed
 from chatcore_http.protocols.ag_ui import Run, RunEvents, question_of
-from chatcore_http.protocols.questions import Image
 from recorded import ENDINGS, FAILURE
 
 RUN = {"threadId": "t", "runId": "r"}

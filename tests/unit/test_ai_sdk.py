@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from chatcore.bounds import MAX_IMAGE
+from chatcore.entities import Image
 from chatcore.errors import ValidationFailed
 from chatcore_http.protocols.ai_sdk import Chat, Chunks, message_id, metadata_of, question_of, reply_of, ui_message
 from chatcore_http.protocols.ai_sdk_socket import Abort, Channel, Resume, Send, decoded
 from chatcore_http.protocols.frames import DONE
-from chatcore_http.protocols.questions import MAX_IMAGE, Image
 from recorded import ENDINGS, FAILURE
 
 SENT = {"id": "chat", "trigger": "submit-message", "messages": [{"id": "m", "role": "user", "parts": []}]}

@@ -36,8 +36,8 @@ from chatcore import (
     StopReply,
     errors,
 )
-from chatcore.bounds import Bound, OneOf, Pairs, Range, Text
-from chatcore.entities import KeyGrant, Request
+from chatcore.bounds import Bound, Images, OneOf, Pairs, Range, Text
+from chatcore.entities import Image, KeyGrant, Request
 from chatcore.errors import ChatcoreError, ValidationFailed
 from chatcore.hooks import Hooks
 from chatcore.ports import NewUser, Prompt, RateLimiter, Turn
@@ -147,6 +147,7 @@ async def scene(world: World) -> AsyncIterator[Scene]:
         ids = {
             "conversation_id": chat.id,
             "message_id": sent.message.id,
+            "number": 0,
             "config_id": config.id,
             "user_id": bob.user.id,
         }
@@ -393,6 +394,11 @@ def breaking(bound: Bound[Any]) -> list[Any]:
         case Pairs(most, name, value):
             many = {str(number): "" for number in range(most + 1)}
             return [many, {"": "x"}, {"x" * (name + 1): "x"}, {"x": "x" * (value + 1)}, {"x": "\0"}, {"x": 1}]
+        case Images(most=most, size=size):
+            large = bytes(size)
+            wrong = [Image("image/tiff", b"x"), Image("image/png", b""), Image("image/png", large + b"x")]
+            wrong += [Image("image/png", b"x", "sharp")]
+            return [[Image("image/png", b"x")] * (most + 1), [Image("image/png", large)] * 5, *([it] for it in wrong)]
         case _:
             raise AssertionError(bound)
 
@@ -402,6 +408,8 @@ def keeping(bound: Bound[Any]) -> Iterator[Any]:
         yield from (int(bound.minimum), int(bound.maximum))
     elif isinstance(bound, Pairs):
         yield from ({}, {f"{number:{bound.name}}": "x" * bound.value for number in range(bound.most)})
+    elif isinstance(bound, Images):
+        yield from ([], [Image(kind, b"x", "low") for kind in bound.kinds], [Image("image/gif", bytes(bound.size))] * 4)
     elif type(bound) is Text:
         yield from ("x" * bound.maximum, "x" * bound.minimum)
 

@@ -17,11 +17,12 @@ from chatcore.errors import (
     ModelPaymentRequired,
     ModelRateLimited,
     ModelRefused,
+    ModelRefusesImages,
     ModelUnauthorized,
     ModelUnavailable,
     ModelURLRefused,
 )
-from chatcore.ports import ModelEndpoint, Prompt
+from chatcore.ports import ImagePart, ModelEndpoint, Prompt
 from chatcore_openai.chunks import Fault, decode_odd
 
 _BY_STATUS: Mapping[int, type[ModelError]] = {
@@ -84,6 +85,12 @@ _BY_MESSAGE: Mapping[type[ModelError], Sequence[str]] = {
 }
 _PATTERNS = {kind: re.compile("|".join(parts), re.IGNORECASE) for kind, parts in _BY_MESSAGE.items()}
 
+# What OpenAI, vLLM, llama.cpp, Ollama, Mistral, DeepSeek, OpenRouter and Groq say of images that a model does not take.
+_OF_IMAGES = re.compile(
+    r"image|vision|multi-?modal|content must be a string|(content|type)\W.{0,80}should be .{0,10}(string|'text')",
+    re.IGNORECASE,
+)
+_REFUSING_IMAGES = (400, 404, 415, 422, 500)
 _OUTPUT_LIMIT = re.compile(r"max_tokens or model output limit was reached", re.IGNORECASE)
 _TOKENS = (
     r"\b(?:sk|pk|rk|gsk|xai|hf|ck|key)[-_][\w\-*.]{4,}|\b(?:AIza|eyJ)[\w\-.]{6,}",
@@ -114,6 +121,14 @@ class Refusal(Exception):
     @property
     def failure(self) -> ModelError:
         return failure_of_fault(self.fault, self.status)
+
+    def failure_for(self, prompt: Prompt) -> ModelError:
+        """As `failure`, of the answer to this prompt."""
+        failure = self.failure
+        unclear = isinstance(failure, ModelRefused | ModelNotFound | ModelUnavailable)
+        if unclear and self.status in _REFUSING_IMAGES and _has_images(prompt) and _OF_IMAGES.search(self.words):
+            return ModelRefusesImages()
+        return failure
 
     @property
     def pause(self) -> float:
@@ -181,6 +196,10 @@ def _secrets(endpoint: ModelEndpoint, prompt: Prompt | None) -> Iterable[str]:
         if len(text := message.text) >= 8:  # shorter ones are words that anybody uses
             yield text[:_READ]
             yield json.dumps(text[:_READ])[1:-1]
+
+
+def _has_images(prompt: Prompt) -> bool:
+    return any(isinstance(part, ImagePart) for message in prompt.messages for part in message.content)
 
 
 def _kind_of_message(message: str) -> type[ModelError] | None:

@@ -124,7 +124,7 @@ class OpenAIGateway(LLMGateway, ModelRelay):
             _note(refusal.fault, endpoint, prompt, refusal.status)
             if refusal.ran_out_of_tokens:
                 return None
-            raise refusal.failure from None
+            raise refusal.failure_for(prompt) from None
 
     async def models(self, endpoint: ModelEndpoint) -> Sequence[str]:
         client = (await self._opened())[endpoint.trusted]

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol
 
 from chatcore.authority import CHANGING, Owner
-from chatcore.bounds import METADATA, Bounds, Range, Text
+from chatcore.bounds import IMAGES, METADATA, Bounds, Range, Said, Text
 from chatcore.branches import ancestors, path_to
 from chatcore.entities import (
     Conversation,
     ConversationId,
+    Image,
     Message,
     MessageId,
     ModelConfigId,
@@ -38,6 +39,7 @@ from chatcore.ports import (
     Clock,
     HookWork,
     Idempotency,
+    ImagePart,
     ModelConfigRepo,
     ModelEndpoint,
     Prompt,
@@ -46,9 +48,10 @@ from chatcore.ports import (
     Turn,
     UnitsOfWork,
 )
-from chatcore.prompt import PromptLimits, build_prompt, build_title_prompt
+from chatcore.prompt import NO_IMAGES, PromptLimits, build_prompt, build_title_prompt, image_parts
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.replies import Replies, ReplyJob
+from chatcore.storage import images_size
 from chatcore.use_cases.model_configs import endpoint_of
 
 MISSING = "There is no such conversation."
@@ -101,6 +104,7 @@ class Asked:
 
 OPTIONS = Bounds(system=Text(0, 48_000), temperature=Range(0, 2), max_tokens=Range(1, 1_000_000))
 CONTENT = Text(1, 200_000)
+SAID = Said(1, 200_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +127,13 @@ class Sent:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a reply needs, looked up before anything is locked. `history` ends with `last`, the message to continue; its
-    older texts are empty where they do not fit into the prompt. `earlier` and `asked` are stored with the message."""
+    older texts are empty where they do not fit into the prompt; `images`: those of its messages that fit. `earlier`,
+    `attached` and `asked` are stored with the message."""
 
     endpoint: ModelEndpoint
     history: Sequence[Message] = ()
+    images: Mapping[MessageId, Sequence[ImagePart]] = field(default_factory=dict[MessageId, Sequence[ImagePart]])
+    attached: Sequence[ImagePart] = ()
     earlier: Sequence[Earlier] = ()
     asked: Asked | None = None
 
@@ -151,7 +158,7 @@ class AskModel:
     clock: Clock
     limits: RateLimits = UNLIMITED
     hooks: Hooks = NO_HOOKS
-    bounds: ClassVar[Bounds] = Bounds(content=CONTENT, metadata=METADATA, **OPTIONS)
+    bounds: ClassVar[Bounds] = Bounds(content=SAID, images=IMAGES, metadata=METADATA, **OPTIONS)
     raises: ClassVar[Raises] = (
         *CHANGING,
         ValidationFailed,
@@ -169,6 +176,7 @@ class AskModel:
         content: str | None,
         options: ChatOptions,
         metadata: Mapping[str, str] = NO_METADATA,
+        images: Sequence[Image] = (),
     ) -> Ask:
         """Count the attempt, and ask the embedding program. What it changes keeps the rules, too."""
         by.require(Scope.CHAT)
@@ -182,15 +190,20 @@ class AskModel:
             content=content,
             options=options,
             metadata=dict(metadata),
+            images=images,
         )
         if self.hooks.overrides(Hooks.before_send):
             changed = await self.hooks.before_send(ask)
             ask = replace(ask, options=changed.options)
             if content is not None:
-                ask = replace(ask, content=changed.content or "", metadata=changed.metadata)
-                self.bounds.check(content=ask.content, metadata=ask.metadata)
+                ask = replace(ask, content=changed.content or "", images=changed.images, metadata=changed.metadata)
+                self._check_said(ask.content, ask.images, metadata=ask.metadata)
             self._check(ask.options)
         return ask
+
+    def _check_said(self, content: str | None, images: Sequence[Image], **given: object) -> None:
+        """A message that has images may be without a text."""
+        self.bounds.check(content=content or (None if images else content), images=images, **given)
 
     def _check(self, options: ChatOptions, **given: object) -> None:
         chosen = {"system": options.system, "temperature": options.temperature, "max_tokens": options.max_tokens}
@@ -218,10 +231,24 @@ class AskModel:
         self.limits.check_replies(owner, self.replies.written_for(owner) + 1)
 
     async def _plan(
-        self, work: AskingWork, conversation: Conversation, options: ChatOptions, history: Sequence[Message]
+        self, work: AskingWork, ask: Ask, conversation: Conversation | None = None, history: Sequence[Message] = ()
     ) -> Plan:
         """`history`: the messages that the reply continues."""
-        return Plan(await self._endpoint(work, conversation.user_id, options, conversation.config_id), history)
+        its_model = None if conversation is None else conversation.config_id
+        endpoint = await self._endpoint(work, ask.owner, ask.options, its_model)
+        room = self.defaults.limits.max_image_bytes - images_size(ask.images)
+        images = await self._images(work, [message for message in reversed(history) if message.images], room)
+        return Plan(endpoint, history, images, await image_parts(ask.images))
+
+    async def _images(
+        self, work: AskingWork, messages: Sequence[Message], max_bytes: int
+    ) -> Mapping[MessageId, Sequence[ImagePart]]:
+        """Return those of the first of these messages that fit."""
+        if not messages:
+            return NO_IMAGES
+        newest, ids = messages[0], [message.id for message in messages]
+        found = await work.messages.images_of(newest.user_id, newest.conversation_id, ids, max_bytes=max_bytes)
+        return {message_id: await image_parts(images) for message_id, images in found.items()}
 
     async def _path_to(self, work: AskingWork, conversation: Conversation, last: MessageId | None) -> Sequence[Message]:
         """Return the messages down to `last`, which never change."""
@@ -275,9 +302,11 @@ class AskModel:
             now=self.clock.now(),
             idempotency=named,
             metadata=ask.metadata,
+            images=ask.images,
         )
         message = replace(message, siblings=tuple(sorted((*siblings, message.id))))
-        plan = replace(plan, history=[*plan.history, message])
+        images = {**plan.images, message.id: plan.attached}
+        plan = replace(plan, history=[*plan.history, message], images=images)
         return await self._answer(work, conversation, plan, ask, worker_id)
 
     async def _before(self, work: AskingWork, conversation: Conversation, plan: Plan) -> Sequence[Message]:
@@ -336,7 +365,7 @@ class AskModel:
             reply=reply,
             worker_id=worker_id,
             endpoint=plan.endpoint,
-            prompt=self._prompt(plan.history, ask.options),
+            prompt=self._prompt(plan, ask.options),
             turn=Turn(
                 purpose=Purpose.REPLY,
                 owner=owner,
@@ -347,7 +376,7 @@ class AskModel:
                 reply_id=reply.id,
                 metadata=message.metadata,
             ),
-            title_prompt=build_title_prompt(message.content) if untitled else None,
+            title_prompt=build_title_prompt(message.content) if untitled and message.content else None,
         )
         self._check_replies(owner)  # again: others may have begun meanwhile
         sent = Sent(message, reply)
@@ -386,11 +415,11 @@ class AskModel:
             raise ModelNotConfigured
         return self.defaults.model
 
-    def _prompt(self, history: Sequence[Message], options: ChatOptions) -> Prompt:
+    def _prompt(self, plan: Plan, options: ChatOptions) -> Prompt:
         defaults = self.defaults
         system = defaults.system_prompt if options.system is None else options.system
         return Prompt(
-            messages=build_prompt(history, system=system, limits=defaults.limits),
+            messages=build_prompt(plan.history, system=system, limits=defaults.limits, images=plan.images),
             temperature=defaults.temperature if options.temperature is None else options.temperature,
             max_tokens=defaults.max_tokens if options.max_tokens is None else options.max_tokens,
             more=options.more,

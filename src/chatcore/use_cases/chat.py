@@ -7,11 +7,12 @@ from datetime import timedelta
 from typing import ClassVar, Protocol
 
 from chatcore.authority import ANYTIME, CHANGING, Owner, acting, planning
-from chatcore.bounds import METADATA, Bounds, Range, Text, check, need
+from chatcore.bounds import IMAGES, METADATA, Bounds, Range, Text, check, need
 from chatcore.endings import LoggedWork, with_logged_text
 from chatcore.entities import (
     Conversation,
     ConversationId,
+    Image,
     Message,
     MessageId,
     OwnerId,
@@ -39,6 +40,7 @@ from chatcore.use_cases.asking import (
     CONTENT,
     MISSING,
     OPTIONS,
+    SAID,
     Asked,
     AskingWork,
     AskModel,
@@ -81,7 +83,12 @@ class SendMessage(AskModel):
     """
 
     bounds: ClassVar[Bounds] = Bounds(
-        content=CONTENT, metadata=METADATA, idempotency_key=Text(1, 255), client_id=Text(1, 255), **OPTIONS
+        content=SAID,
+        images=IMAGES,
+        metadata=METADATA,
+        idempotency_key=Text(1, 255),
+        client_id=Text(1, 255),
+        **OPTIONS,
     )
     raises: ClassVar[Raises] = (*AskModel.raises, IdempotencyKeyReused)
 
@@ -91,6 +98,7 @@ class SendMessage(AskModel):
         by: Owner,
         conversation_id: ConversationId | None,
         content: str,
+        images: Sequence[Image] = (),
         options: ChatOptions = NO_OPTIONS,
         metadata: Mapping[str, str] = NO_METADATA,
         idempotency_key: str | None = None,
@@ -99,19 +107,23 @@ class SendMessage(AskModel):
         earlier: Sequence[Earlier] = (),
         asked: Asked | None = None,
     ) -> Sent:
-        """An `idempotency_key` needs a conversation. A refused send stores nothing, not even a conversation.
+        """An `idempotency_key` needs a conversation. A refused send stores nothing, not even a conversation. With
+        `images` the content may be empty.
 
         `client_id`: the client's own name for the conversation, which is created when the name is first used. `after`:
         the message to continue, which begins a branch unless it is the last one. `earlier`: up to 500 messages to store
         before it. Raise `Unavailable` also while `Replies` shut down.
         """
         need(content=content, metadata=metadata)
-        self._check(options, content=content, metadata=metadata, idempotency_key=idempotency_key, client_id=client_id)
+        self._check(options, idempotency_key=idempotency_key, client_id=client_id)
+        self._check_said(content, images, metadata=metadata)
         _check_earlier(earlier)
         if idempotency_key is not None and conversation_id is None and client_id is None:
             check(FieldError("idempotency_key", "needs a conversation to be unique in"))
-        named = None if idempotency_key is None else Idempotency(idempotency_key, _digest(content, options, metadata))
-        ask = await self._asked(by, conversation_id, content, options, metadata)
+        named = None
+        if idempotency_key is not None:
+            named = Idempotency(idempotency_key, _digest(content, options, metadata, images))
+        ask = await self._asked(by, conversation_id, content, options, metadata, images)
         to = _Where(conversation_id, client_id, after, named, earlier, asked)
         return await shielded(self._send(by, to, ask))
 
@@ -123,7 +135,7 @@ class SendMessage(AskModel):
                 conversation = await self._existing(work, by.owner, to)
                 if conversation is None:
                     self._check_replies(by.owner)
-                    plan = Plan(await self._endpoint(work, by.owner, ask.options))
+                    plan = await self._plan(work, ask)
                 else:
                     if to.named is not None and (sent := await self._sent_before(work, conversation, to.named)):
                         return sent
@@ -131,7 +143,7 @@ class SendMessage(AskModel):
                     history = await self._history(work, conversation, to.after)
                     if history and history[-1].status is Status.WRITING:
                         continue  # begun since the conversation was read, perhaps under the same key
-                    plan = await self._plan(work, conversation, ask.options, history)
+                    plan = await self._plan(work, ask, conversation, history)
             plan = replace(plan, earlier=to.earlier, asked=to.asked)
             if conversation is None:
                 return await self._begin_with(by, to, plan, ask, worker_id)
@@ -219,13 +231,15 @@ class EditMessage(AskModel):
         conversation_id: ConversationId,
         message_id: MessageId,
         content: str,
+        images: Sequence[Image] = (),
         options: ChatOptions = NO_OPTIONS,
         metadata: Mapping[str, str] = NO_METADATA,
     ) -> Sent:
         """As `SendMessage`. Raise `NotFound` for a message that is not a user's."""
         need(content=content, metadata=metadata)
-        self._check(options, content=content, metadata=metadata)
-        ask = await self._asked(by, conversation_id, content, options, metadata)
+        self._check(options)
+        self._check_said(content, images, metadata=metadata)
+        ask = await self._asked(by, conversation_id, content, options, metadata, images)
         return await shielded(self._edit(by, conversation_id, message_id, ask))
 
     @retry_on_contention
@@ -238,7 +252,7 @@ class EditMessage(AskModel):
             if edited is None or edited.role is not Role.USER:
                 raise NotFound("There is no such message of a user.")
             path = await self._path_to(work, conversation, edited.parent_id)
-            plan = await self._plan(work, conversation, ask.options, path)
+            plan = await self._plan(work, ask, conversation, path)
         async with acting(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             conversation = await self._lock(work, owner, conversation_id)
             if conversation.writing_reply_id is not None:
@@ -278,7 +292,7 @@ class RegenerateReply(AskModel):
             message, replies = await self._question(work, conversation, message_id)
             path = await self._path_to(work, conversation, message.id)
             # The message is sent whatever its length.
-            plan = await self._plan(work, conversation, ask.options, [*path[:-1], message])
+            plan = await self._plan(work, ask, conversation, [*path[:-1], message])
         async with acting(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             conversation = await self._lock(work, owner, conversation_id)
             if conversation.writing_reply_id is not None:
@@ -388,10 +402,17 @@ def _check_earlier(earlier: Sequence[Earlier]) -> None:
     check(*(CONTENT.broken(each.content, "earlier") for each in earlier))
 
 
-def _digest(content: str, options: ChatOptions, metadata: Mapping[str, str] = NO_METADATA) -> bytes:
+def _digest(
+    content: str,
+    options: ChatOptions,
+    metadata: Mapping[str, str] = NO_METADATA,
+    images: Sequence[Image] = (),
+) -> bytes:
     """The same as an older server makes that does not know the newest options, if they are not used."""
     given = asdict(options)
     first = tuple(given.pop(name) for name in ("config_id", "system", "temperature", "max_tokens"))
     later = tuple((name, value) for name, value in sorted(given.items()) if value)
     later += (("metadata", sorted(metadata.items())),) if metadata else ()
+    shown = [(image.media_type, image.detail, hashlib.sha256(image.data).digest()) for image in images]
+    later += (("images", shown),) if shown else ()
     return hashlib.sha256(repr((content, *first, *later)).encode()).digest()

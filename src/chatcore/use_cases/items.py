@@ -8,7 +8,7 @@ from chatcore.authority import ANYTIME, CHANGING, Owner, acting
 from chatcore.bounds import METADATA, Bounds, Range, need
 from chatcore.branches import ancestors
 from chatcore.endings import LoggedWork, with_logged_text
-from chatcore.entities import Conversation, ConversationId, Message, MessageId, OwnerId, Page, Scope, Status
+from chatcore.entities import Conversation, ConversationId, Image, Message, MessageId, OwnerId, Page, Scope, Status
 from chatcore.errors import NotFound, Raises, StorageFull, ValidationFailed
 from chatcore.ports import AuthorityWork, Clock, ConversationRepo, UnitsOfWork
 from chatcore.shielding import retry_on_contention
@@ -141,3 +141,20 @@ class ReadItem:
             if message is None or message.status is Status.DELETED:
                 raise NotFound("There is no such message.")
             return await with_logged_text(work, message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadImage:
+    """Return an image of a message. Images are numbered from 0."""
+
+    unit_of_work: UnitsOfWork[ItemsWork]
+    raises: ClassVar[Raises] = (*ANYTIME, NotFound)
+
+    async def __call__(
+        self, *, owner: OwnerId, conversation_id: ConversationId, message_id: MessageId, number: int
+    ) -> Image:
+        async with self.unit_of_work(read_only=True) as work:
+            image = await work.messages.image(owner, conversation_id, message_id, number)
+        if image is None:
+            raise NotFound("There is no such image.")
+        return image

@@ -135,7 +135,8 @@ def api_routers(settings: Settings, parts: Collection[Part] = ALL_PARTS) -> list
     found = [*system.routers()]
     if Part.ACCOUNTS in parts:
         found += [*auth.routers(refresh_cookie=settings.refresh_cookie), *api_keys.routers()]
-    found += [*model_configs.routers(), *conversations.routers(), *chat.routers()]
+    found += [*model_configs.routers(), *conversations.routers()]
+    found += chat.routers(max_body_bytes=settings.max_relay_body_bytes)
     found += own_data.routers(max_import_bytes=settings.max_import_bytes)
     if Part.ADMINISTRATION in parts:
         found += administration.routers()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from chatcore.bounds import Bound, Email, OneOf, Pairs, Range, Text
+from chatcore.bounds import Bound, Email, Images, OneOf, Pairs, Range, Said, Text
 
 Json = dict[str, Any]
 
@@ -36,6 +36,10 @@ def facets(bound: Bound[Any] | None) -> Json:
             return {"maxProperties": most}
         case OneOf(words):
             return {"enum": sorted(words)}
+        case Images(most=most):
+            return {"maxItems": most}
+        case Said(maximum=maximum):
+            return {"maxLength": maximum}
         case Text(minimum, maximum):
             least = {"minLength": minimum} if minimum else {}
             form = {"pattern": f"^{bound.pattern}$"} if isinstance(bound, Email) else {}

@@ -246,6 +246,9 @@ class Asking(msgspec.Struct, frozen=True, kw_only=True):
 
 class Send(Asking, frozen=True, kw_only=True):
     content: Annotated[str, Meta(examples=["Why is the sky blue?"])]
+    images: Annotated[
+        list[str], Meta(description="Data URLs: `data:image/png;base64,…`. With images `content` may be empty.")
+    ] = []
     metadata: dict[str, str] = {}
 
 

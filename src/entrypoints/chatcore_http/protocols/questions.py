@@ -2,23 +2,17 @@
 
 import binascii
 import re
+from asyncio import sleep
 from base64 import b64decode
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from chatcore.bounds import IMAGES, MAX_IMAGE, check
+from chatcore.entities import Image
 from chatcore.errors import FieldError, ValidationFailed
-
-MAX_IMAGE = 5 * 1024 * 1024
-"""Bytes of one image."""
 
 _HEAD = re.compile(r"data:(image/[a-z0-9.+-]{1,100});base64,", re.ASCII)
 _LONGEST_HEAD = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    media_type: str
-    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +27,8 @@ class Question:
 def image_of(url: str, *, name: str) -> Image:
     """Return the image of a data URL. Raise `ValidationFailed`, which names the field `name`, for any other text."""
     head = _HEAD.match(url, 0, _LONGEST_HEAD)
+    if url.startswith(("https:", "http:")):
+        raise ValidationFailed([FieldError(name, "is not fetched: send the image itself, as a data URL")])
     if head is None:
         raise ValidationFailed([FieldError(name, "must be an image as a data URL: data:image/png;base64,…")])
     if (len(url) - head.end()) // 4 * 3 - 2 > MAX_IMAGE:
@@ -42,3 +38,13 @@ def image_of(url: str, *, name: str) -> Image:
     except (binascii.Error, ValueError):
         raise ValidationFailed([FieldError(name, "must be an image in valid base64")]) from None
     return Image(head[1], data)
+
+
+async def images_of(urls: Sequence[str], *, name: str) -> Sequence[Image]:
+    """Return the images of data URLs; other requests have their turn after each. Raise `ValidationFailed`."""
+    check(FieldError(name, f"must be at most {IMAGES.most}") if len(urls) > IMAGES.most else None)
+    images = list[Image]()
+    for number, url in enumerate(urls):
+        images.append(image_of(url, name=f"{name}[{number}]"))
+        await sleep(0)
+    return images

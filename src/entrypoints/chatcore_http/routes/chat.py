@@ -22,6 +22,7 @@ from chatcore.events import Cursor
 from chatcore_http import schemas
 from chatcore_http.answers import Answers
 from chatcore_http.media import STREAM
+from chatcore_http.protocols.questions import images_of
 from chatcore_http.routing import AnyRequest, PathId, answering, described, private_router
 from chatcore_http.sse import EventStream
 
@@ -52,6 +53,7 @@ async def chat(
         by=caller,
         conversation_id=ConversationId(conversation_id),
         content=data.content,
+        images=await images_of(data.images, name="images"),
         options=data.options,
         metadata=data.metadata,
         idempotency_key=idempotency_key,
@@ -103,6 +105,7 @@ async def edit(
         conversation_id=ConversationId(conversation_id),
         message_id=MessageId(message_id),
         content=data.content,
+        images=await images_of(data.images, name="images"),
         options=data.options,
         metadata=data.metadata,
     )
@@ -150,5 +153,10 @@ async def stop(
     return schemas.Message.of(message)
 
 
-def routers() -> list[Router]:
-    return [private_router("/conversations", [chat, regenerate, edit, reply, stop], tag="chat", keys=True)]
+def routers(*, max_body_bytes: int) -> list[Router]:
+    """`max_body_bytes`: of a message with its images."""
+    sending: dict[str, Any] = {"request_max_body_size": max_body_bytes}
+    return [
+        private_router("/conversations", [chat, edit], tag="chat", keys=True, **sending),
+        private_router("/conversations", [regenerate, reply, stop], tag="chat", keys=True),
+    ]

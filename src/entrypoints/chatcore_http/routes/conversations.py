@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from dishka.integrations.litestar import FromDishka
-from litestar import Router, get, post
+from litestar import Response, Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, JSONBody
 
@@ -17,6 +17,7 @@ from chatcore import (
     ModelConfigId,
     Owner,
     ReadHistory,
+    ReadImage,
     RenameConversation,
     SearchConversations,
     SearchCursor,
@@ -25,7 +26,7 @@ from chatcore import (
 from chatcore.bounds import check
 from chatcore.errors import FieldError
 from chatcore_http import schemas
-from chatcore_http.routing import PathId, described, matching, private_router
+from chatcore_http.routing import PathId, answering, described, matching, private_router
 
 _ID: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 2**63 - 1, "pattern": None, "one_of": None}
 BeforeId = Annotated[
@@ -129,6 +130,29 @@ async def branch(
     return schemas.History.of(page)
 
 
+@get(
+    "/{conversation_id:int}/messages/{message_id:int}/images/{number:int}",
+    description=described(ReadImage),
+    responses={200: answering(bytes, "The image.", media_type="image/*")},
+)
+async def image(
+    conversation_id: PathId,
+    message_id: PathId,
+    number: PathId,
+    caller: NamedDependency[Owner],
+    read_image: FromDishka[ReadImage],
+) -> Response[bytes]:
+    found = await read_image(
+        owner=caller.owner,
+        conversation_id=ConversationId(conversation_id),
+        message_id=MessageId(message_id),
+        number=number,
+    )
+    name = f"{message_id}-{number}.{found.media_type.removeprefix('image/')}"
+    saved = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(found.data, media_type=found.media_type, headers=saved)
+
+
 def _message_id(number: str) -> MessageId:
     """Read an id that may be empty in the query (`?before_id=`), and is therefore text."""
     check(None if 1 <= int(number) < 2**63 else FieldError("before_id", "must be the id of a message"))
@@ -136,5 +160,5 @@ def _message_id(number: str) -> MessageId:
 
 
 def routers() -> list[Router]:
-    handlers: list[Any] = [list_all, search, create, rename, delete, history, branch]
+    handlers: list[Any] = [list_all, search, create, rename, delete, history, branch, image]
     return [private_router("/conversations", handlers, tag="conversations", keys=True)]
