@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from chatcore.clock import SystemClock as SystemClock
     from chatcore.entities import Conversation as Conversation
     from chatcore.entities import ConversationId as ConversationId
+    from chatcore.entities import Image as Image
     from chatcore.entities import Message as Message
     from chatcore.entities import MessageId as MessageId
     from chatcore.entities import ModelConfig as ModelConfig
@@ -170,8 +171,8 @@ _HOMES = {
     "chat": "USE_CASES Chat UseCases",
     "clock": "SystemClock",
     "entities": (
-        "Conversation ConversationId Message MessageId ModelConfig ModelConfigId OwnerId Page Profile "
-        "Role Scope Session SessionId Status Usage User UserId"
+        "Conversation ConversationId Image Message MessageId ModelConfig ModelConfigId OwnerId Page "
+        "Profile Role Scope Session SessionId Status Usage User UserId"
     ),
     "errors": "ChatcoreError",
     "events": "ConversationTitled Cursor ReplyDelta ReplyEnded ReplyEvent ReplyStarted Silence",

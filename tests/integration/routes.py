@@ -164,7 +164,7 @@ IDS: dict[str, object] = {
 
 
 def path_of(route: Route, ids: Mapping[str, object]) -> str:
-    return route[1].format_map({"name": "swagger-ui.css", **ids})
+    return route[1].format_map({"name": "swagger-ui.css", "number": 0, **ids})
 
 
 def body_of(route: Route, theirs: object) -> bytes | None:

@@ -99,6 +99,7 @@ async def test_a_chat_as_json(ada: Api, model: ScriptedModel, route: str) -> Non
         "finish_reason": None,
         "error": None,
         "metadata": metadata,
+        "images": 0,
         "created_at": message["created_at"],
     }
     assert reply == {

@@ -30,7 +30,6 @@ from chatcore_testing.contracts.storage.base import (
     stored_user,
 )
 from chatcore_testing.contracts.storage.branches import add
-from chatcore_testing.contracts.storage.images import SMALL, add_images
 from chatcore_testing.contracts.storage.requests import a_request
 from integration.databases import KINDS, bare_engine, execute, new_database
 
@@ -63,7 +62,6 @@ async def fill(database: Database) -> None:
         config = await work.model_configs.add(user.id, model_url="http://x", model_name="m", now=NOW)
         conversation = await work.conversations.add(user.id, title="🦄", config_id=config.id, now=NOW)
         await add_message(work, conversation, idempotency=Idempotency("🦄", bytes(32)))
-        await add_images(work, conversation, [SMALL])
         reply = await add_reply(work, conversation)
         await work.requests.add(a_request(conversation, reply.id))
         worker_id, _ = await work.workers.join()

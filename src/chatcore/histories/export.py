@@ -117,9 +117,10 @@ def _said(id_: str, message: Message, content: object, *, ends: bool | None) -> 
 
 
 def _text(message: Message) -> str:
-    if message.error is None:
-        return message.content
-    return "\n\n".join(filter(None, (message.content, note("Error", message.error.detail))))
+    notes = [note("Image")] * message.images
+    if message.error is not None:
+        notes.append(note("Error", message.error.detail))
+    return "\n\n".join(filter(None, (message.content, *notes)))
 
 
 def _member(key: str, value: object) -> bytes:

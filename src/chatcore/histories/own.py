@@ -46,7 +46,7 @@ _NOT_EXPORTED = ("user_id", "config_id", "writing_reply_id")
 CONVERSATION = tuple(field.name for field in fields(Conversation) if field.name not in _NOT_EXPORTED)
 MESSAGE = (
     *("id", "conversation_id", "role", "content", "created_at", "parent_id", "reasoning", "status", "model"),
-    *("usage", "finish_reason", "error", "metadata"),
+    *("usage", "finish_reason", "error", "metadata", "images"),
 )
 
 _NOBODY = OwnerId(0)

@@ -328,7 +328,7 @@ class ImportConversations:
             imported.refuse(read.refusal or Refusal(read.line, "belongs to no conversation"))
             return
         stored = await self._store(by, read.own, read)
-        imported.take(Taken(stored, read.own.conversation.title, read.count, read.own.left_out))
+        imported.take(Taken(stored, read.own.conversation.title, read.count, read.left_out))
 
     @retry_on_contention
     async def _store(self, by: Owner, own: OwnConversation, read: ReadConversation) -> ConversationId:

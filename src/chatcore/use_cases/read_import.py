@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 
-from chatcore.bounds import Bounds, Range, Text
+from chatcore.bounds import IMAGES, Bounds, Range, Text
 from chatcore.entities import (
     MAX_TITLE,
     Conversation,
@@ -90,6 +90,13 @@ class ReadConversation:
         assert self.own is not None  # noqa: S101 - only what belongs to a conversation is stored
         return max([self.own.conversation.updated_at, *(held.message.created_at for held in self._held)])
 
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """Return what is not stored: an export says how many images there were, and has none."""
+        assert self.own is not None  # noqa: S101 - only what belongs to a conversation is stored
+        images = sum(held.message.images for held in self._held)
+        return {**self.own.left_out, "image": images} if images else self.own.left_out
+
     def messages(self) -> Iterator[Message]:
         return (held.unpacked() for held in self._held)
 
@@ -143,12 +150,13 @@ class _Held:
 
     def unpacked(self) -> Message:
         reasoning = None if self.reasoning is None else self.reasoning.decode()
-        return replace(self.message, content=self.content.decode(), reasoning=reasoning)
+        return replace(self.message, content=self.content.decode(), reasoning=reasoning, images=0)
 
 
 _CONVERSATION = Bounds(title=Text(0, MAX_TITLE))
 _MESSAGE = Bounds(content=Text(0, MAX_MESSAGE_BYTES), reasoning=Text(0, MAX_MESSAGE_BYTES), model=Text(0, 200))
 _TOKENS = Range(0, 2**31 - 1)
+_IMAGES = Range(0, IMAGES.most)
 _CODE, _DETAIL = Text(1, 64), Text(0, 2000)
 
 
@@ -163,6 +171,7 @@ def _conversation_rules(conversation: Conversation) -> Sequence[FieldError | Non
 def _message_rules(message: Message) -> Iterator[FieldError | None]:
     yield from _MESSAGE.broken(content=message.content, reasoning=message.reasoning, model=message.model)
     yield _time_rule(message.created_at, "created_at")
+    yield _IMAGES.broken(message.images, "images")
     for name, tokens in asdict(message.usage).items() if message.usage else ():
         yield _TOKENS.broken(tokens, f"usage.{name}")
     if message.error is not None:

@@ -21,7 +21,7 @@ from chatcore import (
     SendMessage,
     SessionWatch,
 )
-from chatcore.errors import FieldError, NotFound, ValidationFailed
+from chatcore.errors import NotFound
 from chatcore_http.protocols.ag_ui import Run, RunEvents, question_of
 from chatcore_http.protocols.ai_chats import CLIENT_ID
 from chatcore_http.routing import private_router
@@ -29,7 +29,11 @@ from chatcore_http.streams import Stream
 
 _RUN_ID = "client_run_id"
 """The metadata of a user's message with the id of the run that sent it."""
-_CALLED = {"content": "messages", "idempotency_key": "runId", "client_id": "threadId", "metadata": "messages"}
+_CALLED = {
+    **dict.fromkeys(("content", "images", "metadata"), "messages"),
+    "idempotency_key": "runId",
+    "client_id": "threadId",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +51,6 @@ class Runs:
         """Return the reply, in progress. A run is answered once; another run with the same message wants another
         reply."""
         question = question_of(run)
-        if question.images:
-            raise ValidationFailed([FieldError("messages", "must have no images: they are not supported")])
         asked = await self._last_question(run.thread_id, by.owner)
         names = {CLIENT_ID: question.id, _RUN_ID: run.run_id}
         if asked and asked.metadata.get(CLIENT_ID) == question.id and asked.metadata.get(_RUN_ID) != run.run_id:
@@ -59,6 +61,7 @@ class Runs:
                 conversation_id=None,
                 client_id=run.thread_id,
                 content=question.text,
+                images=question.images,
                 metadata=names,
                 idempotency_key=run.run_id,
             )
@@ -84,5 +87,7 @@ async def run(data: JSONBody[Run], caller: NamedDependency[Owner], runs: FromDis
     return runs.stream(data, await runs.ask(data, caller), caller)
 
 
-def routers() -> list[Router]:
-    return [private_router("", [run], tag="ag-ui", keys=True, include_in_schema=False)]
+def routers(max_body_bytes: int) -> list[Router]:
+    return [
+        private_router("", [run], tag="ag-ui", keys=True, include_in_schema=False, request_max_body_size=max_body_bytes)
+    ]

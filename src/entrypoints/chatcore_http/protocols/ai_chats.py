@@ -23,7 +23,7 @@ from chatcore import (
     StopReply,
 )
 from chatcore.entities import MessageId
-from chatcore.errors import FieldError, NotFound, ValidationFailed
+from chatcore.errors import NotFound
 from chatcore.wire import Json
 from chatcore_http.protocols.ai_sdk import Chat, message_id, question_of, reply_of, ui_message
 from chatcore_http.protocols.questions import Question
@@ -52,8 +52,6 @@ class AiChats:
         if chat.trigger == "regenerate-message":
             return await self._regenerate(chat, by, options)
         question = question_of(chat)
-        if question.images:
-            raise ValidationFailed([FieldError("messages", "must have no files: images are not supported")])
         if chat.message_id is not None and (earlier := await self._earlier(chat.id, chat.message_id, by.owner)):
             return await self._ask_again(earlier, question, by, options)
         sent = await self.send_message(
@@ -61,6 +59,7 @@ class AiChats:
             conversation_id=None,
             client_id=chat.id,
             content=question.text,
+            images=question.images,
             options=options,
             metadata=_named(question),
             idempotency_key=question.id,
@@ -104,10 +103,10 @@ class AiChats:
         return sent.reply
 
     async def _ask_again(self, earlier: Message, question: Question, by: Owner, options: ChatOptions) -> Message:
-        """An earlier message that is sent with its own text wants another reply; with another one it is an edit."""
+        """An earlier message that is sent as it was wants another reply; with another text or images it is an edit."""
         if earlier.role is not Role.USER:
             raise NotFound(_MISSING)
-        if earlier.content == question.text:
+        if earlier.content == question.text and earlier.images == len(question.images):
             sent = await self.regenerate_reply(
                 by=by, conversation_id=earlier.conversation_id, message_id=earlier.id, options=options
             )
@@ -117,6 +116,7 @@ class AiChats:
                 conversation_id=earlier.conversation_id,
                 message_id=earlier.id,
                 content=question.text,
+                images=question.images,
                 options=options,
                 metadata=_named(question),
             )

@@ -14,7 +14,7 @@ from chatcore_http.protocols.ai_sdk import HEADERS, Chat, Chunks
 from chatcore_http.routing import private_router
 from chatcore_http.streams import Stream
 
-_CALLED = {"content": "messages", "idempotency_key": "messages", "client_id": "id", "metadata": "messages"}
+_CALLED = {**dict.fromkeys(("content", "images", "metadata", "idempotency_key"), "messages"), "client_id": "id"}
 
 
 @post("", status_code=200, called=_CALLED)
@@ -58,6 +58,15 @@ def _stream(events: AsyncGenerator[ReplyEvent, None], caller: Owner, watch: Sess
     return Stream(events, watch.while_valid(caller), encode, media_type="text/event-stream", headers=HEADERS)
 
 
-def routers() -> list[Router]:
+def routers(max_body_bytes: int) -> list[Router]:
     handlers = [chat, resume, stop, messages]
-    return [private_router("/ai/chat", handlers, tag="ai", keys=True, include_in_schema=False)]
+    return [
+        private_router(
+            "/ai/chat",
+            handlers,
+            tag="ai",
+            keys=True,
+            include_in_schema=False,
+            request_max_body_size=max_body_bytes,
+        )
+    ]

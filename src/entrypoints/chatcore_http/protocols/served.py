@@ -24,6 +24,6 @@ def protocol_routers(settings: Settings) -> list[Router]:
         *responses.routers(most),
         *conversations.routers(most),
         *embeddings.routers(most),
-        *ai_sdk_routes.routers(),
-        *ag_ui_routes.routers(),
+        *ai_sdk_routes.routers(most),
+        *ag_ui_routes.routers(most),
     ]

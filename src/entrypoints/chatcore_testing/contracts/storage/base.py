@@ -1,8 +1,9 @@
 """What the storage contracts share: two users, a conversation, and values that stores like to change."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from chatcore.entities import Conversation, Message, MessageId, Profile, Role, User, UserId, WorkerId
+from chatcore.entities import Conversation, Image, Message, MessageId, Profile, Role, User, UserId, WorkerId
 from chatcore.ports import Idempotency, Node, Store, UnitOfWork, UnitOfWorkFactory
 from chatcore_testing.contract import Capability, Checks, Made, Mark, each
 
@@ -119,6 +120,7 @@ async def add_message(
     parent_id: MessageId | None = None,
     now: datetime = NOW,
     idempotency: Idempotency | None = None,
+    images: Sequence[Image] = (),
 ) -> Message:
     return await work.messages.add(
         conversation.user_id,
@@ -130,6 +132,7 @@ async def add_message(
         model=None,
         now=now,
         idempotency=idempotency,
+        images=images,
     )
 
 

@@ -1,10 +1,9 @@
 """The contract of messages' images."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from chatcore.entities import Conversation, Image, Message, MessageId, Role, Status, User
-from chatcore.ports import UnitOfWork, UnitOfWorkFactory
+from chatcore.entities import Conversation, Image, Status, User
+from chatcore.ports import UnitOfWorkFactory
 from chatcore.storage import MESSAGE_BYTES
 from chatcore_testing.contract import each
 from chatcore_testing.contracts.storage.base import NOW, StoreChecks, add_message, stored_conversation
@@ -15,27 +14,6 @@ LARGE = Image("image/webp", bytes(range(255, -1, -1)) * 20_480, "high")
 """As large as one may be."""
 
 
-async def add_images(
-    work: UnitOfWork,
-    conversation: Conversation,
-    images: Sequence[Image],
-    *,
-    content: str = "",
-    parent_id: MessageId | None = None,
-) -> Message:
-    return await work.messages.add(
-        conversation.user_id,
-        conversation.id,
-        parent_id=parent_id,
-        role=Role.USER,
-        content=content,
-        writing=False,
-        model=None,
-        now=NOW,
-        images=images,
-    )
-
-
 class ImageChecks(StoreChecks, about="images"):
     async def test_images_come_back_as_they_were(
         self, unit_of_work: UnitOfWorkFactory, owner: User, stranger: User, conversation: Conversation
@@ -43,7 +21,7 @@ class ImageChecks(StoreChecks, about="images"):
         this = (owner.id, conversation.id)
         elsewhere = await stored_conversation(unit_of_work, owner)
         async with unit_of_work() as work:
-            message = await add_images(work, conversation, [LARGE, SMALL])
+            message = await add_message(work, conversation, "", images=[LARGE, SMALL])
             await work.commit()
         assert message.images == 2
         async with unit_of_work(read_only=True) as work:
@@ -66,9 +44,9 @@ class ImageChecks(StoreChecks, about="images"):
     ) -> None:
         this = (conversation.user_id, conversation.id)
         async with unit_of_work() as work:
-            first = await add_images(work, conversation, [SMALL])
+            first = await add_message(work, conversation, "", images=[SMALL])
             second = await add_message(work, conversation, parent_id=first.id)
-            third = await add_images(work, conversation, [SMALL, SMALL], parent_id=second.id)
+            third = await add_message(work, conversation, "", images=[SMALL, SMALL], parent_id=second.id)
             await work.commit()
         size = len(SMALL.data)
         async with unit_of_work(read_only=True) as work:
@@ -85,8 +63,8 @@ class ImageChecks(StoreChecks, about="images"):
     ) -> None:
         this = (conversation.user_id, conversation.id)
         async with unit_of_work() as work:
-            first = await add_images(work, conversation, [SMALL], content="first")
-            second = await add_images(work, conversation, [SMALL, SMALL], content="second", parent_id=first.id)
+            first = await add_message(work, conversation, "first", images=[SMALL])
+            second = await add_message(work, conversation, "second", images=[SMALL, SMALL], parent_id=first.id)
             await work.commit()
         async with unit_of_work(read_only=True) as work:
             for among in (None, [first.id, second.id]):
@@ -100,8 +78,8 @@ class ImageChecks(StoreChecks, about="images"):
         bare = await stored(unit_of_work, stranger)
         before = await stored(unit_of_work, owner)
         async with unit_of_work() as work:
-            first = await add_images(work, conversation, [SMALL, SMALL])
-            second = await add_images(work, conversation, [SMALL], parent_id=first.id)
+            first = await add_message(work, conversation, "", images=[SMALL, SMALL])
+            second = await add_message(work, conversation, "", images=[SMALL], parent_id=first.id)
             await work.commit()
         assert await stored(unit_of_work, owner) == before + 2 * MESSAGE_BYTES + 3 * len(SMALL.data)
         async with unit_of_work() as work:

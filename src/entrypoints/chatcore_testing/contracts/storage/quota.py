@@ -16,7 +16,7 @@ from chatcore_testing.contracts.storage.base import (
     stored_conversation,
     stored_reply,
 )
-from chatcore_testing.contracts.storage.images import SMALL, add_images
+from chatcore_testing.contracts.storage.images import SMALL
 
 MOST = 20_000
 FIRST = CONVERSATION_BYTES
@@ -153,7 +153,7 @@ class StorageQuotaChecks(StoreChecks, about="quota", needs=Capability.QUOTA):
         self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
     ) -> None:
         async with unit_of_work() as work:
-            await add_images(work, conversation, [replace(SMALL, data=bytes(MOST))])
+            await add_message(work, conversation, images=[replace(SMALL, data=bytes(MOST))])
             with raises(StorageFull):
                 await work.commit()
         assert await stored(unit_of_work, owner) == FIRST
