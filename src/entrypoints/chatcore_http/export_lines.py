@@ -54,6 +54,7 @@ class ExportedMessage(msgspec.Struct, frozen=True, tag_field="kind", tag="messag
     finish_reason: Literal["stop", "length", "content_filter", "tool_calls", "error"] | None = None
     error: schemas.Failure | None = None
     metadata: dict[str, str] = {}
+    images: int = 0
 
 
 class ExportEnd(msgspec.Struct, frozen=True, tag_field="kind", tag="end"):
