@@ -228,9 +228,8 @@ async def test_nothing_is_stored_by_key_once_its_revocation_is_answered(api: Api
     async def create() -> None:
         while not statuses or statuses[-1] == 201:
             statuses.append((await key.post("/conversations/create", {"title": "x"})).status)
-            await asyncio.sleep(0.05)
 
-    creating = [asyncio.create_task(create()) for _ in range(3)]
+    creating = [asyncio.create_task(create()) for _ in range(8)]
     while len(statuses) < 10:
         await asyncio.sleep(0.01)
     (await ada.post(f"/auth/keys/{created['id']}/revoke")).ok()

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from aiohttp import WSMsgType
 
+from chatcore_sql import Database
 from integration.databases import execute, only_servers
 from integration.http_app import EVENTS, PASSWORD, Answer, Api, EventStream, client_of
 from integration.model_server import Gate, ModelServer, chunk, says, stream
@@ -103,7 +105,9 @@ async def change_password(ada: Api, second: Api, database_url: str) -> None:
 
 async def disable(ada: Api, second: Api, database_url: str) -> None:
     user_id = (await ada.get("/auth/me")).ok()["id"]
-    await execute(database_url, f"UPDATE users SET is_active = FALSE WHERE id = {user_id}")
+    async with Database(database_url) as database, database.unit_of_work() as work:
+        await work.administration.set_active(user_id, False, now=datetime.now(UTC))
+        await work.commit()
 
 
 async def delete(ada: Api, second: Api, database_url: str) -> None:
@@ -202,6 +206,17 @@ async def test_other_sessions_of_the_user_go_on(reply: Reply, there: Api) -> Non
         assert (await events.rest())[-1].type == "reply.completed"
 
 
+async def until(happened: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not happened():
+            await asyncio.sleep(0.01)
+
+
+def late(answers: Sequence[tuple[float, Answer]], answered: float) -> Sequence[Answer]:
+    """To what was asked after that."""
+    return [answer for begun, answer in answers if begun > answered]
+
+
 @pytest.mark.parametrize("end", ENDS)
 async def test_after_its_answer_nothing_is_accepted_on_any_server(
     end: End, here: Api, there: Api, database_url: str
@@ -223,18 +238,15 @@ async def test_after_its_answer_nothing_is_accepted_on_any_server(
         for api in (ada, elsewhere) * 2:
             group.create_task(asking(api, "GET", "/auth/me", None))
             group.create_task(asking(api, "POST", f"/conversations/{conversation}/rename", b'{"title": "Mine"}'))
-        await asyncio.sleep(0.3)
+        await until(lambda: all(any(answer.status == 200 for _, answer in of_one) for of_one in answers.values()))
         await end(ada, second, database_url)
         answered = loop.time()
         await socket.say("send", content="Hi")
         assert await socket.close_code() == 4401
-        await asyncio.sleep(0.3)
+        await until(lambda: all(len(late(of_one, answered)) > 10 for of_one in answers.values()))
         over.set()
     for of_one in answers.values():
-        assert any(answer.status == 200 for _, answer in of_one)
-        late = [answer for begun, answer in of_one if begun > answered]
-        assert len(late) > 10
-        for answer in late:
+        for answer in late(of_one, answered):
             answer.problem(*((403, "account_disabled") if end is disable else (401, "unauthenticated")))
     if end not in (disable, delete):
         assert await second.messages(conversation) == []

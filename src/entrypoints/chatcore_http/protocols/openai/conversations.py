@@ -7,7 +7,7 @@ import msgspec
 from dishka.integrations.litestar import FromDishka
 from litestar import Router, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import JSONBody
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from chatcore import (
     AddMessage,
@@ -82,7 +82,7 @@ async def create(
 async def list_all(
     caller: NamedDependency[Owner],
     list_conversations: FromDishka[ListConversations],
-    after: str | None = None,
+    after: FromQuery[str | None] = None,
     limit: Limit = 20,
 ) -> Listed:
     """Beyond OpenAI's own: most recently used first. `after`: `last_id` of the page before."""
@@ -94,7 +94,7 @@ async def list_all(
 
 @get("/conversations/{conversation_id:str}")
 async def read(
-    conversation_id: str, caller: NamedDependency[Owner], read_conversation: FromDishka[ReadConversation]
+    conversation_id: FromPath[str], caller: NamedDependency[Owner], read_conversation: FromDishka[ReadConversation]
 ) -> Json:
     found = await read_conversation(owner=caller.owner, conversation_id=_id(conversation_id))
     return conversation_object(found)
@@ -102,7 +102,7 @@ async def read(
 
 @post("/conversations/{conversation_id:str}", status_code=200)
 async def describe(
-    conversation_id: str,
+    conversation_id: FromPath[str],
     data: JSONBody[Description],
     caller: NamedDependency[Owner],
     describe_conversation: FromDishka[DescribeConversation],
@@ -113,7 +113,7 @@ async def describe(
 
 @delete("/conversations/{conversation_id:str}", status_code=200)
 async def remove(
-    conversation_id: str, caller: NamedDependency[Owner], delete_conversation: FromDishka[DeleteConversation]
+    conversation_id: FromPath[str], caller: NamedDependency[Owner], delete_conversation: FromDishka[DeleteConversation]
 ) -> Json:
     await delete_conversation(by=caller, conversation_id=_id(conversation_id))
     return {"id": conversation_id, "object": "conversation.deleted", "deleted": True}
@@ -121,7 +121,7 @@ async def remove(
 
 @get("/conversations/{conversation_id:str}/items")
 async def list_items(
-    conversation_id: str,
+    conversation_id: FromPath[str],
     caller: NamedDependency[Owner],
     list_items: FromDishka[ListItems],
     after: After = None,
@@ -140,7 +140,7 @@ async def list_items(
 
 @post("/conversations/{conversation_id:str}/items", status_code=200)
 async def add_items(
-    conversation_id: str,
+    conversation_id: FromPath[str],
     data: JSONBody[NewItems],
     caller: NamedDependency[Owner],
     add_message: FromDishka[AddMessage],
@@ -151,7 +151,10 @@ async def add_items(
 
 @get("/conversations/{conversation_id:str}/items/{item_id:str}")
 async def read_item(
-    conversation_id: str, item_id: str, caller: NamedDependency[Owner], read_item: FromDishka[ReadItem]
+    conversation_id: FromPath[str],
+    item_id: FromPath[str],
+    caller: NamedDependency[Owner],
+    read_item: FromDishka[ReadItem],
 ) -> Json:
     named = _item(conversation_id, item_id)
     return item_of(await read_item(owner=caller.owner, conversation_id=named[0], message_id=named[1]))
@@ -159,8 +162,8 @@ async def read_item(
 
 @delete("/conversations/{conversation_id:str}/items/{item_id:str}", status_code=200)
 async def remove_item(
-    conversation_id: str,
-    item_id: str,
+    conversation_id: FromPath[str],
+    item_id: FromPath[str],
     caller: NamedDependency[Owner],
     erase_message: FromDishka[EraseMessage],
     read_conversation: FromDishka[ReadConversation],

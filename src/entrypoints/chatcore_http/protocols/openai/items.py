@@ -13,7 +13,7 @@ from chatcore_http.protocols.openai.ids import message_item_id, message_of_item
 from chatcore_http.protocols.openai.response_objects import item_status, message_item
 
 Limit: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100)]
-Order: TypeAlias = Literal["asc", "desc"]
+Order: TypeAlias = Annotated[Literal["asc", "desc"], QueryParameter(description="By their place in the conversation.")]
 After: TypeAlias = Annotated[str | None, QueryParameter(description="The id of the last one of the page before.")]
 
 

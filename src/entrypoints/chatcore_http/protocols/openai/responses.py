@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from dishka.integrations.litestar import FromDishka
 from litestar import Response, Router, delete, get, post
 from litestar.di import NamedDependency
-from litestar.params import HeaderParameter, QueryParameter
+from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 
 from chatcore import (
     Asked,
@@ -138,10 +138,10 @@ async def create(
 
 @get("/responses/{response_id:str}")
 async def read(
-    response_id: str,
+    response_id: FromPath[str],
     caller: NamedDependency[Owner],
     responses: FromDishka[Responses],
-    stream: bool = False,
+    stream: FromQuery[bool] = False,
     starting_after: Annotated[int, QueryParameter(ge=-1, le=2**53)] = -1,
 ) -> Response[Any]:
     found = await responses.find(caller, response_id)
@@ -150,7 +150,7 @@ async def read(
 
 @post("/responses/{response_id:str}/cancel", status_code=200)
 async def cancel(
-    response_id: str,
+    response_id: FromPath[str],
     caller: NamedDependency[Owner],
     responses: FromDishka[Responses],
     stop_reply: FromDishka[StopReply],
@@ -168,7 +168,7 @@ async def _stopped(found: Requested, caller: Owner, responses: Responses, stop_r
 
 @delete("/responses/{response_id:str}", status_code=200)
 async def remove(
-    response_id: str,
+    response_id: FromPath[str],
     caller: NamedDependency[Owner],
     responses: FromDishka[Responses],
     stop_reply: FromDishka[StopReply],
@@ -183,7 +183,7 @@ async def remove(
 
 @get("/responses/{response_id:str}/input_items")
 async def input_items(
-    response_id: str,
+    response_id: FromPath[str],
     caller: NamedDependency[Owner],
     responses: FromDishka[Responses],
     list_path: FromDishka[ListPath],
