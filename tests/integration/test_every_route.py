@@ -31,6 +31,7 @@ from integration.routes import (
     PUBLIC,
     ROUTES,
     SOCKETS,
+    STORED,
     THEIRS,
     Route,
     body_fields,
@@ -152,7 +153,7 @@ def check_unmarked(*things: object) -> None:
 
 
 async def test_of_every_route_it_is_known_whom_it_answers_to() -> None:
-    tables = (PUBLIC, PRIVATE, ADMIN, PROTOCOLS, CHAT_CLIENTS)
+    tables = (PUBLIC, PRIVATE, ADMIN, PROTOCOLS, STORED, CHAT_CLIENTS)
     assert sorted(route for table in tables for route in table) == ROUTES
 
 

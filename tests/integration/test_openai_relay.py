@@ -246,8 +246,6 @@ async def test_a_model_of_somebody_else_is_not_there(ada: User, stranger: Api) -
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"store": True}, "store"),
-        ({"metadata": {"conversation_id": "1"}}, "metadata.conversation_id"),
         ({"store": "yes"}, "store"),
         ({"metadata": [1]}, "metadata"),
         ({"model": 1}, "model"),

@@ -89,3 +89,16 @@ def test_why_it_failed() -> None:
 
 def test_one_that_is_being_written_has_no_reason_yet() -> None:
     assert completion_object(WRITING, {})["choices"][0]["finish_reason"] is None
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_the_chunks_after_those_that_the_client_has(ending: str) -> None:
+    def sent(after: int) -> bytes:
+        return b"".join(map(CompletionChunks(WRITING, include_usage=True, after=after).encode, recorded.events()))
+
+    recorded = ENDINGS[ending]
+    whole = sent(0)
+    frames = whole.split(b"\n\n")[:-1]
+    for number in range(len(frames)):
+        assert sent(number) == b"".join(frame + b"\n\n" for frame in frames[number:])
+    assert sent(len(frames)) == b"data: [DONE]\n\n"

@@ -1,6 +1,6 @@
 """Replies as clients of other protocols know them: each with its question and with what was asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -9,10 +9,12 @@ from chatcore.bounds import METADATA, Bounds, Range, need
 from chatcore.endings import LoggedWork, with_logged_text
 from chatcore.entities import ConversationId, Message, MessageId, OwnerId, Page, Request, Scope, Status
 from chatcore.errors import ConversationBusy, NotFound, Raises, StorageFull, ValidationFailed
-from chatcore.ports import AuthorityWork, Clock, MessageRepo, RequestRepo, UnitsOfWork
+from chatcore.ports import NO_METADATA, PAGE_BYTES, AuthorityWork, Clock, MessageRepo, RequestRepo, UnitsOfWork
 from chatcore.shielding import retry_on_contention
+from chatcore.texts import bytes_of
 
 _MISSING = "There is no such reply."
+_PAGE, _PAGES = 100, 10
 _LIMIT = Bounds(limit=Range(1, 100))
 
 
@@ -53,19 +55,58 @@ class ReadRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ListRequests:
-    """List the replies of one kind, by their ids. `after`: the last one of the page before."""
+    """List the replies of one kind, by their ids. `after`: the last one of the page before. `model`, `metadata`: only
+    those that were asked for with this model and these pairs; 1,000 are looked at for a page, which may have fewer than
+    its `limit` though others follow. A page has at most 4 MiB of text, but at least one reply if there is one."""
 
     unit_of_work: UnitsOfWork[ReadingWork]
     bounds: ClassVar[Bounds] = _LIMIT
     raises: ClassVar[Raises] = (*ANYTIME, ValidationFailed)
 
     async def __call__(
-        self, *, owner: OwnerId, kind: str, after: MessageId | None = None, limit: int = 20, newest_first: bool = False
+        self,
+        *,
+        owner: OwnerId,
+        kind: str,
+        model: str | None = None,
+        metadata: Mapping[str, str] = NO_METADATA,
+        after: MessageId | None = None,
+        limit: int = 20,
+        newest_first: bool = False,
     ) -> Page[Requested]:
         self.bounds.check(limit=limit)
+        wanted = _Wanted(model, metadata)
+        found = list[Request]()
         async with self.unit_of_work(read_only=True) as work:
-            found = await work.requests.list(owner, kind, after=after, limit=limit + 1, newest_first=newest_first)
-            return Page([await _requested(work, each) for each in found[:limit]], len(found) > limit)
+            for _ in range(_PAGES):
+                page = await work.requests.list(owner, kind, after=after, limit=_PAGE, newest_first=newest_first)
+                found += filter(wanted.has, page)
+                if len(found) > limit or len(page) < _PAGE:
+                    return await _page(work, found[:limit], more=len(found) > limit)
+                after = page[-1].reply_id
+            return await _page(work, found, more=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    model: str | None
+    metadata: Mapping[str, str]
+
+    def has(self, request: Request) -> bool:
+        if self.model is not None and request.body.get("model") != self.model:
+            return False
+        return self.metadata.items() <= (request.body.get("metadata") or {}).items()
+
+
+async def _page(work: ReadingWork, requests: Sequence[Request], *, more: bool) -> Page[Requested]:
+    items, size = list[Requested](), 0
+    for request in requests:
+        item = await _requested(work, request)
+        size += bytes_of(item.question) + bytes_of(item.reply)
+        if items and size > PAGE_BYTES:
+            return Page(items, has_more=True)
+        items.append(item)
+    return Page(items, has_more=more)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,11 +7,12 @@ from chatcore_http.protocols import ag_ui_routes, ai_sdk_routes
 from chatcore_http.protocols.ag_ui_routes import Runs
 from chatcore_http.protocols.ai_chats import AiChats
 from chatcore_http.protocols.openai import chat_completions, conversations, embeddings, models, responses
+from chatcore_http.protocols.openai.chat_completions import Completions
 from chatcore_http.protocols.openai.following import Following
 from chatcore_http.protocols.openai.relaying import Relaying
 from chatcore_http.protocols.openai.responses import Responses
 
-SHARED = (AiChats, Following, Relaying, Responses, Runs)
+SHARED = (AiChats, Completions, Following, Relaying, Responses, Runs)
 """What their routes share: one of each for the application."""
 
 

@@ -2,11 +2,22 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from litestar import Response
 
-from chatcore import FollowReply, Message, Owner, ReplyEnded, ReplyEvent, SessionWatch
+from chatcore import (
+    FollowReply,
+    Message,
+    Owner,
+    ReplyEnded,
+    ReplyEvent,
+    Requested,
+    SessionWatch,
+    Status,
+    StopReply,
+)
 from chatcore.errors import ChatcoreError
 from chatcore.use_cases.chat import AFTER
 from chatcore.wire import encoded, problem
@@ -19,8 +30,9 @@ _EVENTS = "text/event-stream"
 class Following:
     """An answer stops when the caller's session ends; the reply continues."""
 
-    def __init__(self, follow_reply: FollowReply, watch: SessionWatch) -> None:
+    def __init__(self, follow_reply: FollowReply, stop_reply: StopReply, watch: SessionWatch) -> None:
         self._follow_reply = follow_reply
+        self._stop_reply = stop_reply
         self._watch = watch
 
     async def end(self, reply: Message, caller: Owner) -> Message:
@@ -30,6 +42,13 @@ class Following:
                 if isinstance(event, ReplyEnded):
                     return event.message
         raise AssertionError("a reply that is there has an end")
+
+    async def stopped(self, found: Requested, caller: Owner) -> Requested:
+        """Stop a reply in progress, and wait for its end. One that has ended is as it was."""
+        if found.reply.status is not Status.WRITING:
+            return found
+        await self._stop_reply(by=caller, conversation_id=found.reply.conversation_id)
+        return replace(found, reply=await self.end(found.reply, caller))
 
     def stream(self, reply: Message, caller: Owner, encode: Callable[[ReplyEvent], bytes]) -> Response[Any]:
         """Return the reply's numbered pieces, from the first on."""

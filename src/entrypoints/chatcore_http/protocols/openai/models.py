@@ -1,6 +1,7 @@
 """/v1/models: what a request may name as its model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, Self
 
 import msgspec
@@ -9,8 +10,17 @@ from litestar import Router, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from chatcore import FindModel, ListModels, OfferedModel, Owner
+from chatcore import ChatOptions, FindModel, ListModels, OfferedModel, Owner
 from chatcore_http.routing import private_router
+
+
+async def with_model(find_model: FindModel, caller: Owner, name: str | None, options: ChatOptions) -> ChatOptions:
+    """Return the options with the model of this name. Without one it is that of the conversation, the newest
+    configuration, or the server's. Raise `UnknownModel`."""
+    if not name:
+        return options
+    found = await find_model(owner=caller.owner, model=name)
+    return replace(options, config_id=found.config_id, server_model=found.config_id is None)
 
 
 class Model(msgspec.Struct, frozen=True):

@@ -149,13 +149,14 @@ def check_request(asked: CreateResponse) -> None:
         FieldError("top_logprobs", "is not supported") if asked.top_logprobs else None,
         FieldError("max_tool_calls", "is not supported") if asked.max_tool_calls is not None else None,
         FieldError("background", "needs store: true") if asked.background and asked.store is False else None,
-        _range("top_p", asked.top_p, 0, 1),
-        _range("temperature", asked.temperature, 0, 2),
-        _range("max_output_tokens", asked.max_output_tokens, 1, 1_000_000),
+        range_of("top_p", asked.top_p, 0, 1),
+        range_of("temperature", asked.temperature, 0, 2),
+        range_of("max_output_tokens", asked.max_output_tokens, 1, 1_000_000),
     )
 
 
-def _range(name: str, value: float | None, least: float, most: float) -> FieldError | None:
+def range_of(name: str, value: float | None, least: float, most: float) -> FieldError | None:
+    """Return what is wrong with a number; None for one between these two, or for none."""
     within = value is None or least <= value <= most
     return None if within else FieldError(name, f"must be between {least} and {most}")
 
@@ -231,12 +232,17 @@ def message_of(item: Mapping[str, Any], name: str) -> Earlier | None:
     kind = item.get("type", "message")
     if kind == "reasoning":
         return None
-    role = _ROLES.get(str(item.get("role")))
     if kind != "message":
         raise broken(name, f"is a {kind}, which is not supported where replies are stored"[:200])
+    return said_by(item, name)
+
+
+def said_by(message: Mapping[str, Any], name: str) -> Earlier:
+    """Read role and content of a message. Raise `ValidationFailed`."""
+    role = _ROLES.get(str(message.get("role")))
     if role is None:
         raise broken(f"{name}.role", f"must be one of: {', '.join(_ROLES)}")
-    return Earlier(role, _text_of(item.get("content"), f"{name}.content"))
+    return Earlier(role, _text_of(message.get("content"), f"{name}.content"))
 
 
 def _text_of(content: Any, name: str) -> str:

@@ -1,7 +1,6 @@
 """/v1/responses: durable replies, each event with its number for ever."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any
 
 from dishka.integrations.litestar import FromDishka
@@ -11,7 +10,6 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, QueryParameter
 
 from chatcore import (
     Asked,
-    ChatOptions,
     EraseMessage,
     FindModel,
     ListPath,
@@ -21,13 +19,12 @@ from chatcore import (
     Requested,
     SendMessage,
     Sent,
-    Status,
-    StopReply,
 )
 from chatcore.errors import FieldError, NotFound, ValidationFailed
 from chatcore_http.protocols.openai.following import Following
 from chatcore_http.protocols.openai.ids import reply_of_response
 from chatcore_http.protocols.openai.items import After, Limit, Listed, Order, listed, place
+from chatcore_http.protocols.openai.models import with_model
 from chatcore_http.protocols.openai.relaying import body_of
 from chatcore_http.protocols.openai.response_events import ResponseEvents
 from chatcore_http.protocols.openai.response_objects import response_object
@@ -72,7 +69,7 @@ class Responses:
             after=continued.after,
             content=spoken.content,
             earlier=spoken.earlier,
-            options=await self._with_model(caller, asked),
+            options=await with_model(self._find_model, caller, asked.model, options_of(asked)),
             metadata=asked.metadata or {},
             idempotency_key=idempotency_key,
             asked=Asked(KIND, echo),
@@ -88,14 +85,6 @@ class Responses:
         except NotFound:
             raise ValidationFailed([FieldError("previous_response_id", "names no response")]) from None
 
-    async def _with_model(self, caller: Owner, asked: CreateResponse) -> ChatOptions:
-        """Without a name: that of the conversation, the newest configuration, or the server's."""
-        options = options_of(asked)
-        if not asked.model:
-            return options
-        found = await self._find_model(owner=caller.owner, model=asked.model)
-        return replace(options, config_id=found.config_id, server_model=found.config_id is None)
-
     async def find(self, caller: Owner, name: str) -> Requested:
         """Raise `NotFound`."""
         named = reply_of_response(name)
@@ -110,6 +99,10 @@ class Responses:
         if stream:
             return self._following.stream(reply, caller, ResponseEvents(reply, echo, after=after).encode)
         return Response(response_object(reply, echo))
+
+    async def stopped(self, caller: Owner, name: str) -> Requested:
+        """Return the response, ended. Raise `NotFound`."""
+        return await self._following.stopped(await self.find(caller, name), caller)
 
     async def end(self, reply: Message, caller: Owner) -> Message:
         return await self._following.end(reply, caller)
@@ -153,17 +146,9 @@ async def cancel(
     response_id: FromPath[str],
     caller: NamedDependency[Owner],
     responses: FromDishka[Responses],
-    stop_reply: FromDishka[StopReply],
 ) -> Response[Any]:
-    found = await _stopped(await responses.find(caller, response_id), caller, responses, stop_reply)
+    found = await responses.stopped(caller, response_id)
     return await responses.answer(found.reply, found.request.body, caller, stream=False)
-
-
-async def _stopped(found: Requested, caller: Owner, responses: Responses, stop_reply: StopReply) -> Requested:
-    if found.reply.status is not Status.WRITING:
-        return found
-    await stop_reply(by=caller, conversation_id=found.reply.conversation_id)
-    return replace(found, reply=await responses.end(found.reply, caller))
 
 
 @delete("/responses/{response_id:str}", status_code=200)
@@ -171,10 +156,9 @@ async def remove(
     response_id: FromPath[str],
     caller: NamedDependency[Owner],
     responses: FromDishka[Responses],
-    stop_reply: FromDishka[StopReply],
     erase_message: FromDishka[EraseMessage],
 ) -> Response[Any]:
-    found = await _stopped(await responses.find(caller, response_id), caller, responses, stop_reply)
+    found = await responses.stopped(caller, response_id)
     await erase_message(
         by=caller, conversation_id=found.reply.conversation_id, message_id=found.reply.id, with_question=True
     )

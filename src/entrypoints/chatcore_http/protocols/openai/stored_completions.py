@@ -6,7 +6,7 @@ from typing import Any
 
 from chatcore import Message, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence, Status, TextKind
 from chatcore.entities import FinishReason
-from chatcore.wire import Json, failure
+from chatcore.wire import Json, Problem, failure
 from chatcore_http.protocols.endings import failure_of
 from chatcore_http.protocols.frames import DONE, HEARTBEAT, frame, quoted, written
 from chatcore_http.protocols.openai.errors import error_object
@@ -18,8 +18,10 @@ _FIELDS = {TextKind.REASONING: "reasoning_content", TextKind.ANSWER: "content"}
 class CompletionChunks:
     """Encodes the events of one reply, read with `numbered=True` from the beginning."""
 
-    def __init__(self, reply: Message, *, include_usage: bool = False) -> None:
-        """`reply`: in whatever state it was found. `include_usage`: the client asked for a chunk with the usage."""
+    def __init__(self, reply: Message, *, include_usage: bool = False, after: int = 0) -> None:
+        """`reply`: in whatever state it was found. `include_usage`: the client asked for a chunk with the usage.
+        `after`: how many chunks the client has already."""
+        self._known = after
         self._include_usage = include_usage
         self._head = _head(reply, "chat.completion.chunk")
         more = ',"usage":null' if include_usage else ""
@@ -34,14 +36,20 @@ class CompletionChunks:
             case ReplyStarted():
                 return self._delta('{"role":"assistant","content":""}')
             case ReplyEnded():
-                return b"".join(frame(written(data)) for data in self._ending(event.message)) + DONE
+                return b"".join(self._frame(written(data)) for data in self._ending(event.message)) + DONE
             case Silence():
                 return HEARTBEAT
             case _:
                 return b""
 
     def _delta(self, delta: str) -> bytes:
-        return frame(self._before + delta + self._after)
+        return self._frame(self._before + delta + self._after)
+
+    def _frame(self, data: str) -> bytes:
+        if self._known > 0:
+            self._known -= 1
+            return b""
+        return frame(data)
 
     def _ending(self, reply: Message) -> Iterator[Json]:
         if error := _error_of(reply):
@@ -67,6 +75,12 @@ def completion_object(reply: Message, asked: Mapping[str, Any]) -> Json:
         "metadata": asked.get("metadata") or {},
         **({"error": error} if error else {}),
     }
+
+
+def problem_of(reply: Message) -> Problem | None:
+    """Return why a reply failed or was interrupted; None for any other."""
+    why = failure_of(reply)
+    return None if why is None else failure(replace(reply, error=why))
 
 
 def _head(reply: Message, kind: str) -> Json:
@@ -100,5 +114,5 @@ def _usage_of(reply: Message) -> Json | None:
 
 
 def _error_of(reply: Message) -> Json | None:
-    why = failure_of(reply)
-    return None if why is None else error_object(failure(replace(reply, error=why)))
+    found = problem_of(reply)
+    return None if found is None else error_object(found)
