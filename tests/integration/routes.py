@@ -110,6 +110,20 @@ PROTOCOLS: dict[Route, Any] = {
     ("GET", "/v1/models/{model_id}"): None,
     ("POST", "/v1/chat/completions"): {"model": "demo", "messages": [{"role": "user", "content": "Hello"}]},
     ("POST", "/v1/embeddings"): {"model": "demo", "input": "Hello"},
+    ("POST", "/v1/responses"): {"input": "Hello"},
+    ("GET", "/v1/responses/{response_id}"): None,
+    ("DELETE", "/v1/responses/{response_id}"): None,
+    ("POST", "/v1/responses/{response_id}/cancel"): None,
+    ("GET", "/v1/responses/{response_id}/input_items"): None,
+    ("POST", "/v1/conversations"): {},
+    ("GET", "/v1/conversations"): None,
+    ("GET", "/v1/conversations/{conversation_id}"): None,
+    ("POST", "/v1/conversations/{conversation_id}"): {"metadata": {"topic": "sky"}},
+    ("DELETE", "/v1/conversations/{conversation_id}"): None,
+    ("GET", "/v1/conversations/{conversation_id}/items"): None,
+    ("POST", "/v1/conversations/{conversation_id}/items"): {"items": [{"role": "user", "content": "Hello"}]},
+    ("GET", "/v1/conversations/{conversation_id}/items/{item_id}"): None,
+    ("DELETE", "/v1/conversations/{conversation_id}/items/{item_id}"): None,
 }
 """Those of other protocols, whose errors have their own form: test_protocol_routes.py. For signed-in users."""
 STORED: dict[Route, Any] = {
@@ -181,6 +195,9 @@ IDS: dict[str, object] = {
     "message_id": 1,
     "user_id": 1,
     "chat_id": 1,
+    "model_id": "demo",
+    "response_id": "resp_1_2",
+    "item_id": "msg_1_1",
 }
 """For a path."""
 
