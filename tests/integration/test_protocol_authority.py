@@ -74,7 +74,7 @@ async def zoe(opened: tuple[Api, ScriptedModel, ScriptedRelay]) -> Zoe:
     response = (await api.post("/v1/responses", {"input": f"{NAME}?", "metadata": {"topic": NAME}})).ok()
     conversation = (await api.post("/v1/conversations", {"items": said, "metadata": {"topic": NAME}})).ok()
     items = (await api.get(f"/v1/conversations/{conversation['id']}/items")).ok()
-    hello = {"id": "mine", "role": "user", "parts": [{"type": "text", "text": f"{NAME}?"}]}
+    hello = {"id": "hers", "role": "user", "parts": [{"type": "text", "text": f"{NAME}?"}]}
     assert (await api.post("/ai/chat", {"id": "zoes", "messages": [hello]})).status == 200
     relay.calls.clear()
     ids = {"completion_id": completion["id"], "response_id": response["id"], "conversation_id": conversation["id"]}
