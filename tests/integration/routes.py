@@ -132,22 +132,8 @@ STORED: dict[Route, Any] = {
     ("GET", "/v1/chat/completions/{completion_id}/messages"): None,
     ("POST", "/v1/chat/completions/{completion_id}"): {"metadata": {"topic": "mine"}},
     ("DELETE", "/v1/chat/completions/{completion_id}"): None,
-    ("POST", "/v1/responses"): {"input": "Hello"},
-    ("GET", "/v1/responses/{response_id}"): None,
-    ("POST", "/v1/responses/{response_id}/cancel"): None,
-    ("DELETE", "/v1/responses/{response_id}"): None,
-    ("GET", "/v1/responses/{response_id}/input_items"): None,
-    ("POST", "/v1/conversations"): {"metadata": {"topic": "mine"}},
-    ("GET", "/v1/conversations"): None,
-    ("GET", "/v1/conversations/{conversation_id}"): None,
-    ("POST", "/v1/conversations/{conversation_id}"): {"metadata": {"topic": "mine"}},
-    ("DELETE", "/v1/conversations/{conversation_id}"): None,
-    ("GET", "/v1/conversations/{conversation_id}/items"): None,
-    ("POST", "/v1/conversations/{conversation_id}/items"): {"items": [{"role": "user", "content": "Hello"}]},
-    ("GET", "/v1/conversations/{conversation_id}/items/{item_id}"): None,
-    ("DELETE", "/v1/conversations/{conversation_id}/items/{item_id}"): None,
 }
-"""Those of OpenAI's protocols for what is stored: test_protocol_authority.py."""
+"""Those of stored chat completions: test_protocol_authority.py."""
 _HELLO = {"id": "mine", "role": "user", "parts": [{"type": "text", "text": "Hello"}], "content": "Hello"}
 CHAT_CLIENTS: dict[Route, Any] = {
     ("POST", "/ai/chat"): {"id": "zanzibar", "messages": [_HELLO]},
