@@ -203,7 +203,7 @@ async def test_whole_conversations_are_taken(ada: User) -> None:
         ({"include": ["message.output_text.logprobs"]}, "include"),
         ({"extra_body": {"not_yet_invented": 1}}, "not_yet_invented"),
         ({"text": {"format": {"type": "odd"}}}, "text.format"),
-        ({"background": True, "store": False}, "background"),
+        ({"store": False}, "store"),
     ],
 )
 async def test_what_is_not_supported_is_refused_by_name(ada: User, asked: Any, param: str) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, inspect
 from sqlalchemy.exc import DBAPIError
 
 import chatcore_sql
-from chatcore.entities import Conversation, MessageId, OwnerId, Profile, RefreshToken, Session, SessionId
+from chatcore.entities import Conversation, Image, MessageId, OwnerId, Profile, RefreshToken, Role, Session, SessionId
 from chatcore.ports import Idempotency, LogEntry, TextKind
 from chatcore_sql import Database, DatabaseUnreachable, migration_script
 from chatcore_sql.migrations.revisions import VERSION_TABLE
@@ -68,6 +68,32 @@ async def fill(database: Database) -> None:
         await work.conversations.claim(user.id, conversation.id, reply.id, worker_id, now=NOW)
         await work.reply_log.append([LogEntry(user.id, reply.id, 0, TextKind.ANSWER, "text")])
         await work.commit()
+
+
+async def add_image(database: Database) -> None:
+    user = await stored_user(database.unit_of_work, "bob")
+    conversation = await stored_conversation(database.unit_of_work, user)
+    async with database.unit_of_work() as work:
+        await work.messages.add(
+            user.id,
+            conversation.id,
+            parent_id=None,
+            role=Role.USER,
+            content="",
+            writing=False,
+            model=None,
+            now=NOW,
+            images=[Image(media_type="image/png", data=b"png")],
+        )
+        await work.commit()
+
+
+async def forget_requests(database: Database, url: str) -> None:
+    """Which versions before 0015 do not have."""
+    for user_id, reply_id in await execute(url, "SELECT user_id, reply_id FROM requests"):
+        async with database.unit_of_work() as work:
+            await work.requests.delete(OwnerId(user_id), MessageId(reply_id))
+            await work.commit()
 
 
 async def test_nobody_is_there_by_default(url: str) -> None:
@@ -152,6 +178,7 @@ async def test_up_and_down_and_up_again_with_data(url: str) -> None:
             assert await database.is_migrated()
             assert await looked_at(url, tables) == {*metadata.tables, VERSION_TABLE}
             await fill(database)
+            await add_image(database)
             for table in metadata.tables:
                 assert await execute(url, f"SELECT * FROM {table}"), f"nothing in {table}"
             await database.downgrade()
@@ -227,6 +254,7 @@ async def test_what_was_stored_before_it_was_counted_is_counted(url: str) -> Non
     async with Database(url) as database:
         await database.migrate()
         await fill(database)
+        await forget_requests(database, url)
         await execute(url, "UPDATE messages SET error_detail = 'not counted yet'")
         await execute(url, "UPDATE user_storage SET stored_bytes = stored_bytes + 2 * 15")
         counted = await execute(url, "SELECT user_id, stored_bytes FROM user_storage ORDER BY user_id")
@@ -364,6 +392,7 @@ async def test_there_is_no_way_back_for_owners_that_are_no_accounts(url: str) ->
     async with Database(url) as database:
         await database.migrate()
         await fill(database)
+        await forget_requests(database, url)
         async with database.unit_of_work() as work:
             owner = await work.owners.add("acme", "ada", now=NOW)
             await work.conversations.add(owner, title="Mine", config_id=None, now=NOW)

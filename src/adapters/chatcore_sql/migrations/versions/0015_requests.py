@@ -41,6 +41,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Who has had any of that is counted anew with the next write."""
+    op.execute("DELETE FROM {user_storage} WHERE user_id IN (SELECT user_id FROM {requests})")
+    op.execute(
+        "DELETE FROM {user_storage} WHERE user_id IN (SELECT user_id FROM {conversations} WHERE metadata IS NOT NULL)"
+    )
     op.drop_table("requests")
     op.drop_index(_NAMED, "conversations")
     op.drop_column("conversations", "metadata")

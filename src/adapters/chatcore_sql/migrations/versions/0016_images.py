@@ -34,5 +34,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Who has had images is counted anew with the next write."""
+    op.execute("DELETE FROM {user_storage} WHERE user_id IN (SELECT user_id FROM {message_images})")
     op.drop_table("message_images")
     op.drop_column("messages", "images")

@@ -125,7 +125,7 @@ def read_request(fields: Mapping[str, Any]) -> CreateResponse:
 
 def check_stored(asked: CreateResponse) -> None:
     """Raise `ValidationFailed` for what a stored reply does not have."""
-    unsupported = "is not supported where replies are stored: send store: false"
+    unsupported = "is not supported where replies are stored"
     check(
         FieldError("tools", unsupported) if asked.tools else None,
         FieldError("tool_choice", unsupported) if asked.tool_choice not in (None, "auto", "none") else None,
@@ -148,7 +148,7 @@ def check_request(asked: CreateResponse) -> None:
         *(FieldError("include", f"{name} is not supported") for name in asked.include or () if name not in _INCLUDED),
         FieldError("top_logprobs", "is not supported") if asked.top_logprobs else None,
         FieldError("max_tool_calls", "is not supported") if asked.max_tool_calls is not None else None,
-        FieldError("background", "needs store: true") if asked.background and asked.store is False else None,
+        FieldError("store", "must be true: responses are stored") if asked.store is False else None,
         range_of("top_p", asked.top_p, 0, 1),
         range_of("temperature", asked.temperature, 0, 2),
         range_of("max_output_tokens", asked.max_output_tokens, 1, 1_000_000),
