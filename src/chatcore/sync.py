@@ -130,6 +130,9 @@ class SyncMine:
     @_as_sync(Mine.history)
     def history(self) -> None: ...
 
+    @_as_sync(Mine.image)
+    def image(self) -> None: ...
+
     @_as_sync(Mine.add)
     def add(self) -> None: ...
 
