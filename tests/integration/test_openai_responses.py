@@ -180,6 +180,22 @@ async def test_whole_conversations_are_taken(ada: User) -> None:
     assert roles == ["system", "user", "assistant", "user"]
 
 
+async def test_an_image_reaches_the_model_with_every_turn(ada: User) -> None:
+    url = "data:image/png;base64,iVBORw0KGgo="
+    picture = {"type": "input_image", "image_url": url, "detail": "low"}
+    said: Any = [{"role": "user", "content": [{"type": "input_text", "text": "What is it?"}, picture]}]
+    ada.model.script(says("A unicorn."), says("White."))
+    first = await ada.here.responses.create(input=said)
+    await ada.ask("Which colour?", previous_response_id=first.id)
+    for request in ada.model.requests[-2:]:
+        assert request.body["messages"][0]["content"] == [
+            {"type": "text", "text": "What is it?"},
+            {"type": "image_url", "image_url": {"url": url, "detail": "low"}},
+        ]
+    items: Any = [item async for item in ada.there.responses.input_items.list(first.id)]
+    assert [part.type for part in items[0].content] == ["input_text", "input_image"]
+
+
 @pytest.mark.parametrize(
     ("asked", "param"),
     [
@@ -200,6 +216,10 @@ async def test_whole_conversations_are_taken(ada: User) -> None:
         ({"input": [{"role": "assistant", "content": "x"}]}, "input"),
         ({"input": [{"type": "function_call_output", "call_id": "x", "output": "y"}]}, "input[0]"),
         ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input[0].content[0]"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "https://x.test/a.png"}]}]},
+            "input[0]",
+        ),
         ({"include": ["message.output_text.logprobs"]}, "include"),
         ({"extra_body": {"not_yet_invented": 1}}, "not_yet_invented"),
         ({"text": {"format": {"type": "odd"}}}, "text.format"),

@@ -36,6 +36,10 @@ def listed(page: Page[Message]) -> Listed:
     return Listed.of([item_of(each) for each in page.items], more=page.has_more)
 
 
+_PICTURE = {"type": "input_image", "image_url": None, "file_id": None, "detail": "auto"}
+"""An image that is stored. Its bytes are at `/conversations/{id}/messages/{message_id}/images/{number}`."""
+
+
 def item_of(message: Message) -> Json:
     if message.role is Role.ASSISTANT:
         return message_item(message, message.content, item_status(message))
@@ -44,7 +48,7 @@ def item_of(message: Message) -> Json:
         "type": "message",
         "status": "completed",
         "role": message.role,
-        "content": [{"type": "input_text", "text": message.content}],
+        "content": [{"type": "input_text", "text": message.content}, *[_PICTURE] * message.images],
     }
 
 

@@ -1,18 +1,21 @@
 """What a client asks of Responses, read from its JSON. What is not supported is refused by its name."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from chatcore import ChatOptions, ConversationId, Earlier, MessageId, Role
 from chatcore.bounds import check
+from chatcore.entities import Image
 from chatcore.errors import FieldError, ValidationFailed
 from chatcore_http.protocols.openai.ids import conversation_of, reply_of_response
+from chatcore_http.protocols.questions import images_of
 
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM, "developer": Role.SYSTEM}
 _TEXTS = ("input_text", "output_text", "text", "refusal")
+_DETAILS = ("low", "high", "auto")
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 _AS_IT_IS = frozenset({"user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "metadata"})
 """Fields that are repeated, and change nothing here."""
@@ -93,10 +96,11 @@ class Continued:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """The last message, which the reply answers, and those before it."""
+    """The last message, which the reply answers, with its images as the client sent them, and those before it."""
 
     content: str
     earlier: Sequence[Earlier] = ()
+    pictures: Sequence[Mapping[str, Any]] = ()
 
 
 def broken(field: str, rule: str) -> ValidationFailed:
@@ -220,11 +224,34 @@ def spoken_of(asked: CreateResponse) -> Spoken:
         return Spoken(asked.input)
     if not asked.input:
         raise broken("input", "is required")
-    messages = [message_of(item, f"input[{number}]") for number, item in enumerate(asked.input)]
+    last, pictures = without_pictures(asked.input[-1])
+    items = [*asked.input[:-1], last]
+    messages = [message_of(item, f"input[{number}]") for number, item in enumerate(items)]
     said = [each for each in messages if each is not None]
     if not said or said[-1].role is not Role.USER:
         raise broken("input", "must end with a message of the user")
-    return Spoken(said[-1].content, said[:-1])
+    return Spoken(said[-1].content, said[:-1], pictures)
+
+
+def without_pictures(item: Mapping[str, Any]) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]:
+    """Return a message without its images, and these."""
+    content = item.get("content")
+    if isinstance(content, str) or item.get("role") != "user":
+        return item, ()
+    parts = _parts_of(content, "input")
+    pictures = [part for part in parts if part.get("type") == "input_image"]
+    return {**item, "content": [part for part in parts if part not in pictures]}, pictures
+
+
+async def images_in(pictures: Sequence[Mapping[str, Any]]) -> Sequence[Image]:
+    """Raise `ValidationFailed`."""
+    urls = [str(picture.get("image_url") or "") for picture in pictures]
+    images = await images_of(urls, name="input")
+    details = [picture.get("detail") for picture in pictures]
+    return [
+        replace(image, detail=detail if detail in _DETAILS else None)
+        for image, detail in zip(images, details, strict=True)
+    ]
 
 
 def message_of(item: Mapping[str, Any], name: str) -> Earlier | None:
@@ -249,11 +276,7 @@ def _text_of(content: Any, name: str) -> str:
     if isinstance(content, str):
         return content
     texts = list[str]()
-    try:
-        parts = msgspec.convert(content, list[dict[str, Any]])
-    except msgspec.ValidationError:
-        raise broken(name, "must be text, or a list of parts") from None
-    for number, part in enumerate(parts):
+    for number, part in enumerate(_parts_of(content, name)):
         match part:
             case {"type": str(kind), "text": str(text)} if kind in _TEXTS:
                 texts.append(text)
@@ -264,3 +287,10 @@ def _text_of(content: Any, name: str) -> str:
             case _:
                 raise broken(name, "must be text, or a list of parts")
     return "\n".join(texts)
+
+
+def _parts_of(content: Any, name: str) -> Sequence[Mapping[str, Any]]:
+    try:
+        return msgspec.convert(content, list[dict[str, Any]])
+    except msgspec.ValidationError:
+        raise broken(name, "must be text, or a list of parts") from None

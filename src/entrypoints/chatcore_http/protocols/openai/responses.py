@@ -35,6 +35,7 @@ from chatcore_http.protocols.openai.response_requests import (
     check_stored,
     continued_of,
     echo_of,
+    images_in,
     options_of,
     read_fields,
     read_request,
@@ -68,6 +69,7 @@ class Responses:
             client_id=f"{KIND} {idempotency_key}" if unnamed else None,
             after=continued.after,
             content=spoken.content,
+            images=await images_in(spoken.pictures),
             earlier=spoken.earlier,
             options=await with_model(self._find_model, caller, asked.model, options_of(asked)),
             metadata=asked.metadata or {},
@@ -109,7 +111,9 @@ class Responses:
 
 
 @post(
-    "/responses", status_code=200, called={"content": "input", "earlier": "input", "idempotency_key": "Idempotency-Key"}
+    "/responses",
+    status_code=200,
+    called={"content": "input", "images": "input", "earlier": "input", "idempotency_key": "Idempotency-Key"},
 )
 async def create(
     request: AnyRequest,
