@@ -32,7 +32,7 @@ class User:
     there: AsyncOpenAI
     api: Api
 
-    async def ask(self, text: str = "Hello", **more: Any) -> Any:
+    async def ask(self, text: Any = "Hello", **more: Any) -> Any:
         return await self.here.responses.create(input=text, **more)
 
 
@@ -180,6 +180,19 @@ async def test_whole_conversations_are_taken(ada: User) -> None:
     assert roles == ["system", "user", "assistant", "user"]
 
 
+async def test_items_may_be_sent_by_their_ids(ada: User) -> None:
+    """As the AI SDK sends what was answered before."""
+    ada.model.script(stream(chunk(reasoning="hm"), *says("Hello").steps), says("Again"))
+    first = await ada.ask("Hi")
+    references: Any = [{"type": "item_reference", "id": item.id} for item in first.output]
+    await ada.ask([{"role": "user", "content": "Hi"}, *references, {"role": "user", "content": "And?"}])
+    said = [(message["role"], message["content"]) for message in ada.model.requests[-1].body["messages"]]
+    assert said == [("user", "Hi"), ("assistant", "Hello"), ("user", "And?")]
+    with pytest.raises(openai.BadRequestError) as refused:
+        await ada.ask([{"type": "item_reference", "id": "msg_1_999999"}, {"role": "user", "content": "And?"}])
+    assert refused.value.param == "input[0].id"
+
+
 async def test_an_image_reaches_the_model_with_every_turn(ada: User) -> None:
     url = "data:image/png;base64,iVBORw0KGgo="
     picture = {"type": "input_image", "image_url": url, "detail": "low"}
@@ -201,7 +214,6 @@ async def test_an_image_reaches_the_model_with_every_turn(ada: User) -> None:
     [
         ({"tools": [{"type": "function", "name": "x", "parameters": {}, "strict": True}]}, "tools"),
         ({"tool_choice": "required"}, "tool_choice"),
-        ({"max_tool_calls": 1}, "max_tool_calls"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"temperature": 3}, "temperature"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
@@ -220,7 +232,7 @@ async def test_an_image_reaches_the_model_with_every_turn(ada: User) -> None:
             {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "https://x.test/a.png"}]}]},
             "input[0]",
         ),
-        ({"include": ["message.output_text.logprobs"]}, "include"),
+        ({"include": ["everything"]}, "include"),
         ({"extra_body": {"not_yet_invented": 1}}, "not_yet_invented"),
         ({"text": {"format": {"type": "odd"}}}, "text.format"),
         ({"store": False}, "store"),

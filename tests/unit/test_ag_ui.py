@@ -71,7 +71,10 @@ def test_the_last_message_is_the_question() -> None:
         (asked("Hello?", resume=[{"interruptId": "i"}]), "resume"),
         (asked("Hello?", protocolVersion="2.0"), "protocolVersion"),
         (asked([{"type": "audio"}]), "messages[0].content[0]"),
-        (asked([{"type": "image", "source": {"type": "url", "value": "https://x.test"}}]), "messages[0].content[0]"),
+        (
+            asked([{"type": "image", "source": {"type": "url", "value": "https://x.test"}}]),
+            "messages[0].content[0].source",
+        ),
         (msgspec.convert({**RUN, "messages": []}, Run), "messages"),
         (msgspec.convert({**RUN, "messages": [{"id": "a", "role": "tool", "content": "x"}]}, Run), "messages"),
     ],

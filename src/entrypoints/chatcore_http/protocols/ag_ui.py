@@ -92,7 +92,7 @@ class RunMessage(msgspec.Struct, frozen=True):
 
     id: str
     role: str
-    content: str | list[dict[str, Any]] | None = None
+    content: Any = None
 
 
 class Run(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -100,33 +100,42 @@ class Run(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
     thread_id: str
     run_id: str
-    protocol_version: str = PROTOCOL_VERSION
+    protocol_version: str | None = None
     messages: list[RunMessage]
-    tools: list[Any] = []
-    resume: list[Any] = []
+    tools: list[Any] | None = None
+    resume: list[Any] | None = None
 
 
 def question_of(run: Run) -> Question:
     """Return the last message, which must be the user's. Raise `ValidationFailed`, also for what is not supported."""
-    _check(run.protocol_version.partition(".")[0] == "1", "protocolVersion", "must be 1.0")
+    _check((run.protocol_version or PROTOCOL_VERSION).partition(".")[0] == "1", "protocolVersion", "must be 1.0")
     _check(not run.tools, "tools", "are not supported")
     _check(not run.resume, "resume", "is not supported: no run waits for an answer")
     last = run.messages[-1] if run.messages else None
     if last is None or last.role != "user":
         raise ValidationFailed([FieldError("messages", "must end with a message of the user")])
-    if not isinstance(last.content, list):
+    if last.content is None or isinstance(last.content, str):
         return Question(last.id, last.content or "")
     texts, images = list[str](), list[Image]()
-    for number, part in enumerate(last.content):
+    for number, part in enumerate(_parts_of(last.content, f"messages[{len(run.messages) - 1}].content")):
         name = f"messages[{len(run.messages) - 1}].content[{number}]"
         match part:
             case {"type": "text", "text": str(text)}:
                 texts.append(text)
+            case {"type": "image", "source": {"type": "url", "value": str(url)}}:
+                images.append(image_of(url, name=f"{name}.source"))
             case {"type": "image", "source": {"type": "data", "value": str(value), "mimeType": str(media_type)}}:
                 images.append(image_of(f"data:{media_type};base64,{value}", name=f"{name}.source"))
             case _:
                 raise ValidationFailed([FieldError(name, "must be text, or an image with its data")])
     return Question(last.id, "\n".join(texts), images)
+
+
+def _parts_of(content: Any, name: str) -> list[dict[str, Any]]:
+    try:
+        return msgspec.convert(content, list[dict[str, Any]])
+    except msgspec.ValidationError:
+        raise ValidationFailed([FieldError(name, "must be text, or a list of parts")]) from None
 
 
 def _check(kept: bool, field: str, message: str) -> None:

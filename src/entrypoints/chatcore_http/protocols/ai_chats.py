@@ -23,7 +23,7 @@ from chatcore import (
     StopReply,
 )
 from chatcore.entities import MessageId
-from chatcore.errors import NotFound
+from chatcore.errors import FieldError, NotFound, ValidationFailed
 from chatcore.wire import Json
 from chatcore_http.protocols.ai_sdk import Chat, message_id, question_of, reply_of, ui_message
 from chatcore_http.protocols.questions import Question
@@ -32,6 +32,8 @@ CLIENT_ID = "client_message_id"
 """The metadata of a user's message with the id that the client gave it."""
 _PAGE, _PAGES = 100, 10
 _MISSING = "There is no such message."
+_PLACEHOLDER = "DEFAULT_THREAD_ID"
+"""Of older versions of assistant-ui, for each of its chats."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,10 @@ class AiChats:
 
     async def ask(self, chat: Chat, by: Owner) -> Message:
         """Return the reply, in progress. A message of the client's is sent once, whatever is repeated."""
+        if chat.id == _PLACEHOLDER:
+            raise ValidationFailed(
+                [FieldError("id", "is assistant-ui's placeholder: update it, or send the thread's id")]
+            )
         options = ChatOptions(config_id=None if chat.config_id is None else ModelConfigId(chat.config_id))
         if chat.trigger == "regenerate-message":
             return await self._regenerate(chat, by, options)

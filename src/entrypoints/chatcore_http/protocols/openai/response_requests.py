@@ -16,7 +16,7 @@ from chatcore_http.protocols.questions import images_of
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM, "developer": Role.SYSTEM}
 _TEXTS = ("input_text", "output_text", "text", "refusal")
 _DETAILS = ("low", "high", "auto")
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _AS_IT_IS = frozenset({"user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "metadata"})
 """Fields that are repeated, and change nothing here."""
 _ECHOED = frozenset(
@@ -35,12 +35,15 @@ _ECHOED = frozenset(
         "parallel_tool_calls",
         "previous_response_id",
         "conversation",
-        "service_tier",
+        "presence_penalty",
+        "frequency_penalty",
     }
 )
 _INCLUDED = frozenset(
     {
         "reasoning.encrypted_content",
+        "message.output_text.logprobs",
+        "web_search_call.results",
         "message.input_image.image_url",
         "file_search_call.results",
         "web_search_call.action.sources",
@@ -81,6 +84,10 @@ class CreateResponse(msgspec.Struct, frozen=True):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
+    prompt_cache_options: Any = None
+    client_metadata: Any = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
 
 
 _KNOWN = frozenset(CreateResponse.__struct_fields__)
@@ -119,7 +126,13 @@ def read_fields(body: bytes) -> Mapping[str, Any]:
 
 def read_request(fields: Mapping[str, Any]) -> CreateResponse:
     """Raise `ValidationFailed`, which names the field."""
-    check(*(FieldError(name, "is not supported") for name in fields if name not in _KNOWN))
+    check(
+        *(
+            FieldError(name, "is not supported")
+            for name, value in fields.items()
+            if value is not None and name not in _KNOWN
+        )
+    )
     try:
         return msgspec.convert(fields, CreateResponse)
     except msgspec.ValidationError as error:
@@ -140,7 +153,6 @@ def check_request(asked: CreateResponse) -> None:
     """Raise `ValidationFailed` for values that nothing here can keep."""
     choices = {
         "truncation": (asked.truncation, ("auto", "disabled")),
-        "service_tier": (asked.service_tier, ("auto", "default")),
         "reasoning.effort": ((asked.reasoning or {}).get("effort"), _EFFORTS),
     }
     check(
@@ -151,7 +163,6 @@ def check_request(asked: CreateResponse) -> None:
         ),
         *(FieldError("include", f"{name} is not supported") for name in asked.include or () if name not in _INCLUDED),
         FieldError("top_logprobs", "is not supported") if asked.top_logprobs else None,
-        FieldError("max_tool_calls", "is not supported") if asked.max_tool_calls is not None else None,
         FieldError("store", "must be true: responses are stored") if asked.store is False else None,
         range_of("top_p", asked.top_p, 0, 1),
         range_of("temperature", asked.temperature, 0, 2),
@@ -167,7 +178,8 @@ def range_of(name: str, value: float | None, least: float, most: float) -> Field
 
 def options_of(asked: CreateResponse) -> ChatOptions:
     """Return the options without the model."""
-    more = {"top_p": asked.top_p, "reasoning_effort": (asked.reasoning or {}).get("effort"), **_format_of(asked)}
+    more = {name: getattr(asked, name) for name in ("top_p", "presence_penalty", "frequency_penalty")}
+    more |= {"reasoning_effort": (asked.reasoning or {}).get("effort"), **_format_of(asked)}
     return ChatOptions(
         system=asked.instructions,
         temperature=asked.temperature,
@@ -218,6 +230,11 @@ def continued_of(asked: CreateResponse) -> Continued:
 # ---- input -----------------------------------------------------------------------------------------------
 
 
+def is_reference(item: Mapping[str, Any]) -> bool:
+    """Whether an item is but the id of another."""
+    return item.get("type") == "item_reference" or set(item) == {"id"}
+
+
 def spoken_of(asked: CreateResponse) -> Spoken:
     """Return the messages of the input. Raise `ValidationFailed`."""
     if isinstance(asked.input, str):
@@ -227,10 +244,18 @@ def spoken_of(asked: CreateResponse) -> Spoken:
     last, pictures = without_pictures(asked.input[-1])
     items = [*asked.input[:-1], last]
     messages = [message_of(item, f"input[{number}]") for number, item in enumerate(items)]
-    said = [each for each in messages if each is not None]
+    said = _rules_first([each for each in messages if each is not None])
     if not said or said[-1].role is not Role.USER:
         raise broken("input", "must end with a message of the user")
     return Spoken(said[-1].content, said[:-1], pictures)
+
+
+def _rules_first(said: Sequence[Earlier]) -> Sequence[Earlier]:
+    """Put system messages that end a list before the user's last message."""
+    end = len(said)
+    while end and said[end - 1].role is Role.SYSTEM:
+        end -= 1
+    return [*said[: end - 1], *said[end:], *said[end - 1 : end]] if end else said
 
 
 def without_pictures(item: Mapping[str, Any]) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import msgspec
 from dishka.integrations.litestar import FromDishka
 from litestar import Response, Router, delete, get, post
 from litestar.di import NamedDependency
@@ -15,6 +16,7 @@ from chatcore import (
     ListPath,
     Message,
     Owner,
+    ReadItem,
     ReadRequest,
     Requested,
     SendMessage,
@@ -22,7 +24,7 @@ from chatcore import (
 )
 from chatcore.errors import FieldError, NotFound, ValidationFailed
 from chatcore_http.protocols.openai.following import Following
-from chatcore_http.protocols.openai.ids import reply_of_response
+from chatcore_http.protocols.openai.ids import message_of_item, reply_of_reasoning, reply_of_response
 from chatcore_http.protocols.openai.items import After, Limit, Listed, Order, listed, place
 from chatcore_http.protocols.openai.models import with_model
 from chatcore_http.protocols.openai.relaying import body_of
@@ -36,6 +38,7 @@ from chatcore_http.protocols.openai.response_requests import (
     continued_of,
     echo_of,
     images_in,
+    is_reference,
     options_of,
     read_fields,
     read_request,
@@ -50,8 +53,14 @@ class Responses:
     """What the routes share."""
 
     def __init__(
-        self, send_message: SendMessage, find_model: FindModel, read_request: ReadRequest, following: Following
+        self,
+        send_message: SendMessage,
+        find_model: FindModel,
+        read_request: ReadRequest,
+        read_item: ReadItem,
+        following: Following,
     ) -> None:
+        self._read_item = read_item
         self._send_message = send_message
         self._find_model = find_model
         self._read_request = read_request
@@ -60,7 +69,8 @@ class Responses:
     async def send(
         self, caller: Owner, asked: CreateResponse, echo: Mapping[str, Any], *, idempotency_key: str | None
     ) -> Sent:
-        continued, spoken = continued_of(asked), spoken_of(asked)
+        continued = continued_of(asked)
+        spoken = spoken_of(await self._resolved(caller, asked))
         await self._check_there(caller, continued)
         unnamed = idempotency_key is not None and continued.conversation_id is None
         return await self._send_message(
@@ -76,6 +86,31 @@ class Responses:
             idempotency_key=idempotency_key,
             asked=Asked(KIND, echo),
         )
+
+    async def _resolved(self, caller: Owner, asked: CreateResponse) -> CreateResponse:
+        """With messages in the place of the references to them, and without those to what a model thought."""
+        if not isinstance(asked.input, list) or not any(map(is_reference, asked.input)):
+            return asked
+        items = [await self._item(caller, item, number) for number, item in enumerate(asked.input)]
+        return msgspec.structs.replace(asked, input=[item for item in items if item is not None])
+
+    async def _item(self, caller: Owner, item: dict[str, Any], number: int) -> dict[str, Any] | None:
+        name = str(item.get("id"))
+        if not is_reference(item):
+            return item
+        if reply_of_reasoning(name):
+            return None
+        unknown = ValidationFailed([FieldError(f"input[{number}].id", "names no item")])
+        named = message_of_item(name)
+        if named is None:
+            raise unknown
+        try:
+            message = await self._read_item(
+                owner=caller.owner, conversation_id=named.conversation_id, message_id=named.message_id
+            )
+        except NotFound:
+            raise unknown from None
+        return {"role": message.role, "content": message.content}
 
     async def _check_there(self, caller: Owner, continued: Continued) -> None:
         if continued.conversation_id is None or continued.after is None:
