@@ -110,6 +110,14 @@ PROTOCOLS: dict[Route, Any] = {
     ("GET", "/v1/models/{model_id}"): None,
     ("POST", "/v1/chat/completions"): {"model": "demo", "messages": [{"role": "user", "content": "Hello"}]},
     ("POST", "/v1/embeddings"): {"model": "demo", "input": "Hello"},
+}
+"""Those of other protocols, whose errors have their own form: test_protocol_routes.py. For signed-in users."""
+STORED: dict[Route, Any] = {
+    ("GET", "/v1/chat/completions"): None,
+    ("GET", "/v1/chat/completions/{completion_id}"): None,
+    ("GET", "/v1/chat/completions/{completion_id}/messages"): None,
+    ("POST", "/v1/chat/completions/{completion_id}"): {"metadata": {"topic": "mine"}},
+    ("DELETE", "/v1/chat/completions/{completion_id}"): None,
     ("POST", "/v1/responses"): {"input": "Hello"},
     ("GET", "/v1/responses/{response_id}"): None,
     ("DELETE", "/v1/responses/{response_id}"): None,
@@ -125,15 +133,7 @@ PROTOCOLS: dict[Route, Any] = {
     ("GET", "/v1/conversations/{conversation_id}/items/{item_id}"): None,
     ("DELETE", "/v1/conversations/{conversation_id}/items/{item_id}"): None,
 }
-"""Those of other protocols, whose errors have their own form: test_protocol_routes.py. For signed-in users."""
-STORED: dict[Route, Any] = {
-    ("GET", "/v1/chat/completions"): None,
-    ("GET", "/v1/chat/completions/{completion_id}"): None,
-    ("GET", "/v1/chat/completions/{completion_id}/messages"): None,
-    ("POST", "/v1/chat/completions/{completion_id}"): {"metadata": {"topic": "mine"}},
-    ("DELETE", "/v1/chat/completions/{completion_id}"): None,
-}
-"""Those of stored chat completions: test_protocol_authority.py."""
+"""Those of what is stored: test_protocol_authority.py."""
 _HELLO = {"id": "mine", "role": "user", "parts": [{"type": "text", "text": "Hello"}], "content": "Hello"}
 CHAT_CLIENTS: dict[Route, Any] = {
     ("POST", "/ai/chat"): {"id": "zanzibar", "messages": [_HELLO]},
@@ -183,6 +183,7 @@ IDS: dict[str, object] = {
     "chat_id": 1,
     "model_id": "demo",
     "response_id": "resp_1_2",
+    "number": 0,
     "item_id": "msg_1_1",
 }
 """For a path."""

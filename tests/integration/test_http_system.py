@@ -89,6 +89,7 @@ async def test_every_parameter_is_described_and_no_other(openapi: Any) -> None:
         ("query", "skip"),
         ("path", "config_id"),
         ("path", "key_id"),
+        ("path", "number"),
         ("path", "session_id"),
         ("path", "user_id"),
         ("query", "q"),
@@ -117,8 +118,8 @@ async def test_every_parameter_is_described_and_no_other(openapi: Any) -> None:
         ("Registration", {"username", "email", "password"}),
         ("Credentials", {"username", "email", "userid", "password"}),
         ("NewModelConfig", {"model_url", "model_name", "api_key"}),
-        ("NewConversation", {"title", "config_id"}),
-        ("Send", {"content", "config_id", "system", "temperature", "max_tokens", "metadata", "stream"}),
+        ("NewConversation", {"title", "config_id", "metadata"}),
+        ("Send", {"content", "config_id", "system", "temperature", "max_tokens", "metadata", "images", "stream"}),
     ],
 )
 async def test_a_schema_has_the_fields_that_the_thing_has(openapi: Any, name: str, fields: set[str]) -> None:

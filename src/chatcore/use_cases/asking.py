@@ -197,13 +197,13 @@ class AskModel:
             ask = replace(ask, options=changed.options)
             if content is not None:
                 ask = replace(ask, content=changed.content or "", images=changed.images, metadata=changed.metadata)
-                self._check_said(ask.content, ask.images, metadata=ask.metadata)
+                self._check_said(ask.options, ask.content, ask.images, metadata=ask.metadata)
             self._check(ask.options)
         return ask
 
-    def _check_said(self, content: str | None, images: Sequence[Image], **given: object) -> None:
+    def _check_said(self, options: ChatOptions, content: str | None, images: Sequence[Image], **given: object) -> None:
         """A message that has images may be without a text."""
-        self.bounds.check(content=content or (None if images else content), images=images, **given)
+        self._check(options, content=content or (None if images else content), images=images, **given)
 
     def _check(self, options: ChatOptions, **given: object) -> None:
         chosen = {"system": options.system, "temperature": options.temperature, "max_tokens": options.max_tokens}

@@ -115,8 +115,8 @@ class SendMessage(AskModel):
         before it. Raise `Unavailable` also while `Replies` shut down.
         """
         need(content=content, metadata=metadata)
-        self._check(options, idempotency_key=idempotency_key, client_id=client_id)
-        self._check_said(content, images, metadata=metadata)
+        given = {"metadata": metadata, "idempotency_key": idempotency_key, "client_id": client_id}
+        self._check_said(options, content, images, **given)
         _check_earlier(earlier)
         if idempotency_key is not None and conversation_id is None and client_id is None:
             check(FieldError("idempotency_key", "needs a conversation to be unique in"))
@@ -237,8 +237,7 @@ class EditMessage(AskModel):
     ) -> Sent:
         """As `SendMessage`. Raise `NotFound` for a message that is not a user's."""
         need(content=content, metadata=metadata)
-        self._check(options)
-        self._check_said(content, images, metadata=metadata)
+        self._check_said(options, content, images, metadata=metadata)
         ask = await self._asked(by, conversation_id, content, options, metadata, images)
         return await shielded(self._edit(by, conversation_id, message_id, ask))
 

@@ -81,6 +81,7 @@ _MESSAGE: dict[str, Any] = {
     "finish_reason": None,
     "error": None,
     "metadata": {},
+    "images": 0,
     "created_at": _THEN,
 }
 _REF = {name: _MESSAGE[name] for name in ("id", "role", "created_at")}
