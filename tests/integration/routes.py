@@ -173,6 +173,8 @@ _KEEPING = [("POST", "/auth/config/{config_id}/check"), ("POST", "/v1/auth/test_
 CHANGING = [route for route in PRIVATE_HTTP if route[0] != "GET" and route not in _KEEPING]
 """Those that change what is stored."""
 SOCKETS = [route for route in ROUTES if route[0] == "WS" and route not in CHAT_CLIENTS]
+SAID = {"content": "Hello", "images": ["data:image/png;base64,iVBORw0KGgo="]}
+"""A message with an image, whose number is 0."""
 IDS: dict[str, object] = {
     "conversation_id": 1,
     "config_id": 1,

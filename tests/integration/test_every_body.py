@@ -17,7 +17,7 @@ from chatcore_memory import ScriptedModel
 from chatcore_sql.tables import Id, Moment, metadata
 from integration.databases import execute, rows_in
 from integration.http_app import PASSWORD, Answer, Api, api_of, provided, settings_for
-from integration.routes import ADMIN, FORMS, HTTP, QUERIES, SOCKETS, Route, body_fields, body_of, path_of
+from integration.routes import ADMIN, FORMS, HTTP, QUERIES, SAID, SOCKETS, Route, body_fields, body_of, path_of
 from integration.ws_client import connected
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.once]
@@ -90,7 +90,7 @@ async def test_it_changes_nothing(world: World, route: Route) -> None:
     who = world.root if route in ADMIN else bob
     answer = await said_by(who, route, ids, {**forgery(route, world.zoe), **body})
     assert answer.status < 300, answer
-    assert FORGED not in answer.body.decode()
+    assert FORGED.encode() not in answer.body
     assert await world.others() == before
     stored = await world.stored()
     assert FORGED not in stored
@@ -144,12 +144,13 @@ async def ids_of(bob: Api, tokens: Any) -> dict[str, object]:
     """One of everything that is his."""
     config = {"model_url": "https://own.test/v1", "model_name": "own", "api_key": "sk-0123456789ab"}
     conversation_id = await bob.conversation()
-    said = (await bob.post(f"/conversations/{conversation_id}/chat", {"content": "Hello"})).ok()
+    said = (await bob.post(f"/conversations/{conversation_id}/chat", SAID)).ok()
     return {
         "config_id": (await bob.post("/auth/config/create", config)).ok(201)["id"],
         "conversation_id": conversation_id,
         "chat_id": conversation_id,
         "message_id": said["message"]["id"],
+        "number": 0,
         "session_id": (await bob.get("/auth/sessions")).ok()["items"][0]["id"],
         "key_id": (await bob.key())["id"],
         "user_id": tokens["user"]["id"],

@@ -21,7 +21,7 @@ from chatcore_security import JWTSigner
 from chatcore_sql.tables import metadata
 from integration.databases import KINDS, execute, on_one, rows_in
 from integration.http_app import PASSWORD, Api, api_of, provided, settings_for
-from integration.routes import HTTP, PRIVATE_HTTP, PUBLIC, SOCKETS, Route, body_of, path_of
+from integration.routes import HTTP, PRIVATE_HTTP, PUBLIC, SAID, SOCKETS, Route, body_of, path_of
 from integration.ws_client import knocking
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.once]
@@ -195,7 +195,7 @@ async def account_of(stranger: Api, root: Api, name: str, database_url: str) -> 
     api = await stranger.admin(name)
     config = {"model_url": "https://own.test/v1", "model_name": "own", "api_key": "sk-0123456789ab"}
     conversation_id = await api.conversation("Own")
-    said = (await api.post(f"/conversations/{conversation_id}/chat", {"content": "Hello"})).ok()
+    said = (await api.post(f"/conversations/{conversation_id}/chat", SAID)).ok()
     tokens = (await stranger.post("/auth/login", {"username": name, "password": PASSWORD})).ok()
     assert stranger.container
     claims = (await stranger.container.get(TokenSigner)).verify(tokens["access_token"], now=SystemClock().now())
@@ -204,6 +204,7 @@ async def account_of(stranger: Api, root: Api, name: str, database_url: str) -> 
         "conversation_id": conversation_id,
         "chat_id": conversation_id,
         "message_id": said["message"]["id"],
+        "number": 0,
         "session_id": claims.session_id,
         "key_id": (await api.key())["id"],
         "user_id": claims.user_id,

@@ -80,7 +80,7 @@ async def test_a_migration_and_a_way_back_that_are_killed_after_each_change_get_
 async def test_what_is_half_way_goes_on_the_same_way(url: str) -> None:
     async with Database(url) as database:
         await database.migrate()
-        with pytest.raises(RuntimeError), killed_after(database, 4):
+        with pytest.raises(RuntimeError), killed_after(database, 6):
             await database.downgrade("chatcore_0012")
         assert not await database.is_migrated()
         with pytest.raises(DatabaseUnreachable, match="half-way down from chatcore_00"):
