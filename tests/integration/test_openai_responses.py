@@ -235,6 +235,7 @@ async def test_an_image_reaches_the_model_with_every_turn(ada: User) -> None:
         ({"include": ["everything"]}, "include"),
         ({"extra_body": {"not_yet_invented": 1}}, "not_yet_invented"),
         ({"text": {"format": {"type": "odd"}}}, "text.format"),
+        ({"text": {"format": {"type": "json_schema", "name": "x" * 300_000, "schema": {}}}}, "text"),
         ({"store": False}, "store"),
     ],
 )

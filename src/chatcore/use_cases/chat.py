@@ -1,6 +1,7 @@
 """Replies of a model: send, edit, regenerate, follow, stop."""
 
 import hashlib
+import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
@@ -36,6 +37,7 @@ from chatcore.hooks import Ask
 from chatcore.ports import NO_METADATA, AuthorityWork, Clock, ConversationRepo, Idempotency, UnitsOfWork
 from chatcore.replies import Replies
 from chatcore.shielding import retry_on_contention, shielded
+from chatcore.texts import utf8_length
 from chatcore.use_cases.asking import (
     CONTENT,
     MISSING,
@@ -51,6 +53,8 @@ from chatcore.use_cases.asking import (
 )
 
 NO_OPTIONS = ChatOptions()
+MAX_REQUEST = 256 * 1024
+"""Bytes of JSON that are stored of a request in another protocol."""
 EARLIER = 500
 """Messages that may be stored before one that is sent."""
 AFTER = Range(0, 2**53)
@@ -118,6 +122,7 @@ class SendMessage(AskModel):
         given = {"metadata": metadata, "idempotency_key": idempotency_key, "client_id": client_id}
         self._check_said(options, content, images, **given)
         _check_earlier(earlier)
+        _check_asked(asked)
         if idempotency_key is not None and conversation_id is None and client_id is None:
             check(FieldError("idempotency_key", "needs a conversation to be unique in"))
         named = None
@@ -394,6 +399,11 @@ class StopReply:
         async with acting(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             await work.conversations.request_stop(by.owner, reply.conversation_id, reply.id)
             await work.commit()
+
+
+def _check_asked(asked: Asked | None) -> None:
+    size = 0 if asked is None else utf8_length(json.dumps(asked.body, ensure_ascii=False))
+    check(FieldError("asked", f"must be at most {MAX_REQUEST} bytes") if size > MAX_REQUEST else None)
 
 
 def _check_earlier(earlier: Sequence[Earlier]) -> None:

@@ -47,6 +47,13 @@ from chatcore_http.protocols.openai.response_requests import (
 from chatcore_http.routing import AnyRequest, private_router
 
 KIND = "response"
+_KEY = "Idempotency-Key"
+_CALLED = {
+    **dict.fromkeys(("content", "images", "earlier"), "input"),
+    **dict.fromkeys(("idempotency_key", "client_id"), _KEY),
+    "asked": "text",
+}
+"""What a client calls what breaks a rule."""
 
 
 class Responses:
@@ -148,13 +155,20 @@ class Responses:
 @post(
     "/responses",
     status_code=200,
-    called={"content": "input", "images": "input", "earlier": "input", "idempotency_key": "Idempotency-Key"},
+    called={
+        "content": "input",
+        "asked": "text",
+        "client_id": "Idempotency-Key",
+        "images": "input",
+        "earlier": "input",
+        "idempotency_key": "Idempotency-Key",
+    },
 )
 async def create(
     request: AnyRequest,
     caller: NamedDependency[Owner],
     responses: FromDishka[Responses],
-    idempotency_key: Annotated[str | None, HeaderParameter(name="Idempotency-Key")] = None,
+    idempotency_key: Annotated[str | None, HeaderParameter(name=_KEY)] = None,
 ) -> Response[Any]:
     fields = read_fields(await body_of(request))
     asked = read_request(fields)
