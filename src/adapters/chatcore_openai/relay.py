@@ -19,15 +19,15 @@ _PASSING = frozenset({JSON, "text/event-stream", "application/x-ndjson", "text/p
 class Passing(OpenAnswer):
     """A success. Large reads come in slices, in turns (`_internals`)."""
 
-    retry_after = None
+    retry_after: float | None = None
 
     def __init__(self, body: "Body", *, status: int) -> None:
         """Raise `ModelProtocolError`."""
-        self.status = status
-        self.content_type = body.content_type or JSON
-        self.request_id = body.request_id
-        self.received = 0
-        self.last = b""
+        self.status: int = status
+        self.content_type: str = body.content_type or JSON
+        self.request_id: str = body.request_id
+        self.received: int = 0
+        self.last: bytes = b""
         self._body = body
         if self.content_type.partition(";")[0].strip().lower() not in _PASSING:
             raise ModelProtocolError("The model endpoint answered with neither JSON nor a stream of events.")
@@ -56,14 +56,14 @@ class Passing(OpenAnswer):
 class Refused(OpenAnswer):
     """The words with which an endpoint refuses a call, for its owner."""
 
-    content_type = JSON
-    last = b""
+    content_type: str = JSON
+    last: bytes = b""
 
     def __init__(self, refusal: Refusal) -> None:
-        self.status = refusal.status
-        self.request_id = refusal.request_id
-        self.retry_after = refusal.retry_after
-        self.received = 0
+        self.status: int = refusal.status
+        self.request_id: str = refusal.request_id
+        self.retry_after: float | None = refusal.retry_after
+        self.received: int = 0
         self._words = refusal.body
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
