@@ -9,7 +9,7 @@ from sqlalchemy import event, inspect
 
 from chatcore_sql import Database, DatabaseUnreachable
 from integration.databases import KINDS, execute, new_database
-from integration.test_sql_migrations import check_same, fill, looked_at, rows_of
+from integration.test_sql_migrations import check_same, fill, forget_requests, looked_at, rows_of
 
 CREATE = (
     "CREATE TABLE alembic_version "
@@ -30,6 +30,7 @@ async def left_by_an_earlier_version(url: str, revision: str = "0005") -> dict[s
     async with Database(url) as database:
         await database.migrate()
         await fill(database)
+        await forget_requests(database, url)
         await database.downgrade(f"chatcore_{revision}")
     await execute(url, "DROP TABLE chatcore_version", *another_programs(revision))
     return await rows_in(url)
