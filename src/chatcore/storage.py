@@ -27,16 +27,17 @@ def size_of(message: Message) -> int:
 
 def text_size(message: Message) -> int:
     detail = message.error.detail if message.error else ""
-    metadata = _as_json(message.metadata) if message.metadata else ""
-    return sum(map(utf8_length, (message.content, message.reasoning or "", detail, metadata)))
+    metadata = json_size(message.metadata) if message.metadata else 0
+    return metadata + sum(map(utf8_length, (message.content, message.reasoning or "", detail)))
 
 
-def _as_json(value: Mapping[str, Any]) -> str:
-    return json.dumps(dict(value), ensure_ascii=False)
+def json_size(value: Mapping[str, Any]) -> int:
+    """Return the bytes of the JSON that is stored."""
+    return utf8_length(json.dumps(dict(value), ensure_ascii=False))
 
 
 def conversation_size(conversation: Conversation) -> int:
-    return CONVERSATION_BYTES + (utf8_length(_as_json(conversation.metadata)) if conversation.metadata else 0)
+    return CONVERSATION_BYTES + (json_size(conversation.metadata) if conversation.metadata else 0)
 
 
 def images_size(images: Iterable[Image]) -> int:
@@ -44,7 +45,7 @@ def images_size(images: Iterable[Image]) -> int:
 
 
 def request_size(request: Request) -> int:
-    return utf8_length(_as_json(request.body))
+    return json_size(request.body)
 
 
 @dataclass(frozen=True, slots=True)

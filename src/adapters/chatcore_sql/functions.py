@@ -16,8 +16,8 @@ class Now(FunctionElement[int]):
 
 
 class InTurn(FunctionElement[bool]):
-    """True, once those who have asked before for what this owner, the only argument, is about have gone. PostgreSQL
-    alone has no such queue for a row: as long as others share it, whoever wants it alone is passed over."""
+    """True, once all transactions that asked earlier for this owner, the only argument, have ended. PostgreSQL needs
+    it: there a row's later sharers overtake a transaction that waits for the row alone."""
 
     type: Any = Boolean()
     inherit_cache: bool | None = True

@@ -198,7 +198,8 @@ class AskModel:
             if content is not None:
                 ask = replace(ask, content=changed.content or "", images=changed.images, metadata=changed.metadata)
                 self._check_said(ask.options, ask.content, ask.images, metadata=ask.metadata)
-            self._check(ask.options)
+            else:
+                self._check(ask.options)
         return ask
 
     def _check_said(self, options: ChatOptions, content: str | None, images: Sequence[Image], **given: object) -> None:

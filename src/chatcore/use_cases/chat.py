@@ -1,7 +1,6 @@
 """Replies of a model: send, edit, regenerate, follow, stop."""
 
 import hashlib
-import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
@@ -37,7 +36,7 @@ from chatcore.hooks import Ask
 from chatcore.ports import NO_METADATA, AuthorityWork, Clock, ConversationRepo, Idempotency, UnitsOfWork
 from chatcore.replies import Replies
 from chatcore.shielding import retry_on_contention, shielded
-from chatcore.texts import utf8_length
+from chatcore.storage import json_size
 from chatcore.use_cases.asking import (
     CONTENT,
     MISSING,
@@ -402,7 +401,7 @@ class StopReply:
 
 
 def _check_asked(asked: Asked | None) -> None:
-    size = 0 if asked is None else utf8_length(json.dumps(asked.body, ensure_ascii=False))
+    size = 0 if asked is None else json_size(asked.body)
     check(FieldError("asked", f"must be at most {MAX_REQUEST} bytes") if size > MAX_REQUEST else None)
 
 

@@ -11,7 +11,7 @@ _STATUS = {"model_refused": 400, "model_context_length": 400, "model_rate_limite
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _MODEL = "model_not_found"
-_RETRIED = (408, 409, 429)  # and 5xx: unless they are told otherwise
+_RETRIED = (408, 409, 429)  # clients retry these and 5xx, unless a header says otherwise
 _WORTH_ANOTHER_TRY = frozenset(
     {
         "conversation_busy",
