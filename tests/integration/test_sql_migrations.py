@@ -225,6 +225,7 @@ async def test_what_has_its_column_in_both_revisions_survives_the_way_down_and_u
         await database.migrate()
         again = await looked_at(url, rows_of)
     assert older.keys() <= newest.keys() == again.keys()
+    older.pop("user_storage", None)  # counted anew, as each version counts
     assert all(older.values())
     check_same(newest, older)
     check_same(older, again)
