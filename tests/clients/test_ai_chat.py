@@ -63,7 +63,7 @@ def body(request: str) -> dict[str, Any]:
 
 
 @needs_npm
-@pytest.mark.parametrize("package", ["ai", "ai7"])
+@pytest.mark.parametrize("package", ["ai5", "ai", "ai7"])
 async def test_a_client_sends_and_reads_the_reply(house: House, package: str) -> None:
     house.model.script(says(*PIECES, reasoning=["Hm", "m"], usage=(3, 2)))
     found = await sent(house, sending("chat", HELLO), package)

@@ -52,7 +52,7 @@ def check_error(errors: list[str], recorded: Recorded) -> None:
 
 
 @pytest.mark.needs("npm")
-@pytest.mark.parametrize("package", ["ai", "ai7"])
+@pytest.mark.parametrize("package", ["ai5", "ai", "ai7"])
 @every_ending
 async def test_ai_sdk(server: ModelServer, package: str, ending: str) -> None:
     recorded = play(server, ending, ai_sdk.Chunks().encode)
