@@ -83,6 +83,9 @@ if TYPE_CHECKING:
     from chatcore.use_cases.accounts import PasswordPolicy as PasswordPolicy
     from chatcore.use_cases.accounts import Register as Register
     from chatcore.use_cases.accounts import StepUp as StepUp
+    from chatcore.use_cases.adding import AddItems as AddItems
+    from chatcore.use_cases.adding import AddMessage as AddMessage
+    from chatcore.use_cases.adding import UploadConversation as UploadConversation
     from chatcore.use_cases.administration import CreateAdmin as CreateAdmin
     from chatcore.use_cases.administration import DeleteUser as DeleteUser
     from chatcore.use_cases.administration import DisableUser as DisableUser
@@ -108,7 +111,6 @@ if TYPE_CHECKING:
     from chatcore.use_cases.chat import RegenerateReply as RegenerateReply
     from chatcore.use_cases.chat import SendMessage as SendMessage
     from chatcore.use_cases.chat import StopReply as StopReply
-    from chatcore.use_cases.conversations import AddMessage as AddMessage
     from chatcore.use_cases.conversations import CreateConversation as CreateConversation
     from chatcore.use_cases.conversations import DeleteConversation as DeleteConversation
     from chatcore.use_cases.conversations import History as History
@@ -190,6 +192,7 @@ _HOMES = {
     "use_cases.accounts": (
         "ChangeEmail ChangePassword ChangeUsername CreateAccount DeleteAccount PasswordPolicy Register StepUp"
     ),
+    "use_cases.adding": "AddItems AddMessage UploadConversation",
     "use_cases.administration": (
         "CreateAdmin DeleteUser DisableUser EnableUser FindUser GrantRole ListRoles ListSessionsOfUser "
         "ListUsers RevokeRole RevokeSessionsOfUser"
@@ -198,7 +201,7 @@ _HOMES = {
     "use_cases.asking": "Asked ChatDefaults ChatOptions Earlier Sent",
     "use_cases.chat": "EditMessage FollowReply RegenerateReply SendMessage StopReply",
     "use_cases.conversations": (
-        "AddMessage CreateConversation DeleteConversation History ListConversations ListCursor ListPage "
+        "CreateConversation DeleteConversation History ListConversations ListCursor ListPage "
         "ReadHistory RenameConversation SwitchBranch"
     ),
     "use_cases.encryption_keys": "CountOldKeys Rotated RotateKeys",

@@ -88,6 +88,19 @@ class Range(Bound[float]):
 
 
 @dataclass(frozen=True, slots=True)
+class Count(Bound[Sequence[object]]):
+    """A list of `minimum` to `maximum` things."""
+
+    minimum: int
+    maximum: int
+
+    def broken(self, value: Sequence[object], field: str) -> FieldError | None:
+        if self.minimum <= len(value) <= self.maximum:
+            return None
+        return FieldError(field, f"must be {self.minimum} to {self.maximum} items")
+
+
+@dataclass(frozen=True, slots=True)
 class OneOf(Bound[str]):
     words: frozenset[str]
 

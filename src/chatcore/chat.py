@@ -38,6 +38,7 @@ from chatcore.use_cases.accounts import (
     Register,
     StepUp,
 )
+from chatcore.use_cases.adding import AddItems, AddMessage, UploadConversation
 from chatcore.use_cases.administration import (
     CreateAdmin,
     DeleteUser,
@@ -55,7 +56,6 @@ from chatcore.use_cases.api_keys import AuthenticateKey, CreateApiKey, ListApiKe
 from chatcore.use_cases.asking import ChatDefaults
 from chatcore.use_cases.chat import EditMessage, FollowReply, RegenerateReply, SendMessage, StopReply
 from chatcore.use_cases.conversations import (
-    AddMessage,
     CreateConversation,
     DeleteConversation,
     ListConversations,
@@ -118,6 +118,8 @@ class UseCases:
     stop_reply: StopReply
 
     # Conversations and replies in other protocols
+    upload_conversation: UploadConversation
+    add_items: AddItems
     read_conversation: ReadConversation
     read_image: ReadImage
     describe_conversation: DescribeConversation

@@ -158,6 +158,45 @@ async def test_conversations_hold_what_is_said_in_them(ada: User) -> None:
         await ada.there.conversations.retrieve(talk.id)
 
 
+async def test_items_are_added_all_or_none(ada: User) -> None:
+    talk = await ada.here.conversations.create()
+    user: Any = {"role": "user", "content": "Hello"}
+    picture = {"type": "input_image", "image_url": "https://x.test/a.png"}
+    wrong: list[tuple[Any, str]] = [
+        ({"role": "user", "content": ""}, "items[1].content"),
+        ({"role": "user", "content": 1}, "items[1].content"),
+        ({"role": "user", "content": [picture]}, "items[1].content[0]"),
+        ({"role": "assistant", "content": [picture]}, "items[1].content[0]"),
+        ({"type": "function_call", "call_id": "x", "name": "y", "arguments": "{}"}, "items[1]"),
+    ]
+    for item, param in wrong:
+        with pytest.raises(openai.BadRequestError) as refused:
+            await ada.here.conversations.items.create(talk.id, items=[user, item])
+        assert refused.value.param == param
+        with pytest.raises(openai.BadRequestError):
+            await ada.here.conversations.create(items=[user, item])
+    with pytest.raises(openai.BadRequestError) as refused:
+        await ada.here.conversations.items.create(talk.id, items=[user] * 21)
+    assert refused.value.param == "items"
+    assert (await ada.there.conversations.items.list(talk.id)).data == []
+    assert len((await ada.api.get("/v1/conversations")).ok()["data"]) == 1
+    added = await ada.here.conversations.items.create(talk.id, items=[user] * 20)
+    assert len(added.data) == 20
+
+
+async def test_the_images_of_items_reach_the_model(ada: User) -> None:
+    url = "data:image/png;base64,iVBORw0KGgo="
+    picture = {"type": "input_image", "image_url": url, "detail": "low"}
+    items: Any = [{"role": "user", "content": [picture]}, {"role": "assistant", "content": "A unicorn."}]
+    talk = await ada.here.conversations.create(items=items)
+    stored: Any = (await ada.there.conversations.items.list(talk.id, order="asc")).data[0]
+    assert [part.type for part in stored.content] == ["input_text", "input_image"]
+    ada.model.script(says("White."))
+    await ada.ask("Which colour?", conversation=talk.id)
+    image = {"type": "image_url", "image_url": {"url": url, "detail": "low"}}
+    assert ada.model.requests[-1].body["messages"][0]["content"] == [image]
+
+
 async def test_a_key_sends_once(ada: User) -> None:
     ada.model.script(says("once"))
     both = await asyncio.gather(*(ada.ask("Hi", extra_headers={"Idempotency-Key": "k"}) for _ in range(2)))

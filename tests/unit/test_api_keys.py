@@ -28,6 +28,7 @@ __all__ = ["scene"]
 
 OPEN = {
     Scope.CHAT: {
+        "AddItems",
         "AddMessage",
         "CreateConversation",
         "DeleteConversation",
@@ -42,6 +43,7 @@ OPEN = {
         "SendMessage",
         "StopReply",
         "SwitchBranch",
+        "UploadConversation",
     },
     Scope.READ: set[str](),
     Scope.FILES: set[str](),

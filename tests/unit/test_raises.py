@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from chatcore import (
+    AddItems,
     AddMessage,
     AuthenticateKey,
     Caller,
@@ -20,6 +21,7 @@ from chatcore import (
     ConversationId,
     CreateAdmin,
     DeleteAccount,
+    Earlier,
     EraseMessage,
     ImportConversations,
     ListConversations,
@@ -36,7 +38,7 @@ from chatcore import (
     StopReply,
     errors,
 )
-from chatcore.bounds import Bound, Images, OneOf, Pairs, Range, Text
+from chatcore.bounds import Bound, Count, Images, OneOf, Pairs, Range, Text
 from chatcore.entities import Image, KeyGrant, Request
 from chatcore.errors import ChatcoreError, ValidationFailed
 from chatcore.hooks import Hooks
@@ -163,11 +165,13 @@ async def scene(world: World) -> AsyncIterator[Scene]:
             "content": "Hi?",
             "title": "Plans",
             "q": "Hi",
+            "items": [Earlier(Role.USER, "Hi")],
             "role": "admin",
             "lines": lines(),
         }
         call = {"model": f"config:{config.id}", "path": "/embeddings", "body": lambda _: b"{}"}
         rows = [UserRow(1, NewUser(username="eve", password_hash="0" * 64))]
+        made_of["add_items"] = AddItems(unit_of_work=world.storage, clock=world.clock)
         yield Scene(
             world,
             process,
@@ -254,6 +258,7 @@ async def too_often(scene: Scene, use_case: Any) -> dict[str, Any]:
     limits = RateLimits(limiter=NeverAgain(), sign_in=rate, register=rate, send=rate, search=rate, key=rate)
     scene.made_of |= {
         "limits": limits,
+        "add_items": replace(scene.made_of["add_items"], limits=limits),
         "step_up": StepUp(passwords=scene.world.passwords, policy=scene.world.password_policy, limits=limits),
     }
     return {"current_password": PASSWORD} if "current_password" in parameters_of(use_case) else {}
@@ -387,6 +392,8 @@ def breaking(bound: Bound[Any]) -> list[Any]:
     match bound:
         case Range(minimum, maximum):
             return [minimum - 1, maximum + 1]
+        case Count(minimum, maximum):
+            return [[Earlier(Role.USER, "Hi")] * (maximum + 1)]
         case OneOf():
             return ["?"]
         case Text(minimum, maximum):
@@ -406,6 +413,8 @@ def breaking(bound: Bound[Any]) -> list[Any]:
 def keeping(bound: Bound[Any]) -> Iterator[Any]:
     if isinstance(bound, Range):
         yield from (int(bound.minimum), int(bound.maximum))
+    elif isinstance(bound, Count):
+        yield from ([Earlier(Role.USER, "Hi")] * number for number in (bound.minimum, bound.maximum))
     elif isinstance(bound, Pairs):
         yield from ({}, {f"{number:{bound.name}}": "x" * bound.value for number in range(bound.most)})
     elif isinstance(bound, Images):

@@ -92,6 +92,7 @@ class Earlier:
 
     role: Role
     content: str
+    images: Sequence[Image] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +324,7 @@ class AskModel:
                 writing=False,
                 model=None,
                 now=self.clock.now(),
+                images=earlier.images,
             )
             added.append(message)
             last = message.id

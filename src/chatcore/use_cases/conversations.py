@@ -20,13 +20,10 @@ from chatcore.entities import (
     ModelConfigId,
     OwnerId,
     Page,
-    Role,
     Scope,
-    title_from,
 )
 from chatcore.errors import (
     Contention,
-    ConversationBusy,
     FieldError,
     NotFound,
     Raises,
@@ -46,12 +43,11 @@ from chatcore.ports import (
     Transaction,
     UnitsOfWork,
 )
-from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
+from chatcore.rate_limits import AtOnce
 from chatcore.removal import REMOVE_WITHIN, Removal, RemovalWork
 from chatcore.replies import STOP_BEFORE_DELETION, Replies
 from chatcore.shielding import retry_on_contention
 from chatcore.texts import newest_that_fit
-from chatcore.use_cases.asking import CONTENT
 
 _MISSING = "There is no such conversation."
 _CURSOR = re.compile(r"[0-9]{1,17}-[0-9]{1,17}-[0-9]{1,19}")
@@ -305,56 +301,6 @@ class ReadHistory:
 class BranchWork(AuthorityWork, Protocol):
     conversations: ConversationRepo
     messages: MessageRepo
-
-
-@dataclass(frozen=True, kw_only=True)
-class AddMessage:
-    """Append a message of any role to the active branch, without asking a model, to upload a history message by
-    message.
-
-    An assistant's message is then a reply like any other: it can be followed and, where it answers a user's message,
-    regenerated. A system message is in the prompt at its place, after the server's own. The first user message gives an
-    untitled conversation its title.
-    """
-
-    unit_of_work: UnitsOfWork[BranchWork]
-    clock: Clock
-    limits: RateLimits = UNLIMITED
-    bounds: ClassVar[Bounds] = Bounds(content=CONTENT)
-    raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, NotFound, ConversationBusy, RateLimited, StorageFull)
-
-    async def __call__(self, *, by: Owner, conversation_id: ConversationId, role: Role, content: str) -> Message:
-        need(content=content)
-        self.bounds.check(content=content)
-        by.require(Scope.CHAT)
-        await self.limits.try_send(by.owner)
-        return await self._add(by, conversation_id, role, content)
-
-    @retry_on_contention
-    async def _add(self, by: Owner, conversation_id: ConversationId, role: Role, content: str) -> Message:
-        now, owner = self.clock.now(), by.owner
-        async with acting(self.unit_of_work, by, now=now, scope=Scope.CHAT) as work:
-            conversation = await work.conversations.lock(owner, conversation_id)
-            if conversation is None:
-                raise NotFound(_MISSING)
-            if conversation.writing_reply_id is not None:
-                raise ConversationBusy
-            last = await work.messages.last(owner, conversation_id)
-            message = await work.messages.add(
-                owner,
-                conversation_id,
-                parent_id=last,
-                role=role,
-                content=content,
-                writing=False,
-                model=None,
-                now=now,
-            )
-            if role is Role.USER and not conversation.title:
-                await work.conversations.set_title(owner, conversation_id, title_from(content))
-            await work.conversations.touch(owner, conversation_id, now=now)
-            await work.commit()
-        return message
 
 
 @dataclass(frozen=True, kw_only=True)

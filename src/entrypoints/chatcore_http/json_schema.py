@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from chatcore.bounds import Bound, Email, Images, OneOf, Pairs, Range, Said, Text
+from chatcore.bounds import Bound, Count, Email, Images, OneOf, Pairs, Range, Said, Text
 
 Json = dict[str, Any]
 
@@ -32,6 +32,8 @@ def facets(bound: Bound[Any] | None) -> Json:
     match bound:
         case Range(minimum, maximum):
             return {"minimum": minimum, "maximum": maximum}
+        case Count(minimum, maximum):
+            return {"minItems": minimum, "maxItems": maximum}
         case Pairs(most):
             return {"maxProperties": most}
         case OneOf(words):

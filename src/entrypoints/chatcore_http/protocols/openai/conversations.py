@@ -1,6 +1,7 @@
 """/v1/conversations: conversations and their items."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -10,31 +11,28 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from chatcore import (
-    AddMessage,
+    AddItems,
     Conversation,
     ConversationId,
-    CreateConversation,
     DeleteConversation,
     DescribeConversation,
     Earlier,
     EraseMessage,
     ListConversations,
     ListItems,
-    Message,
     Owner,
     ReadConversation,
     ReadItem,
+    UploadConversation,
 )
-from chatcore.bounds import check
-from chatcore.errors import FieldError, NotFound
+from chatcore.errors import NotFound
 from chatcore.use_cases.conversations import ListCursor
 from chatcore.wire import Json
 from chatcore_http.protocols.openai.ids import ReplyName, conversation_of, message_of_item, shown_conversation_id
 from chatcore_http.protocols.openai.items import After, Limit, Listed, Order, item_of, listed, place
-from chatcore_http.protocols.openai.response_requests import message_of
+from chatcore_http.protocols.openai.response_requests import images_in, message_of, without_pictures
 from chatcore_http.routing import private_router
 
-_AT_ONCE = 20
 _ITEM = "There is no such item."
 
 
@@ -67,15 +65,12 @@ def listed_conversation(conversation: Conversation) -> Json:
 @post("/conversations", status_code=200)
 async def create(
     caller: NamedDependency[Owner],
-    create_conversation: FromDishka[CreateConversation],
-    add_message: FromDishka[AddMessage],
+    upload_conversation: FromDishka[UploadConversation],
     data: JSONBody[NewConversation | None] = None,
 ) -> Json:
     new = data or NewConversation()
-    items = _messages_of(new.items or [])
-    conversation = await create_conversation(by=caller, metadata=new.metadata or {})
-    await _add(caller, conversation.id, items, add_message)
-    return conversation_object(conversation)
+    items = await _messages_of(new.items or [])
+    return conversation_object(await upload_conversation(by=caller, items=items, metadata=new.metadata or {}))
 
 
 @get("/conversations")
@@ -143,9 +138,10 @@ async def add_items(
     conversation_id: FromPath[str],
     data: JSONBody[NewItems],
     caller: NamedDependency[Owner],
-    add_message: FromDishka[AddMessage],
+    add_items: FromDishka[AddItems],
 ) -> Listed:
-    added = await _add(caller, _id(conversation_id), _messages_of(data.items), add_message)
+    items = await _messages_of(data.items)
+    added = await add_items(by=caller, conversation_id=_id(conversation_id), items=items)
     return Listed.of([item_of(each) for each in added], more=False)
 
 
@@ -188,20 +184,18 @@ def _item(conversation: str, item: str) -> ReplyName:
     return named
 
 
-def _messages_of(items: Sequence[dict[str, Any]]) -> Sequence[Earlier]:
+async def _messages_of(items: Sequence[dict[str, Any]]) -> Sequence[Earlier]:
     """Read all of them before any is stored. Raise `ValidationFailed`."""
-    check(FieldError("items", f"must be at most {_AT_ONCE}") if len(items) > _AT_ONCE else None)
-    messages = [message_of(item, f"items[{number}]") for number, item in enumerate(items)]
+    AddItems.bounds.check(items=items)
+    messages = [await _message_of(item, f"items[{number}]") for number, item in enumerate(items)]
     return [each for each in messages if each is not None]
 
 
-async def _add(
-    caller: Owner, conversation_id: ConversationId, messages: Sequence[Earlier], add_message: AddMessage
-) -> Sequence[Message]:
-    return [
-        await add_message(by=caller, conversation_id=conversation_id, role=each.role, content=each.content)
-        for each in messages
-    ]
+async def _message_of(item: dict[str, Any], name: str) -> Earlier | None:
+    content = f"{name}.content"
+    rest, pictures = without_pictures(item, content)
+    message = message_of(rest, name)
+    return message and replace(message, images=await images_in(pictures, content))
 
 
 def routers(max_body_bytes: int) -> list[Router]:

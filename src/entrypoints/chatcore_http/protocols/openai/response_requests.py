@@ -258,20 +258,22 @@ def _rules_first(said: Sequence[Earlier]) -> Sequence[Earlier]:
     return [*said[: end - 1], *said[end:], *said[end - 1 : end]] if end else said
 
 
-def without_pictures(item: Mapping[str, Any]) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]:
+def without_pictures(
+    item: Mapping[str, Any], name: str = "input"
+) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]:
     """Return a message without its images, and these."""
     content = item.get("content")
     if isinstance(content, str) or item.get("role") != "user":
         return item, ()
-    parts = _parts_of(content, "input")
+    parts = _parts_of(content, name)
     pictures = [part for part in parts if part.get("type") == "input_image"]
     return {**item, "content": [part for part in parts if part not in pictures]}, pictures
 
 
-async def images_in(pictures: Sequence[Mapping[str, Any]]) -> Sequence[Image]:
+async def images_in(pictures: Sequence[Mapping[str, Any]], name: str = "input") -> Sequence[Image]:
     """Raise `ValidationFailed`."""
     urls = [str(picture.get("image_url") or "") for picture in pictures]
-    images = await images_of(urls, name="input")
+    images = await images_of(urls, name=name)
     details = [picture.get("detail") for picture in pictures]
     return [
         replace(image, detail=detail if detail in _DETAILS else None)
