@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,11 @@ async def house(shared: House) -> House:
     return House(shared.server, shared.model, await shared.server.api.user(), shared.url)
 
 
-async def run(house: House, *messages: dict[str, Any], run_id: str = "run", key: str | None = None) -> Any:
+async def run(
+    house: House, *messages: dict[str, Any], run_id: str = "run", key: str | None = None, tools: Sequence[Any] = ()
+) -> Any:
     environ = {**house.at("/ag-ui"), "THREAD": "thread", "RUN": run_id, "MESSAGES": json.dumps(messages)}
+    environ["TOOLS"] = json.dumps(tools)
     return await node("ag_ui.mjs", **{**environ, "KEY": key or house.key})
 
 
@@ -77,6 +80,17 @@ async def test_a_run_is_answered_once(house: House) -> None:
 
 
 @needs_npm
+async def test_a_client_may_offer_tools(house: House) -> None:
+    """As CopilotKit does on every run. None is called."""
+    weather = {"name": "weather", "description": "Say what the weather is.", "parameters": {"type": "object"}}
+    found = await run(house, HELLO, tools=[weather])
+    assert found["error"] is None
+    assert found["messages"][-1]["content"] == "Hello"
+    assert [event["type"] for event in found["events"]].count("CUSTOM") == 1
+    assert "tools" not in house.model.requests[-1].body
+
+
+@needs_npm
 async def test_a_client_is_told_why_the_model_failed(house: House) -> None:
     house.model.script(plain(401, '{"error": "no such key"}'))
     failed = await run(house, HELLO)
@@ -99,7 +113,7 @@ async def test_a_client_is_told_why_it_was_refused(house: House) -> None:
         (asked({**HELLO, "content": " "}), "messages: must not be empty"),
         (asked(HELLO, threadId=""), "threadId: must not be empty"),
         (asked(HELLO, runId="r" * 256), "runId: must be at most 255 characters"),
-        (asked(HELLO, tools=[{"name": "weather"}]), "tools: are not supported"),
+        (asked(HELLO, resume=[{"interruptId": "i"}]), "resume: is not supported: no run waits for an answer"),
     ],
 )
 async def test_what_is_refused_is_named(house: House, run_: dict[str, Any], message: str) -> None:

@@ -64,13 +64,33 @@ def test_the_last_message_is_the_question() -> None:
     assert question_of(asked("Hello?")).text == "Hello?"
 
 
+@pytest.mark.parametrize("part", [{"data": "iVBORw=="}, {"url": "data:image/png;base64,iVBORw==", "data": None}])
+def test_images_as_clients_before_version_1_send_them(part: dict[str, Any]) -> None:
+    question = question_of(asked([{"type": "binary", "mimeType": "image/png", **part}]))
+    assert question.images == [Image("image/png", b"\x89PNG")]
+
+
+def test_a_run_that_offers_tools_hears_once_that_none_is_called() -> None:
+    run = asked("Hello?", tools=[{"name": "weather", "description": "", "parameters": {}}])
+    assert question_of(run).text == "Hello?"
+    encode = RunEvents(thread_id="t", run_id="r", tools=True).encode
+    frames = b"".join(map(encode, ENDINGS["reasoned"].events())).decode().split("\n\n")[:-1]
+    events = [json.loads(frame.removeprefix("data: ")) for frame in frames]
+    assert [event["name"] for event in events if event["type"] == "CUSTOM"] == ["chatcore.tools_not_called"]
+    assert [event for event in events if event["type"] != "CUSTOM"] == events_of("reasoned")
+    assert [event["type"] for event in events[:2]] == ["RUN_STARTED", "CUSTOM"]
+
+
 @pytest.mark.parametrize(
     ("run", "field"),
     [
-        (asked("Hello?", tools=[{"name": "weather"}]), "tools"),
         (asked("Hello?", resume=[{"interruptId": "i"}]), "resume"),
         (asked("Hello?", protocolVersion="2.0"), "protocolVersion"),
         (asked([{"type": "audio"}]), "messages[0].content[0]"),
+        (asked([{"type": "binary", "mimeType": "application/pdf", "data": "JVBE"}]), "messages[0].content[0].data"),
+        (asked([{"type": "binary", "mimeType": "image/png", "data": "?"}]), "messages[0].content[0].data"),
+        (asked([{"type": "binary", "mimeType": "image/png", "url": "http://x.test"}]), "messages[0].content[0].url"),
+        (asked([{"type": "binary", "mimeType": "image/png", "id": "file"}]), "messages[0].content[0]"),
         (
             asked([{"type": "image", "source": {"type": "url", "value": "https://x.test"}}]),
             "messages[0].content[0].source",

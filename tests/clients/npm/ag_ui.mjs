@@ -1,4 +1,5 @@
-// AG-UI's client, whose verifier refuses events out of order. Environment: URL, KEY, THREAD, RUN, MESSAGES (JSON).
+// AG-UI's client, whose verifier refuses events out of order. Environment: URL, KEY, THREAD, RUN, MESSAGES
+// and TOOLS (JSON).
 import { HttpAgent } from "@ag-ui/client";
 
 const events = [];
@@ -13,7 +14,8 @@ const agent = new HttpAgent({
 process.on("uncaughtException", () => {});
 let error = null;
 try {
-  await agent.runAgent({ runId: process.env.RUN }, { onEvent: ({ event }) => void events.push(event) });
+  const run = { runId: process.env.RUN, tools: JSON.parse(process.env.TOOLS) };
+  await agent.runAgent(run, { onEvent: ({ event }) => void events.push(event) });
 } catch (failure) {
   error = { message: failure.message, payload: failure.payload ?? null };
 }

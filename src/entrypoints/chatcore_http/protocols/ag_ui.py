@@ -19,15 +19,22 @@ from chatcore_http.protocols.told import Told
 PROTOCOL_VERSION = "1.0"
 _MESSAGES = {TextKind.REASONING: "REASONING_MESSAGE", TextKind.ANSWER: "TEXT_MESSAGE"}
 _ROLES = {TextKind.REASONING: "reasoning", TextKind.ANSWER: "assistant"}
+_NO_TOOLS = {
+    "type": "CUSTOM",
+    "name": "chatcore.tools_not_called",
+    "value": {"message": "The tools of this run do not reach the model, which calls none."},
+}
 
 # ---- a reply ---------------------------------------------------------------------------------------------
 
 
 class RunEvents:
-    """Encodes the events of one reply, read with `numbered=True` from the beginning."""
+    """Encodes the events of one reply, read with `numbered=True` from the beginning. `tools`: whether the run offered
+    some."""
 
-    def __init__(self, *, thread_id: str, run_id: str) -> None:
+    def __init__(self, *, thread_id: str, run_id: str, tools: bool = False) -> None:
         self._run: Json = {"threadId": thread_id, "runId": run_id}
+        self._tools = tools
         self._spans = Spans()
 
     def encode(self, event: ReplyEvent) -> bytes:
@@ -44,6 +51,8 @@ class RunEvents:
                 yield f'{{"type":"{type_}","messageId":"{name}","delta":{quoted(part.text)}}}'
             case ReplyStarted():
                 yield written({"type": "RUN_STARTED", **self._run, "protocolVersion": PROTOCOL_VERSION})
+                if self._tools:
+                    yield written(_NO_TOOLS)
             case Opened():
                 yield from map(written, _opening(part.kind, message_id(reply_id, part.kind)))
             case Closed():
@@ -109,7 +118,6 @@ class Run(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 def question_of(run: Run) -> Question:
     """Return the last message, which must be the user's. Raise `ValidationFailed`, also for what is not supported."""
     _check((run.protocol_version or PROTOCOL_VERSION).partition(".")[0] == "1", "protocolVersion", "must be 1.0")
-    _check(not run.tools, "tools", "are not supported")
     _check(not run.resume, "resume", "is not supported: no run waits for an answer")
     last = run.messages[-1] if run.messages else None
     if last is None or last.role != "user":
@@ -126,6 +134,10 @@ def question_of(run: Run) -> Question:
                 images.append(image_of(url, name=f"{name}.source"))
             case {"type": "image", "source": {"type": "data", "value": str(value), "mimeType": str(media_type)}}:
                 images.append(image_of(f"data:{media_type};base64,{value}", name=f"{name}.source"))
+            case {"type": "binary", "data": str(value), "mimeType": str(media_type)}:  # before AG-UI 1.0
+                images.append(image_of(f"data:{media_type};base64,{value}", name=f"{name}.data"))
+            case {"type": "binary", "url": str(url)}:
+                images.append(image_of(url, name=f"{name}.url"))
             case _:
                 raise ValidationFailed([FieldError(name, "must be text, or an image with its data")])
     return Question(last.id, "\n".join(texts), images)

@@ -78,7 +78,7 @@ class Runs:
         events = self.follow_reply(
             owner=reply.user_id, conversation_id=reply.conversation_id, reply_id=reply.id, numbered=True
         )
-        encode = RunEvents(thread_id=run.thread_id, run_id=run.run_id).encode
+        encode = RunEvents(thread_id=run.thread_id, run_id=run.run_id, tools=bool(run.tools)).encode
         return Stream(events, self.watch.while_valid(by), encode, media_type="text/event-stream")
 
 
