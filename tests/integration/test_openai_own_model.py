@@ -79,6 +79,15 @@ async def test_what_it_refuses_is_said_in_our_words(
     assert "operator" not in raised.value.response.text
 
 
+async def test_a_house_without_responses_says_so(world: World, client: AsyncOpenAI) -> None:
+    world.server.always = plain(404, SECRET_WORDS)
+    with pytest.raises(openai.InternalServerError) as raised:
+        await client.responses.create(model="house", input="Hello", store=False)
+    assert raised.value.code == "model_not_found"
+    assert "has no /responses" in raised.value.message
+    assert "operator" not in raised.value.response.text
+
+
 async def test_a_client_that_reads_slowly_is_no_silence_of_the_model(world: World, client: AsyncOpenAI) -> None:
     """It takes nothing for longer than the model may be silent, while more waits than all buffers hold."""
     many = [event({"choices": [{"index": 0, "delta": {"content": "x" * 60_000}, "finish_reason": None}]})] * 200

@@ -275,7 +275,7 @@ async def test_an_image_reaches_the_model_with_every_turn(ada: User) -> None:
         ({"extra_body": {"not_yet_invented": 1}}, "not_yet_invented"),
         ({"text": {"format": {"type": "odd"}}}, "text.format"),
         ({"text": {"format": {"type": "json_schema", "name": "x" * 300_000, "schema": {}}}}, "text"),
-        ({"store": False}, "store"),
+        ({"extra_body": {"store": "no"}}, "store"),
     ],
 )
 async def test_what_is_not_supported_is_refused_by_name(ada: User, asked: Any, param: str) -> None:

@@ -93,7 +93,7 @@ class Completions:
 
     def stream(self, reply: Message, caller: Owner, echo: Mapping[str, Any], *, after: int = 0) -> Response[Any]:
         chunks = CompletionChunks(reply, include_usage=echo["include_usage"], after=after)
-        return self._following.stream(reply, caller, chunks.encode)
+        return self._following.stream(reply, caller, chunks)
 
     async def find(self, caller: Owner, name: str) -> Requested:
         """Raise `NotFound`."""

@@ -1,6 +1,7 @@
 """Errors as OpenAI's clients read them: `{"error": {"message", "type", "param", "code"}}`."""
 
 from chatcore.wire import Json, Problem, encoded
+from chatcore_http.protocols.frames import frame
 from chatcore_http.protocols.told import Told
 
 LONGEST_WAIT = 120
@@ -44,6 +45,11 @@ def error_object(problem: Problem) -> Json:
         "param": _param_of(problem),
         "code": problem.code,
     }
+
+
+def error_event(problem: Problem) -> bytes:
+    """Return the last event of a stream of chunks that breaks."""
+    return frame(encoded({"error": error_object(problem)}).decode())
 
 
 def type_of(status: int) -> str:

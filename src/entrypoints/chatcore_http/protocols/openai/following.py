@@ -1,9 +1,10 @@
 """Answers that are replies of a conversation: their end, or their events as a protocol numbers them."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 from litestar import Response
 
@@ -20,11 +21,20 @@ from chatcore import (
 )
 from chatcore.errors import ChatcoreError
 from chatcore.use_cases.chat import AFTER
-from chatcore.wire import encoded, problem
-from chatcore_http.protocols.openai.errors import error_object
+from chatcore.wire import Problem, problem
 from chatcore_http.streams import Stream, cut_off
 
 _EVENTS = "text/event-stream"
+
+
+class Encoder(Protocol):
+    """The events of one reply as a protocol writes them."""
+
+    def encode(self, event: ReplyEvent) -> bytes: ...
+
+    def broken(self, problem: Problem) -> bytes:
+        """Return the last event of a stream that the reply outlives."""
+        ...
 
 
 class Following:
@@ -50,11 +60,13 @@ class Following:
         await self._stop_reply(by=caller, conversation_id=found.reply.conversation_id)
         return replace(found, reply=await self.end(found.reply, caller))
 
-    def stream(self, reply: Message, caller: Owner, encode: Callable[[ReplyEvent], bytes]) -> Response[Any]:
+    def stream(self, reply: Message, caller: Owner, encoder: Encoder) -> Response[Any]:
         """Return the reply's numbered pieces, from the first on."""
         alive = self._watch.while_valid(caller)
         events = self._events(reply, numbered=True)
-        return Stream(events, alive, encode, failed=_failed, media_type=_EVENTS, headers={"Cache-Control": "no-cache"})
+        failed = partial(_failed, encoder)
+        headers = {"Cache-Control": "no-cache"}
+        return Stream(events, alive, encoder.encode, failed=failed, media_type=_EVENTS, headers=headers)
 
     def _events(self, reply: Message, **place: Any) -> AsyncGenerator[ReplyEvent, None]:
         return self._follow_reply(
@@ -62,8 +74,6 @@ class Following:
         )
 
 
-def _failed(error: ChatcoreError) -> bytes | None:
-    """The end of a stream whose server shuts down says so, and that another try will do."""
-    if cut_off(error) == b"":
-        return b"data: %b\n\n" % encoded({"error": error_object(problem(error))})
-    return None
+def _failed(encoder: Encoder, error: ChatcoreError) -> bytes | None:
+    """A stream whose session ends says so. The connection of any other is closed in the middle."""
+    return encoder.broken(problem(error)) if cut_off(error) == b"" else None

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from chatcore import Message, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence, Status, TextKind
-from chatcore.wire import Json
+from chatcore.wire import Json, Problem
 from chatcore_http.protocols.frames import DONE, HEARTBEAT, quoted, written
+from chatcore_http.protocols.openai.errors import error_object
 from chatcore_http.protocols.openai.response_objects import (
     item_status,
     message_item,
@@ -29,6 +30,15 @@ _ITEM: Mapping[TextKind, Callable[[Message, str, str], Json]] = {
 }
 
 
+def response_error(problem: Problem, number: int) -> bytes:
+    """Return the event of an error that ends a stream. OpenAI's clients read the error at the top, Open Responses and
+    the AI SDK in `error`."""
+    error = error_object(problem)
+    data = {"type": "error", "sequence_number": number, "error": error}
+    data |= {name: error[name] for name in ("code", "message", "param")}
+    return f"event: error\ndata: {written(data)}\n\n".encode()
+
+
 class ResponseEvents:
     """Encodes the events of one reply, read with `numbered=True` from the beginning."""
 
@@ -48,6 +58,11 @@ class ResponseEvents:
     def encode(self, event: ReplyEvent) -> bytes:
         """Return the frames of the next event that follow the client's last one."""
         return b"".join(frame for part in self._spans.of(event) for frame in self._frames(part))
+
+    def broken(self, problem: Problem) -> bytes:
+        """Return the event of an error of the connection alone: it has the number of the last event, after which the
+        client can resume."""
+        return response_error(problem, max(self._number, self._after))
 
     def _frames(self, part: Part) -> Iterator[bytes]:
         match part:

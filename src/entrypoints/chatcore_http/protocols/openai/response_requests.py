@@ -163,7 +163,6 @@ def check_request(asked: CreateResponse) -> None:
         ),
         *(FieldError("include", f"{name} is not supported") for name in asked.include or () if name not in _INCLUDED),
         FieldError("top_logprobs", "is not supported") if asked.top_logprobs else None,
-        FieldError("store", "must be true: responses are stored") if asked.store is False else None,
         range_of("top_p", asked.top_p, 0, 1),
         range_of("temperature", asked.temperature, 0, 2),
         range_of("max_output_tokens", asked.max_output_tokens, 1, 1_000_000),

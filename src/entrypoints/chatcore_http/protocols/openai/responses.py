@@ -23,11 +23,12 @@ from chatcore import (
     Sent,
 )
 from chatcore.errors import FieldError, NotFound, ValidationFailed
+from chatcore_http.protocols.openai.asked import Asked as Body
 from chatcore_http.protocols.openai.following import Following
 from chatcore_http.protocols.openai.ids import message_of_item, reply_of_reasoning, reply_of_response
 from chatcore_http.protocols.openai.items import After, Limit, Listed, Order, listed, place
 from chatcore_http.protocols.openai.models import with_model
-from chatcore_http.protocols.openai.relaying import body_of
+from chatcore_http.protocols.openai.relaying import Relaying, body_of
 from chatcore_http.protocols.openai.response_events import ResponseEvents
 from chatcore_http.protocols.openai.response_objects import response_object
 from chatcore_http.protocols.openai.response_requests import (
@@ -44,6 +45,7 @@ from chatcore_http.protocols.openai.response_requests import (
     read_request,
     spoken_of,
 )
+from chatcore_http.protocols.openai.unstored_responses import ResponsesForm, check_unstored, is_unstored, passed
 from chatcore_http.routing import AnyRequest, private_router
 
 KIND = "response"
@@ -141,7 +143,7 @@ class Responses:
     async def answer(self, reply: Message, echo: Any, caller: Owner, *, stream: bool, after: int = -1) -> Response[Any]:
         """Return the events, or the response as it is."""
         if stream:
-            return self._following.stream(reply, caller, ResponseEvents(reply, echo, after=after).encode)
+            return self._following.stream(reply, caller, ResponseEvents(reply, echo, after=after))
         return Response(response_object(reply, echo))
 
     async def stopped(self, caller: Owner, name: str) -> Requested:
@@ -152,25 +154,19 @@ class Responses:
         return await self._following.end(reply, caller)
 
 
-@post(
-    "/responses",
-    status_code=200,
-    called={
-        "content": "input",
-        "asked": "text",
-        "client_id": "Idempotency-Key",
-        "images": "input",
-        "earlier": "input",
-        "idempotency_key": "Idempotency-Key",
-    },
-)
+@post("/responses", status_code=200, called=_CALLED)
 async def create(
     request: AnyRequest,
     caller: NamedDependency[Owner],
     responses: FromDishka[Responses],
+    relaying: FromDishka[Relaying],
     idempotency_key: Annotated[str | None, HeaderParameter(name=_KEY)] = None,
 ) -> Response[Any]:
-    fields = read_fields(await body_of(request))
+    body = Body.of(await body_of(request))
+    if is_unstored(body):
+        check_unstored(body)
+        return await passed(relaying.answer(request, caller, "/responses", body, ResponsesForm()))
+    fields = read_fields(body.body)
     asked = read_request(fields)
     check_request(asked)
     check_stored(asked)

@@ -9,7 +9,7 @@ from chatcore.entities import FinishReason
 from chatcore.wire import Json, Problem, failure
 from chatcore_http.protocols.endings import failure_of
 from chatcore_http.protocols.frames import DONE, HEARTBEAT, frame, quoted, written
-from chatcore_http.protocols.openai.errors import error_object
+from chatcore_http.protocols.openai.errors import error_event, error_object
 from chatcore_http.protocols.openai.ids import completion_id
 
 _FIELDS = {TextKind.REASONING: "reasoning_content", TextKind.ANSWER: "content"}
@@ -41,6 +41,9 @@ class CompletionChunks:
                 return HEARTBEAT
             case _:
                 return b""
+
+    def broken(self, problem: Problem) -> bytes:
+        return error_event(problem)
 
     def _delta(self, delta: str) -> bytes:
         return self._frame(self._before + delta + self._after)

@@ -1,0 +1,111 @@
+"""Responses with `store: false`: they pass through to the endpoint's own Responses API, and nothing is stored."""
+
+import re
+from collections.abc import Awaitable, Iterator
+from typing import Any, TypeVar
+
+import msgspec
+
+from chatcore.bounds import check
+from chatcore.errors import FieldError, ModelNotFound
+from chatcore.wire import Problem, encoded
+from chatcore_http.protocols.openai.asked import Asked
+from chatcore_http.protocols.openai.errors import type_of
+from chatcore_http.protocols.openai.ids import message_of_item, reply_of_reasoning
+from chatcore_http.protocols.openai.relaying import Refusal, in_form
+from chatcore_http.protocols.openai.response_events import response_error
+
+T = TypeVar("T")
+_NULL = b"null"
+_NOWHERE = (404, 405, 501)
+_NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d{1,18})')
+_LONGEST_NUMBER = 64  # bytes
+_SEND_ALL = "needs what is stored: with store: false send all messages in input, or leave store out"
+_SEND_ITEM = "names a stored item: with store: false send the item itself"
+_NO_RESPONSES = (
+    "The endpoint of this model has no /responses, or not this model. Without store: false its /chat/completions is"
+    " used, and the response is stored."
+)
+_SHOWN = 2000  # characters of another's words
+
+
+class _Named(msgspec.Struct):
+    """An item, of which only its name is read."""
+
+    type: Any = None
+    role: Any = None
+    id: Any = None
+
+    @property
+    def is_alone(self) -> bool:
+        return self.type == "item_reference" or (self.type is None and self.role is None)
+
+
+def is_unstored(asked: Asked) -> bool:
+    """Raise `ValidationFailed`."""
+    return asked.value("store", bool | None, "must be true or false") is False
+
+
+def check_unstored(asked: Asked) -> None:
+    """Raise `ValidationFailed` for what refers to something that is stored here."""
+    check(
+        *(FieldError(name, _SEND_ALL) for name in ("previous_response_id", "conversation") if _given(asked, name)),
+        FieldError("background", "needs store: true, as the answer is fetched later")
+        if asked.value("background", bool | None, "must be true or false")
+        else None,
+        *_references(asked),
+    )
+
+
+def _given(asked: Asked, name: str) -> bool:
+    return bytes(asked.fields.get(name, _NULL)).strip() != _NULL
+
+
+def _references(asked: Asked) -> Iterator[FieldError]:
+    """Yield an error for each item that is but the name of a stored one. What is no list of items has none."""
+    try:
+        items = msgspec.json.decode(asked.fields.get("input", b"[]"), type=list[_Named])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    for number, item in enumerate(items):
+        if item.is_alone and _is_ours(str(item.id)):
+            yield FieldError(f"input[{number}].id", _SEND_ITEM)
+
+
+def _is_ours(name: str) -> bool:
+    return bool(message_of_item(name) or reply_of_reasoning(name))
+
+
+async def passed(answer: Awaitable[T]) -> T:
+    """Await an answer. Raise what an endpoint without Responses means, also where it may not say it itself."""
+    try:
+        return await answer
+    except ModelNotFound:
+        raise ModelNotFound(_NO_RESPONSES) from None
+
+
+class ResponsesForm:
+    """The words of one answer. Its own last event has the number after those that passed."""
+
+    def __init__(self) -> None:
+        self._last = -1
+        self._before = b""
+
+    def passing(self, piece: bytes) -> bytes:
+        seen = self._before + piece
+        if (at := seen.rfind(b'"sequence_number"')) >= 0 and (found := _NUMBER.match(seen, at)):
+            self._last = int(found[1])
+        self._before = seen[-_LONGEST_NUMBER:]
+        return piece
+
+    def refusal(self, status: int, words: bytes) -> bytes:
+        """An endpoint without Responses has no good words for that."""
+        said = in_form(status, words)
+        error = msgspec.json.decode(said, type=Refusal).error
+        if status not in _NOWHERE or isinstance(error.code, str) or error.param:
+            return said
+        message = f"{_NO_RESPONSES} It said: {error.message[:_SHOWN]}"
+        return encoded({"error": {"message": message, "type": type_of(status), "param": "store", "code": None}})
+
+    def broken(self, problem: Problem) -> bytes:
+        return response_error(problem, self._last + 1)
