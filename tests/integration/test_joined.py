@@ -68,9 +68,22 @@ class Program:
         return self.chat.use_cases.send_message.replies.writing_now
 
 
-@pytest.fixture(scope="module", params=on_each)
-def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with new_database(request.param, tmp_path_factory.mktemp("databases")) as url:
+OTHERS = {"aiomysql": "mysql", "psycopg": "postgresql"}
+"""Drivers that only the program has, and what they reach."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[*on_each, *(pytest.param(driver, marks=getattr(pytest.mark, kind)) for driver, kind in OTHERS.items())],
+)
+def driver(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def url(driver: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with new_database(OTHERS.get(driver, driver), tmp_path_factory.mktemp("databases")) as url:
         yield url
 
 
@@ -80,8 +93,9 @@ def names(url: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def program(url: str, names: dict[str, Any]) -> AsyncIterator[Program]:
-    engine = create_async_engine(engine_url(url))
+async def program(url: str, driver: str, names: dict[str, Any]) -> AsyncIterator[Program]:
+    address = engine_url(url)
+    engine = create_async_engine(address.set(drivername=f"{OTHERS[driver]}+{driver}") if driver in OTHERS else address)
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.drop_all)
         await connection.run_sync(Base.metadata.create_all)

@@ -281,7 +281,7 @@ def _queued(element: InTurn, compiler: SQLCompiler, **options: Any) -> str:
     """In a query of its own, so that it is asked once, before any row is looked at."""
     owner = compiler.process(element.clauses, **options)
     shared = "_shared" if isinstance(element, InTurnShared) else ""
-    return f"(SELECT pg_advisory_xact_lock{shared}({_QUEUES}, ({owner} % 2147483648)::int) IS NOT NULL)"
+    return f"(SELECT pg_advisory_xact_lock{shared}({_QUEUES}, mod({owner}, 2147483648)::int) IS NOT NULL)"
 
 
 @compiles(HighestFirst, "postgresql")
