@@ -79,6 +79,15 @@ async def test_one_part_may_be_there(tmp_path: Path) -> None:
         assert (await api.get("/admin/users")).status == 404
 
 
+@pytest.mark.parametrize(("parts", "status"), [(None, 200), ([], 404), ([Part.PROTOCOLS], 200)])
+async def test_other_protocols_are_for_a_programs_own_users_too(
+    tmp_path: Path, parts: list[Part] | None, status: int
+) -> None:
+    async with serving(app_of(tmp_path, authenticate=authenticate, parts=parts)) as url, client_of(url) as api:
+        assert (await api.get("/v1/models", {"X-User": "alice"})).status == status
+        assert (await api.get("/ai/nothing", {"X-User": "alice"})).status == 404
+
+
 def test_parts_that_are_impossible(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="accounts"):
         app_of(tmp_path, parts=["accounts"], authenticate=authenticate)

@@ -96,7 +96,7 @@ def create_app(
     )
     enveloped = settings.response_envelope == "code"
     app = Litestar(
-        route_handlers=[*routers(), *protocol_routers(settings), *socket.routers(), *ai_chat_socket.routers(), *pages],
+        route_handlers=[*routers(), *_undescribed(settings, chosen), *pages],
         exception_handlers=exception_handlers(),
         lifespan=[opening.lifespan],
         openapi_config=None,
@@ -143,6 +143,12 @@ def api_routers(settings: Settings, parts: Collection[Part] = ALL_PARTS) -> list
     if Part.SYSTEMS in parts:
         found += [*rag_api.routers(), *v1_chats.routers(), *agent_api.routers(), *sessions_envelope.routers()]
     return found
+
+
+def _undescribed(settings: Settings, parts: Collection[Part]) -> list[Router]:
+    """Return the routers of what the OpenAPI document has no place for."""
+    found = socket.routers()
+    return [*found, *protocol_routers(settings), *ai_chat_socket.routers()] if Part.PROTOCOLS in parts else found
 
 
 def _cors(settings: Settings) -> CORSConfig | None:

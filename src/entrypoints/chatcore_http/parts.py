@@ -13,9 +13,13 @@ class Part(StrEnum):
     """`/admin`."""
     SYSTEMS = "systems"
     """Other systems' routes (docs/systems.md)."""
+    PROTOCOLS = "protocols"
+    """`/v1`, `/ai` and `/ag-ui`: other makers' protocols (docs/protocols.md)."""
 
 
 ALL_PARTS = frozenset(Part)
+WITHOUT_ACCOUNTS = frozenset({Part.PROTOCOLS})
+"""What is possible for a program's own users."""
 
 
 def parts_of(named: Collection[str] | None, *, own_identity: bool) -> frozenset[Part]:
@@ -23,7 +27,8 @@ def parts_of(named: Collection[str] | None, *, own_identity: bool) -> frozenset[
 
     Raise `ValueError` for an unknown part, and for one that needs chatcore's own accounts without them.
     """
-    parts = (frozenset[Part]() if own_identity else ALL_PARTS) if named is None else frozenset(map(Part, named))
-    if own_identity and parts:
-        raise ValueError(f"With `authenticate` there are no accounts: leave out {', '.join(sorted(parts))}.")
+    possible = WITHOUT_ACCOUNTS if own_identity else ALL_PARTS
+    parts = possible if named is None else frozenset(map(Part, named))
+    if parts - possible:
+        raise ValueError(f"With `authenticate` there are no accounts: leave out {', '.join(sorted(parts - possible))}.")
     return parts
