@@ -135,13 +135,14 @@ if TYPE_CHECKING:
     from chatcore.use_cases.model_configs import DeleteModelConfig as DeleteModelConfig
     from chatcore.use_cases.model_configs import ListModelConfigs as ListModelConfigs
     from chatcore.use_cases.model_configs import UpdateModelConfig as UpdateModelConfig
-    from chatcore.use_cases.own_data import ExportOwnData as ExportOwnData
     from chatcore.use_cases.own_data import ImportConversations as ImportConversations
     from chatcore.use_cases.own_data import Imported as Imported
-    from chatcore.use_cases.own_data import OwnThing as OwnThing
+    from chatcore.use_cases.own_export import ExportOwnData as ExportOwnData
+    from chatcore.use_cases.own_export import OwnThing as OwnThing
     from chatcore.use_cases.owners import ForgetOwner as ForgetOwner
     from chatcore.use_cases.owners import OpenOwner as OpenOwner
     from chatcore.use_cases.read_import import OwnConversation as OwnConversation
+    from chatcore.use_cases.read_import import OwnImage as OwnImage
     from chatcore.use_cases.relay import FindModel as FindModel
     from chatcore.use_cases.relay import ListModels as ListModels
     from chatcore.use_cases.relay import OfferedModel as OfferedModel
@@ -209,9 +210,10 @@ _HOMES = {
     "use_cases.model_configs": (
         "Checked CheckModelConfig CreateModelConfig DeleteModelConfig ListModelConfigs UpdateModelConfig"
     ),
-    "use_cases.own_data": "ExportOwnData ImportConversations Imported OwnThing",
+    "use_cases.own_data": "ImportConversations Imported",
+    "use_cases.own_export": "ExportOwnData OwnThing",
     "use_cases.owners": "ForgetOwner OpenOwner",
-    "use_cases.read_import": "OwnConversation",
+    "use_cases.read_import": "OwnConversation OwnImage",
     "use_cases.relay": "FindModel ListModels OfferedModel RelayModel Relayed",
     "use_cases.requests": "DescribeRequest EraseMessage ListRequests ReadRequest Requested",
     "use_cases.search": "SearchConversations SearchCursor SearchPage",

@@ -73,7 +73,8 @@ from chatcore.use_cases.model_configs import (
     NoCipher,
     UpdateModelConfig,
 )
-from chatcore.use_cases.own_data import ExportOwnData, ImportConversations
+from chatcore.use_cases.own_data import ImportConversations
+from chatcore.use_cases.own_export import ExportOwnData
 from chatcore.use_cases.owners import ForgetOwner, OpenOwner
 from chatcore.use_cases.relay import FindModel, ListModels, RelayModel
 from chatcore.use_cases.requests import DescribeRequest, EraseMessage, ListRequests, ReadRequest

@@ -14,7 +14,7 @@ from chatcore.streams import ReplyStream, place
 from chatcore.use_cases.asking import ChatOptions, Sent
 from chatcore.use_cases.chat import NO_OPTIONS
 from chatcore.use_cases.conversations import History, ListCursor, ListPage
-from chatcore.use_cases.own_data import OwnThing
+from chatcore.use_cases.own_export import OwnThing
 from chatcore.use_cases.search import SearchCursor, SearchPage
 
 if TYPE_CHECKING:
@@ -199,8 +199,8 @@ class Mine:
         )
 
     def export(self) -> AsyncGenerator[OwnThing, None]:
-        """Yield all that the user has: model configurations, and each conversation before its messages.
-        `chatcore.histories.own` writes them as lines that `import_conversations` reads."""
+        """Yield all that the user has: model configurations, and each conversation before its messages, which are
+        before their images. `chatcore.histories.own` writes them as lines that `import_conversations` reads."""
         return self.use_cases.export_own_data(by=self.by)
 
     # ---- the program's own transaction -------------------------------------------------------------------

@@ -13,7 +13,7 @@ from chatcore.entities import Message
 from chatcore.events import Cursor, ReplyEvent
 from chatcore.mine import Mine
 from chatcore.streams import ReplyStream
-from chatcore.use_cases.own_data import OwnThing
+from chatcore.use_cases.own_export import OwnThing
 
 T = TypeVar("T")
 P = ParamSpec("P")

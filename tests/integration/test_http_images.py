@@ -53,6 +53,19 @@ async def test_images_are_sent_shown_and_read_again(ada: Api, model: ScriptedMod
     (await (await ada.user()).get(f"{path}/0")).problem(404, "not_found")
 
 
+async def test_images_are_in_an_export_and_come_back(ada: Api, conversation: int) -> None:
+    await chatted(ada, conversation, data_url(CAT), data_url(DOG, "image/jpeg"))
+    exported = (await ada.get("/auth/me/export")).body
+    assert json.loads(exported.splitlines()[-1])["images"] == 2
+    bob = await ada.user()
+    imported = (await bob.call("POST", "/conversations/import", exported)).ok()
+    assert [(each["messages"], each["left_out"]) for each in imported["taken"]] == [(2, {})]
+    copy = imported["taken"][0]["id"]
+    message = (await bob.messages(copy))[0]
+    path = f"/conversations/{copy}/messages/{message['id']}/images"
+    assert [(await bob.get(f"{path}/{number}")).body for number in range(2)] == [CAT, DOG]
+
+
 async def test_a_message_is_edited_with_other_images(ada: Api, model: ScriptedModel, conversation: int) -> None:
     first = (await chatted(ada, conversation, data_url(CAT)))["message"]
     path = f"/conversations/{conversation}/messages/{first['id']}/edit"

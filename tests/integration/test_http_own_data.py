@@ -134,7 +134,7 @@ async def test_everything_is_there_in_its_order_and_no_key(ada: Api) -> None:
     assert {**lines[0], "exported_at": None} == {**HEADER, "exported_at": None}
     kinds = [line["kind"] for line in lines]
     assert kinds == ["export", "user", "session", "model_config", "conversation", *["message"] * 7, "end"]
-    assert lines[-1] == {"kind": "end", "conversations": 1, "messages": 7}
+    assert lines[-1] == {"kind": "end", "conversations": 1, "messages": 7, "images": 0}
     assert lines[1] == {"kind": "user", **(await ada.get("/auth/me")).ok()}
     assert lines[3] == {"kind": "model_config", **(await ada.get("/auth/config")).ok()["items"][0]}
     assert b"0123456789" not in answer.body

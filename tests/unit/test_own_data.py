@@ -19,6 +19,7 @@ from chatcore import (
     ModelConfig,
     OwnConversation,
     OwnerId,
+    OwnImage,
     OwnThing,
     Rate,
     RateLimits,
@@ -30,9 +31,9 @@ from chatcore import (
     UserId,
     Vouched,
 )
-from chatcore.entities import Failure
+from chatcore.entities import Failure, Image
 from chatcore.errors import RateLimited, Unavailable
-from chatcore.use_cases import own_data, read_import
+from chatcore.use_cases import own_data, own_export, read_import
 from chatcore.use_cases.own_data import EndOfExport, Line, Unreadable
 from chatcore_memory import MemoryLimiter
 from unit.world import World
@@ -51,6 +52,7 @@ def kinds(things: Sequence[OwnThing]) -> list[str]:
 
 
 def owner_of(thing: OwnThing) -> OwnerId:
+    assert not isinstance(thing, OwnImage)
     match thing:
         case User():
             return thing.id
@@ -133,7 +135,7 @@ async def test_pages_are_complete_and_each_thing_comes_once(world: World, ada: U
 async def test_what_begins_while_pages_are_read_comes_not_twice(
     world: World, ada: UserId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_data, "_PAGE", 2)
+    monkeypatch.setattr(own_export, "_PAGE", 2)
     for _ in range(6):
         world.clock.advance(1)
         await world.sign_in_again("ada")
@@ -152,7 +154,7 @@ async def test_what_begins_while_pages_are_read_comes_not_twice(
 async def test_what_is_deleted_while_pages_are_read_makes_nothing_else_be_left_out(
     world: World, ada: UserId, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_data, "_PAGE", 3)
+    monkeypatch.setattr(own_export, "_PAGE", 3)
     configs = [await world.config(ada) for _ in range(12)]
     caller = await world.caller(await world.sign_in_again("ada"))
     found = list[ModelConfig]()
@@ -295,6 +297,54 @@ async def test_a_conversation_has_a_bounded_number_of_messages_and_bytes(
     assert [refusal.line for refusal in imported.refused] == [6, 9, 15]
     assert {refusal.reason for refusal in imported.refused} == {"a conversation has at most 3 messages with 30 bytes"}
     assert (imported.conversations, imported.messages) == (1, 3)
+
+
+async def test_images_come_back(world: World, ada: UserId) -> None:
+    """Also from an export of a version that had no more than their number."""
+    cat, dog = Image("image/png", b"a cat", "low"), Image("image/webp", b"a dog")
+    one = [own(1, 1), said(1, images=2), OwnImage(MessageId(1), 0, cat), OwnImage(MessageId(1), 1, dog), said(2, 1)]
+    two = [own(2, 3), said(3, of=2, images=3), OwnImage(MessageId(3), 0, cat), said(4, 3, of=2, images=1)]
+    imported = await brought(world, ada, *one, *two)
+    assert [dict(taken.left_out) for taken in imported.taken] == [{}, {"image": 3}]
+    things = [thing for thing in await everything(world) if isinstance(thing, Message | OwnImage)]
+    assert [thing.image if isinstance(thing, OwnImage) else thing.images for thing in things] == [
+        *(2, cat, dog, 0),
+        *(1, cat, 0),
+    ]
+    assert [thing.message_id for thing in things if isinstance(thing, OwnImage)] == [
+        *[things[0].id] * 2,  # type: ignore[union-attr]
+        things[4].id,  # type: ignore[union-attr]
+    ]
+
+
+async def test_the_images_of_a_conversation_are_bounded(
+    world: World, ada: UserId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read_import, "MAX_IMAGE_BYTES", 10)
+    sizes = [6, 5, 4]
+    images = [OwnImage(MessageId(1), number, Image("image/png", b"x" * size)) for number, size in enumerate(sizes)]
+    imported = await brought(world, ada, own(1), said(1, images=3), *images)
+    assert (imported.conversations, dict(imported.taken[0].left_out)) == (1, {"image": 1})
+    found = [len(thing.image.data) for thing in await everything(world) if isinstance(thing, OwnImage)]
+    assert found == [6, 4]
+
+
+@pytest.mark.parametrize(
+    ("images", "field"),
+    [
+        ([OwnImage(MessageId(2), 0, Image("image/png", b"x"))], "message_id"),
+        ([OwnImage(MessageId(1), 0, Image("image/png", b"x"))] * 11, "message_id"),
+        ([OwnImage(MessageId(1), 0, Image("image/tiff", b"x"))], "image"),
+        ([OwnImage(MessageId(1), 0, Image("image/png", b""))], "image"),
+        ([OwnImage(MessageId(1), 0, Image("image/png", b"x", "sharp"))], "image"),
+    ],
+)
+async def test_an_image_that_breaks_a_rule_takes_its_conversation_with_it(
+    world: World, ada: UserId, images: list[OwnImage], field: str
+) -> None:
+    imported = await brought(world, ada, own(1), said(1), *images)
+    assert refused(imported) == [(3 + len(images), field)]
+    assert imported.conversations == 0
 
 
 async def test_a_file_of_nonsense_is_not_read_to_its_end(world: World, ada: UserId) -> None:

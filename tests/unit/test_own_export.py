@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatcore import Message, OwnConversation, Role, Status
-from chatcore.entities import Failure, FinishReason, Usage
+from chatcore import Message, MessageId, OwnConversation, OwnImage, OwnThing, Role, Status
+from chatcore.entities import Failure, FinishReason, Image, Usage
 from chatcore.histories import own
 from chatcore.use_cases.own_data import EndOfExport, Line, Unreadable
 from chatcore_http import account_schemas, export_lines, schemas
@@ -20,6 +20,8 @@ THEN = "2025-05-04T03:02:01.000001Z"
 HEADER = {"kind": "export", "format": "chatcore export", "version": 1}
 CONVERSATION = {"kind": "conversation", "id": 1, "title": "Plans", "created_at": THEN, "updated_at": THEN}
 MESSAGE = {"kind": "message", "id": 1, "conversation_id": 1, "role": "user", "content": "Hello", "created_at": THEN}
+
+IMAGE = {"kind": "image", "message_id": 1, "number": 0, "media_type": "image/png", "data": "iVBORw=="}
 
 
 @pytest.fixture
@@ -66,6 +68,21 @@ async def test_a_conversation_and_a_message_are_read_by_name() -> None:
     assert third.thing == EndOfExport()
 
 
+async def test_an_image_is_written_and_read() -> None:
+    image = OwnImage(MessageId(1), 1, Image("image/png", bytes(range(256)), "high"))
+
+    async def things() -> AsyncGenerator[OwnThing, None]:
+        yield image
+
+    *_, line, end = [line async for line in own.as_lines(things(), session=None)]
+    (found,) = await read(line.strip())
+    assert isinstance(found.thing, OwnImage)
+    assert (found.thing.message_id, found.thing.image) == (1, image.image)
+    assert json.loads(end)["images"] == 1
+    (found,) = await read(IMAGE)
+    assert found.thing == OwnImage(MessageId(1), 0, Image("image/png", b"\x89PNG"))
+
+
 async def test_what_is_not_said_is_as_ever() -> None:
     conversation, message = await read(CONVERSATION, MESSAGE)
     assert isinstance(conversation.thing, OwnConversation)
@@ -97,6 +114,11 @@ METADATA = "metadata: must be at most 16 pairs, with names of 1 to 64 characters
         ({**CONVERSATION, "titled_by_user": 1}, "titled_by_user: must be true or false"),
         ({**CONVERSATION, "current_message_id": "9"}, "current_message_id: must be an integer"),
         ({"kind": "message"}, "id: is required"),
+        ({**IMAGE, "data": None}, "data: must be a string"),
+        ({**IMAGE, "data": "?"}, "data: must be base64"),
+        ({**IMAGE, "data": "A" * 7_000_000}, "data: must be at most 5242880 bytes"),
+        ({**IMAGE, "media_type": 1}, "media_type: must be a string"),
+        ({**IMAGE, "message_id": "1"}, "message_id: must be an integer"),
         ({"id": 1}, "kind: must be a string"),
         ([MESSAGE], "is no JSON object"),
         ("text", "is no JSON"),
@@ -116,6 +138,7 @@ async def test_what_is_wrong_is_named(line: Any, why: str) -> None:
         (schemas.ModelConfig, own.MODEL_CONFIG),
         (export_lines.ExportedConversation, (*own.CONVERSATION, "config_id", "current_message_id")),
         (export_lines.ExportedMessage, own.MESSAGE),
+        (export_lines.ExportedImage, own.IMAGE),
     ],
 )
 def test_the_document_names_what_is_written(shape: Any, names: tuple[str, ...]) -> None:

@@ -184,14 +184,16 @@ class MemoryMessages(MessageRepo):
 
         return await self._transaction.read(select)
 
-    async def restore(self, message: Message, *, active: bool) -> MessageId:
+    async def restore(self, message: Message, *, active: bool, images: Sequence[Image] = ()) -> MessageId:
         restored = replace(message, id=MessageId(self._transaction.new_id()), siblings=())
 
         def insert(state: State) -> MessageId:
             if owned(state.conversations, restored.user_id, restored.conversation_id) is None:
                 raise NotFound
             put(state, restored)
-            self._transaction.ledger.ask(restored.user_id, size_of(restored))
+            if images:
+                state.images[restored.user_id, restored.conversation_id, restored.id] = tuple(images)
+            self._transaction.ledger.ask(restored.user_id, size_of(restored) + images_size(images))
             if not active:
                 state.inactive.add(restored.id)
             return restored.id

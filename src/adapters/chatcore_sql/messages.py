@@ -184,8 +184,10 @@ class SqlMessageRepo(MessageRepo):
         found = {message.id: message for message in map(message_from, rows)}
         return [found[message_id] for message_id in ids if message_id in found]
 
-    async def restore(self, message: Message, *, active: bool) -> MessageId:
-        return await self._stored(message, active=active)
+    async def restore(self, message: Message, *, active: bool, images: Sequence[Image] = ()) -> MessageId:
+        message_id = await self._stored(message, active=active)
+        await self._images.add(replace(message, id=message_id), images)
+        return message_id
 
     async def containing(
         self,

@@ -12,7 +12,7 @@ from chatcore.entities import Message, MessageId, Role, Status
 from chatcore.errors import Unavailable
 from chatcore.histories.notes import note
 from chatcore.histories.own import as_lines
-from chatcore.use_cases.own_data import ExportOwnData, OwnThing
+from chatcore.use_cases.own_export import ExportOwnData, OwnThing
 from chatcore.use_cases.read_import import OwnConversation
 
 _ROOT = "root"
@@ -32,9 +32,9 @@ def exported(export: ExportOwnData, caller: Owner, format_: ExportFormat) -> Asy
         case ExportFormat.CHATCORE:
             return as_lines(export(by=caller), session=caller.session.id if isinstance(caller, Caller) else None)
         case ExportFormat.OPENAI:
-            return as_openai(export(by=caller, branches=True))
+            return as_openai(export(by=caller, branches=True, images=False))
         case ExportFormat.MARKDOWN:
-            return as_markdown(export(by=caller, branches=True))
+            return as_markdown(export(by=caller, branches=True, images=False))
 
 
 async def as_openai(things: AsyncGenerator[OwnThing, None]) -> AsyncGenerator[bytes, None]:

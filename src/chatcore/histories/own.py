@@ -2,6 +2,8 @@
 
 import json
 from asyncio import sleep
+from base64 import b64decode
+from binascii import b2a_base64
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import MISSING, fields
@@ -10,10 +12,11 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
-from chatcore.bounds import METADATA
+from chatcore.bounds import MAX_IMAGE, METADATA
 from chatcore.entities import (
     Conversation,
     Failure,
+    Image,
     Message,
     MessageId,
     ModelConfig,
@@ -27,8 +30,9 @@ from chatcore.errors import FieldError, Unavailable, ValidationFailed
 from chatcore.histories.json_items import Fields, Item, JsonItems, Plain
 from chatcore.histories.json_values import NotJson
 from chatcore.histories.notes import members
-from chatcore.use_cases.own_data import EndOfExport, Line, OwnThing, Unreadable
-from chatcore.use_cases.read_import import OwnConversation
+from chatcore.use_cases.own_data import EndOfExport, Line, Unreadable
+from chatcore.use_cases.own_export import OwnThing
+from chatcore.use_cases.read_import import OwnConversation, OwnImage
 from chatcore.wire import moment
 
 FORMAT, VERSION = "chatcore export", 1
@@ -48,10 +52,11 @@ MESSAGE = (
     *("id", "conversation_id", "role", "content", "created_at", "parent_id", "reasoning", "status", "model"),
     *("usage", "finish_reason", "error", "metadata", "images"),
 )
+IMAGE = ("message_id", "number", "media_type", "detail", "data")
 
 _NOBODY = OwnerId(0)
 _PLAIN = Plain(LONGEST_LINE)
-_READ = ("kind", "format", "version", *CONVERSATION, "current_message_id", *MESSAGE)
+_READ = ("kind", "format", "version", *CONVERSATION, "current_message_id", *MESSAGE, *IMAGE)
 _PARTS: Mapping[str, Any] = {"usage": Usage, "error": Failure}
 _WANTED = Fields(
     {
@@ -68,17 +73,18 @@ _WORDS = {str: "a string", int: "an integer", bool: "true or false", datetime: "
 
 async def as_lines(things: AsyncGenerator[OwnThing, None], *, session: SessionId | None) -> AsyncGenerator[bytes, None]:
     """`session`: the current one, if any. If the database fails meanwhile, the lines end without the last one."""
-    conversations = messages = 0
+    conversations = messages = images = 0
     yield _line("export", format=FORMAT, version=VERSION, exported_at=datetime.now(UTC))
     try:
         async with aclosing(things):
             async for thing in things:
                 conversations += isinstance(thing, OwnConversation)
                 messages += isinstance(thing, Message)
+                images += isinstance(thing, OwnImage)
                 yield _shown(thing, session)
     except Unavailable:
         return
-    yield _line("end", conversations=conversations, messages=messages)
+    yield _line("end", conversations=conversations, messages=messages, images=images)
 
 
 def _shown(thing: OwnThing, session: SessionId | None) -> bytes:
@@ -93,6 +99,10 @@ def _shown(thing: OwnThing, session: SessionId | None) -> bytes:
             return _line("conversation", **_named(CONVERSATION, it), config_id=it.config_id, current_message_id=current)
         case Message():
             return _line("message", **_named(MESSAGE, thing))
+        case OwnImage(message_id, number, image):
+            data = b2a_base64(image.data, newline=False).decode()
+            named = _named(("media_type", "detail"), image)
+            return _line("image", message_id=message_id, number=number, **named, data=data)
 
 
 def _named(names: Iterable[str], thing: object) -> dict[str, Any]:
@@ -181,7 +191,7 @@ async def _check_header(line: bytes) -> None:
         raise ValidationFailed([FieldError("body", f"must be JSON Lines whose first line is like {expected}")])
 
 
-async def _thing(line: bytes) -> OwnConversation | Message | EndOfExport | Unreadable | None:
+async def _thing(line: bytes) -> OwnConversation | Message | OwnImage | EndOfExport | Unreadable | None:
     """Return None for a kind that is not imported."""
     try:
         found = await members_of(line)
@@ -192,6 +202,8 @@ async def _thing(line: bytes) -> OwnConversation | Message | EndOfExport | Unrea
             case "message":
                 message: Message = _made(Message, MESSAGE, found)
                 return message
+            case "image":
+                return _image_in(found)
             case "end":
                 return EndOfExport()
             case _:
@@ -217,6 +229,22 @@ async def members_of(line: bytes) -> Mapping[str, Any]:
     if found[0].why is not None:
         raise _Wrong(found[0].why)
     return members(found[0].value)
+
+
+def _image_in(found: Mapping[str, Any]) -> OwnImage:
+    data = _member(str, found.get("data"), "data")
+    if len(data) // 4 * 3 - 2 > MAX_IMAGE:
+        raise _Wrong(f"data: must be at most {MAX_IMAGE} bytes")
+    try:
+        decoded = b64decode(data, validate=True)
+    except ValueError:
+        raise _Wrong("data: must be base64") from None
+    image = Image(
+        _member(str, found.get("media_type"), "media_type"),
+        decoded,
+        _member(str | None, found.get("detail"), "detail"),
+    )
+    return OwnImage(_member(MessageId, found.get("message_id"), "message_id"), 0, image)
 
 
 def _made(kind: Any, names: Iterable[str], found: Mapping[str, Any], place: str = "") -> Any:

@@ -126,8 +126,9 @@ class MessageRepo(Protocol):
         follows, those after `after` if given: at most `limit`, with at most `max_bytes` of text, but at least one."""
 
     @abstractmethod
-    async def restore(self, message: Message, *, active: bool) -> MessageId:
+    async def restore(self, message: Message, *, active: bool, images: Sequence[Image] = ()) -> MessageId:
         """Store a message as it is, but for its id, which is new and returned. `active`: it is in the active branch.
+        `images`: as many as `message.images` says.
 
         Raise `NotFound` if there is no such conversation; the message that it follows, the caller has stored.
         """

@@ -1,45 +1,19 @@
-"""Export of all that a user owns, as a stream of entities, and import of conversations from one."""
+"""Import of conversations from an export."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+from typing import ClassVar, Protocol
 
 from chatcore import audit
-from chatcore.authority import ANYTIME, CHANGING, Caller, Owner, acting
-from chatcore.endings import LoggedWork, with_logged_text
-from chatcore.entities import (
-    MAX_TITLE,
-    ConversationId,
-    Message,
-    MessageId,
-    ModelConfig,
-    OwnerId,
-    Scope,
-    Session,
-    Status,
-    User,
-    UserId,
-    storable,
-)
-from chatcore.errors import InsufficientScope, Raises, RateLimited, StorageFull, ValidationFailed
-from chatcore.ports import (
-    AuthorityWork,
-    Clock,
-    ConversationRepo,
-    MessageRepo,
-    ModelConfigRepo,
-    Node,
-    TokenStore,
-    UnitsOfWork,
-)
+from chatcore.authority import CHANGING, Owner, acting
+from chatcore.entities import MAX_TITLE, ConversationId, Message, MessageId, Scope, Status, storable
+from chatcore.errors import Raises, RateLimited, StorageFull, ValidationFailed
+from chatcore.ports import AuthorityWork, Clock, ConversationRepo, MessageRepo, UnitsOfWork
 from chatcore.rate_limits import UNLIMITED, AtOnce, RateLimits
 from chatcore.shielding import retry_on_contention, shielded
-from chatcore.use_cases.read_import import OwnConversation, ReadConversation, Refusal
-
-T = TypeVar("T")
+from chatcore.use_cases.read_import import OwnConversation, OwnImage, ReadConversation, Refusal
 
 MAX_REFUSALS = 100
 """Refusals that are reported one by one."""
@@ -47,127 +21,6 @@ MAX_TAKEN = 10_000
 """Stored conversations that are reported one by one."""
 MAX_UNREADABLE = 10_000
 """Unreadable lines after which an import ends."""
-
-_PAGE = 100
-
-
-OwnThing: TypeAlias = User | Session | ModelConfig | OwnConversation | Message
-
-
-class ExportWork(LoggedWork, Protocol):
-    tokens: TokenStore
-    conversations: ConversationRepo
-    model_configs: ModelConfigRepo
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportOwnData:
-    """Export all that the caller owns: the account, the sessions, the model configurations without their keys, and each
-    conversation with the messages of all branches."""
-
-    unit_of_work: UnitsOfWork[ExportWork]
-    raises: ClassVar[Raises] = (*ANYTIME, InsufficientScope)
-
-    async def __call__(self, *, by: Owner, branches: bool = False) -> AsyncGenerator[OwnThing, None]:
-        """`branches`: each conversation has its `children`.
-
-        Read page by page, so that a slow reader holds neither memory nor a database connection. A conversation is
-        followed by its messages, each after its parent."""
-        by.require(None)
-        owner, caller = by.owner, by if isinstance(by, Caller) else None
-        audit.record("data_exported", user_id=owner, session_id=caller and caller.session.id)
-        parts: list[AsyncGenerator[OwnThing, None]] = [self._configs(owner), self._conversations(owner, branches)]
-        if caller is not None:
-            yield caller.user
-            parts.insert(0, self._sessions(caller.user.id))
-        for part in parts:
-            async with aclosing(part):
-                async for thing in part:
-                    yield thing
-
-    def _sessions(self, owner: UserId) -> AsyncGenerator[Session, None]:
-        return self._newest_first(
-            lambda work, offset: work.tokens.sessions(owner, limit=_PAGE, offset=offset),
-            lambda session: (session.login_time, session.id),
-        )
-
-    def _configs(self, owner: OwnerId) -> AsyncGenerator[ModelConfig, None]:
-        return self._newest_first(
-            lambda work, offset: work.model_configs.list(owner, limit=_PAGE, offset=offset), lambda config: config.id
-        )
-
-    async def _newest_first(
-        self, read: Callable[[ExportWork, int], Awaitable[Sequence[T]]], place: Callable[[T], Any]
-    ) -> AsyncGenerator[T, None]:
-        """Read page by page; each begins with the last thing of the one before. Where that is missing, a deletion has
-        moved the others: read from the beginning again. Yield each thing once."""
-        offset, shown, before = 0, None, None
-        while True:
-            async with self.unit_of_work(read_only=True) as work:
-                page = await read(work, offset)
-            places = [place(thing) for thing in page]
-            if before is not None and before not in places:
-                offset, before = 0, None
-                continue
-            for thing in page:
-                if shown is None or place(thing) < shown:
-                    shown = place(thing)
-                    yield thing
-            if len(page) < _PAGE:
-                return
-            offset, before = offset + len(page) - 1, places[-1]
-
-    async def _conversations(self, owner: OwnerId, branches: bool) -> AsyncGenerator[OwnThing, None]:
-        after: ConversationId | None = None
-        while True:
-            async with self.unit_of_work(read_only=True) as work:
-                page = await work.conversations.by_id(owner, after=after, limit=_PAGE)
-            for conversation in page:
-                async with aclosing(self._conversation(owner, conversation.id, branches)) as things:
-                    async for thing in things:
-                        yield thing
-            if len(page) < _PAGE:
-                return
-            after = page[-1].id
-
-    async def _conversation(
-        self, owner: OwnerId, conversation_id: ConversationId, branches: bool
-    ) -> AsyncGenerator[OwnThing, None]:
-        """Yield nothing if the conversation was deleted meanwhile."""
-        async with self.unit_of_work(read_only=True) as work:
-            conversation = await work.conversations.get(owner, conversation_id)
-            current = await work.messages.last(owner, conversation_id)
-            tree = await work.messages.tree(owner, conversation_id) if branches else ()
-        if conversation is not None:
-            yield OwnConversation(conversation, current, children=_children(tree))
-            async with aclosing(self._messages(owner, conversation_id)) as messages:
-                async for message in messages:
-                    yield message
-
-    async def _messages(self, owner: OwnerId, conversation_id: ConversationId) -> AsyncGenerator[Message, None]:
-        """Leave out what follows a message that was added meanwhile, above those that were read."""
-        after, shown = None, set[MessageId | None]([None])
-        while True:
-            async with self.unit_of_work(read_only=True) as work:
-                page = await work.messages.by_depth(owner, conversation_id, after=after, limit=_PAGE)
-                page = [await with_logged_text(work, message) for message in page]
-            if not page:
-                return
-            for message in page:
-                if message.parent_id in shown:
-                    shown.add(message.id)
-                    yield message
-            after = page[-1].id
-
-
-def _children(tree: Sequence[Node]) -> Mapping[MessageId | None, Sequence[MessageId]]:
-    children = defaultdict[MessageId | None, list[MessageId]](list)
-    for node in tree:
-        children[node.parent_id].append(node.id)
-    return children
-
-
-# ---- import ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +48,7 @@ class Line:
     """A line of an export; `number` is None for another product's. Its ids are the export's; its owner is nobody."""
 
     number: int | None
-    thing: OwnConversation | Message | Unreadable | RefusedConversation | EndOfExport
+    thing: OwnConversation | Message | OwnImage | Unreadable | RefusedConversation | EndOfExport
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +101,8 @@ class ImportConversations:
     whole or not at all; the report has the line and the reason of each refusal. Accounts, sessions and configurations
     are ignored. Replies that were in progress become `interrupted`. Importing the same export twice makes copies.
 
-    A conversation has at most 10,000 messages and 16 MiB of text, a message at most 7 MiB. An import ends after 10,000
+    A conversation has at most 10,000 messages and 16 MiB of text, a message at most 7 MiB; of its images 256 MiB are
+    stored, and the report counts the others. An import ends after 10,000
     unreadable lines or 15 minutes, which the last refusal reports. It counts as a message in the rate limits; a user
     may run one at a time, and the server eight.
     """
@@ -261,7 +115,8 @@ class ImportConversations:
     raises: ClassVar[Raises] = (*CHANGING, ValidationFailed, RateLimited, StorageFull)
 
     async def __call__(self, *, by: Owner, lines: AsyncIterator[Line]) -> Imported:
-        """Hold one conversation in memory. `lines` raise `ValidationFailed` if they are no export."""
+        """Hold one conversation in memory, its images in a file. `lines` raise `ValidationFailed` if they are no
+        export."""
         by.require(Scope.CHAT)
         await self.limits.try_send(by.owner)
         with self.going_on.one_more(by.owner):
@@ -295,9 +150,9 @@ class ImportConversations:
                 case EndOfExport():
                     await self._finish(by, read, imported)
                     read, ended = None, True
-                case Message() as message:
+                case Message() | OwnImage() as part:
                     read = read or ReadConversation(line.number, None)
-                    read.add(line.number, message)
+                    await read.add(line.number, part)
                 case RefusedConversation(title, why):
                     await self._finish(by, read, imported)
                     read = None
@@ -320,7 +175,8 @@ class ImportConversations:
 
     async def _finish(self, by: Owner, read: ReadConversation | None, imported: Imported) -> None:
         if read is not None:
-            await shielded(self._store_or_refuse(by, read, imported))
+            with closing(read):
+                await shielded(self._store_or_refuse(by, read, imported))
 
     async def _store_or_refuse(self, by: Owner, read: ReadConversation, imported: Imported) -> None:
         """Run to the end, so that the report is true."""
@@ -338,6 +194,7 @@ class ImportConversations:
                 replace(own.conversation, user_id=owner, updated_at=min(read.used_at, now))
             )
             for message in read.messages():
+                images = await read.images_of(message.id)
                 ids[message.id] = await work.messages.restore(
                     replace(
                         message,
@@ -346,8 +203,10 @@ class ImportConversations:
                         parent_id=None if message.parent_id is None else ids[message.parent_id],
                         created_at=min(message.created_at, now),  # nothing was said that is yet to come
                         status=Status.INTERRUPTED if message.status is Status.WRITING else message.status,
+                        images=len(images),
                     ),
                     active=message.id in active,
+                    images=images,
                 )
             await work.commit()
         return stored.id

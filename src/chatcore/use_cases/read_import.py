@@ -1,13 +1,18 @@
 """Reading a conversation from an export, within bounds of memory."""
 
+from asyncio import to_thread
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from tempfile import TemporaryFile
+from typing import IO, cast
 
 from chatcore.bounds import IMAGES, Bounds, Range, Text
 from chatcore.entities import (
     MAX_TITLE,
     Conversation,
+    Image,
     Message,
     MessageId,
     Role,
@@ -21,6 +26,8 @@ MAX_BYTES = 16 * 1024 * 1024
 """Text of an imported conversation in UTF-8, which is in memory until it is stored."""
 MAX_MESSAGE_BYTES = 7 * 1024 * 1024
 """Text of a message in UTF-8, as much as a reply can have."""
+MAX_IMAGE_BYTES = 256 * 1024 * 1024
+"""Images of an imported conversation, which are in a file until they are stored."""
 
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
@@ -37,6 +44,15 @@ class OwnConversation:
     children: Mapping[MessageId | None, Sequence[MessageId]] = field(
         default_factory=dict[MessageId | None, Sequence[MessageId]]
     )
+
+
+@dataclass(frozen=True, slots=True)
+class OwnImage:
+    """An image of a message. Images are numbered from 0."""
+
+    message_id: MessageId
+    number: int
+    image: Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +74,29 @@ class ReadConversation:
         self._held = list[_Held]()
         self.refusal: Refusal | None = None
         self._parents = dict[MessageId, MessageId | None]()
+        self._images = _HeldImages()
         self.size: int = len((own.conversation.title if own else "").encode(errors="replace"))
 
     def check_conversation(self) -> None:
         assert self.own is not None  # noqa: S101 - it is what was read
         self._refuse_broken(self.line, _conversation_rules(self.own.conversation))
 
-    def add(self, line: int | None, message: Message) -> None:
+    async def add(self, line: int | None, part: Message | OwnImage) -> None:
         if self.refusal is not None:
             return
-        self._refuse_broken(line, [*self._place_rules(message), *_message_rules(message)])
+        self._refuse_broken(line, [*self._rules(part)])
         if self.refusal is None:
-            self._hold(line, _Held.of(message))
+            if isinstance(part, OwnImage):
+                await self._images.add(part)
+            else:
+                self._hold(line, _Held.of(part))
+
+    async def images_of(self, message_id: MessageId) -> Sequence[Image]:
+        return await self._images.of(message_id)
+
+    def close(self) -> None:
+        """Delete the file of images."""
+        self._images.close()
 
     def _hold(self, line: int | None, held: "_Held") -> None:
         self.size += held.size
@@ -92,9 +119,10 @@ class ReadConversation:
 
     @property
     def left_out(self) -> Mapping[str, int]:
-        """Return what is not stored: an export says how many images there were, and has none."""
+        """Return what is not stored, such as images of which an export has no more than the number."""
         assert self.own is not None  # noqa: S101 - only what belongs to a conversation is stored
-        images = sum(held.message.images for held in self._held)
+        images = sum(max(held.message.images, self._images.sent[held.message.id]) for held in self._held)
+        images -= self._images.count
         return {**self.own.left_out, "image": images} if images else self.own.left_out
 
     def messages(self) -> Iterator[Message]:
@@ -121,6 +149,13 @@ class ReadConversation:
         if broken := [f"{error.field}: {error.message}" for error in rules if error is not None]:
             self.refuse(line, "; ".join(broken))
 
+    def _rules(self, part: Message | OwnImage) -> Iterator[FieldError | None]:
+        if isinstance(part, OwnImage):
+            yield from self._image_rules(part)
+        else:
+            yield from self._place_rules(part)
+            yield from _message_rules(part)
+
     def _place_rules(self, message: Message) -> Iterator[FieldError | None]:
         if self.own is None or message.conversation_id != self.own.conversation.id:
             yield FieldError("conversation_id", "is not that of the conversation before it")
@@ -128,6 +163,13 @@ class ReadConversation:
             yield FieldError("id", "is that of a message before it")
         if message.parent_id is not None and message.parent_id not in self._parents:
             yield FieldError("parent_id", "is of no message before it in this conversation")
+
+    def _image_rules(self, own: OwnImage) -> Iterator[FieldError | None]:
+        if own.message_id not in self._parents:
+            yield FieldError("message_id", "is of no message before it in this conversation")
+        if self._images.sent[own.message_id] == IMAGES.most:
+            yield FieldError("message_id", f"is that of {IMAGES.most} images before it")
+        yield IMAGES.broken([own.image], "image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +193,42 @@ class _Held:
     def unpacked(self) -> Message:
         reasoning = None if self.reasoning is None else self.reasoning.decode()
         return replace(self.message, content=self.content.decode(), reasoning=reasoning, images=0)
+
+
+class _HeldImages:
+    """The images of a conversation, in a file without a name. What does not fit is counted."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
+        self._size = 0
+        self._places = defaultdict[MessageId, list[tuple[Image, int, int]]](list)
+        self.sent = Counter[MessageId]()
+
+    @property
+    def count(self) -> int:
+        """Return how many fit."""
+        return sum(map(len, self._places.values()))
+
+    async def add(self, own: OwnImage) -> None:
+        self.sent[own.message_id] += 1
+        size = len(own.image.data)
+        if self._size + size <= MAX_IMAGE_BYTES:
+            self._file = self._file or cast("IO[bytes]", await to_thread(TemporaryFile))
+            await to_thread(self._file.write, own.image.data)
+            self._places[own.message_id].append((replace(own.image, data=b""), self._size, size))
+            self._size += size
+
+    async def of(self, message_id: MessageId) -> Sequence[Image]:
+        return [await to_thread(self._read, *place) for place in self._places.get(message_id, ())]
+
+    def _read(self, image: Image, start: int, size: int) -> Image:
+        assert self._file is not None  # noqa: S101 - it has a place there
+        self._file.seek(start)
+        return replace(image, data=self._file.read(size))
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 _CONVERSATION = Bounds(title=Text(0, MAX_TITLE))

@@ -57,14 +57,25 @@ class ExportedMessage(msgspec.Struct, frozen=True, tag_field="kind", tag="messag
     images: int = 0
 
 
+class ExportedImage(msgspec.Struct, frozen=True, tag_field="kind", tag="image"):
+    """Follows its message. `data`: base64."""
+
+    message_id: schemas.Id
+    media_type: str
+    data: str
+    number: int = 0
+    detail: Literal["auto", "low", "high"] | None = None
+
+
 class ExportEnd(msgspec.Struct, frozen=True, tag_field="kind", tag="end"):
     """The last line of a complete export, with the number of lines of each kind."""
 
     conversations: int = 0
     messages: int = 0
+    images: int = 0
 
 
 LINES: tuple[type[msgspec.Struct], ...] = (
     *(ExportHeader, ExportedUser, ExportedSession, ExportedModelConfig),
-    *(ExportedConversation, ExportedMessage, ExportEnd),
+    *(ExportedConversation, ExportedMessage, ExportedImage, ExportEnd),
 )

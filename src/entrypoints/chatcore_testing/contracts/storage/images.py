@@ -4,9 +4,10 @@ from dataclasses import replace
 
 from chatcore.entities import Conversation, Image, Status, User
 from chatcore.ports import UnitOfWorkFactory
-from chatcore.storage import MESSAGE_BYTES
+from chatcore.storage import MESSAGE_BYTES, size_of
 from chatcore_testing.contract import each
 from chatcore_testing.contracts.storage.base import NOW, StoreChecks, add_message, stored_conversation
+from chatcore_testing.contracts.storage.own_data import a_message
 from chatcore_testing.contracts.storage.requests import stored
 
 SMALL = Image("image/png", bytes(range(256)))
@@ -37,6 +38,20 @@ class ImageChecks(StoreChecks, about="images"):
             assert await work.messages.image(owner.id, elsewhere.id, message.id, 0) is None
             assert await work.messages.images_of(stranger.id, conversation.id, [message.id], max_bytes=10**9) == {}
             assert await work.messages.images_of(owner.id, elsewhere.id, [message.id], max_bytes=10**9) == {}
+
+    async def test_images_are_restored_with_their_message(
+        self, unit_of_work: UnitOfWorkFactory, owner: User, conversation: Conversation
+    ) -> None:
+        this = (owner.id, conversation.id)
+        was = replace(a_message(conversation), images=2)
+        before = await stored(unit_of_work, owner)
+        async with unit_of_work() as work:
+            message_id = await work.messages.restore(was, active=True, images=[SMALL, LARGE])
+            await work.commit()
+        async with unit_of_work(read_only=True) as work:
+            assert await work.messages.get(*this, message_id) == replace(was, id=message_id)
+            assert [await work.messages.image(*this, message_id, number) for number in range(3)] == [SMALL, LARGE, None]
+        assert await stored(unit_of_work, owner) - before == size_of(was) + len(SMALL.data) + len(LARGE.data)
 
     @each("fit", [0, 1, 2])
     async def test_of_many_messages_the_first_ones_that_fit_are_read(
