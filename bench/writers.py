@@ -31,11 +31,12 @@ from chatcore import (
     ReadHistory,
     Replies,
     ReplyEnded,
-    SendMessage,
     Status,
     SystemClock,
+    UseCases,
     Vouched,
 )
+from chatcore.ports import Cipher, Clock, UnitOfWorkFactory
 from chatcore_demo import DEMO_ENDPOINT, DemoModel
 from chatcore_demo.model import ANSWER
 from chatcore_memory import PlainCipher
@@ -61,13 +62,15 @@ class Bench:
         self.create = CreateConversation(unit_of_work=unit_of_work, clock=clock)
         self.follow = FollowReply(replies=replies)
         self.history = ReadHistory(unit_of_work=unit_of_work)
-        self.send = SendMessage(
-            unit_of_work=unit_of_work,
-            replies=replies,
-            cipher=PlainCipher(),
-            clock=clock,
-            defaults=ChatDefaults(model=DEMO_ENDPOINT),
-        )
+        self.send = UseCases(
+            {
+                UnitOfWorkFactory: unit_of_work,
+                Replies: replies,
+                Cipher: PlainCipher(),
+                Clock: clock,
+                ChatDefaults: ChatDefaults(model=DEMO_ENDPOINT),
+            }
+        ).send_message
 
     async def writer(self) -> Writer:
         async with self.database.unit_of_work() as work:

@@ -101,16 +101,13 @@ if TYPE_CHECKING:
     from chatcore.use_cases.api_keys import CreateApiKey as CreateApiKey
     from chatcore.use_cases.api_keys import ListApiKeys as ListApiKeys
     from chatcore.use_cases.api_keys import RevokeApiKey as RevokeApiKey
-    from chatcore.use_cases.asking import Asked as Asked
-    from chatcore.use_cases.asking import ChatDefaults as ChatDefaults
-    from chatcore.use_cases.asking import ChatOptions as ChatOptions
-    from chatcore.use_cases.asking import Earlier as Earlier
-    from chatcore.use_cases.asking import Sent as Sent
-    from chatcore.use_cases.chat import EditMessage as EditMessage
-    from chatcore.use_cases.chat import FollowReply as FollowReply
-    from chatcore.use_cases.chat import RegenerateReply as RegenerateReply
-    from chatcore.use_cases.chat import SendMessage as SendMessage
-    from chatcore.use_cases.chat import StopReply as StopReply
+    from chatcore.use_cases.branching import EditMessage as EditMessage
+    from chatcore.use_cases.branching import RegenerateReply as RegenerateReply
+    from chatcore.use_cases.chat_values import Asked as Asked
+    from chatcore.use_cases.chat_values import ChatDefaults as ChatDefaults
+    from chatcore.use_cases.chat_values import ChatOptions as ChatOptions
+    from chatcore.use_cases.chat_values import Earlier as Earlier
+    from chatcore.use_cases.chat_values import Sent as Sent
     from chatcore.use_cases.conversations import CreateConversation as CreateConversation
     from chatcore.use_cases.conversations import DeleteConversation as DeleteConversation
     from chatcore.use_cases.conversations import History as History
@@ -123,6 +120,8 @@ if TYPE_CHECKING:
     from chatcore.use_cases.encryption_keys import CountOldKeys as CountOldKeys
     from chatcore.use_cases.encryption_keys import Rotated as Rotated
     from chatcore.use_cases.encryption_keys import RotateKeys as RotateKeys
+    from chatcore.use_cases.following import FollowReply as FollowReply
+    from chatcore.use_cases.following import StopReply as StopReply
     from chatcore.use_cases.items import DescribeConversation as DescribeConversation
     from chatcore.use_cases.items import ListItems as ListItems
     from chatcore.use_cases.items import ListPath as ListPath
@@ -156,6 +155,7 @@ if TYPE_CHECKING:
     from chatcore.use_cases.search import SearchConversations as SearchConversations
     from chatcore.use_cases.search import SearchCursor as SearchCursor
     from chatcore.use_cases.search import SearchPage as SearchPage
+    from chatcore.use_cases.sending import SendMessage as SendMessage
     from chatcore.use_cases.sessions import Authenticate as Authenticate
     from chatcore.use_cases.sessions import ListSessions as ListSessions
     from chatcore.use_cases.sessions import Refresh as Refresh
@@ -199,13 +199,14 @@ _HOMES = {
         "ListUsers RevokeRole RevokeSessionsOfUser"
     ),
     "use_cases.api_keys": "AuthenticateKey CreateApiKey ListApiKeys RevokeApiKey",
-    "use_cases.asking": "Asked ChatDefaults ChatOptions Earlier Sent",
-    "use_cases.chat": "EditMessage FollowReply RegenerateReply SendMessage StopReply",
+    "use_cases.branching": "EditMessage RegenerateReply",
+    "use_cases.chat_values": "Asked ChatDefaults ChatOptions Earlier Sent",
     "use_cases.conversations": (
         "CreateConversation DeleteConversation History ListConversations ListCursor ListPage "
         "ReadHistory RenameConversation SwitchBranch"
     ),
     "use_cases.encryption_keys": "CountOldKeys Rotated RotateKeys",
+    "use_cases.following": "FollowReply StopReply",
     "use_cases.items": "DescribeConversation ListItems ListPath ReadConversation ReadImage ReadItem",
     "use_cases.model_configs": (
         "Checked CheckModelConfig CreateModelConfig DeleteModelConfig ListModelConfigs UpdateModelConfig"
@@ -217,6 +218,7 @@ _HOMES = {
     "use_cases.relay": "FindModel ListModels OfferedModel RelayModel Relayed",
     "use_cases.requests": "DescribeRequest EraseMessage ListRequests ReadRequest Requested",
     "use_cases.search": "SearchConversations SearchCursor SearchPage",
+    "use_cases.sending": "SendMessage",
     "use_cases.sessions": "Authenticate ListSessions Refresh RevokeOtherSessions RevokeSession SignIn SignOut",
     "use_cases.user_import": "ImportUsers",
     "wire": "Problem problem",

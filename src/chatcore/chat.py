@@ -53,8 +53,8 @@ from chatcore.use_cases.administration import (
     RevokeSessionsOfUser,
 )
 from chatcore.use_cases.api_keys import AuthenticateKey, CreateApiKey, ListApiKeys, RevokeApiKey
-from chatcore.use_cases.asking import ChatDefaults
-from chatcore.use_cases.chat import EditMessage, FollowReply, RegenerateReply, SendMessage, StopReply
+from chatcore.use_cases.branching import EditMessage, RegenerateReply
+from chatcore.use_cases.chat_values import ChatDefaults
 from chatcore.use_cases.conversations import (
     CreateConversation,
     DeleteConversation,
@@ -64,6 +64,7 @@ from chatcore.use_cases.conversations import (
     SwitchBranch,
 )
 from chatcore.use_cases.encryption_keys import CountOldKeys, RotateKeys
+from chatcore.use_cases.following import FollowReply, StopReply
 from chatcore.use_cases.items import DescribeConversation, ListItems, ListPath, ReadConversation, ReadImage, ReadItem
 from chatcore.use_cases.model_configs import (
     CheckModelConfig,
@@ -79,6 +80,7 @@ from chatcore.use_cases.owners import ForgetOwner, OpenOwner
 from chatcore.use_cases.relay import FindModel, ListModels, RelayModel
 from chatcore.use_cases.requests import DescribeRequest, EraseMessage, ListRequests, ReadRequest
 from chatcore.use_cases.search import SearchConversations
+from chatcore.use_cases.sending import SendMessage
 from chatcore.use_cases.sessions import (
     Authenticate,
     ListSessions,

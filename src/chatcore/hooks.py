@@ -14,7 +14,7 @@ from chatcore.errors import Refused, Unavailable
 from chatcore.ports import Delta, HookWork, LLMGateway, ModelEndpoint, Prompt, Turn
 
 if TYPE_CHECKING:
-    from chatcore.use_cases.asking import ChatOptions, Sent
+    from chatcore.use_cases.chat_values import ChatOptions, Sent
 
 T = TypeVar("T")
 HOOK_WITHIN = 5.0

@@ -11,8 +11,7 @@ from chatcore.errors import FieldError
 from chatcore.events import Cursor
 from chatcore.ports import NO_METADATA, UnitOfWorkFactory
 from chatcore.streams import ReplyStream, place
-from chatcore.use_cases.asking import ChatOptions, Sent
-from chatcore.use_cases.chat import NO_OPTIONS
+from chatcore.use_cases.chat_values import NO_OPTIONS, ChatOptions, Sent
 from chatcore.use_cases.conversations import History, ListCursor, ListPage
 from chatcore.use_cases.own_export import OwnThing
 from chatcore.use_cases.search import SearchCursor, SearchPage

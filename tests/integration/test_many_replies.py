@@ -11,11 +11,12 @@ from chatcore import (
     Profile,
     Replies,
     ReplyEnded,
-    SendMessage,
     Status,
     SystemClock,
+    UseCases,
     Vouched,
 )
+from chatcore.ports import Cipher, Clock, UnitOfWorkFactory
 from chatcore_memory import PlainCipher, ScriptedModel, Stall
 from chatcore_sql import Database
 
@@ -35,13 +36,15 @@ async def test_no_connection_is_held_while_models_talk(tmp_path: Path) -> None:
             await work.commit()
         create = CreateConversation(unit_of_work=unit_of_work, clock=clock)
         async with Replies(unit_of_work=unit_of_work, gateway=model, clock=clock) as replies:
-            send = SendMessage(
-                unit_of_work=unit_of_work,
-                replies=replies,
-                cipher=PlainCipher(),
-                clock=clock,
-                defaults=ChatDefaults(model=ModelEndpoint(url="http://m/v1", model="m", api_key="")),
-            )
+            send = UseCases(
+                {
+                    UnitOfWorkFactory: unit_of_work,
+                    Replies: replies,
+                    Cipher: PlainCipher(),
+                    Clock: clock,
+                    ChatDefaults: ChatDefaults(model=ModelEndpoint(url="http://m/v1", model="m", api_key="")),
+                }
+            ).send_message
             conversations = [await create(by=Vouched(user.id)) for _ in range(LIVE)]
             sent = await asyncio.gather(
                 *(send(by=Vouched(user.id), conversation_id=each.id, content="Hi") for each in conversations)

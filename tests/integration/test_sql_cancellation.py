@@ -17,13 +17,13 @@ from chatcore import (
     ReadHistory,
     RenameConversation,
     Replies,
-    SendMessage,
     Status,
+    UseCases,
     User,
     Vouched,
 )
 from chatcore.errors import ConversationBusy
-from chatcore.ports import LLMGateway, UnitOfWorkFactory
+from chatcore.ports import Cipher, Clock, LLMGateway, UnitOfWorkFactory
 from chatcore_app import Readiness
 from chatcore_demo import DEMO_ENDPOINT
 from chatcore_memory import HandClock, PlainCipher, ScriptedModel
@@ -59,20 +59,22 @@ class Own:
     conversation: Conversation
 
 
-class UseCases:
+class Tasks:
     def __init__(self, database: Database, replies: Replies, clock: HandClock) -> None:
         unit_of_work = database.unit_of_work
         self.list = ListConversations(unit_of_work=unit_of_work)
         self.history = ReadHistory(unit_of_work=unit_of_work)
         self.create = CreateConversation(unit_of_work=unit_of_work, clock=clock)
         self.rename = RenameConversation(unit_of_work=unit_of_work, clock=clock)
-        self.send = SendMessage(
-            unit_of_work=unit_of_work,
-            replies=replies,
-            cipher=PlainCipher(),
-            clock=clock,
-            defaults=ChatDefaults(model=DEMO_ENDPOINT),
-        )
+        self.send = UseCases(
+            {
+                UnitOfWorkFactory: unit_of_work,
+                Replies: replies,
+                Cipher: PlainCipher(),
+                Clock: clock,
+                ChatDefaults: ChatDefaults(model=DEMO_ENDPOINT),
+            }
+        ).send_message
 
     def calls(self, own: Own) -> list[Callable[[], Awaitable[object]]]:
         owner, conversation, name = own.user.id, own.conversation.id, own.user.username
@@ -102,7 +104,7 @@ async def test_use_cases_that_are_cancelled(database: Database, database_url: st
     users = [await stored_user(database.unit_of_work, f"user{number:03}") for number in range(USERS)]
     owns = [Own(user, await stored_conversation(database.unit_of_work, user, user.username)) for user in users]
     async with Replies(unit_of_work=database.unit_of_work, gateway=ScriptedModel(ANSWER), clock=clock) as replies:
-        use_cases = UseCases(database, replies, clock)
+        use_cases = Tasks(database, replies, clock)
 
         async def cancelled(call: Callable[[], Awaitable[object]], after: float) -> bool:
             task = asyncio.ensure_future(call())

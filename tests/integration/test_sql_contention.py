@@ -18,17 +18,17 @@ from chatcore import (
     PasswordPolicy,
     RenameConversation,
     Replies,
-    SendMessage,
     SessionIssuer,
     SessionPolicy,
     Status,
     StepUp,
+    UseCases,
     User,
     Vouched,
 )
 from chatcore.entities import Conversation, MessageId, OwnerId, SessionId
 from chatcore.errors import Contention, NotMigrated, ReadOnly, Unavailable
-from chatcore.ports import LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
+from chatcore.ports import Cipher, Clock, LogEntry, TextKind, UnitOfWork, UnitOfWorkFactory
 from chatcore.shielding import retry_on_contention
 from chatcore_demo import DEMO_ENDPOINT
 from chatcore_memory import HandClock, PlainCipher, PlainPasswords, PlainSigner, ScriptedModel
@@ -251,13 +251,15 @@ async def test_a_message_that_waited_too_long_is_sent_once(database: Database, d
     conversation = await stored_conversation(database.unit_of_work, user)
     watched, clock, model = Watched(database), HandClock(NOW), ScriptedModel("Hello")
     async with Replies(unit_of_work=watched, gateway=model, clock=clock) as replies:
-        send = SendMessage(
-            unit_of_work=watched,
-            replies=replies,
-            cipher=PlainCipher(),
-            clock=clock,
-            defaults=ChatDefaults(model=DEMO_ENDPOINT),
-        )
+        send = UseCases(
+            {
+                UnitOfWorkFactory: watched,
+                Replies: replies,
+                Cipher: PlainCipher(),
+                Clock: clock,
+                ChatDefaults: ChatDefaults(model=DEMO_ENDPOINT),
+            }
+        ).send_message
         async with held(database, conversation):
             sending = asyncio.create_task(send(by=Vouched(user.id), conversation_id=conversation.id, content="Hi"))
             await watched.lost.acquire()

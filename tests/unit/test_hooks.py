@@ -12,7 +12,7 @@ import pytest
 from chatcore import Ask, Chat, ChatOptions, Delta, Hooks, HookWork, Message, Prompt, PromptMessage, Purpose, Sent, Turn
 from chatcore.entities import FinishReason, Role, Status, Usage
 from chatcore.errors import Contention, NotFound, Refused, Unavailable, ValidationFailed
-from chatcore.use_cases.asking import ChatDefaults
+from chatcore.use_cases.chat_values import ChatDefaults
 from chatcore_memory import HandClock, MemoryDatabase, ScriptedModel, Stall
 from unit.world import SERVER_MODEL
 

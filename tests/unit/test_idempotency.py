@@ -8,7 +8,7 @@ import pytest
 from chatcore import ChatOptions, Sent, Status, Vouched
 from chatcore.errors import ConversationBusy, IdempotencyKeyReused, NotFound, Unavailable, ValidationFailed
 from chatcore.ports import Delta
-from chatcore.use_cases.chat import _digest
+from chatcore.use_cases.sending import _digest
 from chatcore_memory import Stall
 from unit.world import LAST_STEP, Chat, Process, World, at_every_step, step
 

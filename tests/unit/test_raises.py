@@ -4,14 +4,13 @@ raises no other is heard in all tests (`raised.py`)."""
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
 from chatcore import (
-    AddItems,
     AddMessage,
     AuthenticateKey,
     Caller,
@@ -99,14 +98,21 @@ class Scene:
 
     async def call(self, use_case: Any, **more: Any) -> object:
         """Whatever it needs is given, and `more`."""
-        parts = {each.name: self.made_of[each.name] for each in fields(use_case) if each.name in self.made_of}
         needed = {
             name: self.given[name]
             for name, parameter in parameters_of(use_case).items()
             if parameter.default is inspect.Parameter.empty
         }
-        answer = use_case(**parts)(**{**needed, **more})
+        answer = self._made(use_case)(**{**needed, **more})
         return await answer if inspect.isawaitable(answer) else await drained(answer)
+
+    def _made(self, kind: Any) -> Any:
+        """With its helper objects, which are made of the same."""
+        parts = {each.name: self.made_of[each.name] for each in fields(kind) if each.name in self.made_of}
+        types = get_type_hints(kind)
+        absent = [each.name for each in fields(kind) if each.name not in parts and each.default is MISSING]
+        helpers = (name for name in absent if is_dataclass(types[name]))
+        return kind(**parts, **{name: self._made(types[name]) for name in helpers})
 
 
 def parameters_of(use_case: Any) -> Mapping[str, inspect.Parameter]:
@@ -171,7 +177,6 @@ async def scene(world: World) -> AsyncIterator[Scene]:
         }
         call = {"model": f"config:{config.id}", "path": "/embeddings", "body": lambda _: b"{}"}
         rows = [UserRow(1, NewUser(username="eve", password_hash="0" * 64))]
-        made_of["add_items"] = AddItems(unit_of_work=world.storage, clock=world.clock)
         yield Scene(
             world,
             process,
@@ -258,7 +263,6 @@ async def too_often(scene: Scene, use_case: Any) -> dict[str, Any]:
     limits = RateLimits(limiter=NeverAgain(), sign_in=rate, register=rate, send=rate, search=rate, key=rate)
     scene.made_of |= {
         "limits": limits,
-        "add_items": replace(scene.made_of["add_items"], limits=limits),
         "step_up": StepUp(passwords=scene.world.passwords, policy=scene.world.password_policy, limits=limits),
     }
     return {"current_password": PASSWORD} if "current_password" in parameters_of(use_case) else {}

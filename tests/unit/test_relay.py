@@ -21,7 +21,7 @@ from chatcore.errors import (
 from chatcore.hooks import NO_HOOKS, Hooks
 from chatcore.ports import ModelEndpoint, Purpose, Turn
 from chatcore.rate_limits import RateLimits
-from chatcore.use_cases.asking import ChatDefaults
+from chatcore.use_cases.chat_values import ChatDefaults
 from chatcore.use_cases.relay import ModelChoice
 from chatcore_memory import ScriptedRelay
 from unit.world import SERVER_MODEL, Process, World

@@ -12,7 +12,7 @@ from chatcore.ports import NO_METADATA, AuthorityWork, Clock, ConversationRepo, 
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.shielding import retry_on_contention
 from chatcore.storage import images_size
-from chatcore.use_cases.asking import CONTENT, Earlier
+from chatcore.use_cases.chat_values import CONTENT, Earlier
 
 _ITEMS = Count(0, 20)
 """As many as OpenAI takes at once."""

@@ -32,7 +32,7 @@ from chatcore.hooks import NO_HOOKS, Hooks, called
 from chatcore.ports import Cipher, ModelEndpoint, ModelRelay, OpenAnswer, Purpose, Turn, UnitsOfWork
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.replies import Replies
-from chatcore.use_cases.asking import ChatDefaults
+from chatcore.use_cases.chat_values import ChatDefaults
 from chatcore.use_cases.model_configs import MAX_CONFIGS, ConfigsWork, endpoint_of
 
 _BY_ID = "config:"

@@ -52,6 +52,9 @@ from chatcore.ports import (
     UnitOfWorkFactory,
     UnitsOfWork,
 )
+from chatcore.use_cases.asking import Asking
+from chatcore.use_cases.beginning import Beginning
+from chatcore.use_cases.planning import Planner
 from chatcore.use_cases.relay import ModelChoice
 from chatcore.use_cases.sessions import NoteUse
 from chatcore_app.settings import Settings, blaming
@@ -154,7 +157,8 @@ class Adapters(Provider):
 class Core(Provider):
     scope: BaseScope | None = Scope.APP
 
-    _use_cases = provide_all(SessionIssuer, NoteUse, ModelChoice, *(set(USE_CASES.values()) - {SearchConversations}))
+    _helpers = provide_all(SessionIssuer, NoteUse, ModelChoice, Planner, Asking, Beginning)
+    _use_cases = provide_all(*(set(USE_CASES.values()) - {SearchConversations}))
 
     @provide
     def units_of_work(self, unit_of_work: UnitOfWorkFactory, _: type[W]) -> UnitsOfWork[W]:

@@ -9,7 +9,7 @@ from litestar import Response
 
 from chatcore import FollowReply, Message, Owner, ReplyEnded, ReplyEvent, Sent, SessionWatch, Status
 from chatcore.errors import ModelError, Raises
-from chatcore.use_cases.chat import AFTER
+from chatcore.use_cases.following import AFTER
 from chatcore_http import schemas
 from chatcore_http.errors import failed_reply
 from chatcore_http.routing import AnyRequest

@@ -30,7 +30,7 @@ from chatcore import (
     StopReply,
 )
 from chatcore.errors import AccountDisabled, NotFound, Unauthenticated, ValidationFailed
-from chatcore.use_cases.chat import AFTER
+from chatcore.use_cases.following import AFTER
 from chatcore.wire import event_data
 from chatcore_app import Settings
 from chatcore_http.open_sockets import (

@@ -20,7 +20,7 @@ from chatcore import (
     StopReply,
 )
 from chatcore.errors import ChatcoreError
-from chatcore.use_cases.chat import AFTER
+from chatcore.use_cases.following import AFTER
 from chatcore.wire import Problem, problem
 from chatcore_http.streams import Stream, cut_off
 
