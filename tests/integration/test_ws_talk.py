@@ -15,7 +15,7 @@ from dishka import Provider, Scope, provide
 
 from chatcore import Replies
 from chatcore.errors import ModelRateLimited
-from chatcore.ports import Clock, Delta, LLMGateway, UnitOfWorkFactory
+from chatcore.ports import Clock, Delta, ImagePart, LLMGateway, UnitOfWorkFactory
 from chatcore_memory import ScriptedModel, Stall
 from integration.databases import on_one
 from integration.http_app import EVENTS, MESSAGE, Api, Event, check_shape, provided, settings_for, text_of
@@ -65,6 +65,22 @@ def types(events: list[Event]) -> list[str]:
 
 
 # ---- sending ---------------------------------------------------------------------------------------------
+
+
+async def test_images_are_sent(ada: Api, conversation: int, socket: Socket) -> None:
+    url = "data:image/png;base64,iVBORw=="
+    await socket.say("send", content="", images=[url])
+    await socket.rest()
+    question, _ = await ada.messages(conversation)
+    assert question["images"] == 1
+    assert MODEL.calls[-1].prompt.messages[-1].content == [ImagePart(url)]
+    await socket.say("send", content="Which?", images=["https://example.org/cat.png"])
+    refused = await socket.hear()
+    assert (refused["type"], refused["code"]) == ("error", "validation_failed")
+    assert refused["detail"].startswith("images[0]: ")
+    await socket.say("send", content="Which?", images=url)
+    assert (await socket.hear())["code"] == "validation_failed"
+    assert len(await ada.messages(conversation)) == 2
 
 
 async def test_a_reply_is_told_as_it_is_written(ada: Api, conversation: int, socket: Socket, stall: Stall) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from chatcore import Chat
 from chatcore.errors import Forbidden
+from chatcore.ports import ImagePart
 from chatcore_asgi import ASGIApp, Scope, User, closing_readers, conversations
 from chatcore_memory import HandClock, MemoryDatabase, ScriptedModel, Stall
 from unit.world import SERVER_MODEL
@@ -262,6 +263,44 @@ async def test_bodies_are_bounded(chat: Chat) -> None:
     (await client.call("POST", path, pieces=received)).problem(413, "payload_too_large")
     (await client.post(path, {}, content_encoding="gzip")).problem(413, "payload_too_large")
     assert (await client.post(path, {"title": "x" * 50})).status == 201
+
+
+async def test_a_message_may_be_larger_with_its_images(chat: Chat) -> None:
+    client = Client(conversations(chat, authenticate=authenticate, max_body_bytes=100, max_message_bytes=300))
+    conversation = (await client.post("/conversations/create", {})).json["id"]
+    path, url = f"/conversations/{conversation}/chat", f"data:image/png;base64,{'A' * 100}"
+    assert (await client.post(path, {"content": "Which?", "images": [url]})).status == 200
+    (await client.post(path, {"content": "Which?", "images": [url] * 3})).problem(413, "payload_too_large")
+
+
+async def test_images_are_sent_edited_and_read(client: Client, conversation: int, model: ScriptedModel) -> None:
+    here, url = f"/conversations/{conversation}", "data:image/png;base64,iVBORw=="
+    sent = (await client.post(f"{here}/chat", {"content": "", "images": [url, url]})).json["message"]
+    assert sent["images"] == 2
+    assert model.calls[-1].prompt.messages[-1].content == [ImagePart(url), ImagePart(url)]
+    found = await client.get(f"{here}/messages/{sent['id']}/images/1")
+    assert (found.status, found.headers["content-type"], found.body) == (200, "image/png", b"\x89PNG")
+    assert found.headers["content-disposition"] == f'attachment; filename="{sent["id"]}-1.png"'
+    assert found.headers["x-content-type-options"] == "nosniff"
+    (await client.get(f"{here}/messages/{sent['id']}/images/2")).problem(404, "not_found")
+    (await client.get(f"{here}/messages/{sent['id']}/images/1", x_user="bob")).problem(404, "not_found")
+    edited = (await client.post(f"{here}/messages/{sent['id']}/edit", {"content": "This?", "images": [url]})).json
+    assert edited["message"]["images"] == 1
+
+
+@pytest.mark.parametrize(
+    ("images", "field"),
+    [
+        ("data:image/png;base64,iVBORw==", "images"),
+        ([1], "images"),
+        (["https://example.org/cat.png"], "images[0]"),
+        (["data:image/png;base64,iVBORw==", "data:text/plain;base64,iVBORw=="], "images[1]"),
+        (["data:image/png;base64,iVBORw=="] * 11, "images"),
+    ],
+)
+async def test_images_that_break_a_rule(client: Client, conversation: int, images: Any, field: str) -> None:
+    answer = await client.post(f"/conversations/{conversation}/chat", {"content": "Which?", "images": images})
+    answer.problem(400, "validation_failed", field)
 
 
 @pytest.mark.parametrize("path", ["/tools/chat/conversations", "/conversations"])

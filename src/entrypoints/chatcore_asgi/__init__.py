@@ -3,7 +3,8 @@
 `conversations(chat, authenticate=…)` has the routes of docs/wire.md under `/conversations`. Mount it anywhere.
 """
 
-from chatcore_asgi.app import MAX_BODY_BYTES, Response, conversations, conversations_of, respond
+from chatcore_asgi.app import Response, conversations, conversations_of, respond
+from chatcore_asgi.handlers import MAX_BODY_BYTES, MAX_MESSAGE_BYTES
 from chatcore_asgi.identity import Authenticate, User, identified
 from chatcore_asgi.sending import STREAM_HEADERS, send_events, send_problem
 from chatcore_asgi.shutdown import closing_readers, lifespan, opening
@@ -11,6 +12,7 @@ from chatcore_asgi.types import ASGIApp, Receive, Scope, Send
 
 __all__ = [
     "MAX_BODY_BYTES",
+    "MAX_MESSAGE_BYTES",
     "STREAM_HEADERS",
     "ASGIApp",
     "Authenticate",

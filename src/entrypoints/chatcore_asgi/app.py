@@ -9,7 +9,7 @@ from typing import TypeAlias
 from chatcore import Chat, Mine, Problem, ReplyStream, Sent, Status, problem, wire
 from chatcore.errors import ChatcoreError, NotFound, ValidationFailed
 from chatcore.shielding import shielded
-from chatcore_asgi.handlers import ROUTES, Answer, Handler, Json
+from chatcore_asgi.handlers import MAX_BODY_BYTES, MAX_MESSAGE_BYTES, ROUTES, WITH_IMAGES, Answer, File, Handler, Json
 from chatcore_asgi.identity import Authenticate, identified
 from chatcore_asgi.requests import Fields, Refusal, Request, read
 from chatcore_asgi.sending import STREAM_HEADERS, send_body, send_events, send_problem, unless_left
@@ -18,8 +18,6 @@ from chatcore_asgi.types import ASGIApp, Receive, Scope, Send
 
 _log = logging.getLogger("chatcore.asgi")
 
-MAX_BODY_BYTES = 3 * 1024 * 1024
-"""A message as long as it may be, all of it written as \\u escapes."""
 _NO_ROUTE = Problem(404, NotFound.code, "There is no such route.")
 _NO_METHOD = Problem(405, "method_not_allowed", "This route does not support this method.")
 _NO_SUCH_ENDPOINT = 4404
@@ -27,21 +25,30 @@ _NO_SUCH_ENDPOINT = 4404
 Identify: TypeAlias = Callable[[Scope], Awaitable[Mine]]
 
 
-def conversations(chat: Chat, *, authenticate: Authenticate, max_body_bytes: int = MAX_BODY_BYTES) -> ASGIApp:
+def conversations(
+    chat: Chat,
+    *,
+    authenticate: Authenticate,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    max_message_bytes: int = MAX_MESSAGE_BYTES,
+) -> ASGIApp:
     """Return an ASGI application with the routes of `/conversations`. Mount it anywhere: it honours `root_path`.
 
-    `authenticate` returns the user of a request. `max_body_bytes`: larger bodies are answered 413. The host opens and
-    closes the chat; where a server runs this application alone, its lifespan does.
+    `authenticate` returns the user of a request. `max_body_bytes`: larger bodies are answered 413; `max_message_bytes`:
+    those of a message with its images. The host opens and closes the chat; where a server runs this application alone,
+    its lifespan does.
     """
 
     async def identify(scope: Scope) -> Mine:
         user = await identified(authenticate, scope)
         return await chat.of(user.user, tenant=user.tenant)
 
-    return opening(chat, conversations_of(identify, max_body_bytes=max_body_bytes))
+    return opening(chat, conversations_of(identify, max_body_bytes=max_body_bytes, max_message_bytes=max_message_bytes))
 
 
-def conversations_of(identify: Identify, *, max_body_bytes: int = MAX_BODY_BYTES) -> ASGIApp:
+def conversations_of(
+    identify: Identify, *, max_body_bytes: int = MAX_BODY_BYTES, max_message_bytes: int = MAX_MESSAGE_BYTES
+) -> ASGIApp:
     """Return the same application for a host that identifies users itself: `identify` returns the user's `Mine`. An
     error that it raises is answered as a problem."""
 
@@ -50,26 +57,28 @@ def conversations_of(identify: Identify, *, max_body_bytes: int = MAX_BODY_BYTES
             await send({"type": "websocket.close", "code": _NO_SUCH_ENDPOINT})
             return
         try:
-            answer = await _answered(scope, receive, identify, max_body_bytes)
+            answer = await _answered(scope, receive, identify, (max_body_bytes, max_message_bytes))
         except Exception as error:
             if refusal := _problem(error):
                 await send_problem(send, refusal)
             return
-        if isinstance(answer, Json):
-            await send_body(send, answer.status, answer.body, "application/json")
+        if isinstance(answer, Json | File):
+            await send_body(send, answer.status, answer.body, answer.media_type, answer.headers)
         elif answer is not None:
             await send_events(answer, receive, send)
 
     return app
 
 
-async def _answered(scope: Scope, receive: Receive, identify: Identify, max_bytes: int) -> Json | ReplyStream | None:
+async def _answered(
+    scope: Scope, receive: Receive, identify: Identify, max_bytes: tuple[int, int]
+) -> Json | File | ReplyStream | None:
     """Return the answer; None if the client leaves before the reply that it waits for ends."""
     handler, ids = _found(scope["method"], _path(scope))
     me = await identify(scope)
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
     request = Request(scope["query_string"].decode("latin-1"), headers)
-    body = await read(request, receive, max_bytes) if scope["method"] == "POST" else Fields({})
+    body = await read(request, receive, max_bytes[handler in WITH_IMAGES]) if scope["method"] == "POST" else Fields({})
     answer = await shielded(_called(handler, me, request, body, ids))
     return await unless_left(_ended(me, answer), receive) if isinstance(answer, Sent) else answer
 
@@ -86,18 +95,18 @@ class Response:
 
 async def respond(me: Mine, method: str, path: str, *, query: str, headers: Mapping[str, str], body: bytes) -> Response:
     """Return the answer to one request below the mount, such as `GET /conversations`, for a framework that is not ASGI.
-    A whole body of more than `MAX_BODY_BYTES` is answered 413."""
+    A whole body of more than `MAX_BODY_BYTES` is answered 413, that of a message of more than `MAX_MESSAGE_BYTES`."""
     try:
         handler, ids = _found(method, path)
-        fields = Fields.parse(body, MAX_BODY_BYTES)
+        fields = Fields.parse(body, MAX_MESSAGE_BYTES if handler in WITH_IMAGES else MAX_BODY_BYTES)
         answer = await shielded(_called(handler, me, Request(query, headers), fields, ids))
         if isinstance(answer, Sent):
             answer = await _ended(me, answer)
     except Exception as error:
         refusal = _problem(error) or problem(error)
         return Response(refusal.status, {"Content-Type": refusal.media_type, **refusal.headers}, refusal.json())
-    if isinstance(answer, Json):
-        return Response(answer.status, {"Content-Type": "application/json"}, answer.body)
+    if isinstance(answer, Json | File):
+        return Response(answer.status, {"Content-Type": answer.media_type, **answer.headers}, answer.body)
     return Response(200, {"Content-Type": "text/event-stream; charset=utf-8", **STREAM_HEADERS}, answer.sse())
 
 

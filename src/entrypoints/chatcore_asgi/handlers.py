@@ -2,14 +2,20 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from chatcore import ListCursor, Mine, ReplyStream, SearchCursor, Sent, wire
 from chatcore.bounds import check
+from chatcore.data_urls import images_of
 from chatcore.errors import FieldError
 from chatcore.ports import Hit
 from chatcore.use_cases.conversations import History
 from chatcore_asgi.requests import Fields, Request
+
+MAX_BODY_BYTES = 3 * 1024 * 1024
+"""A message as long as it may be, all of it written as \\u escapes."""
+MAX_MESSAGE_BYTES = 15 * 1024 * 1024
+"""A message with its images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +24,29 @@ class Json:
 
     data: wire.Json | None
     status: int = 200
+    media_type: ClassVar[str] = "application/json"
+    headers: ClassVar[Mapping[str, str]] = {}
 
     @property
     def body(self) -> bytes:
         return b"" if self.data is None else wire.encoded(self.data)
 
 
-Answer: TypeAlias = Json | Sent | ReplyStream
+@dataclass(frozen=True, slots=True)
+class File:
+    """A whole answer, to be saved."""
+
+    name: str
+    media_type: str
+    body: bytes
+    status: int = 200
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Content-Disposition": f'attachment; filename="{self.name}"', "X-Content-Type-Options": "nosniff"}
+
+
+Answer: TypeAlias = Json | File | Sent | ReplyStream
 """`Sent`: JSON, once the reply has ended."""
 Handler: TypeAlias = Callable[..., Awaitable[Answer]]
 
@@ -72,7 +94,8 @@ async def switch(me: Mine, _: Request, body: Fields, conversation: int) -> Answe
 async def send(me: Mine, request: Request, body: Fields, conversation: int) -> Answer:
     content, options, streamed = body.required_text("content"), body.options(), _streamed(request, body)
     key, metadata = request.header("Idempotency-Key"), body.pairs("metadata")
-    sent = await me.send(content, to=conversation, key=key, options=options, metadata=metadata)
+    images = await images_of(body.texts("images"), name="images")
+    sent = await me.send(content, to=conversation, key=key, images=images, options=options, metadata=metadata)
     return await _reply_to(me, sent) if streamed else sent
 
 
@@ -84,8 +107,14 @@ async def regenerate(me: Mine, request: Request, body: Fields, conversation: int
 
 async def edit(me: Mine, request: Request, body: Fields, conversation: int, message: int) -> Answer:
     content, options, streamed = body.required_text("content"), body.options(), _streamed(request, body)
-    sent = await me.edit(conversation, message, content, options=options, metadata=body.pairs("metadata"))
+    images, metadata = await images_of(body.texts("images"), name="images"), body.pairs("metadata")
+    sent = await me.edit(conversation, message, content, images=images, options=options, metadata=metadata)
     return await _reply_to(me, sent) if streamed else sent
+
+
+async def image(me: Mine, _: Request, __: Fields, conversation: int, message: int, number: int) -> Answer:
+    found = await me.image(conversation, message, number)
+    return File(f"{message}-{number}.{found.media_type.removeprefix('image/')}", found.media_type, found.data)
 
 
 async def reply(me: Mine, request: Request, _: Fields, conversation: int) -> Answer:
@@ -146,7 +175,10 @@ ROUTES: Mapping[str, Mapping[str, Handler]] = {
     f"{_ONE}/(?:chat|messages)": {"POST": send},
     f"{_ONE}/regenerate": {"POST": regenerate},
     f"{_ONE}/messages/([0-9]{{1,19}})/edit": {"POST": edit},
+    f"{_ONE}/messages/([0-9]{{1,19}})/images/([0-9]{{1,19}})": {"GET": image},
     f"{_ONE}/reply": {"GET": reply},
     f"{_ONE}/stop": {"POST": stop},
 }
 """By a regular expression of the whole path, whose groups are ids."""
+WITH_IMAGES = frozenset[Handler]({send, edit})
+"""Those whose bodies may be larger."""

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, cast
 from urllib.parse import parse_qsl
 
@@ -58,6 +58,11 @@ class Fields:
         found = self.text(name)
         if found is None:
             raise ValidationFailed([FieldError(name, "is required")])
+        return found
+
+    def texts(self, name: str) -> Sequence[str]:
+        found: Sequence[Any] = self._of(name, list, "must be a list of texts") or ()
+        check(None if all(isinstance(each, str) for each in found) else FieldError(name, "must be a list of texts"))
         return found
 
     def flag(self, name: str) -> bool:

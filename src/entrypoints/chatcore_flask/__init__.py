@@ -8,7 +8,7 @@ from threading import Lock
 from flask import Blueprint, Flask, Response, request
 
 from chatcore import ChatcoreError, SyncChat, SyncReplyStream, problem
-from chatcore_asgi import MAX_BODY_BYTES, STREAM_HEADERS, closing_readers, respond
+from chatcore_asgi import MAX_MESSAGE_BYTES, STREAM_HEADERS, closing_readers, respond
 
 __all__ = ["event_stream", "open_with", "router"]
 
@@ -51,7 +51,7 @@ def router(chat: SyncChat, user: Callable[[], str]) -> Blueprint:
     @routes.route("/conversations/<path:rest>", methods=["GET", "POST"])
     def conversation(rest: str) -> Response:
         me, query = chat.of(user()).mine, request.query_string.decode("latin-1")
-        body = request.stream.read(MAX_BODY_BYTES + 1)
+        body = request.stream.read(MAX_MESSAGE_BYTES + 1)
         path = f"/conversations/{rest}".rstrip("/")
         answer = chat.run(respond(me, request.method, path, query=query, headers=dict(request.headers), body=body))
         content = answer.body if isinstance(answer.body, bytes) else chat.iterate(answer.body)

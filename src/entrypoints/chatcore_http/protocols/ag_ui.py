@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 
 from chatcore import Message, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence, Status, TextKind
+from chatcore.data_urls import image_of
 from chatcore.entities import Image, Usage
 from chatcore.errors import FieldError, ValidationFailed
 from chatcore.wire import Json, Problem, encoded
 from chatcore_http.protocols.endings import failure_of
 from chatcore_http.protocols.frames import HEARTBEAT, frame, quoted, written
-from chatcore_http.protocols.questions import Question, image_of
+from chatcore_http.protocols.questions import Question
 from chatcore_http.protocols.spans import Closed, Opened, Part, Spans
 from chatcore_http.protocols.told import Told
 

@@ -10,12 +10,13 @@ from typing import Any, Literal
 import msgspec
 
 from chatcore import Message, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence, Status, TextKind
+from chatcore.data_urls import image_of
 from chatcore.entities import FinishReason, Image, Role
 from chatcore.errors import FieldError, ValidationFailed
 from chatcore.wire import Json, Problem
 from chatcore_http.protocols.endings import failure_of
 from chatcore_http.protocols.frames import DONE, HEARTBEAT, frame, quoted, written
-from chatcore_http.protocols.questions import Question, image_of
+from chatcore_http.protocols.questions import Question
 from chatcore_http.protocols.spans import Closed, Opened, Part, Spans
 from chatcore_http.protocols.told import Told
 from chatcore_http.schemas import Id

@@ -18,11 +18,11 @@ from chatcore import (
     SessionWatch,
     StopReply,
 )
+from chatcore.data_urls import images_of
 from chatcore.events import Cursor
 from chatcore_http import schemas
 from chatcore_http.answers import Answers
 from chatcore_http.media import STREAM
-from chatcore_http.protocols.questions import images_of
 from chatcore_http.routing import AnyRequest, PathId, answering, described, private_router
 from chatcore_http.sse import EventStream
 

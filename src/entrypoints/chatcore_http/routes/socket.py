@@ -29,6 +29,7 @@ from chatcore import (
     Silence,
     StopReply,
 )
+from chatcore.data_urls import images_of
 from chatcore.errors import AccountDisabled, NotFound, Unauthenticated, ValidationFailed
 from chatcore.use_cases.following import AFTER
 from chatcore.wire import event_data
@@ -51,9 +52,10 @@ class Auth(msgspec.Struct, frozen=True, tag="auth"):
 
 
 class Send(msgspec.Struct, frozen=True, tag="send"):
-    """`client_id` is the idempotency key."""
+    """`client_id` is the idempotency key. `images`: data URLs; with images `content` may be empty."""
 
     content: str
+    images: list[str] = []
     config_id: Id | None = None
     client_id: str | None = None
 
@@ -174,6 +176,7 @@ class _Talk:
             by=self.caller,
             conversation_id=self.conversation_id,
             content=frame.content,
+            images=await images_of(frame.images, name="images"),
             options=ChatOptions(config_id=None if frame.config_id is None else ModelConfigId(frame.config_id)),
             idempotency_key=frame.client_id,
         )

@@ -8,10 +8,10 @@ import msgspec
 
 from chatcore import ChatOptions, ConversationId, Earlier, MessageId, Role
 from chatcore.bounds import check
+from chatcore.data_urls import images_of
 from chatcore.entities import Image
 from chatcore.errors import FieldError, ValidationFailed
 from chatcore_http.protocols.openai.ids import conversation_of, reply_of_response
-from chatcore_http.protocols.questions import images_of
 
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM, "developer": Role.SYSTEM}
 _TEXTS = ("input_text", "output_text", "text", "refusal")
