@@ -4,9 +4,9 @@ to their users."""
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 from urllib.parse import urlsplit
 
 from chatcore.entities import (
@@ -169,6 +169,28 @@ class Images(Bound[Sequence[Image]]):
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class Nested(Bound[object]):
+    """JSON with at most `deepest` levels of lists and objects: what writes it takes a stack for each."""
+
+    deepest: int
+
+    def broken(self, value: object, field: str) -> FieldError | None:
+        level = [value]
+        for _ in range(self.deepest + 1):
+            level = [below for each in level for below in _inside(each)]
+            if not level:
+                return None
+        return FieldError(field, f"must be nested at most {self.deepest} deep")
+
+
+def _inside(value: Any) -> Iterable[object]:
+    """Return what a list or an object holds."""
+    if isinstance(value, Mapping):
+        return cast("Mapping[str, object]", value).values()
+    return cast("Sequence[object]", value) if isinstance(value, list | tuple) else ()
+
+
 class Said(Text):
     """What a message says. It may be empty where there are images."""
 
@@ -284,6 +306,7 @@ METADATA = Pairs(16, 64, 512)
 MAX_IMAGE = 5 * 1024 * 1024
 """Bytes of one image."""
 IMAGES = Images(frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"}), 10, MAX_IMAGE, 20 * 1024 * 1024)
+JSON = Nested(100)
 PAGE = Bounds(limit=Range(1, 100), offset=Range(0, 1_000_000))
 
 

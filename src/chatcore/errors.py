@@ -43,7 +43,7 @@ without text of a foreign server.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, TypeAlias
 
 
@@ -79,7 +79,11 @@ class ValidationFailed(ChatcoreError):
     default_detail = "The request is not valid."
 
     def __init__(self, errors: Sequence[FieldError] = (), detail: str | None = None) -> None:
-        self.errors: tuple[FieldError, ...] = tuple(errors)
+        """Of `errors` the first 20 are kept, with names and messages of at most 500 characters: both may be a client's
+        own words."""
+        self.errors: tuple[FieldError, ...] = tuple(
+            replace(each, field=each.field[:500], message=each.message[:500]) for each in errors[:20]
+        )
         super().__init__(detail or "; ".join(f"{error.field}: {error.message}" for error in self.errors))
 
     def renamed(self, names: Mapping[str, str]) -> "ValidationFailed":

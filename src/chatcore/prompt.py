@@ -34,6 +34,7 @@ LEFT_OUT = "[image]"
 TITLE_REQUEST = (
     "Name the subject of the user's message in at most six words, in its language. Answer with nothing else."
 )
+_SLICE = 768 * 1024  # bytes that are encoded at once, a multiple of 3
 _TITLE_FROM = 2000  # characters of the message
 
 
@@ -44,13 +45,16 @@ def build_title_prompt(content: str) -> Prompt:
 
 
 async def image_parts(images: Iterable[Image]) -> Sequence[ImagePart]:
-    """Return images as data URLs. Other tasks have their turn after each."""
-    parts = list[ImagePart]()
-    for image in images:
-        data = b2a_base64(image.data, newline=False).decode()
-        parts.append(ImagePart(f"data:{image.media_type};base64,{data}", image.detail))
+    """Return images as data URLs. Other tasks have their turn meanwhile."""
+    return [ImagePart(await _data_url(image), image.detail) for image in images]
+
+
+async def _data_url(image: Image) -> str:
+    parts = [f"data:{image.media_type};base64,"]
+    for start in range(0, len(image.data), _SLICE):
+        parts.append(b2a_base64(image.data[start : start + _SLICE], newline=False).decode())
         await sleep(0)
-    return parts
+    return "".join(parts)
 
 
 def build_prompt(

@@ -57,22 +57,24 @@ def test_how_a_run_ends(ending: str, last: object) -> None:
     assert events_of("interrupted")[-1]["code"] == "interrupted"
 
 
-def test_the_last_message_is_the_question() -> None:
+async def test_the_last_message_is_the_question() -> None:
     source = {"type": "data", "value": b64encode(b"\x89PNG").decode(), "mimeType": "image/png"}
-    question = question_of(asked([{"type": "text", "text": "What is this?"}, {"type": "image", "source": source}]))
+    question = await question_of(
+        asked([{"type": "text", "text": "What is this?"}, {"type": "image", "source": source}])
+    )
     assert (question.id, question.text, question.images) == ("mine", "What is this?", [Image("image/png", b"\x89PNG")])
-    assert question_of(asked("Hello?")).text == "Hello?"
+    assert (await question_of(asked("Hello?"))).text == "Hello?"
 
 
 @pytest.mark.parametrize("part", [{"data": "iVBORw=="}, {"url": "data:image/png;base64,iVBORw==", "data": None}])
-def test_images_as_clients_before_version_1_send_them(part: dict[str, Any]) -> None:
-    question = question_of(asked([{"type": "binary", "mimeType": "image/png", **part}]))
+async def test_images_as_clients_before_version_1_send_them(part: dict[str, Any]) -> None:
+    question = await question_of(asked([{"type": "binary", "mimeType": "image/png", **part}]))
     assert question.images == [Image("image/png", b"\x89PNG")]
 
 
-def test_a_run_that_offers_tools_hears_once_that_none_is_called() -> None:
+async def test_a_run_that_offers_tools_hears_once_that_none_is_called() -> None:
     run = asked("Hello?", tools=[{"name": "weather", "description": "", "parameters": {}}])
-    assert question_of(run).text == "Hello?"
+    assert (await question_of(run)).text == "Hello?"
     encode = RunEvents(thread_id="t", run_id="r", tools=True).encode
     frames = b"".join(map(encode, ENDINGS["reasoned"].events())).decode().split("\n\n")[:-1]
     events = [json.loads(frame.removeprefix("data: ")) for frame in frames]
@@ -99,7 +101,7 @@ def test_a_run_that_offers_tools_hears_once_that_none_is_called() -> None:
         (msgspec.convert({**RUN, "messages": [{"id": "a", "role": "tool", "content": "x"}]}, Run), "messages"),
     ],
 )
-def test_what_is_not_supported_is_named(run: Run, field: str) -> None:
+async def test_what_is_not_supported_is_named(run: Run, field: str) -> None:
     with pytest.raises(ValidationFailed) as refused:
-        question_of(run)
+        await question_of(run)
     assert [error.field for error in refused.value.errors] == [field]

@@ -96,14 +96,14 @@ def test_a_message_is_named() -> None:
 # ---- requests --------------------------------------------------------------------------------------------
 
 
-def test_the_last_message_is_the_question() -> None:
+async def test_the_last_message_is_the_question() -> None:
     parts: list[dict[str, Any]] = [
         {"type": "text", "text": "What is"},
         {"type": "text", "text": "this?"},
         {"type": "data-note", "data": 1},
     ]
     image = {"type": "file", "mediaType": "image/png", "url": PNG_URL}
-    question = question_of(asked(*parts, image))
+    question = await question_of(asked(*parts, image))
     assert (question.id, question.text) == ("mine", "What is\nthis?")
     assert question.images == [Image("image/png", PNG)]
 
@@ -124,16 +124,16 @@ def test_the_last_message_is_the_question() -> None:
         ),
     ],
 )
-def test_what_cannot_be_sent_is_named(part: dict[str, Any], field: str) -> None:
+async def test_what_cannot_be_sent_is_named(part: dict[str, Any], field: str) -> None:
     with pytest.raises(ValidationFailed) as refused:
-        question_of(asked(part))
+        await question_of(asked(part))
     assert [error.field for error in refused.value.errors] == [field]
 
 
 @pytest.mark.parametrize("messages", [[], [{"id": "a", "role": "assistant", "parts": []}]])
-def test_there_is_a_question(messages: list[Any]) -> None:
+async def test_there_is_a_question(messages: list[Any]) -> None:
     with pytest.raises(ValidationFailed, match="messages"):
-        question_of(msgspec.convert({"id": "chat", "messages": messages}, Chat))
+        await question_of(msgspec.convert({"id": "chat", "messages": messages}, Chat))
 
 
 # ---- frames of the socket --------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chatcore.authority import CHANGING, Owner
-from chatcore.bounds import IMAGES, METADATA, Bounds
+from chatcore.bounds import IMAGES, JSON, METADATA, Bounds, check
 from chatcore.entities import Conversation, ConversationId, Image, OwnerId, Scope
 from chatcore.errors import (
     ConversationBusy,
@@ -38,6 +38,7 @@ ASKING: Raises = (
 def check_options(options: ChatOptions, bounds: Bounds = OPTIONS, **given: object) -> None:
     """Raise `ValidationFailed`. `given`: what else the bounds are for."""
     chosen = {"system": options.system, "temperature": options.temperature, "max_tokens": options.max_tokens}
+    check(JSON.broken(options.more, "more"))
     bounds.check(**given, **chosen)
 
 

@@ -2,12 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import ClassVar
 
 from chatcore.authority import Owner, acting, planning
-from chatcore.bounds import Bounds, Text, check, need
+from chatcore.bounds import JSON, Bounds, Text, check, need
 from chatcore.entities import (
     Conversation,
     ConversationId,
@@ -35,6 +35,9 @@ MAX_REQUEST = 256 * 1024
 """Bytes of JSON that are stored of a request in another protocol."""
 EARLIER = 500
 """Messages that may be stored before one that is sent."""
+EARLIER_TEXT = 4_000_000
+"""Code points that they may have together."""
+TOO_MUCH_EARLIER = f"must have at most {EARLIER_TEXT:,} characters together"
 _REMEMBERED = timedelta(hours=24)
 _PLANS = 3  # that may be overtaken by others' messages in the same conversation
 
@@ -200,12 +203,15 @@ class SendMessage:
 
 
 def _check_asked(asked: Asked | None) -> None:
+    check(None if asked is None else JSON.broken(asked.body, "asked"))
     size = 0 if asked is None else json_size(asked.body)
     check(FieldError("asked", f"must be at most {MAX_REQUEST} bytes") if size > MAX_REQUEST else None)
 
 
 def _check_earlier(earlier: Sequence[Earlier]) -> None:
     check(FieldError("earlier", f"must be at most {EARLIER} messages") if len(earlier) > EARLIER else None)
+    size = sum(len(each.content) for each in earlier)
+    check(FieldError("earlier", TOO_MUCH_EARLIER) if size > EARLIER_TEXT else None)
     check(*(CONTENT.broken(each.content, "earlier") for each in earlier))
 
 
@@ -216,7 +222,7 @@ def _digest(
     images: Sequence[Image] = (),
 ) -> bytes:
     """The same as an older server makes that does not know the newest options, if they are not used."""
-    given = asdict(options)
+    given = {field.name: getattr(options, field.name) for field in fields(options)}
     first = tuple(given.pop(name) for name in ("config_id", "system", "temperature", "max_tokens"))
     later = tuple((name, value) for name, value in sorted(given.items()) if value)
     later += (("metadata", sorted(metadata.items())),) if metadata else ()

@@ -7,17 +7,20 @@ import msgspec
 from litestar import Request
 from litestar.exceptions import SerializationException, ValidationException
 
+from chatcore_http.json_values import check_values
+
 
 class JSONRequest(Request[Any, Any, Any]):
     async def json(self) -> Any:
         """Return the body as the type that the handler needs, without making objects of other fields.
 
-        Raise `SerializationException`, `ValidationException` and `UnicodeDecodeError`.
+        Raise `SerializationException`, `ValidationException`, `ValidationFailed` and `UnicodeDecodeError`.
         """
         asked = self.route_handler.parsed_data_field
         if asked is None:
             return await super().json()
         body = await self.body() or b"null"
+        await check_values(body)
         body.decode()  # what is skipped is not looked at
         try:
             return _decoder(asked.annotation).decode(body)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from chatcore import Message, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence, Status, TextKind
-from chatcore.data_urls import image_of
+from chatcore.data_urls import add_image
 from chatcore.entities import Image, Usage
 from chatcore.errors import FieldError, ValidationFailed
 from chatcore.wire import Json, Problem, encoded
@@ -116,7 +116,7 @@ class Run(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     resume: list[Any] | None = None
 
 
-def question_of(run: Run) -> Question:
+async def question_of(run: Run) -> Question:
     """Return the last message, which must be the user's. Raise `ValidationFailed`, also for what is not supported."""
     _check((run.protocol_version or PROTOCOL_VERSION).partition(".")[0] == "1", "protocolVersion", "must be 1.0")
     _check(not run.resume, "resume", "is not supported: no run waits for an answer")
@@ -132,13 +132,13 @@ def question_of(run: Run) -> Question:
             case {"type": "text", "text": str(text)}:
                 texts.append(text)
             case {"type": "image", "source": {"type": "url", "value": str(url)}}:
-                images.append(image_of(url, name=f"{name}.source"))
+                await add_image(images, url, name=f"{name}.source")
             case {"type": "image", "source": {"type": "data", "value": str(value), "mimeType": str(media_type)}}:
-                images.append(image_of(f"data:{media_type};base64,{value}", name=f"{name}.source"))
+                await add_image(images, f"data:{media_type};base64,{value}", name=f"{name}.source")
             case {"type": "binary", "data": str(value), "mimeType": str(media_type)}:  # before AG-UI 1.0
-                images.append(image_of(f"data:{media_type};base64,{value}", name=f"{name}.data"))
+                await add_image(images, f"data:{media_type};base64,{value}", name=f"{name}.data")
             case {"type": "binary", "url": str(url)}:
-                images.append(image_of(url, name=f"{name}.url"))
+                await add_image(images, url, name=f"{name}.url")
             case _:
                 raise ValidationFailed([FieldError(name, "must be text, or an image with its data")])
     return Question(last.id, "\n".join(texts), images)

@@ -50,7 +50,7 @@ class Runs:
     async def ask(self, run: Run, by: Owner) -> Message:
         """Return the reply, in progress. A run is answered once; another run with the same message wants another
         reply."""
-        question = question_of(run)
+        question = await question_of(run)
         asked = await self._last_question(run.thread_id, by.owner)
         names = {CLIENT_ID: question.id, _RUN_ID: run.run_id}
         if asked and asked.metadata.get(CLIENT_ID) == question.id and asked.metadata.get(_RUN_ID) != run.run_id:

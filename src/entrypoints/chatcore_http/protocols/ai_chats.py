@@ -57,7 +57,7 @@ class AiChats:
         options = ChatOptions(config_id=None if chat.config_id is None else ModelConfigId(chat.config_id))
         if chat.trigger == "regenerate-message":
             return await self._regenerate(chat, by, options)
-        question = question_of(chat)
+        question = await question_of(chat)
         if chat.message_id is not None and (earlier := await self._earlier(chat.id, chat.message_id, by.owner)):
             return await self._ask_again(earlier, question, by, options)
         sent = await self.send_message(

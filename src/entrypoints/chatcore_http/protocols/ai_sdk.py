@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from chatcore import Message, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence, Status, TextKind
-from chatcore.data_urls import image_of
+from chatcore.data_urls import add_image
 from chatcore.entities import FinishReason, Image, Role
 from chatcore.errors import FieldError, ValidationFailed
 from chatcore.wire import Json, Problem
@@ -139,7 +139,7 @@ class Chat(msgspec.Struct, frozen=True, rename="camel"):
     config_id: Id | None = None
 
 
-def question_of(chat: Chat) -> Question:
+async def question_of(chat: Chat) -> Question:
     """Return the last message, which must be the user's: nothing else that the client says of the past is believed.
 
     Raise `ValidationFailed`. The message's id is the key under which it is sent once.
@@ -154,7 +154,7 @@ def question_of(chat: Chat) -> Question:
             case {"type": "text", "text": str(text)}:
                 texts.append(text)
             case {"type": "file", "url": str(url)}:
-                images.append(image_of(url, name=f"{name}.url"))
+                await add_image(images, url, name=f"{name}.url")
             case {"type": str(kind)} if kind.startswith("data-"):
                 pass
             case _:

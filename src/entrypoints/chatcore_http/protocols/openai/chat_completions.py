@@ -28,9 +28,9 @@ from chatcore import (
 )
 from chatcore.errors import FieldError, NotFound, ValidationFailed
 from chatcore.wire import Json
+from chatcore_http.json_values import MOST_STORED, check_values
 from chatcore_http.protocols.openai.asked import Asked
 from chatcore_http.protocols.openai.completion_requests import (
-    CONVERSATION,
     CreateCompletion,
     completion_echo,
     completion_options,
@@ -119,6 +119,12 @@ def _answer(reply: Message, echo: Mapping[str, Any]) -> Response[Any]:
     return Response(error.body, status_code=error.status, media_type=error.media_type, headers=headers)
 
 
+class _Metadata(msgspec.Struct, frozen=True):
+    """What is looked at before it is known whether the rest is for us."""
+
+    conversation_id: msgspec.Raw = msgspec.Raw()
+
+
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metadata: dict[str, str] | None
 
@@ -142,14 +148,16 @@ async def complete(
 ) -> Response[Any]:
     asked = Asked.of(await body_of(request))
     if is_stored(asked):
+        await check_values(asked.body, most=MOST_STORED)
         return await completions.create(caller, read_fields(asked.body), idempotency_key=idempotency_key)
     return await relaying.answer(request, caller, "/chat/completions", asked)
 
 
 def is_stored(asked: Asked) -> bool:
     """Return whether the answer is to be a reply of a conversation. Raise `ValidationFailed`."""
-    return bool(asked.value("store", bool | None, "must be true or false")) or CONVERSATION in (
-        asked.value("metadata", dict[str, Any] | None, "must be an object") or {}
+    metadata = asked.value("metadata", _Metadata | None, "must be an object")
+    return bool(asked.value("store", bool | None, "must be true or false")) or bool(
+        metadata and metadata.conversation_id
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 from chatcore import ChatOptions, ConversationId, Earlier, Role
 from chatcore.bounds import check
 from chatcore.errors import FieldError
+from chatcore.use_cases.sending import EARLIER
 from chatcore_http.protocols.openai.ids import conversation_of
 from chatcore_http.protocols.openai.response_requests import Spoken, broken, range_of, said_by
 
@@ -115,6 +116,11 @@ def said_in(asked: CreateCompletion, *, last_only: bool) -> Spoken:
     if not messages or messages[-1].get("role") != Role.USER:
         raise broken("messages", "must end with a message of the user")
     first = len(messages) - 1 if last_only else int(_begins_with_system(messages))
+    check(
+        FieldError("messages", f"must be at most {EARLIER} before the last")
+        if len(messages) - first > EARLIER + 1
+        else None
+    )
     *earlier, last = [_message(messages, number) for number in range(first, len(messages))]
     return Spoken(last.content, earlier)
 

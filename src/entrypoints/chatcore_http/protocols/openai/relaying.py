@@ -11,6 +11,7 @@ from litestar import Response
 from chatcore import Owner, Relayed, RelayModel, SessionWatch
 from chatcore.errors import ChatcoreError
 from chatcore.wire import Problem, encoded, problem
+from chatcore_http.json_values import FIELDS, check_values
 from chatcore_http.leaving import while_connected
 from chatcore_http.protocols.openai.asked import Asked
 from chatcore_http.protocols.openai.errors import error_event, type_of
@@ -77,8 +78,11 @@ class Relaying:
 
 
 async def body_of(request: AnyRequest) -> bytes:
-    """Return the body, which the request does not keep: it may be large, and the answer may take minutes."""
-    return b"".join([piece async for piece in request.stream()])
+    """Return the body, which the request does not keep: it may be large, and the answer may take minutes. Raise
+    `ValidationFailed` for more fields than any request has."""
+    body = b"".join([piece async for piece in request.stream()])
+    await check_values(body, FIELDS)
+    return body
 
 
 async def _refusal(relayed: Relayed, form: Form) -> Response[bytes]:

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 
 from chatcore import ChatOptions, ConversationId, Earlier, MessageId, Role
-from chatcore.bounds import check
+from chatcore.bounds import JSON, check
 from chatcore.data_urls import images_of
 from chatcore.entities import Image
 from chatcore.errors import FieldError, ValidationFailed
+from chatcore.use_cases.sending import EARLIER
 from chatcore_http.protocols.openai.ids import conversation_of, reply_of_response
 
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM, "developer": Role.SYSTEM}
@@ -90,6 +91,8 @@ class CreateResponse(msgspec.Struct, frozen=True):
     frequency_penalty: float | None = None
 
 
+_ITEMS = 2 * EARLIER
+"""Of an input: messages, and what a model thought before each."""
 _KNOWN = frozenset(CreateResponse.__struct_fields__)
 
 
@@ -117,11 +120,13 @@ def broken(field: str, rule: str) -> ValidationFailed:
 def read_fields(body: bytes) -> Mapping[str, Any]:
     """Raise `ValidationFailed` for what is no JSON object."""
     try:
-        return msgspec.json.decode(body, type=dict[str, Any])
+        decoded = msgspec.json.decode(body, type=dict[str, Any])
     except msgspec.ValidationError:
         raise ValidationFailed(detail="The body must be a JSON object.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValidationFailed(detail=f"The body is not JSON: {error}") from None
+    check(*(JSON.broken(value, name) for name, value in decoded.items()))
+    return decoded
 
 
 def read_request(fields: Mapping[str, Any]) -> CreateResponse:
@@ -156,6 +161,9 @@ def check_request(asked: CreateResponse) -> None:
         "reasoning.effort": ((asked.reasoning or {}).get("effort"), _EFFORTS),
     }
     check(
+        FieldError("input", f"must be at most {_ITEMS} items")
+        if len(asked.input or "") > _ITEMS and isinstance(asked.input, list)
+        else None,
         *(
             FieldError(name, f"must be one of: {', '.join(words)}")
             for name, (value, words) in choices.items()
@@ -266,7 +274,7 @@ def without_pictures(
         return item, ()
     parts = _parts_of(content, name)
     pictures = [part for part in parts if part.get("type") == "input_image"]
-    return {**item, "content": [part for part in parts if part not in pictures]}, pictures
+    return {**item, "content": [part for part in parts if part.get("type") != "input_image"]}, pictures
 
 
 async def images_in(pictures: Sequence[Mapping[str, Any]], name: str = "input") -> Sequence[Image]:

@@ -22,7 +22,10 @@ from chatcore import (
     SendMessage,
     Sent,
 )
+from chatcore.bounds import check
 from chatcore.errors import FieldError, NotFound, ValidationFailed
+from chatcore.use_cases.sending import EARLIER_TEXT, TOO_MUCH_EARLIER
+from chatcore_http.json_values import MOST_STORED, check_values
 from chatcore_http.protocols.openai.asked import Asked as Body
 from chatcore_http.protocols.openai.following import Following
 from chatcore_http.protocols.openai.ids import message_of_item, reply_of_reasoning, reply_of_response
@@ -100,8 +103,13 @@ class Responses:
         """With messages in the place of the references to them, and without those to what a model thought."""
         if not isinstance(asked.input, list) or not any(map(is_reference, asked.input)):
             return asked
-        items = [await self._item(caller, item, number) for number, item in enumerate(asked.input)]
-        return msgspec.structs.replace(asked, input=[item for item in items if item is not None])
+        items, size = list[dict[str, Any]](), 0
+        for number, item in enumerate(asked.input):
+            if (found := await self._item(caller, item, number)) is not None:
+                items.append(found)
+                size += len(found["content"]) if found is not item else 0
+                check(FieldError("input", TOO_MUCH_EARLIER) if size > EARLIER_TEXT else None)
+        return msgspec.structs.replace(asked, input=items)
 
     async def _item(self, caller: Owner, item: dict[str, Any], number: int) -> dict[str, Any] | None:
         name = str(item.get("id"))
@@ -166,6 +174,7 @@ async def create(
     if is_unstored(body):
         check_unstored(body)
         return await passed(relaying.answer(request, caller, "/responses", body, ResponsesForm()))
+    await check_values(body.body, most=MOST_STORED)
     fields = read_fields(body.body)
     asked = read_request(fields)
     check_request(asked)
