@@ -315,6 +315,30 @@ async def test_ones_own_endpoint_refuses_in_its_own_words(ada: User, status: int
     assert raised.value.response.headers["retry-after"] == "7"
 
 
+_ODD = [b"\xe9", b"\xff\xfe", "é".encode(), b"a\x01b", b"9" * 400, b"x" * 5000]
+_HEADERS = [(name, value) for name in (b"Retry-After", b"X-Request-ID", b"Content-Type") for value in _ODD]
+
+
+@pytest.mark.parametrize(("name", "value"), [*_HEADERS, (b"Retry-After", b"Fri, 31 Dec 9999 23:59:59 -2359")])
+async def test_headers_of_an_endpoint_that_no_client_could_read(ada: User, name: bytes, value: bytes) -> None:
+    """Any byte but the ends of lines reaches us."""
+    head = b"%b: %b\r\nContent-Length: 12\r\n\r\n" % (name, value)
+    async with ada.client(max_retries=0) as client:
+        asking = client.chat.completions.with_raw_response
+        ada.server.always = raw(b"HTTP/1.1 200 Odd\r\n", head, b'{"error": 1}')
+        answer = await asking.create(model="", messages=HELLO)
+        assert answer.headers["content-type"] == "application/json"
+        for status in (400, 429, 500, 503):
+            ada.server.always = raw(b"HTTP/1.1 %d Odd\r\n" % status, head, b'{"error": 1}')
+            with pytest.raises(openai.APIStatusError) as raised:
+                await asking.create(model="", messages=HELLO)
+            assert raised.value.status_code == status
+            assert "retry-after" not in raised.value.response.headers
+            with pytest.raises(openai.APIStatusError) as stored:
+                await asking.create(model="", messages=HELLO, store=True)
+            assert stored.value.code != "internal"
+
+
 @pytest.mark.parametrize("words", ["<h1>Bad gateway</h1>", '{"detail": "no"}', "", "\xff", '{"error": "no"}'])
 async def test_other_words_are_put_into_the_form(ada: User, words: str) -> None:
     ada.server.always = plain(500, words) if words else Answer([], status=500)

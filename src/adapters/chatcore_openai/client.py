@@ -26,6 +26,8 @@ from chatcore_openai.forms import Forms
 from chatcore_openai.names import Names, asking_for
 from chatcore_openai.transport import BODY, REQUEST_ID, AiohttpTransport, Body, calling_until
 
+_YEAR = 366 * 24 * 3600.0  # seconds
+
 
 def tls_context() -> ssl.SSLContext:
     """Trusts what this machine trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` name others. Reads files."""
@@ -177,14 +179,16 @@ def _refusals() -> Generator[None, None, None]:
 
 
 def _seconds(retry_after: str) -> float | None:
-    """From a number or a date (RFC 9110 §10.2.3)."""
+    """From a number or a date (RFC 9110 §10.2.3). None also for more than a year, which nobody waits for."""
     try:
         if retry_after.strip().replace(".", "", 1).isdecimal():
-            return float(retry_after)
-        at = parsedate_to_datetime(retry_after)
+            seconds = float(retry_after)
+        else:
+            at = parsedate_to_datetime(retry_after)
+            seconds = max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
     except (ValueError, OverflowError):
         return None
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    return seconds if seconds <= _YEAR else None
 
 
 def _body_of(response: httpx2.Response) -> Body:

@@ -36,7 +36,7 @@ calling_until: ContextVar[float] = ContextVar("calling_until")
 
 _MAX_REFUSAL = 16 * 1024  # bytes
 _AT_ONCE = 512 * 1024  # bytes that are written in one go
-_MAX_ID = 128  # characters
+_MAX_HEADER = 256  # characters
 _REFUSED_WITHIN = 2.0  # seconds
 _TROUBLE = (aiohttp.ClientError, OSError, TimeoutError)
 
@@ -140,8 +140,8 @@ class Body(httpx2.AsyncByteStream):
 
     def __init__(self, response: aiohttp.ClientResponse, *, idle_timeout: float, deadline: float) -> None:
         """`deadline`, for the last byte, is a time of the running event loop."""
-        self.content_type: str = response.headers.get("Content-Type", "")
-        self.request_id: str = _request_id(response)
+        self.content_type: str = _header(response, "Content-Type")
+        self.request_id: str = _header(response, REQUEST_ID)
         self._response = response
         self._content = response.content
         self._idle_timeout = idle_timeout
@@ -214,13 +214,16 @@ async def _without_success(response: aiohttp.ClientResponse) -> httpx2.Response:
             while len(body) < _MAX_REFUSAL and (data := await response.content.read(_MAX_REFUSAL)):
                 body += data
     response.close()
-    headers = {"Retry-After": response.headers.get("Retry-After", ""), REQUEST_ID: _request_id(response)}
+    headers = {name: _header(response, name) for name in ("Retry-After", REQUEST_ID)}
     # No encoding: what is compressed stays so.
     return httpx2.Response(response.status, headers=headers, content=body[:_MAX_REFUSAL])
 
 
-def _request_id(response: aiohttp.ClientResponse) -> str:
-    return response.headers.get(REQUEST_ID, "")[:_MAX_ID]
+def _header(response: aiohttp.ClientResponse, name: str) -> str:
+    """Return a header that can be sent on and logged, empty for one that cannot: aiohttp lets any byte pass but the
+    ends of lines."""
+    value = response.headers.get(name, "")
+    return value if len(value) <= _MAX_HEADER and value.isascii() and value.isprintable() else ""
 
 
 def _failure_of(error: Exception) -> ModelError:
