@@ -57,6 +57,20 @@ async def test_it_answers_by_its_name_with_the_operators_key(world: World, clien
         assert world.server.requests[-1].headers["authorization"] == "Bearer sk-operator-0123456789"
 
 
+@pytest.mark.parametrize("second", [b"model", b"\\u006dodel", b"Model", b"MODEL"])
+@pytest.mark.parametrize("store", [b"false", b"true"])
+async def test_no_second_name_gets_a_dearer_model(
+    world: World, client: AsyncOpenAI, second: bytes, store: bytes
+) -> None:
+    """Some parsers take the first of two fields, some the last, and some ignore the case."""
+    world.server.always = plain(200, '{"choices": [{"message": {"content": "Hello"}, "finish_reason": "stop"}]}')
+    body = b'{"%b":"dear","model":"house","store":%b,"messages":[{"role":"user","content":"Hello"}]}' % (second, store)
+    headers = {"Content-Type": "application/json"}
+    await client.post("/chat/completions", cast_to=object, content=body, options={"headers": headers})
+    assert b"dear" not in world.server.requests[-1].content
+    assert world.server.requests[-1].body["model"] == "house"
+
+
 @pytest.mark.parametrize(
     ("status", "kind", "code"),
     [

@@ -51,7 +51,9 @@ class Scene:
             limits=self.limits,
             hooks=self.hooks,
         )
-        return await call(by=Vouched(self.owner), path="/embeddings", model=model, body=lambda name: name.encode())
+        return await call(
+            by=Vouched(self.owner), path="/embeddings", model=model, body=lambda endpoint: endpoint.model.encode()
+        )
 
     async def endpoint_of(self, model: str) -> ModelEndpoint:
         await (await self.ask(model)).aclose()

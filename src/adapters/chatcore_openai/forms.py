@@ -36,7 +36,7 @@ class Form:
 
     def question(self, endpoint: ModelEndpoint, prompt: Prompt) -> Mapping[str, object]:
         asked: dict[str, object] = {
-            **prompt.more,
+            **{name: value for name, value in prompt.more.items() if name.lower() != "model"},
             "model": endpoint.model,
             "messages": _messages(prompt, system=self.system),
             "stream": self.stream,

@@ -190,14 +190,14 @@ class RelayModel:
         ModelTimeout,
     )
 
-    async def __call__(self, *, by: Owner, path: str, model: str, body: Callable[[str], bytes]) -> Relayed:
-        """`path`: behind the endpoint's URL, such as `/chat/completions`. `body` makes the JSON for the model of this
-        name at the endpoint."""
+    async def __call__(self, *, by: Owner, path: str, model: str, body: Callable[[ModelEndpoint], bytes]) -> Relayed:
+        """`path`: behind the endpoint's URL, such as `/chat/completions`. `body` makes the JSON for this endpoint
+        and its model."""
         by.require(Scope.CHAT)
         await self.limits.try_send(by.owner)
         found = await self.choice.named(by.owner, model)
         endpoint = endpoint_of(found, self.cipher) if isinstance(found, ModelConfig) else found
-        asked = await self._hooked(by, body(endpoint.model))
+        asked = await self._hooked(by, body(endpoint))
         self.limits.check_replies(by.owner, self.replies.written_for(by.owner) + 1)
         with ExitStack() as place:
             place.enter_context(self.replies.passing(by.owner))

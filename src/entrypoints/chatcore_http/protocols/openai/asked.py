@@ -9,9 +9,11 @@ from msgspec import Raw
 
 from chatcore.bounds import check
 from chatcore.errors import FieldError, ValidationFailed
+from chatcore.ports import ModelEndpoint
 
 T = TypeVar("T")
 
+_MODEL = "model"
 _fields = msgspec.json.Decoder(dict[str, Raw])
 
 
@@ -35,7 +37,7 @@ class Asked:
     @property
     def model(self) -> str:
         """The name that the request has for its model; empty for none. Raise `ValidationFailed`."""
-        return self.value("model", str | None, "must be a text") or ""
+        return self.value(_MODEL, str | None, "must be a text") or ""
 
     def value(self, name: str, kind: Any, rule: str) -> Any:
         """Return a field's value, None for an absent one. Raise `ValidationFailed`, with the `rule`, for another
@@ -45,8 +47,10 @@ class Asked:
         except (msgspec.DecodeError, UnicodeDecodeError):
             return check(FieldError(name, rule))
 
-    def for_model(self, name: str) -> bytes:
-        """Return the JSON for the model with this name, every other byte of a value as it was."""
-        if self.model == name:
+    def for_endpoint(self, endpoint: ModelEndpoint) -> bytes:
+        """Return the JSON for this endpoint, every byte of a value as it was. To the server's own no second name of a
+        model gets through: endpoints differ in which of two they take, and whether `Model` is one."""
+        if self.model == endpoint.model and not endpoint.trusted:
             return self.body
-        return msgspec.json.encode({**self.fields, "model": name})
+        others = {field: value for field, value in self.fields.items() if field.lower() != _MODEL}
+        return msgspec.json.encode({_MODEL: endpoint.model, **others})

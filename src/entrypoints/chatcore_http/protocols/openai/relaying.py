@@ -64,7 +64,7 @@ class Relaying:
     ) -> Response[Any]:
         form = form or PlainForm()
         async with self._watch.while_valid(caller), while_connected(request.receive):
-            relayed = await self._relay_model(by=caller, path=path, model=asked.model, body=asked.for_model)
+            relayed = await self._relay_model(by=caller, path=path, model=asked.model, body=asked.for_endpoint)
         if relayed.status >= 400:
             return await _refusal(relayed, form)
         return Stream(
