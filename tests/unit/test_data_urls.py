@@ -4,10 +4,10 @@ from base64 import b64encode
 
 import pytest
 
+from chatcore.data_urls import image_of
 from chatcore.entities import Image
 from chatcore.errors import ValidationFailed
 from chatcore.prompt import image_parts
-from chatcore_http.protocols.questions import image_of
 
 DATA = bytes(range(256)) * 10_000
 
