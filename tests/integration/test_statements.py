@@ -9,12 +9,15 @@ import pytest
 from asyncpg.prepared_stmt import PreparedStatement  # type: ignore[import-untyped]
 from sqlalchemy import event, text
 
-from chatcore.ports import LLMGateway
-from chatcore_memory import ScriptedModel
+from chatcore.ports import LLMGateway, ModelRelay
+from chatcore_memory import ScriptedModel, ScriptedRelay
 from chatcore_sql import Database
 from chatcore_sql.statements import SingleReads
 from integration.databases import empty
 from integration.http_app import EVENTS, PASSWORD, Answer, Api, api_of, provided, settings_for
+from integration.protocol_requests import REQUESTS as PROTOCOL_REQUESTS
+from integration.protocol_requests import things_of
+from integration.routes import CHAT_CLIENTS, PROTOCOLS, STORED
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "statements.md"
 ROW = re.compile(r"^\| `([A-Z]+ \S+)` \| (\d+) \|", re.MULTILINE)
@@ -89,7 +92,8 @@ async def sent_and_api(
     async with Database(database_url, pool_size=1) as database:
         sent = Sent(database, monkeypatch)
         model = provided(LLMGateway, ScriptedModel("Hello"))
-        async with api_of(settings_for(tmp_path), provided(Database, database), model) as api:
+        relay = provided(ModelRelay, ScriptedRelay(b"{}"))
+        async with api_of(settings_for(tmp_path), provided(Database, database), model, relay) as api:
             yield sent, api
 
 
@@ -136,7 +140,9 @@ REQUESTS: Mapping[str, Request] = {
 
 
 def test_the_document_has_each_route_once() -> None:
-    assert ROUTES.keys() == REQUESTS.keys()
+    assert ROUTES.keys() == {*REQUESTS, *PROTOCOL_REQUESTS}
+    of_protocols = {f"{method} {path}" for method, path in {**PROTOCOLS, **STORED, **CHAT_CLIENTS} if method != "WS"}
+    assert PROTOCOL_REQUESTS.keys() == of_protocols - {"GET /v1/models/{model_id}"}
     assert max(ROUTES["GET /conversations"], ROUTES["GET /conversations/{conversation_id}"]) <= 2
 
 
@@ -153,6 +159,22 @@ async def test_a_route_sends_what_the_document_says(sent_and_api: tuple[Sent, Ap
     sent.statements.clear()
     answer = await REQUESTS[route](api, conversation, {**tokens, "messages": messages, "key": key})
     assert answer.status in (200, 201, 204), answer
+    statements = sent.of_requests()
+    assert len(statements) == ROUTES[route], "\n".join(statements)
+    if route.startswith("GET"):
+        assert all(statement.startswith("SELECT") for statement in statements), statements
+
+
+@pytest.mark.parametrize("route", PROTOCOL_REQUESTS)
+async def test_a_route_of_another_protocol_sends_what_the_document_says(
+    sent_and_api: tuple[Sent, Api], route: str
+) -> None:
+    sent, api = sent_and_api
+    api = api.with_token((await api.register("ada"))["access_token"])
+    things = await things_of(api)
+    sent.statements.clear()
+    answer = await PROTOCOL_REQUESTS[route](api, things)
+    assert answer.status in (200, 204), answer
     statements = sent.of_requests()
     assert len(statements) == ROUTES[route], "\n".join(statements)
     if route.startswith("GET"):

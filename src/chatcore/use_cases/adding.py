@@ -53,6 +53,7 @@ class AddItems:
                 raise ConversationBusy
             last = await work.messages.last(by.owner, conversation_id)
             messages = await _append(work, conversation, last, items, self.clock)
+            await work.conversations.touch(by.owner, conversation_id, now=self.clock.now())
             await work.commit()
         return messages
 
@@ -143,6 +144,4 @@ async def _append(
     titles = (title_from(item.content) for item in items if item.role is Role.USER)
     if not conversation.title and (title := next(filter(None, titles), "")):
         await work.conversations.set_title(owner, conversation.id, title)
-    if added:
-        await work.conversations.touch(owner, conversation.id, now=added[-1].created_at)
     return added

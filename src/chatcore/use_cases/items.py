@@ -1,8 +1,8 @@
 """Conversations as lists of items, as clients of other protocols know them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeAlias
 
 from chatcore.authority import ANYTIME, CHANGING, Owner, acting
 from chatcore.bounds import METADATA, Bounds, Range, need
@@ -14,6 +14,7 @@ from chatcore.ports import AuthorityWork, Clock, ConversationRepo, UnitsOfWork
 from chatcore.shielding import retry_on_contention
 
 _MISSING = "There is no such conversation."
+_Place: TypeAlias = tuple[OwnerId, ConversationId]
 
 
 class ItemsWork(LoggedWork, Protocol):
@@ -85,16 +86,26 @@ class ListItems:
     ) -> Page[Message]:
         self.bounds.check(limit=limit)
         async with self.unit_of_work(read_only=True) as work:
-            this = (owner, conversation_id)
-            if await work.conversations.get(*this) is None:
-                raise NotFound(_MISSING)
-            if newest_first:
-                found = await work.messages.history(*this, limit=limit + 1, before=after)
-                messages = [*reversed(found[1])] if found else []
-            else:
-                messages = [*await work.messages.by_depth(*this, after=after, limit=limit + 1, active_only=True)]
-            shown = [await with_logged_text(work, each) for each in messages[:limit]]
-        return Page([each for each in shown if each.status is not Status.DELETED], len(messages) > limit)
+            read = self._newest if newest_first else self._oldest
+            messages = await read(work, (owner, conversation_id), after, limit + 1)
+            return await _page(work, messages[:limit], more=len(messages) > limit)
+
+    async def _newest(self, work: ItemsWork, this: _Place, after: MessageId | None, limit: int) -> Sequence[Message]:
+        found = await work.messages.history(*this, limit=limit, before=after)
+        if found is None:
+            raise NotFound(_MISSING)
+        return found[1][::-1]
+
+    async def _oldest(self, work: ItemsWork, this: _Place, after: MessageId | None, limit: int) -> Sequence[Message]:
+        if await work.conversations.get(*this) is None:
+            raise NotFound(_MISSING)
+        return await work.messages.by_depth(*this, after=after, limit=limit, active_only=True)
+
+
+async def _page(work: LoggedWork, messages: Sequence[Message], *, more: bool) -> Page[Message]:
+    """Return those that were not deleted, with the text that they have so far."""
+    shown = [each for each in messages if each.status is not Status.DELETED]
+    return Page([await with_logged_text(work, each) for each in shown], more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +135,7 @@ class ListPath:
             path = path[::-1] if newest_first else path
             path = path if after is None or after not in path else path[path.index(after) + 1 :]
             found = [await work.messages.get(owner, conversation_id, each) for each in path[:limit]]
-        shown = [each for each in found if each is not None and each.status is not Status.DELETED]
-        return Page(shown, len(path) > limit)
+            return await _page(work, [each for each in found if each], more=len(path) > limit)
 
 
 @dataclass(frozen=True, kw_only=True)
