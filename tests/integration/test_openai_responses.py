@@ -248,6 +248,44 @@ async def test_an_image_reaches_the_model_with_every_turn(ada: User) -> None:
     assert [part.type for part in items[0].content] == ["input_text", "input_image"]
 
 
+async def test_images_of_earlier_messages_and_of_named_ones_reach_the_model(ada: User) -> None:
+    url = "data:image/png;base64,iVBORw0KGgo="
+    picture = {"type": "input_image", "image_url": url, "detail": "low"}
+    ada.model.script(says("A unicorn."), says("White."))
+    said: Any = [
+        {"role": "user", "content": [{"type": "input_text", "text": "What is it?"}, picture]},
+        {"role": "assistant", "content": "A horse."},
+        {"role": "user", "content": "Sure?"},
+    ]
+    first = await ada.here.responses.create(input=said)
+    image = {"type": "image_url", "image_url": {"url": url, "detail": "low"}}
+    shown = [{"type": "text", "text": "What is it?"}, image]
+    assert ada.model.requests[-1].body["messages"][0]["content"] == shown
+    items: Any = [item async for item in ada.there.responses.input_items.list(first.id, order="asc")]
+    named: Any = [{"type": "item_reference", "id": items[0].id}, {"role": "user", "content": "Colour?"}]
+    await ada.here.responses.create(input=named)
+    assert ada.model.requests[-1].body["messages"][0]["content"] == [*shown, {"type": "text", "text": "Colour?"}]
+
+
+async def test_what_chat_completions_can_say_reaches_the_model(ada: User) -> None:
+    said = {
+        "seed": 7,
+        "stop": ["x"],
+        "reasoning_effort": "low",
+        "logit_bias": {"5": 1},
+        "response_format": {"type": "json_object"},
+        "top_k": 4,
+        "user": "u",
+        "prompt_cache_key": "k",
+        "service_tier": "flex",
+    }
+    answer = await ada.ask(extra_body={**said, "max_tokens": 50, "n": 1})
+    assert answer.status == "completed"
+    asked = ada.model.requests[-1].body
+    assert {name: asked[name] for name in said} == said
+    assert asked["max_tokens"] == 50
+
+
 @pytest.mark.parametrize(
     ("asked", "param"),
     [
@@ -269,8 +307,13 @@ async def test_an_image_reaches_the_model_with_every_turn(ada: User) -> None:
         ({"input": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "input[0].content[0]"),
         (
             {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "https://x.test/a.png"}]}]},
-            "input[0]",
+            "input[0].content[0]",
         ),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]}, "input[0].content[0]"),
+        ({"input": [{"role": "user", "content": "x"}] * 502}, "input"),
+        ({"extra_body": {"n": 2}}, "n"),
+        ({"max_output_tokens": 5, "extra_body": {"max_tokens": 5}}, "max_tokens"),
+        ({"reasoning": {"effort": "low"}, "extra_body": {"reasoning_effort": "low"}}, "reasoning_effort"),
         ({"include": ["everything"]}, "include"),
         ({"extra_body": {"not_yet_invented": 1}}, "not_yet_invented"),
         ({"text": {"format": {"type": "odd"}}}, "text.format"),

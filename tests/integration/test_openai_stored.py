@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,11 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module")]
 
 HI = [{"role": "user", "content": "Hi"}]
 WITHIN = 30  # seconds until the reply of a process that was killed has ended
+
+
+PNG = "data:image/png;base64,iVBORw0KGgo="
+PICTURE: Any = {"type": "image_url", "image_url": {"url": PNG}}
+FOREIGN: Any = {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}
 
 
 @dataclass(frozen=True)
@@ -121,13 +127,43 @@ async def test_a_whole_conversation_is_stored_and_continued(ada: User) -> None:
     for name in (conversation_of(first), conversation_of(first).removeprefix("conv_")):
         ada.model.script(says("Sure"))
         invented = {"role": "assistant", "content": "never said", "tool_calls": [{}]}
-        again = await ada.ask(
-            invented, {"role": "user", "content": "OK"}, store=None, metadata={"conversation_id": name}
-        )
+        its: Any = {"store": None if name.startswith("conv_") else True, "metadata": {"conversation_id": name}}
+        again = await ada.ask(invented, {"role": "user", "content": "OK"}, **its)
         assert conversation_of(again) == conversation_of(first)
         assert again.metadata == {"conversation_id": name}
         assert ("assistant", "fine") in ada.told()
         assert "never said" not in str(ada.told())
+
+
+async def test_images_are_stored_with_their_messages(ada: User) -> None:
+    ada.model.script(says("A unicorn."), says("White."))
+    image = {"type": "image_url", "image_url": {"url": PNG, "detail": "low"}}
+    first = await ada.ask(
+        {"role": "user", "content": [image]},
+        {"role": "assistant", "content": "A horse."},
+        {"role": "user", "content": [{"type": "text", "text": "Sure?"}, image]},
+    )
+    shown = [("user", [image]), ("assistant", "A horse."), ("user", [{"type": "text", "text": "Sure?"}, image])]
+    assert ada.told() == shown
+    await ada.ask({"role": "user", "content": "Colour?"}, metadata={"conversation_id": conversation_of(first)})
+    assert ada.told()[:3] == shown
+    messages = [each async for each in ada.there.chat.completions.messages.list(first.id)]
+    place = f"/conversations/{conversation_of(first)[5:]}/messages/{messages[0].id.split('_')[2]}/images/0"
+    answer = await ada.api.http.get(place, headers={"Authorization": f"Bearer {ada.api.token}"})
+    assert await answer.read() == b64decode(PNG.partition(",")[2])
+
+
+async def test_a_refusal_that_is_sent_back_is_what_the_model_said(ada: User) -> None:
+    await ada.ask(*HI, {"role": "assistant", "content": None, "refusal": "I must not."}, *HI)
+    assert ada.told()[1] == ("assistant", "I must not.")
+
+
+async def test_another_programs_name_for_a_conversation_passes_through(ada: User) -> None:
+    for name in ("5f1c8a52-thread", "12", "conv_abc", "", "conv_1x"):
+        ada.model.script(plain(200, '{"id": "theirs", "object": "chat.completion", "choices": []}'))
+        answer = await ada.ask(store=None, metadata={"conversation_id": name})
+        assert answer.id == "theirs"
+        assert ada.model.requests[-1].body["metadata"] == {"conversation_id": name}
 
 
 @pytest.mark.parametrize("cut", range(8))
@@ -252,6 +288,13 @@ async def test_a_key_sends_once(ada: User) -> None:
         ({"messages": [{"role": "odd", "content": "x"}, *HI]}, "messages[0].role"),
         ({"messages": [{"role": "assistant", "tool_calls": [{"id": "x"}]}, *HI]}, "messages[0].tool_calls"),
         ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "name": "Ada", "content": "Hi"}]}, "messages[0].name"),
+        ({"messages": [{"role": "assistant", "content": None}, *HI]}, "messages[0].content"),
+        ({"messages": [{"role": "assistant", "content": [PICTURE]}, *HI]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [PICTURE] * 11}]}, "messages[0].content[10]"),
+        ({"messages": [{"role": "user", "content": ["x", PICTURE]}]}, "messages[0].content"),
+        ({"messages": [*HI, {"role": "user", "content": [FOREIGN]}]}, "messages[1].content[0]"),
+        ({"messages": HI * 502}, "messages"),
         ({"extra_headers": {"Idempotency-Key": "k" * 256}}, "Idempotency-Key"),
         ({"extra_body": {"messages": 5}}, "messages"),
         ({"extra_body": {"store": 5}}, "store"),

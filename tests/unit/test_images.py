@@ -5,10 +5,17 @@ from typing import Any
 
 import pytest
 
-from chatcore import ChatDefaults, MessageId, PromptLimits
+from chatcore import ChatDefaults, Earlier, MessageId, PromptLimits, Role
 from chatcore.bounds import IMAGES, MAX_IMAGE
 from chatcore.entities import Image
-from chatcore.errors import IdempotencyKeyReused, ModelRefused, ModelRefusesImages, NotFound, ValidationFailed
+from chatcore.errors import (
+    IdempotencyKeyReused,
+    ModelRefused,
+    ModelRefusesImages,
+    NotFound,
+    StorageFull,
+    ValidationFailed,
+)
 from chatcore.ports import ImagePart, Prompt, PromptMessage, TextPart
 from chatcore.prompt import LEFT_OUT
 from chatcore_openai.failures import Refusal
@@ -72,6 +79,80 @@ async def test_images_without_room_are_mentioned(world: World) -> None:
             "Hello world",
             [TextPart("Three"), part(CAT)],
         ]
+
+
+async def test_a_model_sees_the_images_of_messages_that_are_sent_with_another(world: World, chat: Chat) -> None:
+    earlier = [Earlier(Role.USER, "Which?", [CAT]), Earlier(Role.ASSISTANT, "A cat."), Earlier(Role.USER, "", [DOG])]
+    await chat.process.send_message(
+        by=chat.by, conversation_id=chat.id, content="And these?", images=[CAT], earlier=earlier
+    )
+    await chat.end()
+    shown = [[TextPart("Which?"), part(CAT)], "A cat.", [part(DOG), TextPart("And these?"), part(CAT)]]
+    assert [each.content for each in asked(world)] == shown
+    await send(chat, "Sure?")
+    assert [each.content for each in asked(world)][:3] == shown
+
+
+async def test_images_before_a_message_count_as_stored(world: World, chat: Chat) -> None:
+    world.database._store.max_storage = 1024 * 1024  # pyright: ignore[reportPrivateUsage]
+    earlier = [Earlier(Role.USER, "x", [Image("image/png", bytes(1024 * 1024))])]
+    with pytest.raises(StorageFull):
+        await chat.process.send_message(by=chat.by, conversation_id=chat.id, content="Hi", earlier=earlier)
+    assert await chat.messages() == []
+
+
+async def test_of_messages_that_are_sent_with_another_the_newest_have_the_room(world: World) -> None:
+    limits = PromptLimits(max_image_bytes=len(CAT.data) + len(DOG.data))
+    async with world.process(defaults=ChatDefaults(model=SERVER_MODEL, limits=limits)) as process:
+        chat = await process.chat()
+        await send(chat, "One", CAT)
+        earlier = [Earlier(Role.USER, "Two", [CAT]), Earlier(Role.ASSISTANT, "Yes"), Earlier(Role.USER, "Three", [DOG])]
+        await process.send_message(by=chat.by, conversation_id=chat.id, content="Four", images=[CAT], earlier=earlier)
+        await chat.end()
+        assert [each.content for each in asked(world)] == [
+            f"One\n{LEFT_OUT}",
+            "Hello world",
+            f"Two\n{LEFT_OUT}",
+            "Yes",
+            [TextPart("Three"), part(DOG), TextPart("Four"), part(CAT)],
+        ]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "images", "field"),
+    [
+        ([Earlier(Role.USER, "x", [CAT] * 11)], (), "earlier"),
+        ([Earlier(Role.ASSISTANT, "x", [CAT])], (), "earlier"),
+        ([Earlier(Role.USER, "x", [Image("image/png", bytes(MAX_IMAGE + 1))])], (), "earlier"),
+        ([Earlier(Role.USER, "x", [Image("image/png", bytes(MAX_IMAGE))] * 4)], [CAT], "images"),
+        ([Earlier(Role.USER, "")], (), "earlier"),
+    ],
+)
+async def test_images_before_a_message_are_within_bounds(
+    chat: Chat, earlier: list[Earlier], images: list[Image], field: str
+) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        await chat.process.send_message(
+            by=chat.by, conversation_id=chat.id, content="Hi", images=images, earlier=earlier
+        )
+    assert [each.field for each in refused.value.errors] == [field]
+
+
+async def test_the_same_key_is_for_the_same_images_before(chat: Chat) -> None:
+    async def again(*images: Image) -> MessageId:
+        sent = await chat.process.send_message(
+            by=chat.by,
+            conversation_id=chat.id,
+            content="Hi",
+            earlier=[Earlier(Role.USER, "x", images)],
+            idempotency_key="key",
+        )
+        await chat.end()
+        return sent.message.id
+
+    assert await again(CAT) == await again(CAT)
+    with pytest.raises(IdempotencyKeyReused):
+        await again(DOG)
 
 
 async def test_an_image_is_read_by_its_owner(world: World, chat: Chat) -> None:

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from chatcore.authority import CHANGING, Owner, acting
-from chatcore.bounds import IMAGES, METADATA, Bounds, Count, check, need
+from chatcore.bounds import METADATA, Bounds, Count, check, need
 from chatcore.entities import Conversation, ConversationId, Message, MessageId, Role, Scope, title_from
 from chatcore.errors import ConversationBusy, FieldError, NotFound, Raises, RateLimited, StorageFull, ValidationFailed
 from chatcore.ports import NO_METADATA, AuthorityWork, Clock, ConversationRepo, MessageRepo, UnitsOfWork
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.shielding import retry_on_contention
-from chatcore.storage import images_size
-from chatcore.use_cases.chat_values import CONTENT, Earlier
+from chatcore.use_cases.chat_values import CONTENT, Earlier, rules_broken_by, too_many_images
 
 _ITEMS = Count(0, 20)
 """As many as OpenAI takes at once."""
@@ -112,14 +111,8 @@ class UploadConversation:
 
 def _broken(items: Sequence[Earlier]) -> Iterator[FieldError | None]:
     for number, item in enumerate(items):
-        name = f"items[{number}]"
-        if item.content or not item.images:
-            yield CONTENT.broken(item.content, f"{name}.content")
-        yield IMAGES.broken(item.images, f"{name}.images")
-        if item.images and item.role is not Role.USER:
-            yield FieldError(f"{name}.images", "must be in a message of the user")
-    size = sum(images_size(item.images) for item in items)
-    yield FieldError("items", f"must have at most {IMAGES.total} bytes of images") if size > IMAGES.total else None
+        yield from rules_broken_by(item, content=f"items[{number}].content", images=f"items[{number}].images")
+    yield too_many_images((item.images for item in items), "items")
 
 
 async def _append(

@@ -1,6 +1,5 @@
 """The transaction that stores a message and begins the reply to it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -8,7 +7,6 @@ from chatcore.branches import path_to
 from chatcore.entities import (
     Conversation,
     ConversationId,
-    Message,
     MessageId,
     OwnerId,
     Request,
@@ -86,7 +84,7 @@ class Beginning:
         siblings: tuple[MessageId, ...] = (),
     ) -> Sent:
         """Add a message to the end of the active branch, and begin the reply. `siblings`: the existing ones."""
-        plan = replace(plan, history=[*plan.history, *await self._before(work, conversation, plan)])
+        plan = await self._before(work, conversation, plan)
         message = await work.messages.add(
             conversation.user_id,
             conversation.id,
@@ -105,14 +103,14 @@ class Beginning:
         plan = replace(plan, history=[*plan.history, message], images=images)
         return await self.answer(work, conversation, plan, ask, worker_id)
 
-    async def _before(self, work: AskingWork, conversation: Conversation, plan: Plan) -> Sequence[Message]:
-        """Add the earlier messages of the plan."""
-        added, last = list[Message](), plan.last
-        for earlier in plan.earlier:
+    async def _before(self, work: AskingWork, conversation: Conversation, plan: Plan) -> Plan:
+        """Add the earlier messages of the plan. Return it with them in its history."""
+        history, images = list(plan.history), dict(plan.images)
+        for earlier, parts in zip(plan.earlier, plan.attached_earlier, strict=True):
             message = await work.messages.add(
                 conversation.user_id,
                 conversation.id,
-                parent_id=last,
+                parent_id=history[-1].id if history else None,
                 role=earlier.role,
                 content=earlier.content,
                 writing=False,
@@ -120,9 +118,9 @@ class Beginning:
                 now=self.clock.now(),
                 images=earlier.images,
             )
-            added.append(message)
-            last = message.id
-        return added
+            history.append(message)
+            images[message.id] = parts
+        return replace(plan, history=history, images=images)
 
     async def answer(
         self,

@@ -1,14 +1,16 @@
 """What is given to a send, and what it gives back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatcore.bounds import Bounds, Range, Said, Text
+from chatcore.bounds import IMAGES, Bounds, Range, Said, Text
 from chatcore.entities import ConversationId, Image, Message, ModelConfigId, Role
+from chatcore.errors import FieldError
 from chatcore.events import Cursor
 from chatcore.ports import ModelEndpoint
 from chatcore.prompt import PromptLimits
+from chatcore.storage import images_size
 
 OPTIONS = Bounds(system=Text(0, 48_000), temperature=Range(0, 2), max_tokens=Range(1, 1_000_000))
 CONTENT = Text(1, 200_000)
@@ -49,11 +51,26 @@ NO_OPTIONS = ChatOptions()
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A message that a client has from elsewhere, stored before the one that it sends."""
+    """A message that a client has from elsewhere, stored before the one that it sends. A user's may have images."""
 
     role: Role
     content: str
     images: Sequence[Image] = ()
+
+
+def rules_broken_by(item: Earlier, *, content: str, images: str) -> Iterator[FieldError | None]:
+    """`content`, `images`: what the caller has for the names of these fields."""
+    if item.content or not item.images:
+        yield CONTENT.broken(item.content, content)
+    yield IMAGES.broken(item.images, images)
+    if item.images and item.role is not Role.USER:
+        yield FieldError(images, "must be in a message of the user")
+
+
+def too_many_images(images: Iterable[Sequence[Image]], field: str) -> FieldError | None:
+    """Return what is wrong with the images of several messages that are stored at once."""
+    size = sum(map(images_size, images))
+    return FieldError(field, f"must have at most {IMAGES.total} bytes of images") if size > IMAGES.total else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Protocol
 
 from chatcore.branches import ancestors
@@ -18,14 +19,16 @@ from chatcore.use_cases.model_configs import endpoint_of
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a reply needs, looked up before anything is locked. `history` ends with `last`, the message to continue; its
-    older texts are empty where they do not fit into the prompt; `images`: those of its messages that fit. `earlier`,
-    `attached` and `asked` are stored with the message."""
+    older texts are empty where they do not fit into the prompt; `images`: those of its messages that fit. `earlier` and
+    `asked` are stored with the message. `attached`: its images; `attached_earlier`: those of `earlier` that fit, in the
+    same order."""
 
     endpoint: ModelEndpoint
     history: Sequence[Message] = ()
     images: Mapping[MessageId, Sequence[ImagePart]] = field(default_factory=dict[MessageId, Sequence[ImagePart]])
     attached: Sequence[ImagePart] = ()
     earlier: Sequence[Earlier] = ()
+    attached_earlier: Sequence[Sequence[ImagePart]] = ()
     asked: Asked | None = None
 
     @property
@@ -46,14 +49,24 @@ class Planner:
     defaults: ChatDefaults
 
     async def plan(
-        self, work: PlanningWork, ask: Ask, conversation: Conversation | None = None, history: Sequence[Message] = ()
+        self,
+        work: PlanningWork,
+        ask: Ask,
+        conversation: Conversation | None = None,
+        history: Sequence[Message] = (),
+        earlier: Sequence[Earlier] = (),
     ) -> Plan:
-        """`history`: the messages that the reply continues."""
+        """`history`: the messages that the reply continues; `earlier`: those to store after them. The newest images
+        have the room."""
         its_model = None if conversation is None else conversation.config_id
         endpoint = await self._endpoint(work, ask.owner, ask.options, its_model)
         room = self.defaults.limits.max_image_bytes - images_size(ask.images)
+        sizes = accumulate(images_size(each.images) for each in reversed(earlier))
+        fits = [size <= room for size in sizes][::-1]
+        before = [await image_parts(each.images if fit else ()) for each, fit in zip(earlier, fits, strict=True)]
+        room -= sum(images_size(each.images) for each in earlier)
         images = await self._images(work, [message for message in reversed(history) if message.images], room)
-        return Plan(endpoint, history, images, await image_parts(ask.images))
+        return Plan(endpoint, history, images, await image_parts(ask.images), earlier, before)
 
     async def _images(
         self, work: PlanningWork, messages: Sequence[Message], max_bytes: int

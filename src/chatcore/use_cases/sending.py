@@ -28,7 +28,15 @@ from chatcore.shielding import retry_on_contention, shielded
 from chatcore.storage import json_size
 from chatcore.use_cases.asking import ASKING, MESSAGE, Asking, check_said
 from chatcore.use_cases.beginning import AskingWork, Beginning, existing
-from chatcore.use_cases.chat_values import CONTENT, NO_OPTIONS, Asked, ChatOptions, Earlier, Sent
+from chatcore.use_cases.chat_values import (
+    NO_OPTIONS,
+    Asked,
+    ChatOptions,
+    Earlier,
+    Sent,
+    rules_broken_by,
+    too_many_images,
+)
 from chatcore.use_cases.planning import Plan, Planner
 
 MAX_REQUEST = 256 * 1024
@@ -94,18 +102,18 @@ class SendMessage:
 
         `client_id`: the client's own name for the conversation, which is created when the name is first used. `after`:
         the message to continue, which begins a branch unless it is the last one. `earlier`: up to 500 messages to store
-        before it. Raise `Unavailable` also while `Replies` shut down.
+        before it; all images have at most 20 MiB. Raise `Unavailable` also while `Replies` shut down.
         """
         need(content=content, metadata=metadata)
         given = {"metadata": metadata, "idempotency_key": idempotency_key, "client_id": client_id}
         check_said(options, content, images, self.bounds, **given)
-        _check_earlier(earlier)
+        _check_earlier(earlier, images)
         _check_asked(asked)
         if idempotency_key is not None and conversation_id is None and client_id is None:
             check(FieldError("idempotency_key", "needs a conversation to be unique in"))
         named = None
         if idempotency_key is not None:
-            named = Idempotency(idempotency_key, _digest(content, options, metadata, images))
+            named = Idempotency(idempotency_key, _digest(content, options, metadata, images, earlier))
         ask = await self.asking.ask(by, conversation_id, content, options, metadata, images)
         to = _Where(conversation_id, client_id, after, named, earlier, asked)
         return await shielded(self._send(by, to, ask))
@@ -118,7 +126,7 @@ class SendMessage:
                 conversation = await self._existing(work, by.owner, to)
                 if conversation is None:
                     self.asking.check_replies(by.owner)
-                    plan = await self.planner.plan(work, ask)
+                    plan = await self.planner.plan(work, ask, earlier=to.earlier)
                 else:
                     if to.named is not None and (sent := await self._sent_before(work, conversation, to.named)):
                         return sent
@@ -126,8 +134,8 @@ class SendMessage:
                     history = await self._history(work, conversation, to.after)
                     if history and history[-1].status is Status.WRITING:
                         continue  # begun since the conversation was read, perhaps under the same key
-                    plan = await self.planner.plan(work, ask, conversation, history)
-            plan = replace(plan, earlier=to.earlier, asked=to.asked)
+                    plan = await self.planner.plan(work, ask, conversation, history, to.earlier)
+            plan = replace(plan, asked=to.asked)
             if conversation is None:
                 return await self._begin_with(by, to, plan, ask, worker_id)
             if sent := await self._begin(by, conversation.id, to, plan, ask, worker_id):
@@ -208,11 +216,12 @@ def _check_asked(asked: Asked | None) -> None:
     check(FieldError("asked", f"must be at most {MAX_REQUEST} bytes") if size > MAX_REQUEST else None)
 
 
-def _check_earlier(earlier: Sequence[Earlier]) -> None:
+def _check_earlier(earlier: Sequence[Earlier], images: Sequence[Image]) -> None:
     check(FieldError("earlier", f"must be at most {EARLIER} messages") if len(earlier) > EARLIER else None)
     size = sum(len(each.content) for each in earlier)
     check(FieldError("earlier", TOO_MUCH_EARLIER) if size > EARLIER_TEXT else None)
-    check(*(CONTENT.broken(each.content, "earlier") for each in earlier))
+    check(*(broken for each in earlier for broken in rules_broken_by(each, content="earlier", images="earlier")))
+    check(too_many_images((images, *(each.images for each in earlier)), "images"))
 
 
 def _digest(
@@ -220,12 +229,18 @@ def _digest(
     options: ChatOptions,
     metadata: Mapping[str, str] = NO_METADATA,
     images: Sequence[Image] = (),
+    earlier: Sequence[Earlier] = (),
 ) -> bytes:
     """The same as an older server makes that does not know the newest options, if they are not used."""
     given = {field.name: getattr(options, field.name) for field in fields(options)}
     first = tuple(given.pop(name) for name in ("config_id", "system", "temperature", "max_tokens"))
     later = tuple((name, value) for name, value in sorted(given.items()) if value)
     later += (("metadata", sorted(metadata.items())),) if metadata else ()
-    shown = [(image.media_type, image.detail, hashlib.sha256(image.data).digest()) for image in images]
-    later += (("images", shown),) if shown else ()
+    later += (("images", _shown(images)),) if images else ()
+    before = [_shown(each.images) for each in earlier if each.images]
+    later += (("images before", before),) if before else ()
     return hashlib.sha256(repr((content, *first, *later)).encode()).digest()
+
+
+def _shown(images: Sequence[Image]) -> Sequence[object]:
+    return [(image.media_type, image.detail, hashlib.sha256(image.data).digest()) for image in images]

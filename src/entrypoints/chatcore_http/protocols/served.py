@@ -9,10 +9,11 @@ from chatcore_http.protocols.ai_chats import AiChats
 from chatcore_http.protocols.openai import chat_completions, conversations, embeddings, models, responses
 from chatcore_http.protocols.openai.chat_completions import Completions
 from chatcore_http.protocols.openai.following import Following
+from chatcore_http.protocols.openai.references import References
 from chatcore_http.protocols.openai.relaying import Relaying
 from chatcore_http.protocols.openai.responses import Responses
 
-SHARED = (AiChats, Completions, Following, Relaying, Responses, Runs)
+SHARED = (AiChats, Completions, Following, References, Relaying, Responses, Runs)
 """What their routes share: one of each for the application."""
 
 

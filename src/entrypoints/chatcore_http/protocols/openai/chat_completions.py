@@ -39,17 +39,19 @@ from chatcore_http.protocols.openai.completion_requests import (
     said_in,
 )
 from chatcore_http.protocols.openai.errors import told
+from chatcore_http.protocols.openai.fields import read_fields
 from chatcore_http.protocols.openai.following import Following
-from chatcore_http.protocols.openai.ids import message_item_id, reply_of_completion
+from chatcore_http.protocols.openai.ids import conversation_of, message_item_id, reply_of_completion
+from chatcore_http.protocols.openai.input_messages import spoken
 from chatcore_http.protocols.openai.items import After, Limit, Listed, Order, place
 from chatcore_http.protocols.openai.models import with_model
 from chatcore_http.protocols.openai.relaying import Relaying, body_of
-from chatcore_http.protocols.openai.response_requests import read_fields
 from chatcore_http.protocols.openai.stored_completions import CompletionChunks, completion_object, problem_of
 from chatcore_http.routing import AnyRequest, private_router
 
 KIND = "chat.completion"
 _FILTER = re.compile(r"metadata\[(.{1,64})\]", re.DOTALL)
+_LONGEST_NAME = 200  # bytes of JSON
 _FILTERS = 16
 
 
@@ -76,14 +78,15 @@ class Completions:
         self, caller: Owner, asked: CreateCompletion, fields: Any, echo: Any, idempotency_key: str | None
     ) -> Message:
         conversation_id = continued_by(asked)
-        spoken = said_in(asked, last_only=conversation_id is not None)
+        said = await spoken(said_in(asked, last_only=conversation_id is not None), "messages")
         unnamed = idempotency_key is not None and conversation_id is None
         sent = await self._send_message(
             by=caller,
             conversation_id=conversation_id,
             client_id=f"{KIND} {idempotency_key}" if unnamed else None,
-            content=spoken.content,
-            earlier=spoken.earlier,
+            content=said.content,
+            images=said.images,
+            earlier=said.earlier,
             options=await with_model(self._find_model, caller, asked.model, completion_options(asked, fields)),
             metadata=asked.metadata or {},
             idempotency_key=idempotency_key,
@@ -124,6 +127,12 @@ class _Metadata(msgspec.Struct, frozen=True):
 
     conversation_id: msgspec.Raw = msgspec.Raw()
 
+    @property
+    def names_ours(self) -> bool:
+        if not 0 < len(self.conversation_id) <= _LONGEST_NAME:
+            return False
+        return conversation_of(str(msgspec.json.decode(self.conversation_id))) is not None
+
 
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metadata: dict[str, str] | None
@@ -131,6 +140,7 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _CALLED = {
     "content": "messages",
+    "images": "messages",
     "earlier": "messages",
     "system": "messages",
     "idempotency_key": "Idempotency-Key",
@@ -154,11 +164,12 @@ async def complete(
 
 
 def is_stored(asked: Asked) -> bool:
-    """Return whether the answer is to be a reply of a conversation. Raise `ValidationFailed`."""
+    """Return whether the answer is to be a reply of a conversation: it is so where the metadata have the id of one of
+    ours, while another program's name for its own passes through. Raise `ValidationFailed`."""
+    if asked.value("store", bool | None, "must be true or false"):
+        return True
     metadata = asked.value("metadata", _Metadata | None, "must be an object")
-    return bool(asked.value("store", bool | None, "must be true or false")) or bool(
-        metadata and metadata.conversation_id
-    )
+    return metadata is not None and metadata.names_ours
 
 
 @get("/chat/completions/{completion_id:str}")

@@ -5,20 +5,25 @@ from typing import Any
 
 import msgspec
 
-from chatcore import ChatOptions, ConversationId, Earlier, Role
+from chatcore import ChatOptions, ConversationId
 from chatcore.bounds import check
 from chatcore.errors import FieldError
 from chatcore.use_cases.sending import EARLIER
+from chatcore_http.protocols.openai.fields import broken, range_of
 from chatcore_http.protocols.openai.ids import conversation_of
-from chatcore_http.protocols.openai.response_requests import Spoken, broken, range_of, said_by
+from chatcore_http.protocols.openai.input_messages import Said, said_by
 
 CONVERSATION = "conversation_id"
 """The name in the metadata of the conversation to continue."""
 
 _SYSTEM = ("system", "developer")
 _NO_TOOLS = (None, "none", "auto")
-_UNHEARD = ("tool_calls", "function_call", "tool_call_id", "name", "audio")
-_UNSUPPORTED = "is not supported where completions are stored"
+_UNSUPPORTED = "is not supported where completions are stored: without store it passes through"
+_UNHEARD = {
+    **dict.fromkeys(("tool_calls", "function_call", "tool_call_id", "audio"), _UNSUPPORTED),
+    "name": "is not stored: write who speaks into the content, or leave store out",
+}
+"""Fields of a message, each with what to do."""
 
 
 class CreateCompletion(msgspec.Struct, frozen=True):
@@ -109,20 +114,14 @@ def completion_echo(asked: CreateCompletion) -> Mapping[str, Any]:
 # ---- messages --------------------------------------------------------------------------------------------
 
 
-def said_in(asked: CreateCompletion, *, last_only: bool) -> Spoken:
+def said_in(asked: CreateCompletion, *, last_only: bool) -> Sequence[Said]:
     """Return the messages without the system prompt. `last_only`: the others are in the conversation already. Raise
     `ValidationFailed`."""
     messages = asked.messages
-    if not messages or messages[-1].get("role") != Role.USER:
-        raise broken("messages", "must end with a message of the user")
-    first = len(messages) - 1 if last_only else int(_begins_with_system(messages))
-    check(
-        FieldError("messages", f"must be at most {EARLIER} before the last")
-        if len(messages) - first > EARLIER + 1
-        else None
-    )
-    *earlier, last = [_message(messages, number) for number in range(first, len(messages))]
-    return Spoken(last.content, earlier)
+    first = max(len(messages) - 1, 0) if last_only else int(_begins_with_system(messages))
+    most = EARLIER + 1
+    check(FieldError("messages", f"must be at most {most}") if len(messages) - first > most else None)
+    return [_message(messages, number) for number in range(first, len(messages))]
 
 
 def _system_of(messages: Sequence[Mapping[str, Any]]) -> str | None:
@@ -133,7 +132,7 @@ def _begins_with_system(messages: Sequence[Mapping[str, Any]]) -> bool:
     return bool(messages) and messages[0].get("role") in _SYSTEM
 
 
-def _message(messages: Sequence[Mapping[str, Any]], number: int) -> Earlier:
+def _message(messages: Sequence[Mapping[str, Any]], number: int) -> Said:
     message, name = messages[number], f"messages[{number}]"
-    check(*(FieldError(f"{name}.{field}", _UNSUPPORTED) for field in _UNHEARD if message.get(field)))
+    check(*(FieldError(f"{name}.{field}", rule) for field, rule in _UNHEARD.items() if message.get(field)))
     return said_by(message, name)

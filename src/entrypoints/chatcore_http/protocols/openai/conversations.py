@@ -1,7 +1,6 @@
 """/v1/conversations: conversations and their items."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -29,8 +28,8 @@ from chatcore.errors import NotFound
 from chatcore.use_cases.conversations import ListCursor
 from chatcore.wire import Json
 from chatcore_http.protocols.openai.ids import ReplyName, conversation_of, message_of_item, shown_conversation_id
+from chatcore_http.protocols.openai.input_messages import check_room, heard, is_thought, message_of
 from chatcore_http.protocols.openai.items import After, Limit, Listed, Order, item_of, listed, place
-from chatcore_http.protocols.openai.response_requests import images_in, message_of, without_pictures
 from chatcore_http.routing import private_router
 
 _ITEM = "There is no such item."
@@ -187,15 +186,9 @@ def _item(conversation: str, item: str) -> ReplyName:
 async def _messages_of(items: Sequence[dict[str, Any]]) -> Sequence[Earlier]:
     """Read all of them before any is stored. Raise `ValidationFailed`."""
     AddItems.bounds.check(items=items)
-    messages = [await _message_of(item, f"items[{number}]") for number, item in enumerate(items)]
-    return [each for each in messages if each is not None]
-
-
-async def _message_of(item: dict[str, Any], name: str) -> Earlier | None:
-    content = f"{name}.content"
-    rest, pictures = without_pictures(item, content)
-    message = message_of(rest, name)
-    return message and replace(message, images=await images_in(pictures, content))
+    said = [message_of(item, f"items[{number}]") for number, item in enumerate(items) if not is_thought(item)]
+    check_room(said, "items")
+    return [await heard(each) for each in said]
 
 
 def routers(max_body_bytes: int) -> list[Router]:

@@ -1,28 +1,52 @@
 """What a client asks of Responses, read from its JSON. What is not supported is refused by its name."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from chatcore import ChatOptions, ConversationId, Earlier, MessageId, Role
-from chatcore.bounds import JSON, check
-from chatcore.data_urls import images_of
-from chatcore.entities import Image
-from chatcore.errors import FieldError, ValidationFailed
+from chatcore import ChatOptions, ConversationId, MessageId
+from chatcore.bounds import check
+from chatcore.errors import FieldError
 from chatcore.use_cases.sending import EARLIER
+from chatcore_http.protocols.openai.fields import broken, range_of
 from chatcore_http.protocols.openai.ids import conversation_of, reply_of_response
 
-_ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT, "system": Role.SYSTEM, "developer": Role.SYSTEM}
-_TEXTS = ("input_text", "output_text", "text", "refusal")
-_DETAILS = ("low", "high", "auto")
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-_AS_IT_IS = frozenset({"user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "metadata"})
-"""Fields that are repeated, and change nothing here."""
+_AS_CHAT = frozenset(
+    {
+        "frequency_penalty",
+        "logit_bias",
+        "min_p",
+        "prediction",
+        "presence_penalty",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "reasoning_effort",
+        "repetition_penalty",
+        "response_format",
+        "safety_identifier",
+        "seed",
+        "service_tier",
+        "stop",
+        "top_k",
+        "top_p",
+        "user",
+        "verbosity",
+    }
+)
+"""Fields that reach the model as Chat Completions has them, also those that are none of Responses'."""
+_TWICE = "is sent under another name, too"
+_LENGTHS = ("max_tokens", "max_completion_tokens")
+"""Names of Chat Completions for `max_output_tokens`."""
 _ECHOED = frozenset(
     {
-        *_AS_IT_IS,
+        "user",
+        "safety_identifier",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "metadata",
         "instructions",
         "temperature",
         "top_p",
@@ -69,6 +93,9 @@ class CreateResponse(msgspec.Struct, frozen=True):
     store: bool | None = None
     metadata: dict[str, str] | None = None
     max_output_tokens: int | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = None
     temperature: float | None = None
     top_p: float | None = None
     truncation: str | None = None
@@ -93,7 +120,7 @@ class CreateResponse(msgspec.Struct, frozen=True):
 
 _ITEMS = 2 * EARLIER
 """Of an input: messages, and what a model thought before each."""
-_KNOWN = frozenset(CreateResponse.__struct_fields__)
+_KNOWN = frozenset((*CreateResponse.__struct_fields__, *_AS_CHAT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +129,6 @@ class Continued:
 
     conversation_id: ConversationId | None = None
     after: MessageId | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Spoken:
-    """The last message, which the reply answers, with its images as the client sent them, and those before it."""
-
-    content: str
-    earlier: Sequence[Earlier] = ()
-    pictures: Sequence[Mapping[str, Any]] = ()
-
-
-def broken(field: str, rule: str) -> ValidationFailed:
-    return ValidationFailed([FieldError(field, rule)])
-
-
-def read_fields(body: bytes) -> Mapping[str, Any]:
-    """Raise `ValidationFailed` for what is no JSON object."""
-    try:
-        decoded = msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.ValidationError:
-        raise ValidationFailed(detail="The body must be a JSON object.") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValidationFailed(detail=f"The body is not JSON: {error}") from None
-    check(*(JSON.broken(value, name) for name, value in decoded.items()))
-    return decoded
 
 
 def read_request(fields: Mapping[str, Any]) -> CreateResponse:
@@ -147,7 +149,7 @@ def read_request(fields: Mapping[str, Any]) -> CreateResponse:
 
 def check_stored(asked: CreateResponse) -> None:
     """Raise `ValidationFailed` for what a stored reply does not have."""
-    unsupported = "is not supported where replies are stored"
+    unsupported = "is not supported where responses are stored: with store: false it passes through"
     check(
         FieldError("tools", unsupported) if asked.tools else None,
         FieldError("tool_choice", unsupported) if asked.tool_choice not in (None, "auto", "none") else None,
@@ -173,26 +175,30 @@ def check_request(asked: CreateResponse) -> None:
         FieldError("top_logprobs", "is not supported") if asked.top_logprobs else None,
         range_of("top_p", asked.top_p, 0, 1),
         range_of("temperature", asked.temperature, 0, 2),
-        range_of("max_output_tokens", asked.max_output_tokens, 1, 1_000_000),
+        *(range_of(name, getattr(asked, name), 1, 1_000_000) for name in ("max_output_tokens", *_LENGTHS)),
+        FieldError("n", "must be 1: a response has one output") if asked.n not in (None, 1) else None,
     )
 
 
-def range_of(name: str, value: float | None, least: float, most: float) -> FieldError | None:
-    """Return what is wrong with a number; None for one between these two, or for none."""
-    within = value is None or least <= value <= most
-    return None if within else FieldError(name, f"must be between {least} and {most}")
-
-
-def options_of(asked: CreateResponse) -> ChatOptions:
-    """Return the options without the model."""
-    more = {name: getattr(asked, name) for name in ("top_p", "presence_penalty", "frequency_penalty")}
-    more |= {"reasoning_effort": (asked.reasoning or {}).get("effort"), **_format_of(asked)}
+def options_of(asked: CreateResponse, fields: Mapping[str, Any]) -> ChatOptions:
+    """Return the options without the model. Raise `ValidationFailed` for a field that is there under two names."""
+    more = {name: value for name, value in fields.items() if name in _AS_CHAT and value is not None}
+    effort = (asked.reasoning or {}).get("effort")
+    its_own = {**_format_of(asked), **({} if effort is None else {"reasoning_effort": effort})}
+    check(*(FieldError(name, _TWICE) for name in its_own if name in more))
     return ChatOptions(
         system=asked.instructions,
         temperature=asked.temperature,
-        max_tokens=asked.max_output_tokens,
-        more={name: value for name, value in more.items() if value is not None},
+        max_tokens=_length_of(asked),
+        more={**more, **its_own},
     )
+
+
+def _length_of(asked: CreateResponse) -> int | None:
+    given: dict[str, int | None] = {name: getattr(asked, name) for name in ("max_output_tokens", *_LENGTHS)}
+    first, *others = [name for name, value in given.items() if value is not None] or ["max_output_tokens"]
+    check(*(FieldError(name, _TWICE) for name in others))
+    return given[first]
 
 
 def _format_of(asked: CreateResponse) -> Mapping[str, Any]:
@@ -232,99 +238,3 @@ def continued_of(asked: CreateResponse) -> Continued:
     if conversation_id is None:
         raise broken("conversation", "is not the id of a conversation")
     return Continued(conversation_id)
-
-
-# ---- input -----------------------------------------------------------------------------------------------
-
-
-def is_reference(item: Mapping[str, Any]) -> bool:
-    """Whether an item is but the id of another."""
-    return item.get("type") == "item_reference" or set(item) == {"id"}
-
-
-def spoken_of(asked: CreateResponse) -> Spoken:
-    """Return the messages of the input. Raise `ValidationFailed`."""
-    if isinstance(asked.input, str):
-        return Spoken(asked.input)
-    if not asked.input:
-        raise broken("input", "is required")
-    last, pictures = without_pictures(asked.input[-1])
-    items = [*asked.input[:-1], last]
-    messages = [message_of(item, f"input[{number}]") for number, item in enumerate(items)]
-    said = _rules_first([each for each in messages if each is not None])
-    if not said or said[-1].role is not Role.USER:
-        raise broken("input", "must end with a message of the user")
-    return Spoken(said[-1].content, said[:-1], pictures)
-
-
-def _rules_first(said: Sequence[Earlier]) -> Sequence[Earlier]:
-    """Put system messages that end a list before the user's last message."""
-    end = len(said)
-    while end and said[end - 1].role is Role.SYSTEM:
-        end -= 1
-    return [*said[: end - 1], *said[end:], *said[end - 1 : end]] if end else said
-
-
-def without_pictures(
-    item: Mapping[str, Any], name: str = "input"
-) -> tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]:
-    """Return a message without its images, and these."""
-    content = item.get("content")
-    if isinstance(content, str) or item.get("role") != "user":
-        return item, ()
-    parts = _parts_of(content, name)
-    pictures = [part for part in parts if part.get("type") == "input_image"]
-    return {**item, "content": [part for part in parts if part.get("type") != "input_image"]}, pictures
-
-
-async def images_in(pictures: Sequence[Mapping[str, Any]], name: str = "input") -> Sequence[Image]:
-    """Raise `ValidationFailed`."""
-    urls = [str(picture.get("image_url") or "") for picture in pictures]
-    images = await images_of(urls, name=name)
-    details = [picture.get("detail") for picture in pictures]
-    return [
-        replace(image, detail=detail if detail in _DETAILS else None)
-        for image, detail in zip(images, details, strict=True)
-    ]
-
-
-def message_of(item: Mapping[str, Any], name: str) -> Earlier | None:
-    """Return the message that an item is; None for what a model thought. Raise `ValidationFailed`."""
-    kind = item.get("type", "message")
-    if kind == "reasoning":
-        return None
-    if kind != "message":
-        raise broken(name, f"is a {kind}, which is not supported where replies are stored"[:200])
-    return said_by(item, name)
-
-
-def said_by(message: Mapping[str, Any], name: str) -> Earlier:
-    """Read role and content of a message. Raise `ValidationFailed`."""
-    role = _ROLES.get(str(message.get("role")))
-    if role is None:
-        raise broken(f"{name}.role", f"must be one of: {', '.join(_ROLES)}")
-    return Earlier(role, _text_of(message.get("content"), f"{name}.content"))
-
-
-def _text_of(content: Any, name: str) -> str:
-    if isinstance(content, str):
-        return content
-    texts = list[str]()
-    for number, part in enumerate(_parts_of(content, name)):
-        match part:
-            case {"type": str(kind), "text": str(text)} if kind in _TEXTS:
-                texts.append(text)
-            case {"type": "refusal", "refusal": str(text)}:
-                texts.append(text)
-            case {"type": str(kind)}:
-                raise broken(f"{name}[{number}]", f"is {kind[:50]}, which is not supported")
-            case _:
-                raise broken(name, "must be text, or a list of parts")
-    return "\n".join(texts)
-
-
-def _parts_of(content: Any, name: str) -> Sequence[Mapping[str, Any]]:
-    try:
-        return msgspec.convert(content, list[dict[str, Any]])
-    except msgspec.ValidationError:
-        raise broken(name, "must be text, or a list of parts") from None

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import msgspec
 from dishka.integrations.litestar import FromDishka
 from litestar import Response, Router, delete, get, post
 from litestar.di import NamedDependency
@@ -16,21 +15,21 @@ from chatcore import (
     ListPath,
     Message,
     Owner,
-    ReadItem,
     ReadRequest,
     Requested,
     SendMessage,
     Sent,
 )
-from chatcore.bounds import check
 from chatcore.errors import FieldError, NotFound, ValidationFailed
-from chatcore.use_cases.sending import EARLIER_TEXT, TOO_MUCH_EARLIER
 from chatcore_http.json_values import MOST_STORED, check_values
 from chatcore_http.protocols.openai.asked import Asked as Body
+from chatcore_http.protocols.openai.fields import read_fields
 from chatcore_http.protocols.openai.following import Following
-from chatcore_http.protocols.openai.ids import message_of_item, reply_of_reasoning, reply_of_response
+from chatcore_http.protocols.openai.ids import reply_of_response
+from chatcore_http.protocols.openai.input_messages import Spoken, spoken
 from chatcore_http.protocols.openai.items import After, Limit, Listed, Order, listed, place
 from chatcore_http.protocols.openai.models import with_model
+from chatcore_http.protocols.openai.references import References
 from chatcore_http.protocols.openai.relaying import Relaying, body_of
 from chatcore_http.protocols.openai.response_events import ResponseEvents
 from chatcore_http.protocols.openai.response_objects import response_object
@@ -41,12 +40,8 @@ from chatcore_http.protocols.openai.response_requests import (
     check_stored,
     continued_of,
     echo_of,
-    images_in,
-    is_reference,
     options_of,
-    read_fields,
     read_request,
-    spoken_of,
 )
 from chatcore_http.protocols.openai.unstored_responses import ResponsesForm, check_unstored, is_unstored, passed
 from chatcore_http.routing import AnyRequest, private_router
@@ -69,20 +64,20 @@ class Responses:
         send_message: SendMessage,
         find_model: FindModel,
         read_request: ReadRequest,
-        read_item: ReadItem,
+        references: References,
         following: Following,
     ) -> None:
-        self._read_item = read_item
+        self._references = references
         self._send_message = send_message
         self._find_model = find_model
         self._read_request = read_request
         self._following = following
 
     async def send(
-        self, caller: Owner, asked: CreateResponse, echo: Mapping[str, Any], *, idempotency_key: str | None
+        self, caller: Owner, asked: CreateResponse, fields: Mapping[str, Any], *, idempotency_key: str | None
     ) -> Sent:
         continued = continued_of(asked)
-        spoken = spoken_of(await self._resolved(caller, asked))
+        said = await self._spoken(caller, asked)
         await self._check_there(caller, continued)
         unnamed = idempotency_key is not None and continued.conversation_id is None
         return await self._send_message(
@@ -90,44 +85,21 @@ class Responses:
             conversation_id=continued.conversation_id,
             client_id=f"{KIND} {idempotency_key}" if unnamed else None,
             after=continued.after,
-            content=spoken.content,
-            images=await images_in(spoken.pictures),
-            earlier=spoken.earlier,
-            options=await with_model(self._find_model, caller, asked.model, options_of(asked)),
+            content=said.content,
+            images=said.images,
+            earlier=said.earlier,
+            options=await with_model(self._find_model, caller, asked.model, options_of(asked, fields)),
             metadata=asked.metadata or {},
             idempotency_key=idempotency_key,
-            asked=Asked(KIND, echo),
+            asked=Asked(KIND, echo_of(fields)),
         )
 
-    async def _resolved(self, caller: Owner, asked: CreateResponse) -> CreateResponse:
-        """With messages in the place of the references to them, and without those to what a model thought."""
-        if not isinstance(asked.input, list) or not any(map(is_reference, asked.input)):
-            return asked
-        items, size = list[dict[str, Any]](), 0
-        for number, item in enumerate(asked.input):
-            if (found := await self._item(caller, item, number)) is not None:
-                items.append(found)
-                size += len(found["content"]) if found is not item else 0
-                check(FieldError("input", TOO_MUCH_EARLIER) if size > EARLIER_TEXT else None)
-        return msgspec.structs.replace(asked, input=items)
-
-    async def _item(self, caller: Owner, item: dict[str, Any], number: int) -> dict[str, Any] | None:
-        name = str(item.get("id"))
-        if not is_reference(item):
-            return item
-        if reply_of_reasoning(name):
-            return None
-        unknown = ValidationFailed([FieldError(f"input[{number}].id", "names no item")])
-        named = message_of_item(name)
-        if named is None:
-            raise unknown
-        try:
-            message = await self._read_item(
-                owner=caller.owner, conversation_id=named.conversation_id, message_id=named.message_id
-            )
-        except NotFound:
-            raise unknown from None
-        return {"role": message.role, "content": message.content}
+    async def _spoken(self, caller: Owner, asked: CreateResponse) -> Spoken:
+        if isinstance(asked.input, str):
+            return Spoken(asked.input)
+        if not asked.input:
+            raise ValidationFailed([FieldError("input", "is required")])
+        return await spoken(await self._references.resolved(caller, asked.input), "input")
 
     async def _check_there(self, caller: Owner, continued: Continued) -> None:
         if continued.conversation_id is None or continued.after is None:
@@ -172,19 +144,18 @@ async def create(
 ) -> Response[Any]:
     body = Body.of(await body_of(request))
     if is_unstored(body):
-        check_unstored(body)
+        await check_unstored(body)
         return await passed(relaying.answer(request, caller, "/responses", body, ResponsesForm()))
     await check_values(body.body, most=MOST_STORED)
     fields = read_fields(body.body)
     asked = read_request(fields)
     check_request(asked)
     check_stored(asked)
-    echo = echo_of(fields)
-    sent = await responses.send(caller, asked, echo, idempotency_key=idempotency_key)
+    sent = await responses.send(caller, asked, fields, idempotency_key=idempotency_key)
     reply = sent.reply
     if not (asked.stream or asked.background):
         reply = await responses.end(reply, caller)
-    return await responses.answer(reply, echo, caller, stream=bool(asked.stream))
+    return await responses.answer(reply, echo_of(fields), caller, stream=bool(asked.stream))
 
 
 @get("/responses/{response_id:str}")

@@ -9,6 +9,7 @@ import msgspec
 from chatcore.bounds import check
 from chatcore.errors import FieldError, ModelNotFound
 from chatcore.wire import Problem, encoded
+from chatcore_http.json_values import check_values
 from chatcore_http.protocols.openai.asked import Asked
 from chatcore_http.protocols.openai.errors import type_of
 from chatcore_http.protocols.openai.ids import message_of_item, reply_of_reasoning
@@ -17,6 +18,7 @@ from chatcore_http.protocols.openai.response_events import response_error
 
 T = TypeVar("T")
 _NULL = b"null"
+_OURS = re.compile(rb'"(msg|rs)_\d{1,18}_\d{1,18}"')
 _NOWHERE = (404, 405, 501)
 _NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d{1,18})')
 _LONGEST_NUMBER = 64  # bytes
@@ -46,14 +48,18 @@ def is_unstored(asked: Asked) -> bool:
     return asked.value("store", bool | None, "must be true or false") is False
 
 
-def check_unstored(asked: Asked) -> None:
+async def check_unstored(asked: Asked) -> None:
     """Raise `ValidationFailed` for what refers to something that is stored here."""
+    items = bytes(asked.fields.get("input", b""))
+    mentions_ours = _OURS.search(items) is not None
+    if mentions_ours:
+        await check_values(items)
     check(
         *(FieldError(name, _SEND_ALL) for name in ("previous_response_id", "conversation") if _given(asked, name)),
         FieldError("background", "needs store: true, as the answer is fetched later")
         if asked.value("background", bool | None, "must be true or false")
         else None,
-        *_references(asked),
+        *(_references(items) if mentions_ours else ()),
     )
 
 
@@ -61,10 +67,10 @@ def _given(asked: Asked, name: str) -> bool:
     return bytes(asked.fields.get(name, _NULL)).strip() != _NULL
 
 
-def _references(asked: Asked) -> Iterator[FieldError]:
+def _references(written: bytes) -> Iterator[FieldError]:
     """Yield an error for each item that is but the name of a stored one. What is no list of items has none."""
     try:
-        items = msgspec.json.decode(asked.fields.get("input", b"[]"), type=list[_Named])
+        items = msgspec.json.decode(written, type=list[_Named])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return
     for number, item in enumerate(items):
