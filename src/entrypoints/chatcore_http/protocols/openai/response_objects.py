@@ -64,7 +64,17 @@ def response_object(reply: Message, asked: Mapping[str, Any]) -> Json:
         "error": _error_of(reply),
         "usage": reply.usage and usage_object(reply.usage),
         **echoed,
+        "text": _text_of(asked.get("text") or {}),
+        "reasoning": {**_ECHOED["reasoning"], **(asked.get("reasoning") or {})},
     }
+
+
+def _text_of(asked: Mapping[str, Any]) -> Json:
+    """Return the form of the answer with all fields that Open Responses requires of one."""
+    form = asked.get("format") or {"type": "text"}
+    if form.get("type") == "json_schema":
+        form = {"description": None, "strict": False, **form}
+    return {**asked, "format": form}
 
 
 def output_of(reply: Message) -> Sequence[Json]:

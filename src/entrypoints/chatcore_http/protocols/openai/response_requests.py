@@ -51,6 +51,7 @@ _ECHOED = frozenset(
         "temperature",
         "top_p",
         "max_output_tokens",
+        "max_tool_calls",
         "truncation",
         "text",
         "reasoning",
