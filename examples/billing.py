@@ -9,7 +9,8 @@ from chatcore import Chat, Hooks, HookWork, Message, Turn
 from chatcore_demo import DEMO_ENDPOINT, DemoModel
 from chatcore_sql import Database
 
-TABLE = "CREATE TABLE bills (reply BIGINT NOT NULL, payer VARCHAR(255) NOT NULL, letters INTEGER NOT NULL)"
+COLUMNS = "reply BIGINT NOT NULL, payer VARCHAR(255) NOT NULL, letters INTEGER NOT NULL"
+TABLE = f"CREATE TABLE IF NOT EXISTS bills ({COLUMNS})"
 BILL = text("INSERT INTO bills (reply, payer, letters) VALUES (:reply, :payer, :letters)")
 
 

@@ -1,6 +1,7 @@
 """chatcore's tables in the database of a program that has an Alembic, and tables with such names, of its own."""
 
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, inspect
 
 from chatcore.errors import NotMigrated
@@ -17,6 +19,7 @@ from chatcore_sql import Database
 from chatcore_sql.alembic import VERSIONS, downgrade_op, include_object, metadata, upgrade_op
 from chatcore_sql.tables import metadata as ours
 from integration.databases import KINDS, bare_engine, execute, new_database
+from integration.test_sql_migrations import scheme_of
 from integration.test_sql_naming import names_for
 
 THEIRS = MetaData()
@@ -95,6 +98,34 @@ async def test_with_a_prefix_both_have_their_own_revision(host: str) -> None:
     names = names_for(host)
     async with Database(host, **names) as database:
         await database.migrate()
+        assert await database.is_migrated()
+    await unchanged(host)
+
+
+async def test_the_script_of_a_migration_takes_chatcores_along(host: str) -> None:
+    """Within the program's own script, which `alembic upgrade --sql` writes in two parts."""
+    names, dialect = names_for(host), await scheme_of(host)
+
+    def script(start: str, revision: str) -> str:
+        written = StringIO()
+        context = MigrationContext.configure(
+            dialect_name=host.partition(":")[0],
+            dialect_opts={"is_mariadb": True} if dialect.startswith("mariadb") else {},
+            opts={"as_sql": True, "output_buffer": written},
+        )
+        with Operations.context(context):
+            upgrade_op(revision, start=start, **names)
+            op.execute("UPDATE users SET theirs = 1")
+            with pytest.raises(CommandError):
+                downgrade_op(**names)
+        return written.getvalue()
+
+    for part in (script("base", "chatcore_0012"), script("chatcore_0012", "head")):
+        assert "UPDATE users SET theirs = 1" in part
+        assert "BEGIN" not in part
+        assert "COMMIT" not in part
+        await execute(host, *(statement for statement in part.split(";\n") if statement.strip()))
+    async with Database(host, **names) as database:
         assert await database.is_migrated()
     await unchanged(host)
 

@@ -252,7 +252,7 @@ async def test_a_key_that_the_endpoint_refused(world: World, ada: SignedIn, even
             await chat.ask()
             assert events() == told
             world.model.then(failure)
-            await world.check_model_config(owner=ada.user.id, config_id=config.id)
+            await world.check_model_config(by=Vouched(ada.user.id), config_id=config.id)
             assert events() == told
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
+from starlette.exceptions import HTTPException
 
 from chatcore import Chat
 from chatcore.errors import Forbidden
@@ -37,6 +38,12 @@ def authenticate(scope: Scope) -> str | User | None:
             raise Forbidden
         case "broken":
             raise RuntimeError("secret")
+        case "teapot":
+            raise HTTPException(418, "No coffee here.")
+        case "stranger":
+            raise HTTPException(401)
+        case "host":
+            raise HTTPException(503, "The host sleeps.")
         case "tenant":
             return User("alice", "acme")
         case _:
@@ -182,7 +189,14 @@ async def test_a_send_with_a_key_happens_once(client: Client, conversation: int)
 
 @pytest.mark.parametrize(
     ("user", "status", "code"),
-    [("nobody", 401, "unauthenticated"), ("banned", 403, "forbidden"), ("broken", 500, "internal")],
+    [
+        ("nobody", 401, "unauthenticated"),
+        ("banned", 403, "forbidden"),
+        ("broken", 500, "internal"),
+        ("stranger", 401, "unauthenticated"),
+        ("teapot", 418, "im_a_teapot"),
+        ("host", 503, "unavailable"),
+    ],
 )
 async def test_who_may_not_ask(client: Client, user: str, status: int, code: str) -> None:
     answer = await client.get("/conversations", x_user=user)

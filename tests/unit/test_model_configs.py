@@ -21,7 +21,7 @@ from chatcore.errors import (
     TooManyModelConfigs,
     ValidationFailed,
 )
-from chatcore.ports import Delta
+from chatcore.ports import Delta, Purpose
 from chatcore.use_cases import model_configs
 from chatcore_memory import MemoryLimiter, PlainCipher, Stall
 from unit.world import World
@@ -169,7 +169,7 @@ async def test_a_model_that_answers_is_asked_for_one_token_and_its_endpoint_for_
 ) -> None:
     config = await world.config(ada, "gpt", KEY)
     world.model.offers = ["gpt-b", "gpt-a"]
-    checked = await world.check_model_config(owner=ada, config_id=config.id)
+    checked = await world.check_model_config(by=Vouched(ada), config_id=config.id)
     assert (checked.models, checked.failure) == (["gpt-a", "gpt-b"], None)
     (call,) = world.model.calls
     assert call.endpoint == ModelEndpoint(url=config.model_url, model="gpt", api_key=KEY, trusted=False)
@@ -178,7 +178,7 @@ async def test_a_model_that_answers_is_asked_for_one_token_and_its_endpoint_for_
 
 async def test_an_endpoint_without_a_key_is_asked_without_one(world: World, ada: UserId) -> None:
     config = await world.config(ada, "gpt", "")
-    await world.check_model_config(owner=ada, config_id=config.id)
+    await world.check_model_config(by=Vouched(ada), config_id=config.id)
     assert world.model.calls[0].endpoint.api_key == ""
 
 
@@ -190,7 +190,7 @@ async def test_why_the_model_does_not_answer_is_the_answer_though_its_models_are
 ) -> None:
     config = await world.config(ada)
     world.model.then(error)
-    checked = await world.check_model_config(owner=ada, config_id=config.id)
+    checked = await world.check_model_config(by=Vouched(ada), config_id=config.id)
     assert (list(checked.models), checked.failure) == ([], Failure(code=error.code, detail=error.detail))
     assert world.model.checks == []
 
@@ -199,22 +199,30 @@ async def test_why_the_model_does_not_answer_is_the_answer_though_its_models_are
 async def test_an_endpoint_need_not_tell_its_models(world: World, ada: UserId, unlisted: ModelError) -> None:
     config = await world.config(ada, "gpt", KEY)
     world.model.offers = unlisted
-    checked = await world.check_model_config(owner=ada, config_id=config.id)
+    checked = await world.check_model_config(by=Vouched(ada), config_id=config.id)
     assert (list(checked.models), checked.failure) == ([], None)
 
 
 async def test_a_model_that_says_more_than_it_was_asked_for_is_left(world: World, ada: UserId) -> None:
     config = await world.config(ada)
     world.model.then("Hel", Stall())
-    checked = await world.check_model_config(owner=ada, config_id=config.id)
+    checked = await world.check_model_config(by=Vouched(ada), config_id=config.id)
     assert checked.failure is None
     assert world.model.calls[0].ending == "closed"
+
+
+async def test_a_gateway_knows_whose_check_it_is(world: World, ada: UserId) -> None:
+    config = await world.config(ada)
+    await world.check_model_config(by=Vouched(ada, "alice", "acme"), config_id=config.id)
+    turn = world.model.calls[0].prompt.turn
+    assert turn
+    assert (turn.purpose, turn.owner, turn.user, turn.tenant) == (Purpose.CHECK, ada, "alice", "acme")
 
 
 async def test_a_model_that_has_no_word_to_say_answers_too(world: World, ada: UserId) -> None:
     config = await world.config(ada)
     world.model.then(Delta(finish_reason=FinishReason.LENGTH))
-    assert (await world.check_model_config(owner=ada, config_id=config.id)).failure is None
+    assert (await world.check_model_config(by=Vouched(ada), config_id=config.id)).failure is None
 
 
 @pytest.mark.parametrize("blank", [" ", "\n", "\t"])
@@ -241,7 +249,7 @@ async def test_a_check_holds_no_database_connection(world: World, ada: UserId) -
     stall = Stall()
     world.model.offers = ModelNotFound()
     world.model.then(stall)
-    checking = asyncio.create_task(world.check_model_config(owner=ada, config_id=config.id))
+    checking = asyncio.create_task(world.check_model_config(by=Vouched(ada), config_id=config.id))
     await stall.reached()
     with world.database.outage():
         stall.release()
@@ -254,28 +262,28 @@ async def test_so_many_checks_go_on_at_once_and_no_more(world: World, ada: UserI
     stalls = [Stall() for _ in range(4)]
     for stall in stalls:
         world.model.then(stall)
-    checking = [asyncio.create_task(world.check_model_config(owner=ada, config_id=config.id)) for _ in stalls]
+    checking = [asyncio.create_task(world.check_model_config(by=Vouched(ada), config_id=config.id)) for _ in stalls]
     for stall in stalls:
         await stall.reached()
     with pytest.raises(RateLimited):
-        await world.check_model_config(owner=ada, config_id=config.id)
+        await world.check_model_config(by=Vouched(ada), config_id=config.id)
     assert len(world.model.calls) == 4
-    assert (await world.check_model_config(owner=bob, config_id=other.id)).failure is None
+    assert (await world.check_model_config(by=Vouched(bob), config_id=other.id)).failure is None
     checking[0].cancel()
     for stall in stalls[1:]:
         stall.release()
     await asyncio.wait(checking)
     for _ in range(5):
-        assert (await world.check_model_config(owner=ada, config_id=config.id)).failure is None
+        assert (await world.check_model_config(by=Vouched(ada), config_id=config.id)).failure is None
 
 
 async def test_checks_are_counted_as_messages_are(world: World, ada: UserId) -> None:
     world.set_limits(RateLimits(limiter=MemoryLimiter(world.clock), send=Rate(2, 60)))
     config = await world.config(ada)
     for _ in range(2):
-        await world.check_model_config(owner=ada, config_id=config.id)
+        await world.check_model_config(by=Vouched(ada), config_id=config.id)
     with pytest.raises(RateLimited):
-        await world.check_model_config(owner=ada, config_id=config.id)
+        await world.check_model_config(by=Vouched(ada), config_id=config.id)
     assert len(world.model.calls) == 2
 
 
@@ -284,7 +292,7 @@ async def test_a_check_ends_in_time(world: World, ada: UserId, monkeypatch: pyte
     world.model.offers = ModelNotFound()
     world.model.then(Stall())
     monkeypatch.setattr(CheckModelConfig, "within", 0.01)
-    checked = await world.check_model_config(owner=ada, config_id=config.id)
+    checked = await world.check_model_config(by=Vouched(ada), config_id=config.id)
     assert checked.failure is not None
     assert checked.failure.code == "model_timeout"
 
@@ -296,7 +304,7 @@ async def test_a_key_that_does_not_open_any_more_is_asked_for_again(world: World
         await work.model_configs.save(replace(config, sealed_key=sealed))
         await work.commit()
     with pytest.raises(ModelNotConfigured, match="Send it again"):
-        await world.check_model_config(owner=ada, config_id=config.id)
+        await world.check_model_config(by=Vouched(ada), config_id=config.id)
     assert world.model.calls == []
 
 
@@ -332,7 +340,7 @@ async def test_anothers_and_a_missing_one_look_the_same(world: World, ada: UserI
         for attempt in (
             world.update_model_config(by=Vouched(bob), config_id=config_id, model_url="http://evil.test"),
             world.delete_model_config(by=Vouched(bob), config_id=config_id),
-            world.check_model_config(owner=bob, config_id=config_id),
+            world.check_model_config(by=Vouched(bob), config_id=config_id),
             world.create_conversation(by=Vouched(bob), config_id=config_id),
         ):
             with pytest.raises(NotFound) as raised:

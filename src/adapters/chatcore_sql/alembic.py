@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from alembic import op
+from alembic.util import CommandError
 from sqlalchemy import MetaData
 
 from chatcore_sql import schema as schemas
 from chatcore_sql import tables
-from chatcore_sql._internals import copied
+from chatcore_sql._internals import copied, migrating_inside
 from chatcore_sql.migrations import revisions
 from chatcore_sql.naming import Naming
 from chatcore_sql.unreachable import located
@@ -53,19 +54,27 @@ def include_object(prefix: str = "", schema: str | None = None) -> Callable[[Any
     return include
 
 
-def upgrade_op(revision: str = "head", prefix: str = "", schema: str | None = None) -> None:
+def upgrade_op(revision: str = "head", prefix: str = "", schema: str | None = None, *, start: str = "base") -> None:
     """Bring chatcore's tables to a revision, in a migration of the project's. Name the revision of today: a migration
-    does the same in a year.
+    does the same in a year. `start`: where the tables are before it, which is looked up but with `--sql`.
 
     Raise `NotMigrated` for a database that has another program's tables under the names of chatcore's, or cannot keep
-    every text; nothing is changed then. Not for `--sql`, see `migration_script`.
+    every text; nothing is changed then.
     """
-    connection, naming = op.get_bind(), Naming(prefix, schema)
+    naming, there = Naming(prefix, schema), op.get_context()
+    if there.as_sql:
+        with migrating_inside():
+            script = schemas.script_inside(there.dialect, naming, start, revision)
+        there.impl.static_output(script)
+        return
+    connection = op.get_bind()
     with located("the database"):
         schemas.upgrade_inside(connection, naming, revision)
 
 
 def downgrade_op(revision: str = "base", prefix: str = "", schema: str | None = None) -> None:
-    """Take chatcore's tables, and what is in them, back to a revision."""
+    """Take chatcore's tables, and what is in them, back to a revision. Not with `--sql`."""
+    if op.get_context().as_sql:
+        raise CommandError("chatcore's tables go back on a connection alone, not with --sql.")
     with located("the database"):
         schemas.downgrade_inside(op.get_bind(), Naming(prefix, schema), revision)

@@ -1,6 +1,6 @@
 """The schema's revisions: Alembic scripts in `migrations/`, run under a lock of the database."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from typing import Any, TextIO
@@ -11,6 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, func, inspect, select
+from sqlalchemy import Dialect as EngineDialect
 
 from chatcore_sql._internals import migrating_inside
 from chatcore_sql.dialects import DIALECTS, dialect_of
@@ -77,16 +78,27 @@ def migration_script(url: str, start: str = "base", *, prefix: str = "", schema:
     dialect = DIALECTS[engine_url(url).get_backend_name()]
     naming = Naming(prefix, schema)
     naming.check(dialect)
-    script = {
-        "dialect_name": dialect.name,
-        "dialect_opts": dialect.unasked(scheme_of(url)),
-        "transactional_ddl": dialect.transactional_ddl,
-    }
+    options, transactional = dialect.unasked(scheme_of(url)), dialect.transactional_ddl
+    script = {"dialect_name": dialect.name, "dialect_opts": options, "transactional_ddl": transactional}
     first = [*_entering(schema), *(() if prefix else revisions.adoption_script(dialect.name, start))]
+    return _script(naming, script, first, f"{revisions.name_of(start)}:head")
+
+
+def script_inside(dialect: EngineDialect, naming: Naming, start: str, revision: str) -> str:
+    """As `migration_script`, for the script of a migration of the embedding program's, and its transaction."""
+    ours = DIALECTS["mysql" if dialect.name == "mariadb" else dialect.name]
+    naming.check(ours)
+    is_mariadb = getattr(dialect, "is_mariadb", False)
+    options = ours.unasked("mariadb" if is_mariadb else dialect.name)
+    script = {"dialect_name": ours.name, "dialect_opts": options, "transactional_ddl": False}
+    written = _script(naming, script, _entering(naming.schema), f"{start}:{revision}")
+    return f"{written}SET LOCAL search_path TO DEFAULT;\n\n" if naming.schema else written
+
+
+def _script(naming: Naming, script: Mapping[str, Any], first: Sequence[Any], revisions_: str) -> str:
     written = StringIO()
     try:
-        config = _config(naming, script=script, first=first, written=written)
-        command.upgrade(config, f"{revisions.name_of(start)}:head", sql=True)
+        command.upgrade(_config(naming, script=script, first=first, written=written), revisions_, sql=True)
     except CommandError as error:
         raise LookupError(str(error)) from None
     return written.getvalue()

@@ -22,6 +22,7 @@ from chatcore.entities import (
 )
 from chatcore.errors import (
     FieldError,
+    InsufficientScope,
     ModelError,
     ModelNotConfigured,
     ModelTimeout,
@@ -177,21 +178,23 @@ class CheckModelConfig:
     limits: RateLimits = UNLIMITED
     going_on: AtOnce = field(init=False, default_factory=lambda: AtOnce("checks", 4))
     within: ClassVar[float] = 30.0
-    raises: ClassVar[Raises] = (*ANYTIME, NotFound, ModelNotConfigured, RateLimited)
+    raises: ClassVar[Raises] = (*ANYTIME, InsufficientScope, NotFound, ModelNotConfigured, RateLimited)
 
-    async def __call__(self, *, owner: OwnerId, config_id: ModelConfigId) -> Checked:
+    async def __call__(self, *, by: Owner, config_id: ModelConfigId) -> Checked:
         """Return a model error as the answer, without raising it."""
-        await self.limits.try_send(owner)
-        with self.going_on.one_more(owner):
-            return await self._checked(owner, config_id)
+        by.require(None)
+        await self.limits.try_send(by.owner)
+        with self.going_on.one_more(by.owner):
+            return await self._checked(by, config_id)
 
-    async def _checked(self, owner: OwnerId, config_id: ModelConfigId) -> Checked:
+    async def _checked(self, by: Owner, config_id: ModelConfigId) -> Checked:
+        owner, (user, tenant) = by.owner, by.name
         async with self.unit_of_work(read_only=True) as work:
             config = await work.model_configs.get(owner, config_id)
         if config is None:
             raise NotFound(_MISSING)
         endpoint = endpoint_of(config, self.cipher)
-        prompt = replace(_ONE_TOKEN, turn=Turn(purpose=Purpose.CHECK, owner=owner))
+        prompt = replace(_ONE_TOKEN, turn=Turn(purpose=Purpose.CHECK, owner=owner, user=user, tenant=tenant))
         try:
             async with asyncio.timeout(self.within):
                 return Checked(await self._models(endpoint, prompt))

@@ -4,10 +4,19 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import TypeAlias
 
 from chatcore import Chat, Mine, Problem, ReplyStream, Sent, Status, problem, wire
-from chatcore.errors import ChatcoreError, NotFound, ValidationFailed
+from chatcore.errors import (
+    ChatcoreError,
+    Forbidden,
+    NotFound,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+    ValidationFailed,
+)
 from chatcore.shielding import shielded
 from chatcore_asgi.handlers import MAX_BODY_BYTES, MAX_MESSAGE_BYTES, ROUTES, WITH_IMAGES, Answer, File, Handler, Json
 from chatcore_asgi.identity import Authenticate, identified
@@ -21,6 +30,11 @@ _log = logging.getLogger("chatcore.asgi")
 _NO_ROUTE = Problem(404, NotFound.code, "There is no such route.")
 _NO_METHOD = Problem(405, "method_not_allowed", "This route does not support this method.")
 _NO_SUCH_ENDPOINT = 4404
+_STATUSES = frozenset(HTTPStatus)
+_CODES = {
+    each.status: each.code
+    for each in (ValidationFailed, Unauthenticated, Forbidden, NotFound, RateLimited, Unavailable)
+}
 
 Identify: TypeAlias = Callable[[Scope], Awaitable[Mine]]
 
@@ -129,9 +143,21 @@ def _problem(error: Exception) -> Problem | None:
     """Return what to answer, or None if the client has left."""
     if isinstance(error, Refusal):
         return error.problem
-    if not isinstance(error, ChatcoreError):
-        _log.error("A request failed.", exc_info=error)
+    if isinstance(error, ChatcoreError):
+        return problem(error)
+    if refusal := _refusal_of_host(error):
+        return refusal
+    _log.error("A request failed.", exc_info=error)
     return problem(error)
+
+
+def _refusal_of_host(error: Exception) -> Problem | None:
+    """Return the problem for an `HTTPException` of Starlette, FastAPI or Litestar, which `authenticate` may raise."""
+    status, detail = getattr(error, "status_code", None), getattr(error, "detail", None)
+    if not isinstance(status, int) or status < 400 or status not in _STATUSES:
+        return None
+    code = _CODES.get(status, HTTPStatus(status).name.lower())
+    return Problem(status, code, detail if isinstance(detail, str) and detail else HTTPStatus(status).phrase)
 
 
 def _path(scope: Scope) -> str:

@@ -64,7 +64,7 @@ async def update(
 async def check(
     config_id: PathId, caller: NamedDependency[Owner], check_model_config: FromDishka[CheckModelConfig]
 ) -> schemas.ModelCheck:
-    checked = await check_model_config(owner=caller.owner, config_id=ModelConfigId(config_id))
+    checked = await check_model_config(by=caller, config_id=ModelConfigId(config_id))
     return schemas.ModelCheck.of(checked)
 
 
