@@ -108,9 +108,10 @@ async def test_the_script_of_a_migration_takes_chatcores_along(host: str) -> Non
 
     def script(start: str, revision: str) -> str:
         written = StringIO()
+        said: Any = {"is_mariadb": True} if dialect.startswith("mariadb") else {}
         context = MigrationContext.configure(
             dialect_name=host.partition(":")[0],
-            dialect_opts={"is_mariadb": True} if dialect.startswith("mariadb") else {},
+            dialect_opts=said,
             opts={"as_sql": True, "output_buffer": written},
         )
         with Operations.context(context):
