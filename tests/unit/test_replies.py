@@ -67,6 +67,17 @@ async def test_a_conversation_is_free_again_after_each_reply(world: World, chat:
 # ---- stopped ---------------------------------------------------------------------------------------------
 
 
+async def test_who_stops_a_reply_that_has_ended_stops_no_other(world: World, process: Process, chat: Chat) -> None:
+    first = await chat.ask()
+    stall = Stall()
+    world.model.then("Hel", stall, "lo")
+    await chat.send("And?")
+    await stall.reached()
+    assert await process.stop_reply(by=chat.by, conversation_id=chat.id, reply_id=first.id) == first
+    stall.release()
+    assert (await chat.end()).status is Status.COMPLETE
+
+
 async def test_a_stop_keeps_what_was_written_and_closes_the_models_stream(world: World, chat: Chat) -> None:
     stall = Stall()
     world.model.then(Delta(reasoning="Hm"), "Hel", stall, "lo")

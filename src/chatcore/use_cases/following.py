@@ -62,8 +62,11 @@ class StopReply:
     clock: Clock
     raises: ClassVar[Raises] = (*CHANGING, NotFound)
 
-    async def __call__(self, *, by: Owner, conversation_id: ConversationId) -> Message:
-        last = await self._last(by, conversation_id)
+    async def __call__(
+        self, *, by: Owner, conversation_id: ConversationId, reply_id: MessageId | None = None
+    ) -> Message:
+        """`reply_id`: stop this one, and no other that has begun since."""
+        last = await self._last(by, conversation_id, reply_id)
         if last.status is Status.WRITING:
             await self._order(by, last)
         stopped = await self.replies.stop(last)
@@ -73,11 +76,14 @@ class StopReply:
             return await with_logged_text(work, last)
 
     @retry_on_contention
-    async def _last(self, by: Owner, conversation_id: ConversationId) -> Message:
+    async def _last(self, by: Owner, conversation_id: ConversationId, reply_id: MessageId | None) -> Message:
         async with planning(self.unit_of_work, by, now=self.clock.now(), scope=Scope.CHAT) as work:
             if await work.conversations.get(by.owner, conversation_id) is None:
                 raise NotFound(MISSING)
-            last = await work.messages.last_reply(by.owner, conversation_id)
+            if reply_id is None:
+                last = await work.messages.last_reply(by.owner, conversation_id)
+            else:
+                last = await work.messages.get(by.owner, conversation_id, reply_id)
             if last is None:
                 raise NotFound("No reply was ever written in this conversation.")
         return last

@@ -1,6 +1,6 @@
 """Conversations as lists of items, as clients of other protocols know them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, TypeAlias
 
@@ -10,8 +10,9 @@ from chatcore.branches import ancestors
 from chatcore.endings import LoggedWork, with_logged_text
 from chatcore.entities import Conversation, ConversationId, Image, Message, MessageId, OwnerId, Page, Scope, Status
 from chatcore.errors import NotFound, Raises, StorageFull, ValidationFailed
-from chatcore.ports import AuthorityWork, Clock, ConversationRepo, UnitsOfWork
+from chatcore.ports import PAGE_BYTES, AuthorityWork, Clock, ConversationRepo, UnitsOfWork
 from chatcore.shielding import retry_on_contention
+from chatcore.texts import bytes_of
 
 _MISSING = "There is no such conversation."
 _Place: TypeAlias = tuple[OwnerId, ConversationId]
@@ -87,31 +88,32 @@ class ListItems:
         self.bounds.check(limit=limit)
         async with self.unit_of_work(read_only=True) as work:
             read = self._newest if newest_first else self._oldest
-            messages = await read(work, (owner, conversation_id), after, limit + 1)
-            return await _page(work, messages[:limit], more=len(messages) > limit)
+            while True:
+                found = await read(work, (owner, conversation_id), after, limit)
+                shown = [each for each in found.items if each.status is not Status.DELETED]
+                if shown or not found.has_more:  # of a page without messages nobody could ask for the next one
+                    return Page([await with_logged_text(work, each) for each in shown], found.has_more)
+                after = found.items[-1].id
 
-    async def _newest(self, work: ItemsWork, this: _Place, after: MessageId | None, limit: int) -> Sequence[Message]:
+    async def _newest(self, work: ItemsWork, this: _Place, after: MessageId | None, limit: int) -> Page[Message]:
         found = await work.messages.history(*this, limit=limit, before=after)
         if found is None:
             raise NotFound(_MISSING)
-        return found[1][::-1]
+        page = found[1][::-1]
+        return Page(page, bool(page) and page[-1].parent_id is not None)
 
-    async def _oldest(self, work: ItemsWork, this: _Place, after: MessageId | None, limit: int) -> Sequence[Message]:
+    async def _oldest(self, work: ItemsWork, this: _Place, after: MessageId | None, limit: int) -> Page[Message]:
         if await work.conversations.get(*this) is None:
             raise NotFound(_MISSING)
-        return await work.messages.by_depth(*this, after=after, limit=limit, active_only=True)
-
-
-async def _page(work: LoggedWork, messages: Sequence[Message], *, more: bool) -> Page[Message]:
-    """Return those that were not deleted, with the text that they have so far."""
-    shown = [each for each in messages if each.status is not Status.DELETED]
-    return Page([await with_logged_text(work, each) for each in shown], more)
+        page = await work.messages.by_depth(*this, after=after, limit=limit, active_only=True)
+        return Page(page, bool(page) and page[-1].id != await work.messages.last(*this))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListPath:
     """List the messages from the top of the conversation down to one of them, or back up from it: what a reply to that
-    one continues. `after`: the last message of the page before. None of them was deleted."""
+    one continues. `after`: the last message of the page before. A page has at most 4 MiB of text, but at least one
+    message, and none that was deleted."""
 
     unit_of_work: UnitsOfWork[ItemsWork]
     bounds: ClassVar[Bounds] = Bounds(limit=Range(1, 100))
@@ -134,8 +136,16 @@ class ListPath:
                 raise NotFound("There is no such message.")
             path = path[::-1] if newest_first else path
             path = path if after is None or after not in path else path[path.index(after) + 1 :]
-            found = [await work.messages.get(owner, conversation_id, each) for each in path[:limit]]
-            return await _page(work, [each for each in found if each], more=len(path) > limit)
+            shown, size = list[Message](), 0
+            for each in path:
+                message = await work.messages.get(owner, conversation_id, each)
+                if message is None or message.status is Status.DELETED:
+                    continue
+                size += bytes_of(message)
+                if len(shown) == limit or (shown and size > PAGE_BYTES):
+                    return Page(shown, has_more=True)
+                shown.append(await with_logged_text(work, message))
+            return Page(shown, has_more=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,10 @@ class RunEvents:
             return HEARTBEAT
         return b"".join(frame(data) for part in self._spans.of(event) for data in self._events(part, event.reply_id))
 
+    def broken(self, problem: Problem) -> bytes:
+        """Return the frame that ends a stream whose reply goes on."""
+        return frame(written({"type": "RUN_ERROR", "message": problem.detail, "code": problem.code}))
+
     def _events(self, part: Part, reply_id: int) -> Iterator[str]:
         match part:
             case ReplyDelta():

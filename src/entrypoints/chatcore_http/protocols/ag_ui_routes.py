@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from dishka.integrations.litestar import FromDishka
@@ -24,6 +25,7 @@ from chatcore import (
 from chatcore.errors import NotFound
 from chatcore_http.protocols.ag_ui import Run, RunEvents, question_of
 from chatcore_http.protocols.ai_chats import CLIENT_ID
+from chatcore_http.protocols.broken_streams import ending_of
 from chatcore_http.routing import private_router
 from chatcore_http.streams import Stream
 
@@ -78,8 +80,9 @@ class Runs:
         events = self.follow_reply(
             owner=reply.user_id, conversation_id=reply.conversation_id, reply_id=reply.id, numbered=True
         )
-        encode = RunEvents(thread_id=run.thread_id, run_id=run.run_id, tools=bool(run.tools)).encode
-        return Stream(events, self.watch.while_valid(by), encode, media_type="text/event-stream")
+        run_events = RunEvents(thread_id=run.thread_id, run_id=run.run_id, tools=bool(run.tools))
+        alive, failed = self.watch.while_valid(by), partial(ending_of, run_events)
+        return Stream(events, alive, run_events.encode, failed=failed, media_type="text/event-stream")
 
 
 @post("/ag-ui", status_code=200, called=_CALLED)

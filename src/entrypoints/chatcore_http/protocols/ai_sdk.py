@@ -55,6 +55,10 @@ class Chunks:
         frames = b"".join(map(frame, self.of(event)))
         return frames + DONE if isinstance(event, ReplyEnded) else frames
 
+    def broken(self, problem: Problem) -> bytes:
+        """Return the frames that end a stream whose reply goes on."""
+        return frame(written({"type": "error", "errorText": problem.detail})) + DONE
+
 
 def _chunks(part: Part) -> Iterator[str]:
     match part:

@@ -1,6 +1,7 @@
 """/ai/chat: the AI SDK's UI message stream over HTTP."""
 
 from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Annotated, Any
 
 from dishka.integrations.litestar import FromDishka
@@ -11,6 +12,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from chatcore import Owner, ReplyEvent, SessionWatch
 from chatcore_http.protocols.ai_chats import AiChats
 from chatcore_http.protocols.ai_sdk import HEADERS, Chat, Chunks
+from chatcore_http.protocols.broken_streams import ending_of
 from chatcore_http.routing import private_router
 from chatcore_http.streams import Stream
 
@@ -54,8 +56,9 @@ async def messages(
 
 
 def _stream(events: AsyncGenerator[ReplyEvent, None], caller: Owner, watch: SessionWatch) -> Stream[ReplyEvent]:
-    encode = Chunks().encode
-    return Stream(events, watch.while_valid(caller), encode, media_type="text/event-stream", headers=HEADERS)
+    chunks, alive = Chunks(), watch.while_valid(caller)
+    failed = partial(ending_of, chunks)
+    return Stream(events, alive, chunks.encode, failed=failed, media_type="text/event-stream", headers=HEADERS)
 
 
 def routers(max_body_bytes: int) -> list[Router]:

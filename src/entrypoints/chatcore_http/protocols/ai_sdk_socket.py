@@ -1,7 +1,7 @@
 """The frames of the AI SDK's `WebSocketChatTransport` (version 7): several streams over one connection."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -10,18 +10,21 @@ from chatcore.errors import FieldError, Unauthenticated, ValidationFailed
 from chatcore_http.protocols.ai_sdk import Chat, Chunks
 from chatcore_http.protocols.frames import quoted
 
+RequestId = Annotated[str, msgspec.Meta(max_length=255)]
+"""Each frame of the answer repeats it."""
+
 
 class Send(Chat, frozen=True, rename="camel", tag="send", kw_only=True):
     """`headers`: a browser can send no others, so a token may be here."""
 
-    request_id: str
+    request_id: RequestId
     headers: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
 class Resume(msgspec.Struct, frozen=True, rename="camel", tag="resume", kw_only=True):
     """`last_sequence`: of the last chunk that the client has."""
 
-    request_id: str
+    request_id: RequestId
     id: str
     last_sequence: int | None = None
     headers: dict[str, str] = msgspec.field(default_factory=dict[str, str])
@@ -30,7 +33,7 @@ class Resume(msgspec.Struct, frozen=True, rename="camel", tag="resume", kw_only=
 class Abort(msgspec.Struct, frozen=True, rename="camel", tag="abort", kw_only=True):
     """The client reads no further. The reply goes on."""
 
-    request_id: str
+    request_id: RequestId
 
 
 Frame = Send | Resume | Abort

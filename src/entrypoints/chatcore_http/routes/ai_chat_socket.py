@@ -14,6 +14,7 @@ from litestar.exceptions import WebSocketDisconnect
 from chatcore import Caller, ChatcoreError, Owner, ReplyEvent, SessionWatch
 from chatcore.errors import AccountDisabled, RateLimited, Unauthenticated, ValidationFailed
 from chatcore_app import Settings
+from chatcore_http.json_values import check_values
 from chatcore_http.open_sockets import INVALID_FRAME, UNAUTHENTICATED, Closed, Connection, OpenSockets
 from chatcore_http.protocols.ai_chats import AiChats
 from chatcore_http.protocols.ai_sdk_socket import Abort, Channel, Frame, Resume, Send, decoded, token_in
@@ -39,7 +40,7 @@ async def _converse(socket: WebSocket[Any, Any, Any], container: AsyncContainer,
     first = list[Frame]()
 
     async def first_token() -> str:
-        first.append(decoded(await connection.receive()))
+        first.append(await _decoded(await connection.receive()))
         return token_in(first[0])
 
     async with let_in(socket, container, connection, first_token) as caller:
@@ -68,15 +69,15 @@ class _Talk:
             for frame in first:
                 await self._take(frame)
             while True:
-                await self._take(self._frame_of(await self.connection.receive()))
+                await self._take(await self._frame_of(await self.connection.receive()))
         finally:
             for stream in self._streams.values():
                 stream.cancel()
 
-    def _frame_of(self, data: str | bytes) -> Frame:
+    async def _frame_of(self, data: str | bytes) -> Frame:
         """A frame that is none names no request, so nobody could be told of it."""
         try:
-            return decoded(data)
+            return await _decoded(data)
         except ValidationFailed as error:
             raise Closed(INVALID_FRAME, error.detail) from error
 
@@ -119,6 +120,12 @@ class _Talk:
                             await self.connection.send(frame)
             except ChatcoreError as error:
                 await self.connection.send(channel.error(error.detail))
+
+
+async def _decoded(data: str | bytes) -> Frame:
+    """Raise `ValidationFailed`."""
+    await check_values(data.encode() if isinstance(data, str) else data)
+    return decoded(data)
 
 
 def routers() -> list[Router]:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from litestar import Response
 
@@ -19,22 +19,11 @@ from chatcore import (
     Status,
     StopReply,
 )
-from chatcore.errors import ChatcoreError
 from chatcore.use_cases.following import AFTER
-from chatcore.wire import Problem, problem
-from chatcore_http.streams import Stream, cut_off
+from chatcore_http.protocols.broken_streams import Encoder, ending_of
+from chatcore_http.streams import Stream
 
 _EVENTS = "text/event-stream"
-
-
-class Encoder(Protocol):
-    """The events of one reply as a protocol writes them."""
-
-    def encode(self, event: ReplyEvent) -> bytes: ...
-
-    def broken(self, problem: Problem) -> bytes:
-        """Return the last event of a stream that the reply outlives."""
-        ...
 
 
 class Following:
@@ -57,14 +46,14 @@ class Following:
         """Stop a reply in progress, and wait for its end. One that has ended is as it was."""
         if found.reply.status is not Status.WRITING:
             return found
-        await self._stop_reply(by=caller, conversation_id=found.reply.conversation_id)
+        await self._stop_reply(by=caller, conversation_id=found.reply.conversation_id, reply_id=found.reply.id)
         return replace(found, reply=await self.end(found.reply, caller))
 
     def stream(self, reply: Message, caller: Owner, encoder: Encoder) -> Response[Any]:
         """Return the reply's numbered pieces, from the first on."""
         alive = self._watch.while_valid(caller)
         events = self._events(reply, numbered=True)
-        failed = partial(_failed, encoder)
+        failed = partial(ending_of, encoder)
         headers = {"Cache-Control": "no-cache"}
         return Stream(events, alive, encoder.encode, failed=failed, media_type=_EVENTS, headers=headers)
 
@@ -72,8 +61,3 @@ class Following:
         return self._follow_reply(
             owner=reply.user_id, conversation_id=reply.conversation_id, reply_id=reply.id, **place
         )
-
-
-def _failed(encoder: Encoder, error: ChatcoreError) -> bytes | None:
-    """A stream whose session ends says so. The connection of any other is closed in the middle."""
-    return encoder.broken(problem(error)) if cut_off(error) == b"" else None
