@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from chatcore import ChatOptions, Sent, Status, Vouched
+from chatcore import ChatOptions, Earlier, Message, Role, Sent, Status, Vouched
 from chatcore.errors import ConversationBusy, IdempotencyKeyReused, NotFound, Unavailable, ValidationFailed
 from chatcore.ports import Delta
 from chatcore.use_cases.sending import _digest
@@ -223,3 +223,52 @@ async def test_a_key_that_breaks_the_rule_is_refused(world: World, chat: Chat, k
 async def test_the_longest_key_holds(chat: Chat) -> None:
     sent = await chat.send(key="🦄" * 255)
     assert (await chat.send(key="🦄" * 255)).message == sent.message
+
+
+# ---- keys of clients without a conversation --------------------------------------------------------------
+
+
+async def begin(process: Process, chat: Chat, *earlier: Earlier, content: str = "Hello?") -> Sent:
+    return await process.send_message(
+        by=chat.by,
+        conversation_id=None,
+        client_id="response key",
+        begins=True,
+        content=content,
+        earlier=earlier,
+        idempotency_key="key",
+    )
+
+
+async def test_what_came_before_is_part_of_the_message(process: Process, chat: Chat) -> None:
+    mine = Earlier(Role.USER, "I am Ada.")
+    sent = await begin(process, chat, mine)
+    assert await begin(process, chat, mine) == sent
+    for other in ([], [Earlier(Role.USER, "I am Zoe.")], [Earlier(Role.SYSTEM, "I am Ada.")], [mine, mine]):
+        with pytest.raises(IdempotencyKeyReused):
+            await begin(process, chat, *other)
+
+
+async def test_so_is_the_message_that_it_continues(process: Process, chat: Chat) -> None:
+    first, second = await chat.ask(), await chat.ask()
+
+    async def after(message: Message) -> Sent:
+        return await process.send_message(
+            by=chat.by, conversation_id=chat.id, content="And?", after=message.id, idempotency_key="key"
+        )
+
+    sent = await after(first)
+    await chat.end()
+    assert (await after(first)).message == sent.message
+    with pytest.raises(IdempotencyKeyReused):
+        await after(second)
+
+
+async def test_an_old_key_does_not_continue_the_conversation_that_it_began(
+    world: World, process: Process, chat: Chat
+) -> None:
+    await begin(process, chat)
+    world.clock.advance(DAY + 1)
+    with pytest.raises(IdempotencyKeyReused):
+        await begin(process, chat, content="Something else?")
+    assert len(world.model.calls) <= 1

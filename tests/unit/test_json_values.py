@@ -9,6 +9,8 @@ from chatcore.bounds import JSON
 from chatcore.errors import FieldError, ValidationFailed
 from chatcore_http import json_values
 from chatcore_http.json_values import VALUES, check_values
+from chatcore_http.protocols.openai import unstored_responses
+from chatcore_http.protocols.openai.asked import Asked
 
 
 def separators_in(body: bytes) -> int:
@@ -60,3 +62,12 @@ def test_an_error_repeats_little_of_what_a_client_sent() -> None:
     error = ValidationFailed([FieldError("x" * 10_000, "y" * 10_000)] * 10_000)
     assert len(error.errors) == 20
     assert len(error.detail) < 25_000
+
+
+@pytest.mark.parametrize("before", range(140))
+async def test_a_stored_item_is_found_wherever_a_slice_ends(before: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unstored_responses, "_SLICE", 70)
+    item = b'{"type":"item_reference","id":"msg_123456789012345678_123456789012345678"}'
+    asked = Asked.of(b'{"input":[%b%b]}' % (b" " * before, item))
+    with pytest.raises(ValidationFailed, match="stored item"):
+        await unstored_responses.check_unstored(asked)

@@ -56,6 +56,7 @@ class _Where:
 
     conversation_id: ConversationId | None
     client_id: str | None
+    begins: bool
     after: MessageId | None
     named: Idempotency | None
     earlier: Sequence[Earlier]
@@ -93,6 +94,7 @@ class SendMessage:
         metadata: Mapping[str, str] = NO_METADATA,
         idempotency_key: str | None = None,
         client_id: str | None = None,
+        begins: bool = False,
         after: MessageId | None = None,
         earlier: Sequence[Earlier] = (),
         asked: Asked | None = None,
@@ -100,8 +102,9 @@ class SendMessage:
         """An `idempotency_key` needs a conversation. A refused send stores nothing, not even a conversation. With
         `images` the content may be empty.
 
-        `client_id`: the client's own name for the conversation, which is created when the name is first used. `after`:
-        the message to continue, which begins a branch unless it is the last one. `earlier`: up to 500 messages to store
+        `client_id`: the client's own name for the conversation, which is created when the name is first used; `begins`:
+        raise `IdempotencyKeyReused` if it was used before, but for this very message. `after`: the message to continue,
+        which begins a branch unless it is the last one. `earlier`: up to 500 messages of 4,000,000 characters to store
         before it; all images have at most 20 MiB. Raise `Unavailable` also while `Replies` shut down.
         """
         need(content=content, metadata=metadata)
@@ -113,9 +116,9 @@ class SendMessage:
             check(FieldError("idempotency_key", "needs a conversation to be unique in"))
         named = None
         if idempotency_key is not None:
-            named = Idempotency(idempotency_key, _digest(content, options, metadata, images, earlier))
+            named = Idempotency(idempotency_key, _digest(content, options, metadata, images, earlier, after))
         ask = await self.asking.ask(by, conversation_id, content, options, metadata, images)
-        to = _Where(conversation_id, client_id, after, named, earlier, asked)
+        to = _Where(conversation_id, client_id, begins, after, named, earlier, asked)
         return await shielded(self._send(by, to, ask))
 
     @retry_on_contention
@@ -130,6 +133,8 @@ class SendMessage:
                 else:
                     if to.named is not None and (sent := await self._sent_before(work, conversation, to.named)):
                         return sent
+                    if to.begins:
+                        raise IdempotencyKeyReused
                     self.asking.check_free(conversation)
                     history = await self._history(work, conversation, to.after)
                     if history and history[-1].status is Status.WRITING:
@@ -230,6 +235,7 @@ def _digest(
     metadata: Mapping[str, str] = NO_METADATA,
     images: Sequence[Image] = (),
     earlier: Sequence[Earlier] = (),
+    after: MessageId | None = None,
 ) -> bytes:
     """The same as an older server makes that does not know the newest options, if they are not used."""
     given = {field.name: getattr(options, field.name) for field in fields(options)}
@@ -237,8 +243,9 @@ def _digest(
     later = tuple((name, value) for name, value in sorted(given.items()) if value)
     later += (("metadata", sorted(metadata.items())),) if metadata else ()
     later += (("images", _shown(images)),) if images else ()
-    before = [_shown(each.images) for each in earlier if each.images]
-    later += (("images before", before),) if before else ()
+    before = [(str(each.role), each.content, _shown(each.images)) for each in earlier]
+    later += (("earlier", before),) if before else ()
+    later += (("after", after),) if after else ()
     return hashlib.sha256(repr((content, *first, *later)).encode()).digest()
 
 

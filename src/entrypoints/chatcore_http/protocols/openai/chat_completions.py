@@ -84,6 +84,7 @@ class Completions:
             by=caller,
             conversation_id=conversation_id,
             client_id=f"{KIND} {idempotency_key}" if unnamed else None,
+            begins=unnamed,
             content=said.content,
             images=said.images,
             earlier=said.earlier,

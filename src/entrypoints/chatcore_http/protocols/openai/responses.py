@@ -84,6 +84,7 @@ class Responses:
             by=caller,
             conversation_id=continued.conversation_id,
             client_id=f"{KIND} {idempotency_key}" if unnamed else None,
+            begins=unnamed,
             after=continued.after,
             content=said.content,
             images=said.images,
