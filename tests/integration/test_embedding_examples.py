@@ -48,6 +48,7 @@ STOPPED = [
     ("litestar_plugin:app", UVICORN, "/ask"),
     ("django_app:application", UVICORN, "/ask"),
     ("quart_app:app", HYPERCORN, "/ask"),
+    ("flask_app", ("integration.flask_server", "{port}"), "/ask"),
     ("mounted:app", UVICORN, "/tools/chat/conversations/{id}/chat"),
     ("mounted:app", HYPERCORN, "/tools/chat/conversations/{id}/chat"),
     ("own_identity:app", UVICORN, "/tools/chat/conversations/{id}/chat"),
@@ -62,8 +63,13 @@ async def served(
     """A client that is alice, and the server's process."""
     port = free_port()
     arguments = [each.format(port=port) for each in server]
-    command = [sys.executable, str(SERVER), *arguments, *([] if server[0] == "flask" else [example])]
-    environ = {**os.environ, "PYTHONPATH": str(EXAMPLES), "PAUSE": str(pause), "DATABASE_URL": ""}
+    command = [sys.executable, str(SERVER), *arguments, *([] if example == "flask_app" else [example])]
+    environ = {
+        **os.environ,
+        "PYTHONPATH": f"{EXAMPLES}{os.pathsep}{ROOT / 'tests'}",
+        "PAUSE": str(pause),
+        "DATABASE_URL": "",
+    }
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=log)
     try:

@@ -5,7 +5,7 @@
 
 from chatcore_asgi.app import Response, conversations, conversations_of, respond
 from chatcore_asgi.handlers import MAX_BODY_BYTES, MAX_MESSAGE_BYTES
-from chatcore_asgi.identity import Authenticate, User, identified
+from chatcore_asgi.identity import Authenticate, Found, User, identified, mine_of, user_of
 from chatcore_asgi.sending import STREAM_HEADERS, send_events, send_problem
 from chatcore_asgi.shutdown import closing_readers, lifespan, opening
 from chatcore_asgi.types import ASGIApp, Receive, Scope, Send
@@ -16,6 +16,7 @@ __all__ = [
     "STREAM_HEADERS",
     "ASGIApp",
     "Authenticate",
+    "Found",
     "Receive",
     "Response",
     "Scope",
@@ -26,8 +27,10 @@ __all__ = [
     "conversations_of",
     "identified",
     "lifespan",
+    "mine_of",
     "opening",
     "respond",
     "send_events",
     "send_problem",
+    "user_of",
 ]

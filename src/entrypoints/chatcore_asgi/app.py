@@ -19,7 +19,7 @@ from chatcore.errors import (
 )
 from chatcore.shielding import shielded
 from chatcore_asgi.handlers import MAX_BODY_BYTES, MAX_MESSAGE_BYTES, ROUTES, WITH_IMAGES, Answer, File, Handler, Json
-from chatcore_asgi.identity import Authenticate, identified
+from chatcore_asgi.identity import Authenticate, identified, mine_of
 from chatcore_asgi.requests import Fields, Refusal, Request, read
 from chatcore_asgi.sending import STREAM_HEADERS, send_body, send_events, send_problem, unless_left
 from chatcore_asgi.shutdown import opening
@@ -54,8 +54,7 @@ def conversations(
     """
 
     async def identify(scope: Scope) -> Mine:
-        user = await identified(authenticate, scope)
-        return await chat.of(user.user, tenant=user.tenant)
+        return await mine_of(chat, await identified(authenticate, scope))
 
     return opening(chat, conversations_of(identify, max_body_bytes=max_body_bytes, max_message_bytes=max_message_bytes))
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Any, NamedTuple, TypeAlias
 
+from chatcore import Chat, Mine
 from chatcore.errors import Unauthenticated
 from chatcore_asgi.types import Scope
 
@@ -24,11 +25,21 @@ has put there. It may raise errors of chatcore's, such as `Forbidden`, and must 
 async def identified(authenticate: Authenticate, scope: Scope) -> User:
     """Return the user. Raise `Unauthenticated` if there is none."""
     found = authenticate(scope)
-    user: Any = await found if isawaitable(found) else found
-    if user is None:
+    return user_of(await found if isawaitable(found) else found)
+
+
+def user_of(found: Any) -> User:
+    """Return the user whom a host has found. Raise `Unauthenticated` if there is none."""
+    if found is None:
         raise Unauthenticated
-    if isinstance(user, str):
-        return User(user)
-    if isinstance(user, User):
-        return user
-    raise TypeError(f"authenticate must return a str, a User or None, not {type(user).__name__}")
+    if isinstance(found, str):
+        return User(found)
+    if isinstance(found, User):
+        return found
+    raise TypeError(f"a user must be a str, a User or None, not {type(found).__name__}")
+
+
+async def mine_of(chat: Chat, found: Found) -> Mine:
+    """Return what the user has whom a host has found. Raise `Unauthenticated` if there is none."""
+    user = user_of(found)
+    return await chat.of(user.user, tenant=user.tenant)

@@ -8,7 +8,7 @@ from django.urls import URLPattern, re_path
 from django.utils.deprecation import MiddlewareMixin
 
 from chatcore import Chat, ChatcoreError, Mine, ReplyStream, problem
-from chatcore_asgi import STREAM_HEADERS, opening, respond
+from chatcore_asgi import STREAM_HEADERS, Found, mine_of, opening, respond
 
 __all__ = ["Problems", "event_stream", "opening", "urls"]
 
@@ -31,11 +31,12 @@ class Problems(MiddlewareMixin):
         return HttpResponse(shown.json(), shown.media_type, shown.status, headers=dict(shown.headers))
 
 
-def urls(chat: Chat, user: Callable[[HttpRequest], Awaitable[str]]) -> list[URLPattern]:
-    """Return the conversation routes (docs/wire.md), for `include()`. `user` returns the id of who asks."""
+def urls(chat: Chat, user: Callable[[HttpRequest], Awaitable[Found]]) -> list[URLPattern]:
+    """Return the conversation routes (docs/wire.md), for `include()`. `user` returns the id of who asks, or a `User`
+    with a tenant."""
 
     async def conversation(request: HttpRequest, rest: str) -> HttpResponseBase:
-        me = await chat.of(await user(request))
+        me = await mine_of(chat, await user(request))
         return await _answer(me, request, f"/conversations{rest}")
 
     return [re_path(r"^conversations(?P<rest>(?:/.*)?)$", conversation)]

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Response
 from starlette.types import Receive, Scope, Send
 
 from chatcore import Chat, Mine
-from chatcore_asgi import conversations_of
+from chatcore_asgi import conversations_of, mine_of
 from chatcore_starlette import EventStream, lifespan, problems
 
 __all__ = ["EventStream", "lifespan", "mine", "problems", "router"]
@@ -15,10 +15,10 @@ __all__ = ["EventStream", "lifespan", "mine", "problems", "router"]
 
 def mine(chat: Chat, user: Callable[..., Any]) -> Any:
     """Return a dependency that yields what is the user's: `Me = Annotated[Mine, mine(chat, current_user)]`. `user`: a
-    dependency of the program's own, which returns the user's id."""
+    dependency of the program's own, which returns the user's id, or a `User` with a tenant."""
 
-    async def found(user_id: Annotated[str, Depends(user)]) -> Mine:
-        return await chat.of(user_id)
+    async def found(who: Annotated[Any, Depends(user)]) -> Mine:
+        return await mine_of(chat, who)
 
     return Depends(found)
 

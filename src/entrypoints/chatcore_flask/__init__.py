@@ -8,7 +8,7 @@ from threading import Lock
 from flask import Blueprint, Flask, Response, request
 
 from chatcore import ChatcoreError, SyncChat, SyncReplyStream, problem
-from chatcore_asgi import MAX_MESSAGE_BYTES, STREAM_HEADERS, closing_readers, respond
+from chatcore_asgi import MAX_MESSAGE_BYTES, STREAM_HEADERS, Found, closing_readers, respond, user_of
 
 __all__ = ["event_stream", "open_with", "router"]
 
@@ -43,15 +43,15 @@ def event_stream(stream: SyncReplyStream | None) -> Response:
     return response
 
 
-def router(chat: SyncChat, user: Callable[[], str]) -> Blueprint:
-    """Return the conversation routes (docs/wire.md). `user` returns the id of who asks."""
+def router(chat: SyncChat, user: Callable[[], Found]) -> Blueprint:
+    """Return the conversation routes (docs/wire.md). `user` returns the id of who asks, or a `User` with a tenant."""
     routes = Blueprint("chatcore", __name__)
 
     @routes.route("/conversations", defaults={"rest": ""}, methods=["GET", "POST"])
     @routes.route("/conversations/<path:rest>", methods=["GET", "POST"])
     def conversation(rest: str) -> Response:
-        me, query = chat.of(user()).mine, request.query_string.decode("latin-1")
-        body = request.stream.read(MAX_MESSAGE_BYTES + 1)
+        found, query = user_of(user()), request.query_string.decode("latin-1")
+        me, body = chat.of(found.user, tenant=found.tenant).mine, request.stream.read(MAX_MESSAGE_BYTES + 1)
         path = f"/conversations/{rest}".rstrip("/")
         answer = chat.run(respond(me, request.method, path, query=query, headers=dict(request.headers), body=body))
         content = answer.body if isinstance(answer.body, bytes) else chat.iterate(answer.body)

@@ -2,19 +2,19 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Request, Response, asgi
 from litestar.connection import ASGIConnection
-from litestar.di import Provide
-from litestar.params import Dependency
+from litestar.di import NamedDependency, Provide
+from litestar.params import SkipValidation
 from litestar.plugins import InitPlugin
 
 from chatcore import Chat, ChatcoreError, Mine, ReplyStream, problem
-from chatcore_asgi import conversations_of, lifespan, send_events
+from chatcore_asgi import Found, conversations_of, lifespan, mine_of, send_events
 
 Connection = ASGIConnection[Any, Any, Any, Any]
-Me = Annotated[Mine, Dependency(skip_validation=True)]
+Me = NamedDependency[SkipValidation[Mine]]
 
 
 @dataclass
@@ -34,9 +34,9 @@ def _refused(_: Any, error: ChatcoreError) -> Response[bytes]:
 
 class ChatPlugin(InitPlugin):
     """Keep the chat open with the application, answer its errors, and give handlers `me`, what is the user's.
-    `user` returns the id of who asks. `path`: where the conversation routes (docs/wire.md) are."""
+    `user` returns the id of who asks, or a `User` with a tenant. `path`: where the routes of docs/wire.md are."""
 
-    def __init__(self, chat: Chat, *, user: Callable[[Connection], Awaitable[str]], path: str = "/") -> None:
+    def __init__(self, chat: Chat, *, user: Callable[[Connection], Awaitable[Found]], path: str = "/") -> None:
         self._chat = chat
         self._user = user
         self._path = path
@@ -46,7 +46,7 @@ class ChatPlugin(InitPlugin):
             return await identify(request.scope)
 
         async def identify(scope: Any) -> Mine:
-            return await self._chat.of(await self._user(ASGIConnection(scope)))
+            return await mine_of(self._chat, await self._user(ASGIConnection(scope)))
 
         async def routed(scope: Any, receive: Any, send: Any) -> None:
             path = f"/conversations{scope['path']}".rstrip("/")

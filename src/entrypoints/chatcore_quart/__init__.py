@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from quart import Blueprint, Quart, Response, request
 
 from chatcore import Chat, ChatcoreError, ReplyStream, problem
-from chatcore_asgi import STREAM_HEADERS, lifespan, respond
+from chatcore_asgi import STREAM_HEADERS, Found, lifespan, mine_of, respond
 
 __all__ = ["event_stream", "open_with", "router"]
 
@@ -36,14 +36,15 @@ def event_stream(stream: ReplyStream | None) -> Response:
     return response
 
 
-def router(chat: Chat, user: Callable[[], Awaitable[str]]) -> Blueprint:
-    """Return the conversation routes (docs/wire.md). `user` returns the id of who asks."""
+def router(chat: Chat, user: Callable[[], Awaitable[Found]]) -> Blueprint:
+    """Return the conversation routes (docs/wire.md). `user` returns the id of who asks, or a `User` with a tenant."""
     routes = Blueprint("chatcore", __name__)
 
     @routes.route("/conversations", defaults={"rest": ""}, methods=["GET", "POST"])
     @routes.route("/conversations/<path:rest>", methods=["GET", "POST"])
     async def conversation(rest: str) -> Response:
-        me, query, body = await chat.of(await user()), request.query_string.decode("latin-1"), await request.data
+        me, body = await mine_of(chat, await user()), await request.data
+        query = request.query_string.decode("latin-1")
         path = f"/conversations/{rest}".rstrip("/")
         answer = await respond(me, request.method, path, query=query, headers=dict(request.headers), body=body)
         response = Response(answer.body, answer.status, dict(answer.headers))
