@@ -114,7 +114,7 @@ async def test_nor_does_it_in_a_frame(world: World, route: Route) -> None:
     bob = await world.stranger.user()
     before, conversation = await world.others(), await bob.conversation()
     more = forgery(route, world.zoe)
-    for known in ("config_id", "client_id", "content", "type", "kind"):
+    for known in ("config_id", "client_id", "content", "images", "type", "kind"):
         more.pop(known, None)
     async with connected(bob, conversation) as socket:
         assert (await socket.ask("Hello", **more))[-1].type == "reply.completed"
