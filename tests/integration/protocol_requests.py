@@ -38,6 +38,7 @@ _BODIES: Mapping[str, Any] = {
     "POST /v1/conversations/{conversation_id}": _TOPIC,
     "POST /v1/conversations/{conversation_id}/items": {"items": _SAID * 2},
     "POST /v1/embeddings": {"input": "Hello?"},
+    "POST /v1/responses/compact": {"model": "demo", "input": "Hello?"},
     "POST /ai/chat": {"id": "mine", "messages": [hello(2)]},
     "POST /ag-ui": {"threadId": "mine", "runId": "run", "messages": [hello(2)]},
 }

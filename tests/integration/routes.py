@@ -110,6 +110,7 @@ PROTOCOLS: dict[Route, Any] = {
     ("GET", "/v1/models/{model_id}"): None,
     ("POST", "/v1/chat/completions"): {"model": "demo", "messages": [{"role": "user", "content": "Hello"}]},
     ("POST", "/v1/embeddings"): {"model": "demo", "input": "Hello"},
+    ("POST", "/v1/responses/compact"): {"model": "demo", "input": "Hello"},
 }
 """Those of other protocols, whose errors have their own form: test_protocol_routes.py. For signed-in users."""
 STORED: dict[Route, Any] = {

@@ -13,6 +13,8 @@ import pytest_asyncio
 from integration.http_app import Api, api_of, settings_for
 from integration.model_server import CUT, DONE, ModelServer, chunk, plain, says, stream
 from integration.open_responses import (
+    Compaction,
+    CompactResource,
     ErrorEvent,
     FunctionCall,
     ItemAdded,
@@ -92,10 +94,10 @@ class Client:
         self.api = api
         self.model = model
 
-    async def raw(self, asked: Any, **more: Any) -> tuple[int, bytes]:
+    async def raw(self, asked: Any, *, path: str = "/v1/responses", **more: Any) -> tuple[int, bytes]:
         body = {"model": "scripted", "input": asked, **more}
         headers = {"Authorization": f"Bearer {self.api.token}"}
-        async with self.api.http.post("/v1/responses", json=body, headers=headers) as answer:
+        async with self.api.http.post(path, json=body, headers=headers) as answer:
             return answer.status, await answer.read()
 
     async def ask(self, asked: Any, **more: Any) -> ResponseResource:
@@ -269,6 +271,47 @@ async def test_previous_response_id(client: Client) -> None:
     events = await client.stream("And now?", previous_response_id=second.id)
     assert told_by(events).previous_response_id == second.id
     assert len(client.told) == 5
+
+
+COMPACTED = {
+    "id": "resp_1",
+    "object": "response.compaction",
+    "created_at": 1,
+    "output": [{"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAA"}],
+    "usage": {
+        "input_tokens": 9,
+        "output_tokens": 3,
+        "total_tokens": 12,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    },
+}
+
+
+async def test_compact_response(client: Client) -> None:
+    client.model.always = plain(200, json.dumps(COMPACTED))
+    turns = [said("user", "We meet on Monday."), said("assistant", "Noted: Monday.")]
+    status, body = await client.raw(turns, prompt_cache_key="k", path="/v1/responses/compact")
+    assert status == 200
+    compacted = msgspec.json.decode(body, type=CompactResource)
+    assert [type(item) for item in compacted.output] == [Compaction]
+    asked = client.model.requests[-1]
+    assert (asked.path, asked.body["input"]) == ("/v1/responses/compact", turns)
+
+
+async def test_compact_missing_model(client: Client) -> None:
+    status, body = await client.raw([said("user", "Compact this.")], model=None, path="/v1/responses/compact")
+    assert (status, json.loads(body)["error"]["param"]) == (400, "model")
+    assert client.model.requests == []
+
+
+async def test_compact_needs_an_endpoint_that_can_and_all_of_the_input(client: Client) -> None:
+    client.model.always = plain(404, "404 page not found", "text/plain")
+    status, body = await client.raw("Hello?", path="/v1/responses/compact")
+    assert status == 404
+    assert "has no /responses/compact" in json.loads(body)["error"]["message"]
+    status, body = await client.raw("Hello?", previous_response_id="resp_1_2", path="/v1/responses/compact")
+    assert (status, json.loads(body)["error"]["param"]) == (400, "previous_response_id")
 
 
 @pytest.mark.parametrize(

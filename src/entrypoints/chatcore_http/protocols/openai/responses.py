@@ -43,7 +43,15 @@ from chatcore_http.protocols.openai.response_requests import (
     options_of,
     read_request,
 )
-from chatcore_http.protocols.openai.unstored_responses import ResponsesForm, check_unstored, is_unstored, passed
+from chatcore_http.protocols.openai.unstored_responses import (
+    COMPACT,
+    RESPONSES,
+    ResponsesForm,
+    check_compacted,
+    check_unstored,
+    is_unstored,
+    passed,
+)
 from chatcore_http.routing import AnyRequest, private_router
 
 KIND = "response"
@@ -146,7 +154,7 @@ async def create(
     body = Body.of(await body_of(request))
     if is_unstored(body):
         await check_unstored(body)
-        return await passed(relaying.answer(request, caller, "/responses", body, ResponsesForm()))
+        return await _passed(relaying, request, caller, RESPONSES, body)
     await check_values(body.body, most=MOST_STORED)
     fields = read_fields(body.body)
     asked = read_request(fields)
@@ -157,6 +165,18 @@ async def create(
     if not (asked.stream or asked.background):
         reply = await responses.end(reply, caller)
     return await responses.answer(reply, echo_of(fields), caller, stream=bool(asked.stream))
+
+
+@post("/responses/compact", status_code=200)
+async def compact(request: AnyRequest, caller: NamedDependency[Owner], relaying: FromDishka[Relaying]) -> Response[Any]:
+    body = Body.of(await body_of(request))
+    check_compacted(body)
+    await check_unstored(body)
+    return await _passed(relaying, request, caller, COMPACT, body)
+
+
+async def _passed(relaying: Relaying, request: AnyRequest, caller: Owner, path: str, body: Body) -> Response[Any]:
+    return await passed(relaying.answer(request, caller, path, body, ResponsesForm(path)), path)
 
 
 @get("/responses/{response_id:str}")
@@ -219,7 +239,7 @@ async def input_items(
 
 
 def routers(max_body_bytes: int) -> list[Router]:
-    handlers = [create, read, cancel, remove, input_items]
+    handlers = [create, compact, read, cancel, remove, input_items]
     return [
         private_router(
             "/v1", handlers, tag="openai", keys=True, include_in_schema=False, request_max_body_size=max_body_bytes

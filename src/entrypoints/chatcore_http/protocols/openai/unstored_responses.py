@@ -26,10 +26,12 @@ _NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d{1,18})')
 _LONGEST_NUMBER = 64  # bytes
 _SEND_ALL = "needs what is stored: with store: false send all messages in input, or leave store out"
 _SEND_ITEM = "names a stored item: with store: false send the item itself"
-_NO_RESPONSES = (
-    "The endpoint of this model has no /responses, or not this model. Without store: false its /chat/completions is"
-    " used, and the response is stored."
-)
+RESPONSES, COMPACT = "/responses", "/responses/compact"
+_INSTEAD = {
+    RESPONSES: " Without store: false its /chat/completions is used, and the response is stored.",
+    COMPACT: " Send whole conversations, or leave store out and name the previous response.",
+}
+"""What to do where an endpoint has no such path."""
 _SHOWN = 2000  # characters of another's words
 
 
@@ -93,18 +95,28 @@ def _is_ours(name: str) -> bool:
     return bool(message_of_item(name) or reply_of_reasoning(name))
 
 
-async def passed(answer: Awaitable[T]) -> T:
+def check_compacted(asked: Asked) -> None:
+    """Raise `ValidationFailed` where no model is named: only the one that compacts can read what it has made."""
+    check(None if asked.model else FieldError("model", "is required"))
+
+
+async def passed(answer: Awaitable[T], path: str) -> T:
     """Await an answer. Raise what an endpoint without Responses means, also where it may not say it itself."""
     try:
         return await answer
     except ModelNotFound:
-        raise ModelNotFound(_NO_RESPONSES) from None
+        raise ModelNotFound(_missing(path)) from None
+
+
+def _missing(path: str) -> str:
+    return f"The endpoint of this model has no {path}, or not this model.{_INSTEAD[path]}"
 
 
 class ResponsesForm:
     """The words of one answer. Its own last event has the number after those that passed."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
+        self._path = path
         self._last = -1
         self._before = b""
 
@@ -121,8 +133,9 @@ class ResponsesForm:
         error = msgspec.json.decode(said, type=Refusal).error
         if status not in _NOWHERE or isinstance(error.code, str) or error.param:
             return said
-        message = f"{_NO_RESPONSES} It said: {error.message[:_SHOWN]}"
-        return encoded({"error": {"message": message, "type": type_of(status), "param": "store", "code": None}})
+        message = f"{_missing(self._path)} It said: {error.message[:_SHOWN]}"
+        param = "store" if self._path == RESPONSES else None
+        return encoded({"error": {"message": message, "type": type_of(status), "param": param, "code": None}})
 
     def broken(self, problem: Problem) -> bytes:
         return response_error(problem, self._last + 1)
