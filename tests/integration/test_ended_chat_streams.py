@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from chatcore_http.open_sockets import OpenSockets
 from integration.http_app import Api, api_of, settings_for
 from integration.model_server import STALL, ModelServer, chunk, stream
 
@@ -64,3 +66,30 @@ async def test_a_frame_that_would_cost_too_much(ada: Api, odd: str) -> None:
         await socket.send_str(odd)
         message = await socket.receive(timeout=5)
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1007)
+
+
+async def test_an_error_names_what_the_client_sent(ada: Api) -> None:
+    async with ada.http.ws_connect("/ai/chat/ws", protocols=("chatcore.v1", f"bearer.{ada.token}")) as socket:
+        await socket.send_str(frame(id=" "))
+        assert (await socket.receive_json(timeout=5))["errorText"] == "id: must not be empty"
+
+
+async def test_a_user_has_so_many_connections_and_no_more(ada: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ada.container
+    monkeypatch.setattr((await ada.container.get(OpenSockets)).of_users, "_most", 2)
+    protocols = ("chatcore.v1", f"bearer.{ada.token}")
+    resume = json.dumps({"type": "resume", "requestId": "1", "id": "c"})
+
+    async def opened(stack: AsyncExitStack) -> aiohttp.WSMessage:
+        socket = await stack.enter_async_context(ada.http.ws_connect("/ai/chat/ws", protocols=protocols))
+        await socket.send_str(resume)
+        return await socket.receive(timeout=5)
+
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            assert (await opened(stack)).type is aiohttp.WSMsgType.TEXT
+        refused = await opened(stack)
+        assert (refused.type, refused.data) == (aiohttp.WSMsgType.CLOSE, 1013)
+    async with AsyncExitStack() as stack:  # those that have closed no longer count
+        while (await opened(stack)).type is not aiohttp.WSMsgType.TEXT:
+            await stack.aclose()

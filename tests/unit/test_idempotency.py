@@ -272,3 +272,16 @@ async def test_an_old_key_does_not_continue_the_conversation_that_it_began(
     with pytest.raises(IdempotencyKeyReused):
         await begin(process, chat, content="Something else?")
     assert len(world.model.calls) <= 1
+
+
+@pytest.mark.parametrize("with_question", [True, False])
+async def test_what_was_deleted_does_not_come_back_by_its_key(
+    process: Process, chat: Chat, with_question: bool
+) -> None:
+    sent = await chat.send(key="key")
+    await chat.end()
+    await process.erase_message(
+        by=chat.by, conversation_id=chat.id, message_id=sent.reply.id, with_question=with_question
+    )
+    with pytest.raises(NotFound, match="was deleted"):
+        await chat.send(key="key")

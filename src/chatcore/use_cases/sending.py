@@ -212,7 +212,11 @@ class SendMessage:
         if before.digest != named.digest:
             raise IdempotencyKeyReused
         reply = await work.messages.reply_to(owner, conversation_id, message.id)
-        return Sent(message, reply) if reply else None
+        if reply is None:
+            return None
+        if Status.DELETED in (message.status, reply.status):
+            raise NotFound("The reply to this message was deleted. Use a new idempotency key to send it again.")
+        return Sent(message, reply)
 
 
 def _check_asked(asked: Asked | None) -> None:

@@ -16,6 +16,7 @@ from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
 from chatcore.errors import RateLimited, Unavailable
+from chatcore.rate_limits import AtOnce
 
 PROTOCOL = "chatcore.v1"
 
@@ -28,6 +29,9 @@ TAKEN_WITHIN = 20.0
 
 TOLD_WITHIN = 2.0
 """Seconds to tell all connections that the server shuts down."""
+
+MOST_OF_USER = 100
+"""Connections of one user to this process."""
 
 _log = logging.getLogger("chatcore.http")
 _encoder = msgspec.json.Encoder()
@@ -141,6 +145,7 @@ class OpenSockets:
     """All of one application's. `close` is for a server that shuts down, before it closes connections by itself."""
 
     def __init__(self) -> None:
+        self.of_users = AtOnce("connections", MOST_OF_USER)
         self._open: set[Connection] = set()
         self._closing = False
 

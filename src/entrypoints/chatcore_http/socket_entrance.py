@@ -15,7 +15,7 @@ from chatcore.errors import Forbidden, Unauthenticated, ValidationFailed
 from chatcore_app import Settings
 from chatcore_http.auth import AccessTokens, Identity, address_of
 from chatcore_http.hardening import HTTPS_REQUIRED, in_the_clear
-from chatcore_http.open_sockets import FORBIDDEN, PROTOCOL, UNAUTHENTICATED, Closed, Connection
+from chatcore_http.open_sockets import FORBIDDEN, PROTOCOL, UNAUTHENTICATED, Closed, Connection, OpenSockets
 from chatcore_http.origins import is_welcome
 from chatcore_http.ws_protocol import lift_bounds
 
@@ -38,7 +38,7 @@ async def let_in(
 ) -> AsyncGenerator[Owner, None]:
     """Yield the caller, while whose session lives. `first_token`: receives the first frame, and returns its token.
 
-    Raise `Closed`, also in the block when the session ends.
+    Raise `Closed`, also in the block when the session ends, and `RateLimited` for one connection of a user too many.
     """
     _check_way(socket, await container.get(Settings))
     await (await container.get(RateLimits)).try_request(address_of(socket))
@@ -46,7 +46,9 @@ async def let_in(
     lift_bounds(socket.scope)
     ended = partial(connection.interrupt, Closed(UNAUTHENTICATED, "The session has ended."))
     watch = await container.get(SessionWatch)
-    with watch.watching(caller.session.id, ended) if isinstance(caller, Caller) else nullcontext():
+    sockets = await container.get(OpenSockets)
+    watching = watch.watching(caller.session.id, ended) if isinstance(caller, Caller) else nullcontext()
+    with sockets.of_users.one_more(caller.owner), watching:
         yield caller
 
 

@@ -30,6 +30,8 @@ from chatcore_http.protocols.questions import Question
 
 CLIENT_ID = "client_message_id"
 """The metadata of a user's message with the id that the client gave it."""
+CALLED = {**dict.fromkeys(("content", "images", "metadata", "idempotency_key"), "messages"), "client_id": "id"}
+"""What clients call a message's parts."""
 _PAGE, _PAGES = 100, 10
 _MISSING = "There is no such message."
 _PLACEHOLDER = "DEFAULT_THREAD_ID"

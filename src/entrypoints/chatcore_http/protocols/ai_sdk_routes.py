@@ -10,16 +10,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from chatcore import Owner, ReplyEvent, SessionWatch
-from chatcore_http.protocols.ai_chats import AiChats
+from chatcore_http.protocols.ai_chats import CALLED, AiChats
 from chatcore_http.protocols.ai_sdk import HEADERS, Chat, Chunks
 from chatcore_http.protocols.broken_streams import ending_of
 from chatcore_http.routing import private_router
 from chatcore_http.streams import Stream
 
-_CALLED = {**dict.fromkeys(("content", "images", "metadata", "idempotency_key"), "messages"), "client_id": "id"}
 
-
-@post("", status_code=200, called=_CALLED)
+@post("", status_code=200, called=CALLED)
 async def chat(
     data: JSONBody[Chat], caller: NamedDependency[Owner], chats: FromDishka[AiChats], watch: FromDishka[SessionWatch]
 ) -> Response[Any]:

@@ -16,7 +16,7 @@ from chatcore.errors import AccountDisabled, RateLimited, Unauthenticated, Valid
 from chatcore_app import Settings
 from chatcore_http.json_values import check_values
 from chatcore_http.open_sockets import INVALID_FRAME, UNAUTHENTICATED, Closed, Connection, OpenSockets
-from chatcore_http.protocols.ai_chats import AiChats
+from chatcore_http.protocols.ai_chats import CALLED, AiChats
 from chatcore_http.protocols.ai_sdk_socket import Abort, Channel, Frame, Resume, Send, decoded, token_in
 from chatcore_http.socket_entrance import let_in, subprotocol_of
 
@@ -94,6 +94,7 @@ class _Talk:
         except (Unauthenticated, AccountDisabled) as error:
             raise Closed(UNAUTHENTICATED, error.detail) from error
         except ChatcoreError as error:
+            error = error.renamed(CALLED) if isinstance(error, ValidationFailed) else error
             await self.connection.send(channel.error(error.detail))
 
     async def _answer(self, frame: Send | Resume, channel: Channel) -> None:
