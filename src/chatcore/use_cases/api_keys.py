@@ -30,7 +30,7 @@ from chatcore.issuing import IssuingWork, digest_of, encoded, new_id
 from chatcore.ports import AuthorityWork, Clock, UnitsOfWork
 from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.shielding import retry_on_contention
-from chatcore.use_cases.sessions import LONGEST_ID, NoteUse
+from chatcore.use_cases.sessions import NoteUse, revoke_one
 
 PREFIX = "ck-"
 MAX_KEYS = 50
@@ -138,14 +138,10 @@ class RevokeApiKey:
     @retry_on_contention
     async def __call__(self, *, caller: Caller, key_id: SessionId) -> None:
         """A revoked key is left as it is."""
-        if len(key_id) > LONGEST_ID:
-            raise NotFound(_MISSING)
         now = self.clock.now()
         async with acting(self.unit_of_work, caller, now=now, alone=True) as work:
-            found = await work.tokens.caller(caller.user.id, key_id)
-            if found is None or found.session.key is None:
-                raise NotFound(_MISSING)
-            await work.tokens.revoke(caller.user.id, key_id, now=now)
+            if not await revoke_one(work, caller.user.id, key_id, is_key=True, now=now):
+                raise NotFound("There is no such API key.")
             await work.commit()
         audit.record("key_revoked", user_id=caller.user.id, key_id=key_id, by_session_id=caller.session.id)
 

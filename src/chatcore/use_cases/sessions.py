@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 from chatcore import audit
 from chatcore.authority import ANYTIME, CHANGING, Caller, acting
 from chatcore.bounds import PAGE, Bounds
-from chatcore.entities import Page, Session, SessionId, User, normal_password
+from chatcore.entities import Page, Session, SessionId, User, UserId, normal_password
 from chatcore.errors import (
     AccountDisabled,
     Contention,
@@ -36,7 +36,7 @@ from chatcore.rate_limits import UNLIMITED, RateLimits
 from chatcore.shielding import retry_on_contention, shielded
 
 _TOUCH_EVERY = timedelta(minutes=1)
-LONGEST_ID = 64
+_LONGEST_ID = 64
 _TRIES = 5  # of a sign-in whose hash was replaced meanwhile, which happens once: by a change, or by another sign-in
 
 
@@ -238,6 +238,17 @@ class ListSessions:
         return Page(found[:limit], len(found) > limit)
 
 
+async def revoke_one(
+    work: AuthorityWork, user_id: UserId, session_id: SessionId, *, is_key: bool, now: datetime
+) -> bool:
+    """End a sign-in, or a personal API key, of the user. Return whether there is such a one, alive or ended."""
+    found = None if len(session_id) > _LONGEST_ID else await work.tokens.caller(user_id, session_id)
+    if found is None or (found.session.key is not None) is not is_key:
+        return False
+    await work.tokens.revoke(user_id, session_id, now=now)
+    return True
+
+
 @dataclass(frozen=True, kw_only=True)
 class RevokeSession:
     """End one of the caller's sign-ins. When the request is answered, its tokens are refused."""
@@ -249,14 +260,10 @@ class RevokeSession:
     @retry_on_contention
     async def __call__(self, *, caller: Caller, session_id: SessionId) -> None:
         """An ended session is left as it is."""
-        if len(session_id) > LONGEST_ID:
-            raise NotFound("There is no such session.")
         now = self.clock.now()
         async with acting(self.unit_of_work, caller, now=now, alone=True) as work:
-            found = await work.tokens.caller(caller.user.id, session_id)
-            if found is None or found.session.key is not None:
+            if not await revoke_one(work, caller.user.id, session_id, is_key=False, now=now):
                 raise NotFound("There is no such session.")
-            await work.tokens.revoke(caller.user.id, session_id, now=now)
             await work.commit()
         audit.record("session_revoked", user_id=caller.user.id, session_id=session_id, by_session_id=caller.session.id)
 

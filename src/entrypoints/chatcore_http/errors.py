@@ -2,23 +2,23 @@
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
-import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.response.base import ASGIResponse
 from litestar.types import HTTPScope, Receive, Send
 
 from chatcore import errors
-from chatcore.entities import INTERNAL, Message
-from chatcore.wire import failure
+from chatcore.entities import INTERNAL, Message, MessageId
+from chatcore.errors import FieldError
+from chatcore.wire import Problem, failure
 from chatcore_http.field_names import called
 from chatcore_http.json_schema import Json, reference_to
 from chatcore_http.request_limit import LIMITED
-from chatcore_http.schemas import FieldProblem, Problem
+from chatcore_http.schemas import Problem as ProblemShape
 
 _log = logging.getLogger("chatcore.http")
 
@@ -39,13 +39,17 @@ class ClientLeft(Exception):
 
 
 def problem_response(
-    status: int, code: str, detail: str, *, headers: dict[str, str] | None = None, **more: object
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    headers: dict[str, str] | None = None,
+    broken: Sequence[FieldError] = (),
+    reply_id: MessageId | None = None,
 ) -> Response[bytes]:
-    title = HTTPStatus(status).phrase
-    problem = Problem(type="about:blank", title=title, status=status, detail=detail, code=code, **more)  # type: ignore[arg-type]
-    return Response(
-        msgspec.json.encode(problem), status_code=status, media_type="application/problem+json", headers=headers
-    )
+    """`broken`: the rules that are broken. `reply_id`: the reply that failed."""
+    problem = Problem(status, code, detail, errors=tuple(broken), reply_id=reply_id)
+    return Response(problem.json(), status_code=status, media_type=problem.media_type, headers=headers)
 
 
 async def send_problem(problem: Response[bytes], scope: HTTPScope, receive: Receive, send: Send) -> None:
@@ -67,11 +71,11 @@ def failed_reply(reply: Message) -> Response[bytes]:
 
 def _chatcore_error(request: Request[Any, Any, Any], error: errors.ChatcoreError) -> Response[bytes]:
     headers: dict[str, str] = {}
-    more: dict[str, object] = {}
+    broken: Sequence[FieldError] = ()
     match error:
         case errors.ValidationFailed():
             error = error.renamed(called(request.route_handler))
-            more["errors"] = [FieldProblem(broken.field, broken.message) for broken in error.errors]
+            broken = error.errors
         case errors.Unauthenticated():
             headers["WWW-Authenticate"] = _challenge(request, error)
         case errors.InsufficientScope():
@@ -83,7 +87,7 @@ def _chatcore_error(request: Request[Any, Any, Any], error: errors.ChatcoreError
             headers["Retry-After"] = str(error.retry_after)
         case _:
             pass
-    return problem_response(error.status, error.code, error.detail, headers=headers, **more)
+    return problem_response(error.status, error.code, error.detail, headers=headers, broken=broken)
 
 
 def _challenge(request: Request[Any, Any, Any], error: errors.Unauthenticated) -> str:
@@ -105,16 +109,16 @@ def _validation(_: Request[Any, Any, Any], error: ValidationException) -> Respon
         return problem_response(404, errors.NotFound.code, errors.NotFound.default_detail)
     problems = [_field_problem(str(item.get("key", "")), str(item.get("message", ""))) for item in found]
     if absent := _ABSENT.match(error.detail):
-        problems.append(FieldProblem(absent[1], "is required"))
+        problems.append(FieldError(absent[1], "is required"))
     detail = "; ".join(f"{problem.field}: {problem.message}" for problem in problems)
-    return problem_response(400, "validation_failed", detail or _HTTP_CODES[400][1], errors=problems)
+    return problem_response(400, "validation_failed", detail or _HTTP_CODES[400][1], broken=problems)
 
 
-def _field_problem(key: str, message: str) -> FieldProblem:
+def _field_problem(key: str, message: str) -> FieldError:
     if missing := _MISSING.search(message):
-        return FieldProblem(missing[1], "is required")
+        return FieldError(missing[1], "is required")
     field = "body" if key == "data" else key.removeprefix("data.")
-    return FieldProblem(field, "a JSON object is required" if message == "'data'" else message)
+    return FieldError(field, "a JSON object is required" if message == "'data'" else message)
 
 
 def _http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -185,7 +189,7 @@ def _problem(status: int, details: Mapping[str, str]) -> Json:
         "description": title + ": " + ", ".join(f"`{code}`" for code in details),
         "content": {
             "application/problem+json": {
-                "schema": {"allOf": [{"$ref": reference_to(Problem)}, codes]},
+                "schema": {"allOf": [{"$ref": reference_to(ProblemShape)}, codes]},
                 "examples": examples,
             }
         },
