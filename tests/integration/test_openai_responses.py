@@ -348,6 +348,24 @@ async def test_another_users_are_not_there(ada: User, world: World) -> None:
             await bob.responses.create(input="x", previous_response_id=mine.id)
 
 
+async def test_a_stream_whose_key_is_revoked_ends_with_an_event_after_which_it_can_be_resumed(ada: User) -> None:
+    gate = Gate()
+    ada.model.script(stream(chunk("Hel"), gate, *says("lo").steps))
+    key = await ada.api.key()
+    async with AsyncOpenAI(base_url=ada.here.base_url, api_key=key["key"], max_retries=0) as other:
+        events: Any = await other.responses.create(input="Hi", stream=True)
+        seen = [await anext(events) for _ in range(5)]
+        assert seen[-1].delta == "Hel"
+        (await ada.api.post(f"/auth/keys/{key['id']}/revoke")).ok()
+        with pytest.raises(openai.APIError) as ended:
+            await anext(events)
+    error: Any = ended.value.body
+    assert error["code"] == "unauthenticated"
+    gate.open()
+    rest: Any = await ada.there.responses.retrieve(seen[0].response.id, stream=True, starting_after=4)
+    assert (await anext(rest)).sequence_number == 5
+
+
 async def test_a_failed_model_is_a_failed_response(ada: User) -> None:
     ada.model.script(plain(401, '{"error": {"message": "no", "code": "invalid_api_key"}}'))
     failed = await ada.ask()

@@ -9,6 +9,8 @@ import pytest
 from openai import OpenAI, omit
 from openai.types.responses import Response, ResponseStreamEvent
 
+from chatcore.errors import Unauthenticated
+from chatcore.wire import problem
 from chatcore_http.protocols.frames import DONE
 from chatcore_http.protocols.openai.response_events import ResponseEvents
 from chatcore_http.protocols.openai.response_objects import response_object
@@ -146,6 +148,16 @@ def test_the_response_repeats_its_request() -> None:
     assert (response["instructions"], response["conversation"]) == ("Be brief.", {"id": "conv_5"})
     assert response["model"] == "some-model"
     assert response["created_at"] == int(WRITING.created_at.timestamp())
+
+
+@pytest.mark.parametrize("after", [-1, 2, 7])
+def test_the_end_of_a_connection_alone_has_the_number_after_which_it_goes_on(after: int) -> None:
+    events = ResponseEvents(WRITING, ASKED, after=after)
+    seen = frames_of(b"".join(map(events.encode, list(ENDINGS["reasoned"].events())[:3])))
+    (error,) = frames_of(events.broken(problem(Unauthenticated())))
+    assert (error["type"], error["error"]["code"]) == ("error", "unauthenticated")
+    assert error["sequence_number"] == (seen[-1]["sequence_number"] if seen else after)
+    assert error["message"] == error["error"]["message"]
 
 
 @every_ending
