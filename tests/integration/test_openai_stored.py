@@ -147,8 +147,11 @@ async def test_images_are_stored_with_their_messages(ada: User) -> None:
     assert ada.told() == shown
     await ada.ask({"role": "user", "content": "Colour?"}, metadata={"conversation_id": conversation_of(first)})
     assert ada.told()[:3] == shown
-    messages = [each async for each in ada.there.chat.completions.messages.list(first.id)]
-    place = f"/conversations/{conversation_of(first)[5:]}/messages/{messages[0].id.split('_')[2]}/images/0"
+    messages: Any = [each async for each in ada.there.chat.completions.messages.list(first.id)]
+    (stored,) = messages[0].content_parts
+    place = stored.image_url.url
+    assert [each.type for each in messages[2].content_parts] == ["text", "image_url"]
+    assert messages[1].content_parts is None
     answer = await ada.api.http.get(place, headers={"Authorization": f"Bearer {ada.api.token}"})
     assert await answer.read() == b64decode(PNG.partition(",")[2])
 

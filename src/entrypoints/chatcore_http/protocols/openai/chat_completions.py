@@ -259,7 +259,16 @@ async def remove(
 
 def _message(message: Message) -> Json:
     name = message_item_id(message.conversation_id, message.id)
-    return {"id": name, "role": message.role, "content": message.content, "content_parts": None}
+    return {"id": name, "role": message.role, "content": message.content, "content_parts": _parts_of(message)}
+
+
+def _parts_of(message: Message) -> list[Json] | None:
+    """Return the text and the images of a message that has images, each with the path of its bytes."""
+    if not message.images:
+        return None
+    path = f"/conversations/{message.conversation_id}/messages/{message.id}/images"
+    images = [{"type": "image_url", "image_url": {"url": f"{path}/{number}"}} for number in range(message.images)]
+    return [*([{"type": "text", "text": message.content}] if message.content else []), *images]
 
 
 def _place(after: str | None) -> MessageId | None:
