@@ -11,7 +11,8 @@ from openai.types.responses import Response, ResponseStreamEvent
 
 from chatcore.errors import Unauthenticated
 from chatcore.wire import problem
-from chatcore_http.protocols.frames import DONE
+from chatcore_http.protocols.frames import DONE, written
+from chatcore_http.protocols.openai import response_events
 from chatcore_http.protocols.openai.response_events import ResponseEvents
 from chatcore_http.protocols.openai.response_objects import response_object
 from recorded import ENDED_AT, ENDINGS, USAGE, WRITING, Recorded
@@ -102,6 +103,22 @@ def test_from_every_event_on_it_is_the_rest(ending: str) -> None:
         rest = b"".join(event + b"\n\n" for event in events[number + 1 :])
         assert stream_of(ENDINGS[ending], after=number) == (rest or DONE)
     assert whole.endswith(DONE)
+
+
+@every_ending
+def test_a_long_text_is_written_once(ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four of the last events have it, and one that writes megabytes four times keeps all others waiting."""
+    seen = list[object]()
+
+    def recording(data: Any) -> str:
+        seen.append(data)
+        return written(data)
+
+    monkeypatch.setattr(response_events, "written", recording)
+    recorded = ENDINGS[ending]
+    stream_of(recorded)
+    for text in filter(None, (recorded.ended.content, recorded.ended.reasoning)):
+        assert not [data for data in seen if text in repr(data)]
 
 
 @every_ending

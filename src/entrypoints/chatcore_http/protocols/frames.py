@@ -10,7 +10,7 @@ DONE = b"data: [DONE]\n\n"
 HEARTBEAT = STILL_THERE
 
 _written = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_LINE_ENDS = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"})
+_LINE_ENDS = {mark: f"\\u{ord(mark):04x}" for mark in "\x85\u2028\u2029"}
 
 
 def written(data: Json) -> str:
@@ -28,4 +28,7 @@ def frame(data: str) -> bytes:
 
 
 def _on_one_line(text: str) -> str:
-    return text if text.isascii() else text.translate(_LINE_ENDS)
+    if not text.isascii():
+        for mark, escaped in _LINE_ENDS.items():  # ten times as fast as to translate, of megabytes
+            text = text.replace(mark, escaped)
+    return text

@@ -3,7 +3,8 @@ and whenever, they are the same bytes."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from secrets import token_hex
+from typing import Any, NamedTuple
 
 from chatcore import Message, ReplyDelta, ReplyEnded, ReplyEvent, ReplyStarted, Silence, Status, TextKind
 from chatcore.wire import Json, Problem
@@ -39,6 +40,17 @@ def response_error(problem: Problem, number: int) -> bytes:
     return f"event: error\ndata: {written(data)}\n\n".encode()
 
 
+class _Told(NamedTuple):
+    """A whole text, and the same as JSON. Four of the last events have it, of megabytes: it is written once, and takes
+    the place of a mark."""
+
+    text: str
+    quoted: str
+
+
+_MARK: Mapping[TextKind, str] = {kind: token_hex(16) for kind in TextKind}
+
+
 class ResponseEvents:
     """Encodes the events of one reply, read with `numbered=True` from the beginning."""
 
@@ -54,6 +66,7 @@ class ResponseEvents:
         self._index = -1  # of the output item
         self._texts: list[str] = []
         self._delta = ""  # of the open span: its delta up to the text
+        self._told: dict[TextKind, _Told] = {}
 
     def encode(self, event: ReplyEvent) -> bytes:
         """Return the frames of the next event that follow the client's last one."""
@@ -82,7 +95,16 @@ class ResponseEvents:
                 yield HEARTBEAT
 
     def _lifecycle(self, name: str, reply: Message) -> bytes:
-        return self._frame(f"response.{name}", response=response_object(reply, self._asked))
+        return self._frame(f"response.{name}", response=response_object(self._marked(reply), self._asked))
+
+    def _marked(self, reply: Message) -> Message:
+        """Return the reply with marks for its texts, if those are the ones that were told."""
+        content, reasoning = self._told.get(TextKind.ANSWER), self._told.get(TextKind.REASONING)
+        if content and content.text == reply.content:
+            reply = replace(reply, content=_MARK[TextKind.ANSWER])
+        if reasoning and reasoning.text == reply.reasoning:
+            reply = replace(reply, reasoning=_MARK[TextKind.REASONING])
+        return reply
 
     def _open(self, kind: TextKind) -> Iterator[bytes]:
         self._index += 1
@@ -102,7 +124,8 @@ class ResponseEvents:
         return f"event: {name}\ndata: {data}\n\n".encode()
 
     def _close(self, kind: TextKind, status: str) -> Iterator[bytes]:
-        text, self._texts = "".join(self._texts), []
+        told, self._texts = "".join(self._texts), []
+        self._told[kind], text = _Told(told, quoted(told)), _MARK[kind]
         yield self._frame(f"{_TEXT[kind]}.done", **self._place(kind), text=text, **_MORE[kind])
         yield self._frame("response.content_part.done", **self._place(kind), part=_PART[kind](text))
         item = _ITEM[kind](self._begun, text, status)
@@ -117,4 +140,6 @@ class ResponseEvents:
         if self._number <= self._after:
             return b""
         data = written({"type": name, "sequence_number": self._number, **more})
+        for kind, told in self._told.items():
+            data = data.replace(f'"{_MARK[kind]}"', told.quoted, 1)
         return f"event: {name}\ndata: {data}\n\n".encode()
