@@ -25,18 +25,18 @@ async def image_of(url: str, *, name: str) -> Image:
     if (len(url) - head.end()) // 4 * 3 - 2 > MAX_IMAGE:
         raise ValidationFailed([FieldError(name, f"must be at most {MAX_IMAGE} bytes")])
     try:
-        return Image(head[1], await _decoded(url, head.end()))
+        return Image(head[1], await decoded(url, head.end()))
     except ValueError:
         raise ValidationFailed([FieldError(name, "must be an image in valid base64")]) from None
 
 
-async def _decoded(url: str, start: int) -> bytes:
-    """Raise `ValueError`."""
-    if "=" in url[start:-2]:
+async def decoded(text: str, start: int = 0) -> bytes:
+    """Return what is base64 in a text from `start` on, in slices as `image_of`. Raise `ValueError`."""
+    if "=" in text[start:-2]:
         raise ValueError
     parts = list[bytes]()
-    for begin in range(start, len(url), _SLICE):
-        parts.append(a2b_base64(url[begin : begin + _SLICE], strict_mode=True))
+    for begin in range(start, len(text), _SLICE):
+        parts.append(a2b_base64(text[begin : begin + _SLICE], strict_mode=True))
         await sleep(0)
     return b"".join(parts)
 

@@ -118,13 +118,11 @@ class Mine:
     async def resume(self, conversation: int, last_event_id: str | None, *, after: int = 0) -> ReplyStream | None:
         """Open a reply as `reply` does, for a browser's `EventSource`. `last_event_id`: the header `Last-Event-ID`,
         which wins over `after`. Return None if nothing follows: answer 204, and the browser does not ask again."""
-        cursor = Cursor.parse(last_event_id or None)
-        events = self.use_cases.follow_reply(
+        events = self.use_cases.follow_reply.resume(
             owner=self.by.owner,
             conversation_id=_conversation(conversation),
-            reply_id=cursor and cursor.reply_id,
-            after=cursor.offset if cursor else after,
-            again=cursor is not None,
+            last_event_id=last_event_id,
+            after=after,
         )
         first = await anext(events, None)
         return None if first is None else ReplyStream(first, events)

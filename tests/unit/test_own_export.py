@@ -68,14 +68,16 @@ async def test_a_conversation_and_a_message_are_read_by_name() -> None:
     assert third.thing == EndOfExport()
 
 
-async def test_an_image_is_written_and_read() -> None:
+async def test_an_image_is_written_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
     image = OwnImage(MessageId(1), 1, Image("image/png", bytes(range(256)), "high"))
 
     async def things() -> AsyncGenerator[OwnThing, None]:
         yield image
 
-    *_, line, end = [line async for line in own.as_lines(things(), session=None)]
-    (found,) = await read(line.strip())
+    monkeypatch.setattr(own, "IMAGE_SLICE", 9)
+    _, line, end = b"".join([piece async for piece in own.as_lines(things(), session=None)]).splitlines()
+    assert set(json.loads(line)) == {"kind", *own.IMAGE}
+    (found,) = await read(line)
     assert isinstance(found.thing, OwnImage)
     assert (found.thing.message_id, found.thing.image) == (1, image.image)
     assert json.loads(end)["images"] == 1

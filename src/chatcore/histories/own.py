@@ -2,9 +2,8 @@
 
 import json
 from asyncio import sleep
-from base64 import b64decode
 from binascii import b2a_base64
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from functools import cache
 from typing import Any, get_args, get_origin, get_type_hints
 
 from chatcore.bounds import MAX_IMAGE, METADATA
+from chatcore.data_urls import decoded
 from chatcore.entities import (
     Conversation,
     Failure,
@@ -42,6 +42,7 @@ LINES_AT_ONCE = 20
 _PAUSE = 0.001  # seconds: a loop that never rests lets no thread have its turn, and SQLite's statements run in threads
 BYTES_AT_ONCE = 64 * 1024
 SLICE = 8 * 1024
+IMAGE_SLICE = 768 * 1024  # a multiple of 3, whose base64 ends with no padding
 
 USER = ("id", "username", "email", "roles", "is_active", "profile", "created_at", "updated_at")
 SESSION = ("id", "login_time", "logout_time", "last_used_at", "user_agent", "address")
@@ -80,14 +81,29 @@ async def as_lines(things: AsyncGenerator[OwnThing, None], *, session: SessionId
             async for thing in things:
                 conversations += isinstance(thing, OwnConversation)
                 messages += isinstance(thing, Message)
-                images += isinstance(thing, OwnImage)
-                yield _shown(thing, session)
+                if isinstance(thing, OwnImage):
+                    images += 1
+                    for piece in _image_line(thing):
+                        yield piece
+                        await sleep(0)
+                else:
+                    yield _shown(thing, session)
     except Unavailable:
         return
     yield _line("end", conversations=conversations, messages=messages, images=images)
 
 
-def _shown(thing: OwnThing, session: SessionId | None) -> bytes:
+def _image_line(own: OwnImage) -> Iterator[bytes]:
+    """Yield it in pieces: what it takes to write it at once would hold the event loop."""
+    image = own.image
+    head = _line("image", message_id=own.message_id, number=own.number, media_type=image.media_type)
+    yield head.removesuffix(b"}\n") + b',"detail":' + json.dumps(image.detail).encode() + b',"data":"'
+    for start in range(0, len(image.data), IMAGE_SLICE):
+        yield b2a_base64(image.data[start : start + IMAGE_SLICE], newline=False)
+    yield b'"}\n'
+
+
+def _shown(thing: User | Session | ModelConfig | OwnConversation | Message, session: SessionId | None) -> bytes:
     match thing:
         case User():
             return _line("user", **_named(USER, thing))
@@ -99,10 +115,6 @@ def _shown(thing: OwnThing, session: SessionId | None) -> bytes:
             return _line("conversation", **_named(CONVERSATION, it), config_id=it.config_id, current_message_id=current)
         case Message():
             return _line("message", **_named(MESSAGE, thing))
-        case OwnImage(message_id, number, image):
-            data = b2a_base64(image.data, newline=False).decode()
-            named = _named(("media_type", "detail"), image)
-            return _line("image", message_id=message_id, number=number, **named, data=data)
 
 
 def _named(names: Iterable[str], thing: object) -> dict[str, Any]:
@@ -203,7 +215,7 @@ async def _thing(line: bytes) -> OwnConversation | Message | OwnImage | EndOfExp
                 message: Message = _made(Message, MESSAGE, found)
                 return message
             case "image":
-                return _image_in(found)
+                return await _image_in(found)
             case "end":
                 return EndOfExport()
             case _:
@@ -231,20 +243,17 @@ async def members_of(line: bytes) -> Mapping[str, Any]:
     return members(found[0].value)
 
 
-def _image_in(found: Mapping[str, Any]) -> OwnImage:
+async def _image_in(found: Mapping[str, Any]) -> OwnImage:
     data = _member(str, found.get("data"), "data")
     if len(data) // 4 * 3 - 2 > MAX_IMAGE:
         raise _Wrong(f"data: must be at most {MAX_IMAGE} bytes")
     try:
-        decoded = b64decode(data, validate=True)
+        image = await decoded(data)
     except ValueError:
         raise _Wrong("data: must be base64") from None
-    image = Image(
-        _member(str, found.get("media_type"), "media_type"),
-        decoded,
-        _member(str | None, found.get("detail"), "detail"),
-    )
-    return OwnImage(_member(MessageId, found.get("message_id"), "message_id"), 0, image)
+    kind, detail = _member(str, found.get("media_type"), "media_type"), found.get("detail")
+    shown = Image(kind, image, _member(str | None, detail, "detail"))
+    return OwnImage(_member(MessageId, found.get("message_id"), "message_id"), 0, shown)
 
 
 def _made(kind: Any, names: Iterable[str], found: Mapping[str, Any], place: str = "") -> Any:

@@ -9,7 +9,7 @@ from chatcore.bounds import Bounds, Range
 from chatcore.endings import LoggedWork, with_logged_text
 from chatcore.entities import ConversationId, Message, MessageId, OwnerId, Scope, Status
 from chatcore.errors import NotFound, Raises, RateLimited, ValidationFailed
-from chatcore.events import ReplyEvent
+from chatcore.events import Cursor, ReplyEvent
 from chatcore.ports import AuthorityWork, Clock, ConversationRepo, UnitsOfWork
 from chatcore.replies import Replies
 from chatcore.shielding import retry_on_contention
@@ -46,6 +46,20 @@ class FollowReply:
             after=after,
             again=again,
             numbered=numbered,
+        )
+
+    def resume(
+        self, *, owner: OwnerId, conversation_id: ConversationId, last_event_id: str | None, after: int = 0
+    ) -> AsyncGenerator[ReplyEvent, None]:
+        """As a browser's `EventSource` asks: `last_event_id`, of the header `Last-Event-ID`, wins over `after`. There
+        are no events if nothing follows it. Raise `ValidationFailed`."""
+        cursor = Cursor.parse(last_event_id or None)
+        return self(
+            owner=owner,
+            conversation_id=conversation_id,
+            reply_id=cursor and cursor.reply_id,
+            after=cursor.offset if cursor else after,
+            again=cursor is not None,
         )
 
 

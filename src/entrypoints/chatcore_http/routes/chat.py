@@ -19,7 +19,6 @@ from chatcore import (
     StopReply,
 )
 from chatcore.data_urls import images_of
-from chatcore.events import Cursor
 from chatcore_http import schemas
 from chatcore_http.answers import Answers
 from chatcore_http.media import STREAM
@@ -131,13 +130,11 @@ async def reply(
     after: Offset = 0,
     last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID")] = None,
 ) -> Response[Any]:
-    reply_id, after = Cursor.parse(last_event_id or None) or (None, after)
-    events = follow_reply(
+    events = follow_reply.resume(
         owner=caller.owner,
         conversation_id=ConversationId(conversation_id),
-        reply_id=reply_id,
+        last_event_id=last_event_id,
         after=after,
-        again=reply_id is not None,
     )
     first = await anext(events, None)
     if first is None:
