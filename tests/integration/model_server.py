@@ -87,6 +87,11 @@ def event(data: object) -> bytes:
     return f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
 
 
+def named(kind: str, number: int, **more: object) -> bytes:
+    """One event of Responses."""
+    return f"event: {kind}\n".encode() + event({"type": kind, "sequence_number": number, **more})
+
+
 def chunk(
     text: str | None = None,
     *,

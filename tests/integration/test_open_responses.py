@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from integration.http_app import Api, api_of, settings_for
-from integration.model_server import CUT, DONE, ModelServer, chunk, plain, says, stream
+from integration.model_server import CUT, DONE, ModelServer, chunk, named, plain, says, stream
 from integration.open_responses import (
     Compaction,
     CompactResource,
@@ -244,10 +244,6 @@ async def test_a_stream_that_passes_and_breaks(client: Client) -> None:
     kind, data = last.split("\n")
     event = msgspec.json.decode(data.removeprefix("data: "), type=ErrorEvent)
     assert (kind, event.sequence_number, event.error.code) == ("event: error", 1, "model_unavailable")
-
-
-def named(kind: str, number: int, **more: Any) -> bytes:
-    return f"event: {kind}\ndata: {json.dumps({'type': kind, 'sequence_number': number, **more})}\n\n".encode()
 
 
 async def test_image_input(client: Client) -> None:

@@ -10,7 +10,7 @@ import pytest_asyncio
 from openai import AsyncOpenAI
 
 from integration.http_app import Api, api_of, settings_for
-from integration.model_server import CUT, ModelServer, plain, stream
+from integration.model_server import CUT, ModelServer, named, plain, stream
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.once]
 
@@ -52,10 +52,6 @@ async def api(stranger: Api, model: ModelServer) -> Api:
 async def client(api: Api) -> AsyncIterator[AsyncOpenAI]:
     async with AsyncOpenAI(base_url=f"{api.http._base_url}/v1", api_key=api.token, max_retries=0) as client:
         yield client
-
-
-def named(kind: str, number: int, **more: Any) -> bytes:
-    return f"event: {kind}\ndata: {json.dumps({'type': kind, 'sequence_number': number, **more})}\n\n".encode()
 
 
 async def ask(client: AsyncOpenAI, **more: Any) -> Any:

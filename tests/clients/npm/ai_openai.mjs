@@ -1,4 +1,5 @@
-// The AI SDK's provider for OpenAI. Environment: URL, KEY, MODEL, API (chat or responses), PROMPT.
+// The AI SDK's provider for OpenAI. Environment: URL, KEY, MODEL, API (chat or responses), PROMPT;
+// OPTIONS: the provider's, as JSON.
 import { createOpenAI } from "@ai-sdk/openai";
 import { streamText } from "ai";
 
@@ -7,6 +8,7 @@ const errors = [];
 const result = streamText({
   model: openai[process.env.API](process.env.MODEL),
   prompt: process.env.PROMPT,
+  providerOptions: JSON.parse(process.env.OPTIONS ?? "{}"),
   maxRetries: 0,
   onError: ({ error }) => void errors.push(error.message ?? String(error)),
 });
