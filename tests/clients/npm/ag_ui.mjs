@@ -14,7 +14,7 @@ const agent = new HttpAgent({
 process.on("uncaughtException", () => {});
 let error = null;
 try {
-  const run = { runId: process.env.RUN, tools: JSON.parse(process.env.TOOLS) };
+  const run = { runId: process.env.RUN, tools: JSON.parse(process.env.TOOLS ?? "[]") };
   await agent.runAgent(run, { onEvent: ({ event }) => void events.push(event) });
 } catch (failure) {
   error = { message: failure.message, payload: failure.payload ?? null };
