@@ -145,7 +145,7 @@ class OpenSockets:
     """All of one application's. `close` is for a server that shuts down, before it closes connections by itself."""
 
     def __init__(self) -> None:
-        self.of_users = AtOnce("connections", MOST_OF_USER)
+        self.of_users: AtOnce = AtOnce("connections", MOST_OF_USER)
         self._open: set[Connection] = set()
         self._closing = False
 
