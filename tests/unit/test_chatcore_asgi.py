@@ -255,7 +255,16 @@ async def test_what_a_body_may_not_have(client: Client, conversation: int, body:
     assert (await client.get(f"/conversations/{conversation}")).json["messages"] == []
 
 
-@pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000, b'{"content": ' + b"9" * 5000 + b"}"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"content": ' + b"9" * 5000 + b"}",
+        b'{"content": "x", "more": [%b]}' % b",".join([b"{}"] * 110_000),
+    ],
+)
 async def test_a_body_that_cannot_be_read(client: Client, conversation: int, body: bytes) -> None:
     answer = await client.call("POST", f"/conversations/{conversation}/chat", pieces=[body])
     answer.problem(400, "validation_failed", "body")

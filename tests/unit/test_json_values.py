@@ -5,10 +5,10 @@ from random import Random
 
 import pytest
 
+from chatcore import json_values
 from chatcore.bounds import JSON
 from chatcore.errors import FieldError, ValidationFailed
-from chatcore_http import json_values
-from chatcore_http.json_values import VALUES, check_values
+from chatcore.json_values import VALUES, check_values
 from chatcore_http.protocols.openai import unstored_responses
 from chatcore_http.protocols.openai.asked import Asked
 

@@ -111,7 +111,7 @@ async def respond(me: Mine, method: str, path: str, *, query: str, headers: Mapp
     A whole body of more than `MAX_BODY_BYTES` is answered 413, that of a message of more than `MAX_MESSAGE_BYTES`."""
     try:
         handler, ids = _found(method, path)
-        fields = Fields.parse(body, MAX_MESSAGE_BYTES if handler in WITH_IMAGES else MAX_BODY_BYTES)
+        fields = await Fields.parse(body, MAX_MESSAGE_BYTES if handler in WITH_IMAGES else MAX_BODY_BYTES)
         answer = await shielded(_called(handler, me, Request(query, headers), fields, ids))
         if isinstance(answer, Sent):
             answer = await _ended(me, answer)

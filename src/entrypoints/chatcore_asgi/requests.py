@@ -11,6 +11,7 @@ from chatcore import ChatOptions, Problem
 from chatcore.bounds import METADATA, check
 from chatcore.entities import ModelConfigId
 from chatcore.errors import FieldError, ValidationFailed
+from chatcore.json_values import check_values
 from chatcore_asgi.types import Receive
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
@@ -36,12 +37,13 @@ class Fields:
         self._named = named
 
     @classmethod
-    def parse(cls, body: bytes, max_bytes: int) -> Self:
+    async def parse(cls, body: bytes, max_bytes: int) -> Self:
         """Read JSON, an object or nothing. Raise `ValidationFailed`, `Refusal`."""
         if len(body) > max_bytes:
             raise Refusal(TOO_LARGE)
         if not body.strip():
             return cls({})
+        await check_values(body)
         try:
             found: Any = json.loads(body.decode())
         except (ValueError, RecursionError) as error:
@@ -144,7 +146,7 @@ async def read(request: Request, receive: Receive, max_bytes: int) -> Fields:
         raise Refusal(TOO_LARGE)
     try:
         async with asyncio.timeout(_BODY_WITHIN):
-            return Fields.parse(await _whole(receive, max_bytes), max_bytes)
+            return await Fields.parse(await _whole(receive, max_bytes), max_bytes)
     except TimeoutError:
         raise Refusal(_TOO_SLOW) from None
 

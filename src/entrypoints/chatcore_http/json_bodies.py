@@ -7,7 +7,7 @@ import msgspec
 from litestar import Request
 from litestar.exceptions import SerializationException, ValidationException
 
-from chatcore_http.json_values import check_values
+from chatcore.json_values import check_values
 
 
 class JSONRequest(Request[Any, Any, Any]):

@@ -13,8 +13,8 @@ from litestar.exceptions import WebSocketDisconnect
 
 from chatcore import Caller, ChatcoreError, Owner, ReplyEvent, SessionWatch
 from chatcore.errors import AccountDisabled, RateLimited, Unauthenticated, ValidationFailed
+from chatcore.json_values import check_values
 from chatcore_app import Settings
-from chatcore_http.json_values import check_values
 from chatcore_http.open_sockets import INVALID_FRAME, UNAUTHENTICATED, Closed, Connection, OpenSockets
 from chatcore_http.protocols.ai_chats import CALLED, AiChats
 from chatcore_http.protocols.ai_sdk_socket import Abort, Channel, Frame, Resume, Send, decoded, token_in

@@ -27,8 +27,8 @@ from chatcore import (
     SendMessage,
 )
 from chatcore.errors import FieldError, NotFound, ValidationFailed
+from chatcore.json_values import MOST_STORED, check_values
 from chatcore.wire import Json
-from chatcore_http.json_values import MOST_STORED, check_values
 from chatcore_http.protocols.openai.asked import Asked
 from chatcore_http.protocols.openai.completion_requests import (
     CreateCompletion,

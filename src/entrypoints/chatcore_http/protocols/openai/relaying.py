@@ -10,8 +10,8 @@ from litestar import Response
 
 from chatcore import Owner, Relayed, RelayModel, SessionWatch
 from chatcore.errors import ChatcoreError
+from chatcore.json_values import FIELDS, check_values
 from chatcore.wire import Problem, encoded, problem
-from chatcore_http.json_values import FIELDS, check_values
 from chatcore_http.leaving import while_connected
 from chatcore_http.protocols.openai.asked import Asked
 from chatcore_http.protocols.openai.errors import error_event, type_of

@@ -21,7 +21,7 @@ from chatcore import (
     Sent,
 )
 from chatcore.errors import FieldError, NotFound, ValidationFailed
-from chatcore_http.json_values import MOST_STORED, check_values
+from chatcore.json_values import MOST_STORED, check_values
 from chatcore_http.protocols.openai.asked import Asked as Body
 from chatcore_http.protocols.openai.fields import read_fields
 from chatcore_http.protocols.openai.following import Following

@@ -9,8 +9,8 @@ import msgspec
 
 from chatcore.bounds import check
 from chatcore.errors import FieldError, ModelNotFound
+from chatcore.json_values import check_values
 from chatcore.wire import Problem, encoded
-from chatcore_http.json_values import check_values
 from chatcore_http.protocols.openai.asked import Asked
 from chatcore_http.protocols.openai.errors import type_of
 from chatcore_http.protocols.openai.ids import message_of_item, reply_of_reasoning

@@ -2,7 +2,7 @@
 
 from asyncio import sleep
 
-from chatcore.errors import ValidationFailed
+from chatcore.errors import FieldError, ValidationFailed
 
 VALUES = b",[{"
 """What stands before values: there is at most one more than these."""
@@ -17,7 +17,7 @@ _SLICE = 128 * 1024
 async def check_values(body: bytes, counted: bytes = VALUES, most: int = MOST) -> None:
     """Raise `ValidationFailed` for a body with more values than that. Other requests have their turn meanwhile."""
     if len(body) > 2 * most and not await _has_at_most(body, counted, most):
-        raise ValidationFailed(detail=f"The JSON has more than {most:,} values.")
+        raise ValidationFailed([FieldError("body", f"must have at most {most:,} values")])
 
 
 async def _has_at_most(body: bytes, counted: bytes, most: int) -> bool:
