@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, inspect, select
 from sqlalchemy import Dialect as EngineDialect
 
 from chatcore_sql._internals import migrating_inside
-from chatcore_sql.dialects import DIALECTS, dialect_of
+from chatcore_sql.dialects import DIALECTS, dialect_named, dialect_of
 from chatcore_sql.migrations import revisions
 from chatcore_sql.migrations.progress import is_half_way
 from chatcore_sql.naming import Naming
@@ -86,7 +86,7 @@ def migration_script(url: str, start: str = "base", *, prefix: str = "", schema:
 
 def script_inside(dialect: EngineDialect, naming: Naming, start: str, revision: str) -> str:
     """As `migration_script`, for the script of a migration of the embedding program's, and its transaction."""
-    ours = DIALECTS["mysql" if dialect.name == "mariadb" else dialect.name]
+    ours = dialect_named(dialect.name)
     naming.check(ours)
     is_mariadb = getattr(dialect, "is_mariadb", False)
     options = ours.unasked("mariadb" if is_mariadb else dialect.name)

@@ -12,5 +12,14 @@ from chatcore_sql.dialects.sqlite import SQLITE
 DIALECTS: Mapping[str, Dialect] = {each.name: each for each in (SQLITE, MYSQL, POSTGRESQL)}
 
 
+_ALSO = {"mariadb": MYSQL.name}
+"""SQLAlchemy's other names for one of these."""
+
+
+def dialect_named(name: str) -> Dialect:
+    """`name`: SQLAlchemy's."""
+    return DIALECTS[_ALSO.get(name, name)]
+
+
 def dialect_of(place: Connection | Engine) -> Dialect:
     return DIALECTS[place.dialect.name]
