@@ -282,7 +282,7 @@ async def test_another_kind_of_database_is_refused(program: Program, me: Mine) -
     await engine.dispose()
 
 
-@pytest.mark.parametrize("url", ["mysql", "postgresql"], indirect=True)
+@pytest.mark.parametrize("driver", ["mysql", "postgresql"], indirect=True)
 @pytest.mark.parametrize("isolation", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
 async def test_a_message_never_follows_what_is_not_the_last(program: Program, me: Mine, isolation: str) -> None:
     """Another one was sent, and answered, after the program's transaction had begun to read."""
@@ -312,7 +312,7 @@ async def test_a_message_never_follows_what_is_not_the_last(program: Program, me
     assert all(message.siblings == (message.id,) for message in messages)
 
 
-@pytest.mark.parametrize("url", ["mysql", "postgresql"], indirect=True)
+@pytest.mark.parametrize("driver", ["mysql", "postgresql"], indirect=True)
 async def test_a_transaction_that_lost_a_deadlock_cannot_be_committed(program: Program, me: Mine) -> None:
     one, two = await me.create(), await me.create()
     lost = 0
@@ -349,7 +349,7 @@ async def test_a_stop_and_a_shutdown_reach_what_waits_for_the_commit(program: Pr
         assert (await me.stop(sent.conversation_id)).status is Status.STOPPED
 
 
-@pytest.mark.parametrize("url", ["mysql", "postgresql"], indirect=True)
+@pytest.mark.parametrize("driver", ["mysql", "postgresql"], indirect=True)
 async def test_the_programs_engine_says_where_the_database_is(
     program: Program, me: Mine, names: dict[str, Any]
 ) -> None:

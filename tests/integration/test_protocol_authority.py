@@ -11,11 +11,12 @@ import pytest_asyncio
 from chatcore.ports import LLMGateway, ModelRelay
 from chatcore_http.error_forms import form_of
 from chatcore_memory import ScriptedModel, ScriptedRelay
-from integration.databases import execute
+from integration.databases import execute, on_one
 from integration.http_app import Answer, Api, api_of, provided, settings_for
 from integration.routes import ROUTES, Route, body_of
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.once]
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.once, on_one]
+# The statements that judge authority are tried on every database by test_every_token.py and the contracts.
 
 NAME = "zanzibar"
 HTTP = [route for route in ROUTES if route[0] != "WS" and form_of(route[1])]

@@ -37,7 +37,7 @@ from chatcore_memory import PlainPasswords, ScriptedModel
 from integration.databases import on_one, only_servers
 from integration.http_app import Api, client_of, provided, serving, settings_for
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "5"))
 EVERY_RUN_ALIKE = "FUZZ_EXAMPLES" not in os.environ
 HOW = settings(
     max_examples=EXAMPLES,

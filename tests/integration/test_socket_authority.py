@@ -11,7 +11,7 @@ import pytest
 from aiohttp import WSMsgType
 
 from chatcore_memory import ScriptedModel, ScriptedRelay
-from integration.databases import execute
+from integration.databases import execute, on_one
 from integration.http_app import Api
 from integration.routes import ROUTES, Route
 from integration.test_protocol_authority import NAME, Zoe, opened, zoe
@@ -94,6 +94,7 @@ async def test_each_socket_is_here() -> None:
 
 
 @ways
+@on_one
 @pytest.mark.parametrize("key", [None, "ck-", "ck-" + "x" * 43, "sk-0123456789"], ids=str)
 async def test_no_key(opened: Opened, zoe: Zoe, way: Way, key: str | None) -> None:
     calls = len(opened[1].calls)
@@ -102,6 +103,7 @@ async def test_no_key(opened: Opened, zoe: Zoe, way: Way, key: str | None) -> No
 
 
 @ways
+@on_one
 @pytest.mark.parametrize("how", ["revoked", "expired", "another scope"])
 async def test_a_key_that_opens_nothing(opened: Opened, zoe: Zoe, way: Way, how: str, database_url: str) -> None:
     key = await zoe.api.key(scopes=["files"] if how == "another scope" else ["chat"])
