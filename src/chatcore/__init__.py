@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from chatcore.clock import SystemClock as SystemClock
     from chatcore.entities import Conversation as Conversation
     from chatcore.entities import ConversationId as ConversationId
+    from chatcore.entities import File as File
+    from chatcore.entities import FileId as FileId
     from chatcore.entities import Image as Image
     from chatcore.entities import Message as Message
     from chatcore.entities import MessageId as MessageId
@@ -120,6 +122,13 @@ if TYPE_CHECKING:
     from chatcore.use_cases.encryption_keys import CountOldKeys as CountOldKeys
     from chatcore.use_cases.encryption_keys import Rotated as Rotated
     from chatcore.use_cases.encryption_keys import RotateKeys as RotateKeys
+    from chatcore.use_cases.files import DeleteFile as DeleteFile
+    from chatcore.use_cases.files import FileLimits as FileLimits
+    from chatcore.use_cases.files import FindFile as FindFile
+    from chatcore.use_cases.files import ListFiles as ListFiles
+    from chatcore.use_cases.files import ReadFile as ReadFile
+    from chatcore.use_cases.files import Uploaded as Uploaded
+    from chatcore.use_cases.files import UploadFile as UploadFile
     from chatcore.use_cases.following import FollowReply as FollowReply
     from chatcore.use_cases.following import StopReply as StopReply
     from chatcore.use_cases.items import DescribeConversation as DescribeConversation
@@ -174,7 +183,7 @@ _HOMES = {
     "chat": "USE_CASES Chat UseCases",
     "clock": "SystemClock",
     "entities": (
-        "Conversation ConversationId Image Message MessageId ModelConfig ModelConfigId OwnerId Page "
+        "Conversation ConversationId File FileId Image Message MessageId ModelConfig ModelConfigId OwnerId Page "
         "Profile Role Scope Session SessionId Status Usage User UserId"
     ),
     "errors": "ChatcoreError",
@@ -206,6 +215,7 @@ _HOMES = {
         "ReadHistory RenameConversation SwitchBranch"
     ),
     "use_cases.encryption_keys": "CountOldKeys Rotated RotateKeys",
+    "use_cases.files": "DeleteFile FileLimits FindFile ListFiles ReadFile Uploaded UploadFile",
     "use_cases.following": "FollowReply StopReply",
     "use_cases.items": "DescribeConversation ListItems ListPath ReadConversation ReadImage ReadItem",
     "use_cases.model_configs": (

@@ -283,6 +283,17 @@ class ModelName(Text):
         return broken
 
 
+class MediaType(Text):
+    """`type/subtype` (RFC 9110 §8.3.1), perhaps with parameters, on one line."""
+
+    __slots__ = ()
+
+    def broken(self, value: str, field: str) -> FieldError | None:
+        if len(value) <= self.maximum and _MEDIA_TYPE.fullmatch(value):
+            return None
+        return FieldError(field, f"must be a media type such as text/plain, of at most {self.maximum} characters")
+
+
 class ApiKey(Text):
     """Printable ASCII characters: it travels in an HTTP header."""
 
@@ -319,6 +330,7 @@ _INVISIBLE = re.compile(
 )
 _AZURE_QUERY = re.compile(r"api-version=[\w.-]{1,64}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(; ?[ -~]*)?", re.ASCII)
 
 
 def _storable(text: str) -> bool:

@@ -64,6 +64,7 @@ from chatcore.use_cases.conversations import (
     SwitchBranch,
 )
 from chatcore.use_cases.encryption_keys import CountOldKeys, RotateKeys
+from chatcore.use_cases.files import DeleteFile, FileLimits, FindFile, ListFiles, ReadFile, UploadFile
 from chatcore.use_cases.following import FollowReply, StopReply
 from chatcore.use_cases.items import DescribeConversation, ListItems, ListPath, ReadConversation, ReadImage, ReadItem
 from chatcore.use_cases.model_configs import (
@@ -133,6 +134,13 @@ class UseCases:
     list_requests: ListRequests
     describe_request: DescribeRequest
     erase_message: EraseMessage
+
+    # Files
+    upload_file: UploadFile
+    list_files: ListFiles
+    find_file: FindFile
+    read_file: ReadFile
+    delete_file: DeleteFile
 
     # Model endpoints
     list_model_configs: ListModelConfigs
@@ -254,6 +262,7 @@ class Chat:
         clock: Clock | None = None,
         cipher: Cipher | None = None,
         limits: RateLimits = UNLIMITED,
+        file_limits: FileLimits | None = None,
         defaults: ChatDefaults | None = None,
         migrate: bool = True,
         grace: float = 20.0,
@@ -304,6 +313,7 @@ class Chat:
             PasswordPolicy: password_policy,
             SessionPolicy: session_policy,
             RateLimits: limits,
+            FileLimits: file_limits or FileLimits(),
             Replies: self._replies,
         }
         self.use_cases: UseCases = UseCases({kind: part for kind, part in parts.items() if part is not None})

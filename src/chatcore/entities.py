@@ -22,6 +22,7 @@ SessionId = NewType("SessionId", str)
 ModelConfigId = NewType("ModelConfigId", int)
 ConversationId = NewType("ConversationId", int)
 MessageId = NewType("MessageId", int)
+FileId = NewType("FileId", int)
 WorkerId = NewType("WorkerId", int)
 
 DEFAULT_ROLE = "user"
@@ -234,6 +235,21 @@ class Image:
     media_type: str
     data: bytes = field(repr=False)
     detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file of an owner's. Its bytes are stored apart (`FileRepo.read`). `collection`: a name for files that belong
+    together. `digest`: the SHA-256 of its bytes; in a collection there is one file with it."""
+
+    id: FileId
+    user_id: OwnerId
+    collection: str
+    name: str
+    media_type: str
+    size: int
+    digest: bytes
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -192,6 +192,11 @@ class TooManyApiKeys(Conflict):
     default_detail = "You have the maximum number of API keys. Revoke one first."
 
 
+class TooManyFiles(Conflict):
+    code = "too_many_files"
+    default_detail = "You have the maximum number of files. Delete one first."
+
+
 class ConversationBusy(Conflict):
     code = "conversation_busy"
     default_detail = "A reply is in progress in this conversation. Wait for it or stop it."
@@ -207,6 +212,17 @@ class StorageFull(ChatcoreError):
     status = 413
     code = "storage_full"
     default_detail = "Your storage is full. Delete conversations that you no longer need."
+
+
+class FileTooLarge(ChatcoreError):
+    """`at_most`: bytes that a file may have."""
+
+    status = 413
+    code = "file_too_large"
+    default_detail = "The file is too large."
+
+    def __init__(self, at_most: int | None = None) -> None:
+        super().__init__(None if at_most is None else f"The file is too large: at most {at_most} bytes are stored.")
 
 
 class RateLimited(ChatcoreError):

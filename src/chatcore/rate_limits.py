@@ -29,9 +29,9 @@ class RateLimits:
 
     `sign_in`: attempts at one account from one address, and per user those with the current password. `register`: new
     accounts, and changes of username or e-mail, which also reveal taken names, from one address; those changes, and new
-    API keys, also per user. `send`: messages, edits and regenerated replies of one user. `search`: pages of one user's
-    searches. `key`: requests with one API key. `requests`: all requests from one address. `replies`: replies in
-    progress for one user.
+    API keys, also per user. `send`: messages, edits, regenerated replies and uploads of one user. `search`: pages of
+    one user's searches. `key`: requests with one API key. `requests`: all requests from one address. `replies`: replies
+    in progress for one user.
     """
 
     limiter: RateLimiter | None = None

@@ -1,9 +1,9 @@
 """The sizes of a user's data, which count against the storage limit.
 
 A conversation counts a flat size, its title included, and its metadata; a message counts a flat size, its texts in
-UTF-8 (content, reasoning, the detail of an error, and its metadata), and the bytes of its images. Metadata, and what a
-client's protocol asked for, count as JSON. Requests over the limit are refused; a model's text is always stored, and
-counts.
+UTF-8 (content, reasoning, the detail of an error, and its metadata), and the bytes of its images; a file counts a flat
+size and its bytes. Metadata, and what a client's protocol asked for, count as JSON. Requests over the limit are
+refused; a model's text is always stored, and counts.
 """
 
 import json
@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatcore.entities import Conversation, Image, Message, OwnerId, Request
+from chatcore.entities import Conversation, File, Image, Message, OwnerId, Request
 from chatcore.texts import utf8_length
 
 MAX_STORAGE_BYTES = 1024**3
 CONVERSATION_BYTES = 1024
 MESSAGE_BYTES = 256
+FILE_BYTES = 1024
 
 
 def size_of(message: Message) -> int:
@@ -46,6 +47,10 @@ def images_size(images: Iterable[Image]) -> int:
 
 def request_size(request: Request) -> int:
     return json_size(request.body)
+
+
+def file_size(file: File) -> int:
+    return FILE_BYTES + file.size
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from sqlalchemy.pool import NullPool
 from chatcore.entities import Scope
 from chatcore_sql.tables import (
     conversations,
+    file_parts,
+    files,
     message_images,
     messages,
     metadata,
@@ -81,8 +83,8 @@ def worker_of(conversation: int) -> int | None:
     return 10**6 if number in (70, 100) else number % WORKERS + 1
 
 
-def digest_of(session: int) -> bytes:
-    return session.to_bytes(32, "big")
+def digest_of(number: int) -> bytes:
+    return number.to_bytes(32, "big")
 
 
 def at(number: int) -> Any:
@@ -98,7 +100,7 @@ async def fill(url: str) -> None:
             while batch := list(islice(left, 5000)):
                 await connection.execute(insert(table), batch)
         if engine.dialect.name == "postgresql":
-            for name in ("owners", "model_configs", "conversations", "messages", "workers"):
+            for name in ("owners", "model_configs", "conversations", "messages", "files", "workers"):
                 await connection.exec_driver_sql(
                     f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), max(id)) FROM {name}"
                 )
@@ -293,6 +295,28 @@ def _message_images() -> Rows:
             }
 
 
+def _files() -> Rows:
+    """With the ids of the configurations."""
+    for config in _model_configs():
+        yield {
+            "id": config["id"],
+            "user_id": config["user_id"],
+            "collection": f"collection{config['id'] % 2}",
+            "name": "notes.txt",
+            "media_type": "text/plain",
+            "size": 0,
+            "digest": digest_of(config["id"]),
+            "created_at": config["created_at"],
+        }
+
+
+def _file_parts() -> Rows:
+    """Two of each, without their bytes."""
+    for file in _files():
+        for number in range(2):
+            yield {"user_id": file["user_id"], "file_id": file["id"], "number": number, "data": b""}
+
+
 def _reply_log() -> Rows:
     for conversation in _conversations():
         for row in range(20 if conversation["writing_reply_id"] else 0):
@@ -321,6 +345,8 @@ _TABLES: dict[Table, Any] = {
     messages: _messages,
     requests: _requests,
     message_images: _message_images,
+    files: _files,
+    file_parts: _file_parts,
     reply_log: _reply_log,
     workers: _workers,
 }

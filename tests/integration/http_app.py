@@ -282,6 +282,11 @@ class Api:
         """A new personal API key: its ApiKey with the key itself."""
         return (await self.post("/auth/keys/create", {"name": "laptop", **fields})).ok(201)
 
+    async def file(self, data: bytes = b"The sky is blue.", **query: str) -> Any:
+        """A new file."""
+        named = "&".join(f"{name}={value}" for name, value in query.items())
+        return (await self.call("POST", f"/files?{named}", data)).ok(201)
+
     async def messages(self, conversation_id: int) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = (await self.get(f"/conversations/{conversation_id}")).ok()["messages"]
         return messages

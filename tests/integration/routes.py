@@ -79,6 +79,11 @@ PRIVATE: dict[Route, Any] = {
     ("GET", "/conversations/{conversation_id}/messages/{message_id}/images/{number}"): None,
     ("GET", "/conversations/{conversation_id}/reply"): None,
     ("POST", "/conversations/{conversation_id}/stop"): None,
+    ("POST", "/files"): None,
+    ("GET", "/files"): None,
+    ("GET", "/files/{file_id}"): None,
+    ("GET", "/files/{file_id}/content"): None,
+    ("POST", "/files/{file_id}/delete"): None,
     ("POST", "/chat"): {"message": "Hello", "conversation_id": THEIRS},
     ("POST", "/agent/chat"): {"message": "Hello"},
     ("GET", "/agent/conversations"): None,
@@ -168,6 +173,8 @@ BODIED = [route for route in HTTP if TABLE.get(route) is not None]
 """Those that read a body. `None` in the table says that a route reads none, `{}` that it needs none."""
 FORMS = [("POST", "/v1/auth/token")]
 """Those of them that read a form, and no JSON."""
+RAW = [("POST", "/files")]
+"""Those that store whatever is sent."""
 QUERIES = {("POST", "/v1/chats/message"): "?chat_id={chat_id}", ("GET", "/conversations/search"): "?q=sky"}
 """What has to be in the URL besides."""
 _KEEPING = [("POST", "/auth/config/{config_id}/check"), ("POST", "/v1/auth/test_token")]
@@ -182,6 +189,7 @@ IDS: dict[str, object] = {
     "session_id": "one",
     "key_id": "one",
     "message_id": 1,
+    "file_id": 1,
     "user_id": 1,
     "chat_id": 1,
     "model_id": "demo",

@@ -117,7 +117,7 @@ async def test_what_is_private_says_so(document: Json) -> None:
 async def test_success_is_200_and_201_where_something_is_created(document: Json) -> None:
     creating = {
         *("/auth/register", "/v1/auth/register", "/user/register"),
-        *("/auth/config/create", "/auth/keys/create", "/conversations/create", "/v1/chats"),
+        *("/auth/config/create", "/auth/keys/create", "/conversations/create", "/v1/chats", "/files"),
     }
     for method, path, operation in operations(document):
         good = {status for status in operation["responses"] if status.startswith("2")}
@@ -208,7 +208,7 @@ async def test_what_stores_says_that_storage_may_be_full(document: Json) -> None
     storing = {
         *("conversations_create", "conversations_import", "conversations_chat", "conversations_messages"),
         *("conversations_messages_edit", "conversations_regenerate", "agent_chat", "chat", "v1_chats"),
-        *("v1_chats_message", "v1_chats_message_by_query"),
+        *("v1_chats_message", "v1_chats_message_by_query", "files_upload"),
     }
     found = {
         operation["operationId"]
@@ -419,6 +419,7 @@ BODIES: dict[str, Json] = {
 LEFT_ALONE = {
     "/v1/chats/{chat_id}",
     "/auth/me/export",  # JSON Lines
+    "/files/{file_id}/content",  # bytes
     "/auth/logout",
     "/auth/me/delete",
     "/auth/sessions/revoke-others",

@@ -142,6 +142,7 @@ async def account_of(world: World, name: str) -> Account:
         "message_id": said["message"]["id"],
         "session_id": session_id,
         "key_id": (await api.key())["id"],
+        "file_id": (await api.file())["id"],
         "user_id": victim,
     }
     return Account(

@@ -55,6 +55,7 @@ async def ids(alice: Api) -> dict[str, Any]:
         "config_id": (await alice.post("/auth/config/create", config)).ok(201)["id"],
         "session_id": (await alice.get("/auth/sessions")).ok()["items"][0]["id"],
         "key_id": (await alice.key())["id"],
+        "file_id": (await alice.file())["id"],
         "user_id": (await alice.get("/auth/me")).ok()["id"],
     }
 

@@ -127,6 +127,7 @@ async def world(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
             "message_id": said["message"]["id"],
             "session_id": session_id,
             "key_id": (await zoe.key())["id"],
+            "file_id": (await zoe.file())["id"],
             "user_id": tokens["user"]["id"],
         }
         yield World(stranger, model, zoe, ids)

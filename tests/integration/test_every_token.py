@@ -207,6 +207,7 @@ async def account_of(stranger: Api, root: Api, name: str, database_url: str) -> 
         "number": 0,
         "session_id": claims.session_id,
         "key_id": (await api.key())["id"],
+        "file_id": (await api.file())["id"],
         "user_id": claims.user_id,
     }
     return Account(

@@ -165,7 +165,7 @@ async def test_each_route_for_each_scope(api: Api, scope: str) -> None:
             "message_id": 1,
             "user_id": 10**9,
         }
-        ids |= {"config_id": 10**9, "session_id": "one", "key_id": "one"}
+        ids |= {"file_id": 10**9, "config_id": 10**9, "session_id": "one", "key_id": "one"}
         answer = await key.call(route[0], path_of(route, ids), body_of(route, 10**9))
         needed = needed_by(route)
         if needed is None or needed not in {"chat": ("chat", "read")}.get(scope, (scope,)):
@@ -178,17 +178,20 @@ def needed_by(route: Route) -> str | None:
     method, path = route
     if path.startswith(CLOSED):
         return None
+    if path.startswith("/files"):
+        return "files"
     return "read" if method == "GET" else "chat"
 
 
 @on_one
 async def test_a_key_of_another_finds_nothing(api: Api) -> None:
     ada = await api.user()
-    key = await with_key(await api.user())
-    conversation = await ada.conversation()
+    key = await with_key(await api.user(), "chat", "files")
+    conversation, file = await ada.conversation(), await ada.file()
+    ids = {"file_id": file["id"]}
     for route in PRIVATE_HTTP:
         if "{" in route[1] and not route[1].startswith(CLOSED):
-            path = path_of(route, {"conversation_id": conversation, "chat_id": conversation, "message_id": 1})
+            path = path_of(route, {"conversation_id": conversation, "chat_id": conversation, "message_id": 1, **ids})
             (await key.call(route[0], path, body_of(route, 10**9))).problem(404, "not_found")
     (await key.get("/conversations")).ok()
 

@@ -142,6 +142,7 @@ async def ids_of(ada: Api) -> dict[str, Any]:
         "conversation_id": conversation,
         "chat_id": conversation,
         "message_id": 1,
+        "file_id": (await ada.file())["id"],
         "number": 0,
         "session_id": (await ada.get("/auth/sessions")).ok()["items"][0]["id"],
         "user_id": (await ada.get("/auth/me")).ok()["id"],

@@ -18,6 +18,7 @@ from chatcore.entities import (
     Conversation,
     ConversationId,
     Failure,
+    FileId,
     Image,
     Message,
     MessageId,
@@ -36,6 +37,7 @@ from chatcore.entities import (
 from chatcore.ports import (
     Administration,
     ConversationRepo,
+    FileRepo,
     Idempotency,
     LogCursor,
     LogEntry,
@@ -70,6 +72,7 @@ REPOSITORIES = {
     "conversations": ConversationRepo,
     "messages": MessageRepo,
     "requests": RequestRepo,
+    "files": FileRepo,
     "reply_log": ReplyLog,
     "workers": Workers,
     "unfinished": UnfinishedReplies,
@@ -374,6 +377,29 @@ CALLS: Mapping[str, Sequence[Call]] = {
             it.owner, it.conversation, [MessageId(it.message - 1), it.message], max_bytes=1000
         )
     ],
+    "files.add": [
+        lambda work, it: work.files.add(
+            it.owner,
+            collection="new",
+            name="notes.txt",
+            media_type="text/plain",
+            size=0,
+            digest=filling.digest_of(it.config),
+            now=NOW,
+        )
+    ],
+    "files.write": [lambda work, it: work.files.write(it.owner, FileId(it.config), 2, b"x")],
+    "files.get": [lambda work, it: work.files.get(it.owner, FileId(it.config))],
+    "files.same": [
+        lambda work, it: work.files.same(it.owner, f"collection{it.config % 2}", filling.digest_of(it.config))
+    ],
+    "files.list": [
+        lambda work, it: work.files.list(it.owner, collection=None, before=None, limit=20),
+        lambda work, it: work.files.list(it.owner, collection="collection1", before=FileId(it.config + 1), limit=20),
+    ],
+    "files.count": [lambda work, it: work.files.count(it.owner, limit=1000)],
+    "files.read": [lambda work, it: work.files.read(it.owner, FileId(it.config), 1)],
+    "files.delete": [lambda work, it: work.files.delete(it.owner, FileId(it.config))],
     "requests.add": [lambda work, it: work.requests.add(a_request(it))],
     "requests.get": [lambda work, it: work.requests.get(it.owner, it.message)],
     "requests.list": [
@@ -424,8 +450,8 @@ ANY_WAY = {
 }
 """Methods that may find the rows of these tables otherwise."""
 
-READS_ALL = {*ANY_WAY, "messages.tree"} - {"workers.renew"}
-"""Methods that may read as much as there is: of one conversation, or of what has to be undone."""
+READS_ALL = {*ANY_WAY, "messages.tree", "files.count"} - {"workers.renew"}
+"""Methods that may read as much as there is: of one conversation, of a user's files, or of what has to be undone."""
 
 READS_AT_MOST = {"sqlite": 10_000, "mysql": 450, "postgresql": 120}
 """Rows that a call may read for a page of 20 and what belongs to it, where MySQL counts each table that it makes for
@@ -436,7 +462,7 @@ ITS_OWN = 2200
 """Rows of the early owner, and not those of all who wrote later, that a plan for these values may read."""
 
 
-ADDING = (".add", ".add_users", ".restore", ".append", ".add_session", ".add_refresh_token")
+ADDING = (".add", ".write", ".add_users", ".restore", ".append", ".add_session", ".add_refresh_token")
 """Methods that may look for nothing."""
 
 

@@ -134,6 +134,10 @@ REQUESTS: Mapping[str, Request] = {
     "POST /v1/chats/{chat_id}/message": lambda api, it, _: api.post(
         f"/v1/chats/{it}/message", {"role": "user", "content": "Hi"}
     ),
+    "POST /files": lambda api, _, __: api.call("POST", "/files", b"Another file."),
+    "GET /files": lambda api, _, __: api.get("/files"),
+    "GET /files/{file_id}/content": lambda api, _, known: api.get(f"/files/{known['file']['id']}/content"),
+    "POST /files/{file_id}/delete": lambda api, _, known: api.post(f"/files/{known['file']['id']}/delete"),
     "GET /health": lambda api, _, __: api.get("/health"),
     "GET /ready": lambda api, _, __: api.get("/ready"),
 }
@@ -155,9 +159,10 @@ async def test_a_route_sends_what_the_document_says(sent_and_api: tuple[Sent, Ap
     for _ in range(2):  # so that there are messages, and connections
         await api.post(f"/conversations/{conversation}/chat", {"content": "Hi"}, EVENTS)
     await api.post(f"/conversations/{conversation}/regenerate", None, EVENTS)
-    messages, key = await api.messages(conversation), await api.key()
+    messages, key, file = await api.messages(conversation), await api.key(), await api.file()
+    known = {**tokens, "messages": messages, "key": key, "file": file}
     sent.statements.clear()
-    answer = await REQUESTS[route](api, conversation, {**tokens, "messages": messages, "key": key})
+    answer = await REQUESTS[route](api, conversation, known)
     assert answer.status in (200, 201, 204), answer
     statements = sent.of_requests()
     assert len(statements) == ROUTES[route], "\n".join(statements)

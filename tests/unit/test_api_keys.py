@@ -46,7 +46,7 @@ OPEN = {
         "UploadConversation",
     },
     Scope.READ: set[str](),
-    Scope.FILES: set[str](),
+    Scope.FILES: {"DeleteFile", "UploadFile"},
 }
 """What a key of each scope may do, of all use cases that ask who does it."""
 ASKING = [kind for kind in USE_CASES if {"by", "caller"} & parameters_of(kind).keys()]

@@ -22,6 +22,7 @@ from chatcore import (
     DeleteAccount,
     Earlier,
     EraseMessage,
+    FileLimits,
     ImportConversations,
     ListConversations,
     ListCursor,
@@ -72,6 +73,10 @@ async def lines() -> AsyncIterator[Line]:
 async def no_export() -> AsyncIterator[Line]:
     raise ValidationFailed(detail="These are no lines of an export.")
     yield Line(1, EndOfExport())  # pragma: no cover
+
+
+async def said(data: bytes = b"The sky is blue.") -> AsyncGenerator[bytes, None]:
+    yield data
 
 
 def requested(reply: Message) -> Request:
@@ -164,13 +169,15 @@ async def scene(world: World) -> AsyncIterator[Scene]:
         tokens = {"access_token": ada.access_token, "refresh_token": ada.refresh_token}
         created = await world.create_api_key(caller=caller, name="laptop")
         keys = {"key": created.key, "key_id": created.session.id, "needs": Scope.CHAT}
-        ids |= {"reply_id": sent.reply.id}
+        file = await world.upload_file(by=caller, name="notes.txt", data=said())
+        ids |= {"reply_id": sent.reply.id, "file_id": file.file.id}
         more = {
             "kind": "response",
             "metadata": {"a": "b"},
             "content": "Hi?",
             "title": "Plans",
             "q": "Hi",
+            "data": said(b"More."),
             "items": [Earlier(Role.USER, "Hi")],
             "role": "admin",
             "lines": lines(),
@@ -250,7 +257,7 @@ async def out_of_bounds(_: Scene, use_case: Any) -> dict[str, Any]:
 
 @provokes(errors.NotFound)
 async def unknown(_: Scene, use_case: Any) -> dict[str, Any]:
-    ids = ("conversation_id", "config_id", "user_id", "session_id", "key_id", "name", "reply_id")
+    ids = ("conversation_id", "config_id", "user_id", "session_id", "key_id", "name", "reply_id", "file_id")
     found = [name for name in ids if name in parameters_of(use_case)]
     return {name: "nobody" if name in ("name", "session_id", "key_id") else UNKNOWN for name in found[:1]}
 
@@ -329,6 +336,18 @@ async def one_is_too_many(_: Scene, __: Any) -> dict[str, Any]:
 @provokes(errors.TooManyApiKeys)
 async def two_are_too_many(_: Scene, __: Any) -> dict[str, Any]:
     pytest.MonkeyPatch().setattr(api_keys, "MAX_KEYS", 1)
+    return {}
+
+
+@provokes(errors.TooManyFiles)
+async def none_may_be_stored(scene: Scene, _: Any) -> dict[str, Any]:
+    scene.made_of["file_limits"] = FileLimits(files=0)
+    return {}
+
+
+@provokes(errors.FileTooLarge)
+async def longer_than_it_may_be(scene: Scene, _: Any) -> dict[str, Any]:
+    scene.made_of["file_limits"] = FileLimits(size=1)
     return {}
 
 

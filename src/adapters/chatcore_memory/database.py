@@ -12,6 +12,7 @@ from chatcore.ports import (
     Administration,
     Clock,
     ConversationRepo,
+    FileRepo,
     MessageRepo,
     ModelConfigRepo,
     OwnerRepo,
@@ -29,6 +30,7 @@ from chatcore.storage import MAX_STORAGE_BYTES
 from chatcore_memory.accounts import MemoryTokens, MemoryUsers
 from chatcore_memory.administration import MemoryAdministration, MemorySealedKeys
 from chatcore_memory.conversations import MemoryConversations, MemoryModelConfigs
+from chatcore_memory.files import MemoryFiles
 from chatcore_memory.messages import MemoryMessages, MemoryReplyLog
 from chatcore_memory.owners import MemoryOwners
 from chatcore_memory.requests import MemoryRequests
@@ -129,6 +131,7 @@ class MemoryUnitOfWork(UnitOfWork):
         self.conversations: ConversationRepo = MemoryConversations(transaction)
         self.messages: MessageRepo = MemoryMessages(transaction)
         self.requests: RequestRepo = MemoryRequests(transaction)
+        self.files: FileRepo = MemoryFiles(transaction)
         self.reply_log: ReplyLog = MemoryReplyLog(transaction)
         self.workers: Workers = MemoryWorkers(transaction)
         self.unfinished: UnfinishedReplies = MemoryUnfinished(transaction)

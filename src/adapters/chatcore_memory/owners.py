@@ -50,7 +50,13 @@ class MemoryOwners(OwnerRepo):
 
     async def delete_some(self, owner: OwnerId, *, limit: int) -> int:
         def remove(state: State) -> int:
-            tables: tuple[dict[Any, Any], ...] = (state.messages, state.reply_log, state.conversations, state.closing)
+            tables: tuple[dict[Any, Any], ...] = (
+                state.messages,
+                state.reply_log,
+                state.conversations,
+                state.closing,
+                state.files,
+            )
             for table in tables:
                 keys: list[Any] = [key for key, thing in table.items() if thing.user_id == owner][:limit]
                 for key in keys:
@@ -72,6 +78,8 @@ class MemoryOwners(OwnerRepo):
             state.closing = without(state.closing, owner)
             state.messages = without(state.messages, owner)
             state.requests = without(state.requests, owner)
+            state.files = without(state.files, owner)
+            state.file_parts = {key: part for key, part in state.file_parts.items() if key[0] in state.files}
             state.images = {place: images for place, images in state.images.items() if place[0] != owner}
             state.idempotency = {key: named for key, named in state.idempotency.items() if key in state.messages}
             state.reply_log = without(state.reply_log, owner)

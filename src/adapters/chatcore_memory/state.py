@@ -10,6 +10,8 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from chatcore.entities import (
     Conversation,
     ConversationId,
+    File,
+    FileId,
     Image,
     Message,
     MessageId,
@@ -90,6 +92,8 @@ class State:
     depths: dict[MessageId, int] = field(default_factory=dict[MessageId, int])
     requests: dict[MessageId, Request] = field(default_factory=dict[MessageId, Request])
     images: dict[Place, Sequence[Image]] = field(default_factory=dict[Place, Sequence[Image]])
+    files: dict[FileId, File] = field(default_factory=dict[FileId, File])
+    file_parts: dict[tuple[FileId, int], bytes] = field(default_factory=dict[tuple[FileId, int], bytes])
     inactive: set[MessageId] = field(default_factory=set[MessageId])
     cuts: dict[MessageId, Sequence[int]] = field(default_factory=dict[MessageId, Sequence[int]])
     reply_log: dict[tuple[MessageId, int], LogEntry] = field(default_factory=dict[tuple[MessageId, int], LogEntry])

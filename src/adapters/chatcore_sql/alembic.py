@@ -6,7 +6,7 @@
 and in a migration of its own:
 
     from chatcore_sql.alembic import downgrade_op, upgrade_op
-    def upgrade(): upgrade_op("chatcore_0016", "chat_")
+    def upgrade(): upgrade_op("chatcore_0017", "chat_")
     def downgrade(): downgrade_op("base", "chat_")
 
 Or leave the tables to `Chat(migrate=True)`: they have a version table of their own either way, `chat_chatcore_version`.

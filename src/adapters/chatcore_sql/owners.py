@@ -18,6 +18,7 @@ from chatcore_sql.tables import (
     LARGEST_ID,
     Id,
     conversations,
+    files,
     messages,
     owners,
     reply_log,
@@ -31,6 +32,7 @@ _o = owners.c
 _c = conversations.c
 _m = messages.c
 _r = reply_log.c
+_f = files.c
 _OPEN = (_o.id == bindparam("owner"), _o.closed_at.is_(None))
 
 _ADD = insert(owners)
@@ -64,6 +66,9 @@ _SOME_CONVERSATIONS = newest_first(
     {_c.user_id: bindparam("owner")},
     _c.id,
 ).limit(LIMIT)
+_SOME_FILES = newest_first(
+    select(_f.id).with_hint(files, **by_index("ix_files_user_id_id")), {_f.user_id: bindparam("owner")}, _f.id
+).limit(LIMIT)
 _SOME_LOG = select(_r.reply_id).where(_r.user_id == bindparam("owner")).distinct().limit(LIMIT)
 _THESE: BindParameter[int] = bindparam("these", expanding=True)
 # With the part of a batch that goes at once: for each conversation PostgreSQL looks for its messages once more, among
@@ -72,6 +77,7 @@ _DELETIONS = (
     (1, _SOME_MESSAGES, delete(messages).where(_m.user_id == bindparam("owner"), _m.id.in_(_THESE))),
     (1, _SOME_LOG, delete(reply_log).where(_r.user_id == bindparam("owner"), _r.reply_id.in_(_THESE))),
     (20, _SOME_CONVERSATIONS, delete(conversations).where(_c.user_id == bindparam("owner"), _c.id.in_(_THESE))),
+    (500, _SOME_FILES, delete(files).where(_f.user_id == bindparam("owner"), _f.id.in_(_THESE))),
 )
 
 

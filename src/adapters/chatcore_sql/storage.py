@@ -7,11 +7,11 @@ from sqlalchemy import BigInteger, ColumnElement, FromClause, Select, bindparam,
 from sqlalchemy.exc import IntegrityError
 
 from chatcore.errors import Contention, StorageFull
-from chatcore.storage import CONVERSATION_BYTES, MESSAGE_BYTES, StorageChange, StorageLedger
+from chatcore.storage import CONVERSATION_BYTES, FILE_BYTES, MESSAGE_BYTES, StorageChange, StorageLedger
 from chatcore_sql.dialects.mysql import by_index
 from chatcore_sql.functions import octet_length
 from chatcore_sql.statements import Statements
-from chatcore_sql.tables import conversations, message_images, messages, owners, requests, user_storage
+from chatcore_sql.tables import conversations, files, message_images, messages, owners, requests, user_storage
 
 _s = user_storage.c
 _m = messages.c
@@ -61,9 +61,15 @@ _begun = (
 _said = _sum_of(messages).where(_m.user_id == owners.c.id).scalar_subquery()
 _requested = _asked.where(requests.c.user_id == owners.c.id).scalar_subquery()
 _shown = _pictured.where(_i.user_id == owners.c.id).scalar_subquery()
+_filed = (
+    select(func.coalesce(func.sum(FILE_BYTES + files.c.size), 0))
+    .select_from(files)
+    .where(files.c.user_id == owners.c.id)
+    .scalar_subquery()
+)
 _COUNT = insert(user_storage).from_select(
     ["user_id", "stored_bytes"],
-    select(owners.c.id, _begun + _said + _requested + _shown).where(owners.c.id == bindparam("user")),
+    select(owners.c.id, _begun + _said + _requested + _shown + _filed).where(owners.c.id == bindparam("user")),
 )
 
 

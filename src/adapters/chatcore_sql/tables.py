@@ -443,6 +443,33 @@ message_images: Table = Table(
     Index(None, "user_id", "conversation_id"),
 )
 
+files: Table = Table(
+    TableName("files"),
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("user_id", Id, ForeignKey("owners.id", ondelete="CASCADE"), nullable=False),
+    Column("collection", String(100), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("media_type", String(100), nullable=False),
+    Column("size", BigInteger, nullable=False),  # in bytes
+    Column("digest", Digest, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    UniqueConstraint("user_id", "id"),
+    UniqueConstraint("user_id", "digest", "collection"),
+    Index(None, "user_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+file_parts: Table = Table(
+    TableName("file_parts"),
+    metadata,
+    Column("user_id", Id, primary_key=True, autoincrement=False),
+    Column("file_id", Id, primary_key=True, autoincrement=False),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("data", Blob, nullable=False),
+    ForeignKeyConstraint(["user_id", "file_id"], ["files.user_id", "files.id"], ondelete="CASCADE"),
+)
+
 # No foreign keys: one reply that was deleted meanwhile must not keep a whole batch out of the log.
 reply_log: Table = Table(
     TableName("reply_log"),

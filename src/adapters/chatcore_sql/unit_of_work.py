@@ -7,6 +7,7 @@ from typing import Any
 from chatcore.ports import (
     Administration,
     ConversationRepo,
+    FileRepo,
     MessageRepo,
     ModelConfigRepo,
     OwnerRepo,
@@ -23,6 +24,7 @@ from chatcore.shielding import shielded
 from chatcore.storage import StorageLedger
 from chatcore_sql.administration import SqlAdministration, SqlSealedKeys
 from chatcore_sql.conversations import SqlConversationRepo
+from chatcore_sql.files import SqlFileRepo
 from chatcore_sql.messages import SqlMessageRepo
 from chatcore_sql.model_configs import SqlModelConfigRepo
 from chatcore_sql.owners import SqlOwnerRepo
@@ -47,6 +49,7 @@ class SqlUnitOfWork(UnitOfWork):
         self.conversations: ConversationRepo = SqlConversationRepo(statements, ledger)
         self.messages: MessageRepo = SqlMessageRepo(statements, ledger)
         self.requests: RequestRepo = SqlRequestRepo(statements, ledger)
+        self.files: FileRepo = SqlFileRepo(statements, ledger)
         self.reply_log: ReplyLog = SqlReplyLog(statements)
         self.workers: Workers = SqlWorkers(statements)
         self.unfinished: UnfinishedReplies = SqlUnfinishedReplies(statements)

@@ -17,6 +17,7 @@ A method runs to completion despite the cancellation of its caller, and raises t
 from chatcore.ports.accounts import Administration, NewUser, UserRepo
 from chatcore.ports.clock import Clock
 from chatcore.ports.conversations import NO_METADATA, ConversationRepo, Hit, Matches, MessageRef
+from chatcore.ports.files import FILE_PART, FileRepo
 from chatcore.ports.messages import PAGE_BYTES, Idempotency, MessageRepo, Node
 from chatcore.ports.model_configs import Cipher, ModelConfigRepo, SealedKeys
 from chatcore.ports.models import (
@@ -43,6 +44,7 @@ from chatcore.ports.unit_of_work import AuthorityWork, HookWork, Transaction, Un
 from chatcore.ports.workers import Heartbeat, UnfinishedReplies, Workers
 
 __all__ = [
+    "FILE_PART",
     "NO_METADATA",
     "PAGE_BYTES",
     "AccessClaims",
@@ -52,6 +54,7 @@ __all__ = [
     "Clock",
     "ConversationRepo",
     "Delta",
+    "FileRepo",
     "Heartbeat",
     "Hit",
     "HookWork",

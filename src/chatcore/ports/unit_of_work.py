@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from chatcore.ports.accounts import Administration, UserRepo
 from chatcore.ports.conversations import ConversationRepo
+from chatcore.ports.files import FileRepo
 from chatcore.ports.messages import MessageRepo
 from chatcore.ports.model_configs import ModelConfigRepo, SealedKeys
 from chatcore.ports.owners import OwnerRepo
@@ -68,6 +69,7 @@ class UnitOfWork(AuthorityWork, HookWork, Protocol):
     users: UserRepo
     model_configs: ModelConfigRepo
     requests: RequestRepo
+    files: FileRepo
     reply_log: ReplyLog
     workers: Workers
     unfinished: UnfinishedReplies

@@ -26,6 +26,7 @@ from chatcore import (
     USE_CASES,
     ChatDefaults,
     ExpirySweep,
+    FileLimits,
     ModelEndpoint,
     PasswordPolicy,
     PromptLimits,
@@ -204,6 +205,10 @@ class Core(Provider):
     @provide
     def rate_limits(self, settings: Settings, limiter: RateLimiter) -> RateLimits:
         return RateLimits(limiter=limiter, replies=settings.max_replies_per_user, **settings.rate_limits)
+
+    @provide
+    def file_limits(self, settings: Settings) -> FileLimits:
+        return FileLimits(size=settings.max_file_bytes, files=settings.max_files_per_user)
 
     @provide
     def search(self, settings: Settings, unit_of_work: UnitOfWorkFactory, limits: RateLimits) -> SearchConversations:

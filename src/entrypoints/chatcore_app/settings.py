@@ -106,6 +106,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     body_timeout: Seconds = 30
     max_unfinished_body_bytes: Positive = 64 * 1024 * 1024
     max_import_bytes: Positive = 256 * 1024 * 1024
+    max_file_bytes: Positive = 20 * 1024 * 1024
+    max_files_per_user: Positive = 1000
     rate_limit_sign_in: str = "10/minute"
     rate_limit_register: str = ""
     rate_limit_send: str = ""

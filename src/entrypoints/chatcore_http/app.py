@@ -50,6 +50,7 @@ from chatcore_http.routes import (
     chat,
     conversations,
     docs,
+    files,
     model_configs,
     own_data,
     socket,
@@ -138,6 +139,7 @@ def api_routers(settings: Settings, parts: Collection[Part] = ALL_PARTS) -> list
     found += [*model_configs.routers(), *conversations.routers()]
     found += chat.routers(max_body_bytes=settings.max_relay_body_bytes)
     found += own_data.routers(max_import_bytes=settings.max_import_bytes)
+    found += files.routers(max_file_bytes=settings.max_file_bytes)
     if Part.ADMINISTRATION in parts:
         found += administration.routers()
     if Part.SYSTEMS in parts:

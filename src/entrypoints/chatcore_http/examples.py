@@ -122,7 +122,18 @@ _HIT = {
     "score": None,
 }
 
+_FILE = {
+    "id": 3,
+    "collection": "default",
+    "name": "sky.txt",
+    "media_type": "text/plain",
+    "size": 16,
+    "sha256": "35d091262b3dd7a9a8d1ebae70e0ff3a6e9bbbf7c6ceb7f1cd2d4ddf3ea25a23",
+    "created_at": _THEN,
+}
 EXAMPLES: dict[str, Any] = {
+    "File": _FILE,
+    "Files": {"items": [_FILE], "has_more": False},
     "About": {"name": "chatcore", "version": "0.1.0", "status": "running"},
     "Ready": {"status": "ready", "old_keys": 0},
     "Said": {"message": "Signed out."},

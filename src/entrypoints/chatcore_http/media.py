@@ -61,6 +61,25 @@ IMPORTS: Json = {
 """`format`, or the beginning of the body, decides which it is; the Content-Type does not."""
 
 
+FILE_FORM: Json = {
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "required": ["file"],
+            "properties": {
+                "collection": {"type": "string", "description": "`default` by default. Comes before the file."},
+                "file": {"type": "string", "format": "binary"},
+            },
+        },
+        "example": {"collection": "default", "file": "The sky is blue."},
+    },
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}, "example": "The sky is blue."},
+}
+FILE_CONTENT: Json = {
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}, "example": "The sky is blue."}
+}
+
+
 def form_of(shape: type) -> Json:
     return {FORM: {"schema": {"$ref": reference_to(shape)}}}
 

@@ -9,6 +9,7 @@ from litestar.di import Provide
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import PathParameter, QueryParameter
 
+from chatcore import Scope
 from chatcore_http.auth import (
     SECURITY,
     SECURITY_WITH_KEYS,
@@ -51,14 +52,21 @@ def answering(shape: type | None, description: str, **more: Any) -> ResponseSpec
 
 
 def private_router(
-    path: str, handlers: list[Any], *, tag: str, role: str | None = None, keys: bool = False, **more: Any
+    path: str,
+    handlers: list[Any],
+    *,
+    tag: str,
+    role: str | None = None,
+    keys: bool = False,
+    scope: Scope | None = None,
+    **more: Any,
 ) -> Router:
     """Make a router for signed-in users, with this role if given; handlers get the user as `caller`. `keys`: personal
-    API keys open it, too. `more`: options of the router."""
+    API keys open it, too, with `scope` or by default as `allows` says. `more`: options of the router."""
     return DishkaRouter(
         path=path,
         route_handlers=handlers,
-        guards=[allows() if keys else signed_in, *([] if role is None else [require_role(role)])],
+        guards=[allows(scope) if keys else signed_in, *([] if role is None else [require_role(role)])],
         security=SECURITY_WITH_KEYS if keys else SECURITY,
         dependencies={"caller": Provide(provide_caller, sync_to_thread=False)},
         tags=[tag],

@@ -1,5 +1,6 @@
 """The JSON shapes of the wire, each with the way from its entity. Other fields are ignored."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
@@ -97,6 +98,29 @@ class NewConversation(msgspec.Struct, frozen=True):
 
 class Rename(msgspec.Struct, frozen=True):
     title: Annotated[str, Meta(examples=["Plans for the summer"])]
+
+
+class File(Shape, frozen=True):
+    """`sha256`: of its bytes, in hexadecimal digits."""
+
+    id: int
+    collection: str
+    name: str
+    media_type: str
+    size: int
+    sha256: str
+    created_at: datetime
+
+    @classmethod
+    def of(cls, entity: entities.File) -> Self:
+        return msgspec.convert({**asdict(entity), "sha256": entity.digest.hex()}, cls)
+
+
+class Files(msgspec.Struct, frozen=True):
+    """For the next page send the last `id` as `before`."""
+
+    items: list[File]
+    has_more: bool
 
 
 class Usage(Shape, frozen=True):

@@ -51,11 +51,12 @@ class Stream(Response[None], Generic[T]):
         first: Sequence[T] = (),
         failed: Failed = cut_off,
         media_type: str,
+        status_code: int = 200,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """`first`: things to send before them. `failed`: how a stream ends that an error of `things` or `alive`
         ends."""
-        super().__init__(None, media_type=media_type, headers={**_HEADERS, **(headers or {})})
+        super().__init__(None, media_type=media_type, status_code=status_code, headers={**_HEADERS, **(headers or {})})
         self._first = first
         self._things = things
         self._alive = alive
@@ -65,7 +66,11 @@ class Stream(Response[None], Generic[T]):
     def to_asgi_response(self, app: Litestar | None, request: Request[Any, Any, Any], **options: Any) -> ASGIResponse:
         options.pop("type_encoders", None)
         headers: dict[str, str] = options.pop("headers", None) or {}
-        own: dict[str, Any] = {"headers": headers | self.headers, "media_type": self.media_type, "status_code": 200}
+        own: dict[str, Any] = {
+            "headers": headers | self.headers,
+            "media_type": self.media_type,
+            "status_code": self.status_code,
+        }
         return _Telling(self._first, self._things, self._alive, self._encoded, self._failed, **options | own)
 
 

@@ -8,7 +8,7 @@ revision, down_revision = "0003", "0002"
 
 
 def upgrade() -> None:
-    upgrade_op("chatcore_0016", prefix="chat_")
+    upgrade_op("chatcore_0017", prefix="chat_")
     op.execute("INSERT INTO users (id, name) VALUES (1, 'alice')")
 
 

@@ -12,6 +12,7 @@ from chatcore_testing.contracts.storage.branches import BranchesChecks
 from chatcore_testing.contracts.storage.conversations import ConversationRepoChecks
 from chatcore_testing.contracts.storage.deletion import AccountDeletionChecks
 from chatcore_testing.contracts.storage.expiry import ExpiryChecks
+from chatcore_testing.contracts.storage.files import FileRepoChecks
 from chatcore_testing.contracts.storage.idempotency import IdempotencyChecks
 from chatcore_testing.contracts.storage.images import ImageChecks
 from chatcore_testing.contracts.storage.messages import MessageRepoChecks
@@ -39,6 +40,7 @@ CHECKS = (
     IdempotencyChecks,
     RequestRepoChecks,
     ImageChecks,
+    FileRepoChecks,
     ReplyLogChecks,
     WorkersChecks,
     UnfinishedRepliesChecks,
