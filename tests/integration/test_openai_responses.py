@@ -197,9 +197,10 @@ async def test_the_images_of_items_reach_the_model(ada: User) -> None:
     assert ada.model.requests[-1].body["messages"][0]["content"] == [image]
 
 
-async def test_a_key_sends_once(ada: User) -> None:
+@pytest.mark.parametrize("length", [1, 255])
+async def test_a_key_sends_once(ada: User, length: int) -> None:
     ada.model.script(says("once"))
-    both = await asyncio.gather(*(ada.ask("Hi", extra_headers={"Idempotency-Key": "k"}) for _ in range(2)))
+    both = await asyncio.gather(*(ada.ask("Hi", extra_headers={"Idempotency-Key": "k" * length}) for _ in range(2)))
     assert both[0] == both[1]
 
 

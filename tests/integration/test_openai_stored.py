@@ -258,10 +258,11 @@ async def test_metadata_is_changed(ada: User) -> None:
     assert refused.value.param == "metadata"
 
 
-async def test_a_key_sends_once(ada: User) -> None:
+@pytest.mark.parametrize("length", [1, 255])
+async def test_a_key_sends_once(ada: User, length: int) -> None:
     ada.model.script(says("once"))
     asked = len(ada.model.requests)
-    both = await asyncio.gather(*(ada.ask(extra_headers={"Idempotency-Key": "k"}) for _ in range(2)))
+    both = await asyncio.gather(*(ada.ask(extra_headers={"Idempotency-Key": "k" * length}) for _ in range(2)))
     assert both[0] == both[1]
     assert len(ada.model.requests) == asked + 1
 

@@ -41,7 +41,7 @@ from chatcore_http.protocols.openai.completion_requests import (
 from chatcore_http.protocols.openai.errors import told
 from chatcore_http.protocols.openai.fields import read_fields
 from chatcore_http.protocols.openai.following import Following
-from chatcore_http.protocols.openai.ids import conversation_of, message_item_id, reply_of_completion
+from chatcore_http.protocols.openai.ids import conversation_of, message_item_id, name_of_key, reply_of_completion
 from chatcore_http.protocols.openai.input_messages import spoken
 from chatcore_http.protocols.openai.items import After, Limit, Listed, Order, place
 from chatcore_http.protocols.openai.models import with_model
@@ -79,12 +79,12 @@ class Completions:
     ) -> Message:
         conversation_id = continued_by(asked)
         said = await spoken(said_in(asked, last_only=conversation_id is not None), "messages")
-        unnamed = idempotency_key is not None and conversation_id is None
+        begun = name_of_key(KIND, idempotency_key) if conversation_id is None else None
         sent = await self._send_message(
             by=caller,
             conversation_id=conversation_id,
-            client_id=f"{KIND} {idempotency_key}" if unnamed else None,
-            begins=unnamed,
+            client_id=begun,
+            begins=begun is not None,
             content=said.content,
             images=said.images,
             earlier=said.earlier,

@@ -1,5 +1,6 @@
 """The ids of OpenAI's objects: each has the numbers of what it names."""
 
+import hashlib
 import re
 from typing import NamedTuple
 
@@ -64,3 +65,12 @@ def conversation_of(name: str) -> ConversationId | None:
 def _pair(prefix: str, name: str) -> ReplyName | None:
     found = re.fullmatch(prefix + _TWO, name, re.ASCII)
     return found and ReplyName(ConversationId(int(found[1])), MessageId(int(found[2])))
+
+
+def name_of_key(kind: str, idempotency_key: str | None) -> str | None:
+    """Return the name of the conversation that a request with this key begins; None without one. A long key stands
+    there by its hash: a name has at most 255 characters, as a key."""
+    if idempotency_key is None or len(idempotency_key) > 255:
+        return idempotency_key  # which is refused
+    name = f"{kind} {idempotency_key}"
+    return name if len(name) <= 255 else f"{kind} sha256:{hashlib.sha256(idempotency_key.encode()).hexdigest()}"

@@ -25,7 +25,7 @@ from chatcore.json_values import MOST_STORED, check_values
 from chatcore_http.protocols.openai.asked import Asked as Body
 from chatcore_http.protocols.openai.fields import read_fields
 from chatcore_http.protocols.openai.following import Following
-from chatcore_http.protocols.openai.ids import reply_of_response
+from chatcore_http.protocols.openai.ids import name_of_key, reply_of_response
 from chatcore_http.protocols.openai.input_messages import Spoken, spoken
 from chatcore_http.protocols.openai.items import After, Limit, Listed, Order, listed, place
 from chatcore_http.protocols.openai.models import with_model
@@ -87,12 +87,12 @@ class Responses:
         continued = continued_of(asked)
         said = await self._spoken(caller, asked)
         await self._check_there(caller, continued)
-        unnamed = idempotency_key is not None and continued.conversation_id is None
+        begun = name_of_key(KIND, idempotency_key) if continued.conversation_id is None else None
         return await self._send_message(
             by=caller,
             conversation_id=continued.conversation_id,
-            client_id=f"{KIND} {idempotency_key}" if unnamed else None,
-            begins=unnamed,
+            client_id=begun,
+            begins=begun is not None,
             after=continued.after,
             content=said.content,
             images=said.images,
