@@ -94,7 +94,7 @@ async def test_a_client_has_nothing_to_resume(house: House) -> None:
 @needs_npm
 async def test_a_client_is_told_why_it_was_refused(house: House) -> None:
     assert (await by_transport(house, REQUEST=sending("chat", ui_message(" "))))["errors"] == [
-        "content: must not be empty"
+        "messages: must not be empty"
     ]
     house.model.script(plain(401, '{"error": "no such key"}'))
     assert (await by_transport(house, REQUEST=sending("chat", HELLO)))["errors"] == [

@@ -78,6 +78,10 @@ async def test_the_body_may_be_the_file(alice: Api) -> None:
         assert (await content(alice, file)).body == SKY
 
 
+async def test_a_body_of_nothing_is_no_file(alice: Api) -> None:
+    (await alice.call("POST", "/files?name=a")).problem(400, "validation_failed", "file")
+
+
 async def test_the_same_bytes_are_the_same_file(alice: Api) -> None:
     first = (await sent(alice, form_of())).ok(201)
     assert (await sent(alice, form_of(name="other.txt"))).ok(201) == first

@@ -78,4 +78,4 @@ async def test_what_nobody_asks_for_is_json_all_the_same(tmp_path: Path, fields:
     async with api_of(settings_for(tmp_path)) as stranger:
         ada = await stranger.user()
         created = await ada.call("POST", "/conversations/create", b'{"title": "Travel", %b}' % fields)
-        created.problem(400, "validation_failed")
+        created.problem(400, "validation_failed", *(["body"] if len(fields) > 100_000 else []))

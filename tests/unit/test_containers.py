@@ -102,7 +102,8 @@ def test_what_has_to_last_is_in_a_volume(compose: Any) -> None:
     mounted = {
         volume.split(":")[0] for service in compose["services"].values() for volume in service.get("volumes", [])
     }
-    assert mounted == set(compose["volumes"]) == {"mysql", "postgres"}
+    passing = {"/var/tmp"}  # where uploads wait
+    assert mounted - passing == set(compose["volumes"]) == {"mysql", "postgres"}
 
 
 def test_no_secret_has_a_default(compose: Any) -> None:

@@ -37,7 +37,9 @@ async def sent_file(pieces: AsyncGenerator[bytes, None], content_type: str) -> S
     """Return the file that a form has in its field `file`, or that the body is. Raise `ValidationFailed`."""
     kind, options = cast("tuple[str, Mapping[str, str]]", parse_options_header(content_type))
     if kind != FORM:
-        return SentFile("", content_type, {}, pieces)
+        if not (first := await anext(pieces, b"")):
+            raise ValidationFailed([FieldError("file", "is required")])
+        return SentFile("", content_type, {}, _all(first, pieces))
     if not options.get("boundary"):
         raise ValidationFailed(detail=f"{FORM} needs a boundary: let your HTTP client write the Content-Type.")
     events = _events(pieces, options["boundary"])
@@ -54,6 +56,13 @@ async def sent_file(pieces: AsyncGenerator[bytes, None], content_type: str) -> S
             if len(value) > _LONGEST_FIELD:
                 raise ValidationFailed([FieldError(name[:100], f"must be at most {_LONGEST_FIELD} bytes")])
     raise ValidationFailed([FieldError("file", "is required")])
+
+
+async def _all(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(rest):
+        yield first
+        async for piece in rest:
+            yield piece
 
 
 async def _events(pieces: AsyncGenerator[bytes, None], boundary: str) -> AsyncGenerator[Any, None]:

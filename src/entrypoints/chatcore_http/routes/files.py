@@ -44,9 +44,9 @@ async def upload(
         sent = await sent_file(pieces, request.headers.get("content-type", ""))
         uploaded = await upload_file(
             by=caller,
-            name=name or sent.name or UNNAMED,
+            name=(sent.name or UNNAMED) if name is None else name,
             data=sent.content,
-            collection=collection or sent.fields.get("collection") or DEFAULT_COLLECTION,
+            collection=sent.fields.get("collection", DEFAULT_COLLECTION) if collection is None else collection,
             media_type=sent.media_type or UNKNOWN_TYPE,
         )
     return schemas.File.of(uploaded.file)
@@ -57,12 +57,10 @@ async def list_files(
     caller: NamedDependency[Owner],
     files: FromDishka[ListFiles],
     collection: FromQuery[str | None] = None,
-    before: Annotated[int | None, QueryParameter(ge=1, le=2**63 - 1)] = None,
+    before: Annotated[int, QueryParameter(ge=1, le=2**63 - 1)] = 2**63 - 1,
     limit: FromQuery[int] = 50,
 ) -> schemas.Files:
-    page = await files(
-        owner=caller.owner, collection=collection, before=None if before is None else FileId(before), limit=limit
-    )
+    page = await files(owner=caller.owner, collection=collection, before=FileId(before), limit=limit)
     return schemas.Files([schemas.File.of(file) for file in page.items], page.has_more)
 
 
