@@ -17,7 +17,7 @@ class Spool:
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile(prefix="chatcore-")  # noqa: SIM115 - closed with this
         self._hash = hashlib.sha256()
-        self.size = 0
+        self.size: int = 0
 
     def __enter__(self) -> Self:
         return self
