@@ -63,17 +63,24 @@ class Client:
     ) -> "Answer":
         content = b"" if body is None else json.dumps(body).encode()
         waiting = list(pieces if pieces is not None else [content])
-        answer = Answer()
+        answer, complete = Answer(), asyncio.Event()
 
         async def receive() -> Any:
             if waiting:
                 piece = waiting.pop(0)
                 return {"type": "http.request", "body": piece, "more_body": bool(waiting)}
-            await self.left.wait()
+            ends = [asyncio.ensure_future(event.wait()) for event in (self.left, complete)]
+            try:
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for end in ends:
+                    end.cancel()
             return {"type": "http.disconnect"}
 
         async def send(event: Any) -> None:
             answer.take(event)
+            if answer.is_complete:
+                complete.set()  # a server disconnects then; Quart waits for it
 
         path, _, query = path.partition("?")
         named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
