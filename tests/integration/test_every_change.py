@@ -21,7 +21,7 @@ from chatcore_sql import Database
 from chatcore_sql.tables import metadata
 from integration.databases import execute, on_each
 from integration.http_app import PASSWORD, Answer, Api, api_of, provided, settings_for
-from integration.routes import ADMIN, BODIED, CHANGING, SOCKETS, Route, body_of, path_of
+from integration.routes import ADMIN, BODIED, CHANGING, RAW, SOCKETS, Route, body_of, path_of
 from integration.ws_client import Socket, connected
 
 pytestmark = [
@@ -314,7 +314,7 @@ async def test_a_transaction_that_begins_afterwards_changes_nothing(
 
 async def asked_at_once(account: Account, route: Route) -> tuple[int, str]:
     path, body = request_of(account, route)
-    answer = await account.api.call(route[0], path, body if route in BODIED else None)
+    answer = await account.api.call(route[0], path, body if route in (*BODIED, *RAW) else None)
     return answer.status, json.loads(answer.body).get("code", "")
 
 
