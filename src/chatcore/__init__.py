@@ -127,7 +127,6 @@ if TYPE_CHECKING:
     from chatcore.use_cases.files import FindFile as FindFile
     from chatcore.use_cases.files import ListFiles as ListFiles
     from chatcore.use_cases.files import ReadFile as ReadFile
-    from chatcore.use_cases.files import Uploaded as Uploaded
     from chatcore.use_cases.files import UploadFile as UploadFile
     from chatcore.use_cases.following import FollowReply as FollowReply
     from chatcore.use_cases.following import StopReply as StopReply
@@ -215,7 +214,7 @@ _HOMES = {
         "ReadHistory RenameConversation SwitchBranch"
     ),
     "use_cases.encryption_keys": "CountOldKeys Rotated RotateKeys",
-    "use_cases.files": "DeleteFile FileLimits FindFile ListFiles ReadFile Uploaded UploadFile",
+    "use_cases.files": "DeleteFile FileLimits FindFile ListFiles ReadFile UploadFile",
     "use_cases.following": "FollowReply StopReply",
     "use_cases.items": "DescribeConversation ListItems ListPath ReadConversation ReadImage ReadItem",
     "use_cases.model_configs": (

@@ -10,6 +10,8 @@ from typing import Self
 
 from chatcore.errors import FileTooLarge
 
+_RUN = 256 * 1024  # bytes
+
 
 class Spool:
     """A temporary file, for as long as it is open. `size`: in bytes. `digest`: the SHA-256 of all that it took."""
@@ -31,8 +33,9 @@ class Spool:
     def digest(self) -> bytes:
         return self._hash.digest()
 
-    async def take(self, pieces: AsyncGenerator[bytes, None], *, at_most: int, at_once: int = 256 * 1024) -> None:
-        """Close `pieces`. Raise `FileTooLarge`. What arrives is written in runs of about `at_once` bytes."""
+    async def take(self, pieces: AsyncGenerator[bytes, None], *, at_most: int) -> None:
+        """Close `pieces`. Raise `FileTooLarge`. It is written in runs, each with one call of a
+        thread."""
         waiting, size = list[bytes](), 0
         async with aclosing(pieces):
             async for piece in pieces:
@@ -40,7 +43,7 @@ class Spool:
                 size += len(piece)
                 if self.size + size > at_most:
                     raise FileTooLarge(at_most)
-                if size >= at_once:
+                if size >= _RUN:
                     await asyncio.to_thread(self._write, b"".join(waiting))
                     waiting, size = [], 0
         await asyncio.to_thread(self._write, b"".join(waiting))

@@ -170,7 +170,7 @@ async def scene(world: World) -> AsyncIterator[Scene]:
         created = await world.create_api_key(caller=caller, name="laptop")
         keys = {"key": created.key, "key_id": created.session.id, "needs": Scope.CHAT}
         file = await world.upload_file(by=caller, name="notes.txt", data=said())
-        ids |= {"reply_id": sent.reply.id, "file_id": file.file.id}
+        ids |= {"reply_id": sent.reply.id, "file_id": file.id}
         more = {
             "kind": "response",
             "metadata": {"a": "b"},

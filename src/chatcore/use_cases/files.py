@@ -46,14 +46,6 @@ class FileLimits:
     files: int = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Uploaded:
-    """`is_new`: whether there was no such file before."""
-
-    file: File
-    is_new: bool
-
-
 @dataclass(frozen=True, kw_only=True)
 class UploadFile:
     """Store a file. The same bytes in the same collection are the same file, whatever its name.
@@ -77,7 +69,7 @@ class UploadFile:
         data: AsyncGenerator[bytes, None],
         collection: str = DEFAULT_COLLECTION,
         media_type: str = UNKNOWN_TYPE,
-    ) -> Uploaded:
+    ) -> File:
         """`name`: folders before it are left out. `data`: is read once, no further than the file may be long, and
         closed. The bytes may be any: `media_type` is what the client says they are."""
         by.require(Scope.FILES)
@@ -89,11 +81,11 @@ class UploadFile:
             return await self._store(by, spool, name, collection, media_type)
 
     @retry_on_contention
-    async def _store(self, by: Owner, spool: Spool, name: str, collection: str, media_type: str) -> Uploaded:
+    async def _store(self, by: Owner, spool: Spool, name: str, collection: str, media_type: str) -> File:
         now = self.clock.now()
         async with acting(self.unit_of_work, by, now=now, scope=Scope.FILES) as work:
             if known := await work.files.same(by.owner, collection, spool.digest):
-                return Uploaded(known, is_new=False)
+                return known
             if await work.files.count(by.owner, limit=self.file_limits.files) == self.file_limits.files:
                 raise TooManyFiles
             file = await work.files.add(
@@ -111,7 +103,7 @@ class UploadFile:
                     await work.files.write(by.owner, file.id, number, part)
                     number += 1
             await work.commit()
-        return Uploaded(file, is_new=True)
+        return file
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,10 +102,10 @@ class SendMessage:
         """An `idempotency_key` needs a conversation. A refused send stores nothing, not even a conversation. With
         `images` the content may be empty.
 
-        `client_id`: the client's own name for the conversation, which is created when the name is first used; `begins`:
-        raise `IdempotencyKeyReused` if it was used before, but for this very message. `after`: the message to continue,
-        which begins a branch unless it is the last one. `earlier`: up to 500 messages of 4,000,000 characters to store
-        before it; all images have at most 20 MiB. Raise `Unavailable` also while `Replies` shut down.
+        `client_id`: the client's own name for the conversation, which is created when the name is first used. `begins`:
+        the message must create it; if another message did, raise `IdempotencyKeyReused`. `after`: the message to
+        continue, which begins a branch unless it is the last one. `earlier`: up to 500 messages of 4,000,000 characters
+        to store before it; all images have at most 20 MiB. Raise `Unavailable` also while `Replies` shut down.
         """
         need(content=content, metadata=metadata)
         given = {"metadata": metadata, "idempotency_key": idempotency_key, "client_id": client_id}

@@ -29,7 +29,7 @@ async def identified(authenticate: Authenticate, scope: Scope) -> User:
 
 
 def user_of(found: Any) -> User:
-    """Return the user whom a host has found. Raise `Unauthenticated` if there is none."""
+    """Return the user that the host found. Raise `Unauthenticated` if there is none."""
     if found is None:
         raise Unauthenticated
     if isinstance(found, str):
@@ -40,6 +40,6 @@ def user_of(found: Any) -> User:
 
 
 async def mine_of(chat: Chat, found: Found) -> Mine:
-    """Return what the user has whom a host has found. Raise `Unauthenticated` if there is none."""
+    """Return the `Mine` of the user that the host found. Raise `Unauthenticated` if there is none."""
     user = user_of(found)
     return await chat.of(user.user, tenant=user.tenant)

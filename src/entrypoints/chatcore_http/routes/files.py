@@ -42,14 +42,14 @@ async def upload(
     type, with the `name` in the URL."""
     async with watch.while_valid(caller), aclosing(streamed(request)) as pieces:
         sent = await sent_file(pieces, request.headers.get("content-type", ""))
-        uploaded = await upload_file(
+        file = await upload_file(
             by=caller,
             name=(sent.name or UNNAMED) if name is None else name,
             data=sent.content,
             collection=sent.fields.get("collection", DEFAULT_COLLECTION) if collection is None else collection,
             media_type=sent.media_type or UNKNOWN_TYPE,
         )
-    return schemas.File.of(uploaded.file)
+    return schemas.File.of(file)
 
 
 @get("/", description=described(ListFiles))
